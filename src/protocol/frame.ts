@@ -1,0 +1,147 @@
+/**
+ * Frames: the unit of every byte stream between the host and a guest.
+ *
+ * ```
+ *  0            4        5              7                7+H                4+N
+ *  +------------+--------+--------------+----------------+------------------+
+ *  | N          | type   | H            | header         | payload          |
+ *  | u32, BE    | u8     | u16, BE      | H bytes, JSON  | N - 3 - H bytes  |
+ *  +------------+--------+--------------+----------------+------------------+
+ * ```
+ *
+ * N counts every byte after itself. The header is a UTF-8 JSON object, or empty (H = 0). The payload is opaque here:
+ * events and results cross it unchanged. Types and who sends them are in `guest.ts`.
+ */
+
+/** Bytes before the header: length, type and header length. */
+export const FRAME_PREFIX_BYTES = 7;
+/** Largest header, bounded by its u16 length. */
+export const MAX_HEADER_BYTES = 0xffff;
+
+/** What a frame says about its payload; kept small, each field is described in `guest.ts`. */
+export type FrameHeader = Readonly<Record<string, unknown>>;
+
+export interface Frame {
+  readonly type: number;
+  readonly header: FrameHeader;
+  readonly payload: Buffer;
+}
+
+/** The peer sent bytes that are no frame, or one over the limit. The stream cannot be used after it. */
+export class FrameError extends Error {
+  override readonly name = 'FrameError';
+  /** True if the frame was well-formed so far but larger than the reader's limit. */
+  readonly tooLarge: boolean;
+
+  constructor(message: string, options: { tooLarge?: boolean } = {}) {
+    super(message);
+    this.tooLarge = options.tooLarge ?? false;
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+const NO_HEADER: FrameHeader = Object.freeze({});
+
+/** One frame as bytes. Small frames come as one buffer, so that they leave in one write. */
+export function encodeFrame(type: number, header: FrameHeader | undefined, payload: Uint8Array = EMPTY): Buffer {
+  const headerText = header === undefined ? '' : JSON.stringify(header);
+  const headerBytes = Buffer.byteLength(headerText);
+  if (headerBytes > MAX_HEADER_BYTES) {
+    throw new FrameError(`a frame header of ${headerBytes} bytes is over the limit of ${MAX_HEADER_BYTES}`);
+  }
+  const frame = Buffer.allocUnsafe(FRAME_PREFIX_BYTES + headerBytes + payload.length);
+  frame.writeUInt32BE(3 + headerBytes + payload.length, 0);
+  frame.writeUInt8(type, 4);
+  frame.writeUInt16BE(headerBytes, 5);
+  frame.write(headerText, FRAME_PREFIX_BYTES, 'utf8');
+  frame.set(payload, FRAME_PREFIX_BYTES + headerBytes);
+  return frame;
+}
+
+function parseHeader(bytes: Buffer): FrameHeader {
+  if (bytes.length === 0) return NO_HEADER;
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString('utf8'));
+  } catch {
+    throw new FrameError('a frame header is not JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FrameError('a frame header is not a JSON object');
+  }
+  return value as FrameHeader;
+}
+
+/**
+ * Cuts a byte stream into frames. The length is checked against `maxFrameBytes` before any memory is taken for it.
+ *
+ * Frames are handed out in order by `push`; a returned payload is the caller's own (never overwritten later).
+ */
+export class FrameReader {
+  readonly #maxFrameBytes: number;
+  /** Received and not yet cut, in order; together `#bufferedBytes` long. */
+  #chunks: Buffer[] = [];
+  #bufferedBytes = 0;
+  /** Bytes of the frame at the front including its length field; 0 while that is unknown. */
+  #wantedBytes = 0;
+
+  /** @param maxFrameBytes largest accepted N (see the diagram), in bytes. */
+  constructor(maxFrameBytes: number) {
+    this.#maxFrameBytes = maxFrameBytes;
+  }
+
+  /** Bytes received of a frame that is not complete yet. */
+  get pendingBytes(): number {
+    return this.#bufferedBytes;
+  }
+
+  /** @throws FrameError if the stream is broken. */
+  push(chunk: Buffer): Frame[] {
+    this.#chunks.push(chunk);
+    this.#bufferedBytes += chunk.length;
+    const frames: Frame[] = [];
+    for (;;) {
+      if (this.#wantedBytes === 0) {
+        if (this.#bufferedBytes < 4) return frames;
+        this.#wantedBytes = 4 + this.#checkedLength();
+      }
+      if (this.#bufferedBytes < this.#wantedBytes) return frames;
+      frames.push(this.#cut(this.#wantedBytes));
+      this.#wantedBytes = 0;
+    }
+  }
+
+  #checkedLength(): number {
+    const first = this.#chunks[0];
+    if (first === undefined || first.length < 4) this.#chunks = [Buffer.concat(this.#chunks)];
+    const length = (this.#chunks[0] ?? EMPTY).readUInt32BE(0);
+    if (length < 3) throw new FrameError(`a frame of ${length} bytes is shorter than its own prefix`);
+    if (length > this.#maxFrameBytes) {
+      throw new FrameError(`a frame of ${length} bytes is over the limit of ${this.#maxFrameBytes}`, {
+        tooLarge: true,
+      });
+    }
+    return length;
+  }
+
+  #cut(bytes: number): Frame {
+    const first = this.#chunks[0];
+    const whole =
+      first !== undefined && first.length >= bytes ? first : Buffer.concat(this.#chunks, this.#bufferedBytes);
+    const rest = this.#bufferedBytes - bytes;
+    if (whole === first) {
+      if (first.length === bytes) this.#chunks.shift();
+      else this.#chunks[0] = first.subarray(bytes);
+    } else {
+      this.#chunks = rest === 0 ? [] : [whole.subarray(bytes)];
+    }
+    this.#bufferedBytes = rest;
+    const headerEnd = FRAME_PREFIX_BYTES + whole.readUInt16BE(5);
+    if (headerEnd > bytes) throw new FrameError('a frame header is longer than its frame');
+    return {
+      type: whole.readUInt8(4),
+      header: parseHeader(whole.subarray(FRAME_PREFIX_BYTES, headerEnd)),
+      payload: whole.subarray(headerEnd, bytes),
+    };
+  }
+}

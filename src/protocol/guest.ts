@@ -1,0 +1,117 @@
+/**
+ * What is said between the host and a guest, as frames (`frame.ts`) on two channels:
+ *
+ * ```
+ *   snapctr ── function channel ─────────────── runtime      INVOKE ▶   ◀ RESULT | FAILURE
+ *   firerunner ── control channel ── init ── runtime (fd 4)  ◀ HELLO  LOAD ▶  ◀ LOADED | LOAD_FAILED
+ *                                    │         ◀ DONE  DRAINED ▶          (init and runtime only)
+ *                                    └ ◀ LOG, LOG_END, RUNTIME_EXITED, INIT_FAILED   POWER_OFF ▶
+ * ```
+ *
+ * A life: HELLO (runtime up, no function) → LOAD → LOADED → any number of INVOKE/RESULT → POWER_OFF or a kill.
+ * One invocation at a time. `guest/CONTRACT.md` tells the guest's side.
+ */
+
+/** Raised when either side changes so that an old guest and a new host would misunderstand each other. */
+export const GUEST_PROTOCOL_VERSION = 1;
+
+/** Frame types. Numbers below 16 cross the function channel, the others the control channel. */
+export const FrameType = {
+  /** Host → runtime: run the handler. Header `InvokeHeader`; payload: the event's bytes, unchanged. */
+  invoke: 1,
+  /** Runtime → host: the handler's result. Payload: JSON, as the runtime wrote it. */
+  result: 2,
+  /** Runtime → host: the handler failed. Payload: `FunctionFailure` as JSON. */
+  failure: 3,
+  /** Runtime → init → host: the runtime is up and holds no function yet. Header `HelloHeader`. */
+  hello: 16,
+  /** Host → init → runtime: init mounts the app file system, the runtime imports the handler. Payload: `LoadRequest`. */
+  load: 17,
+  /** Runtime → init → host: the handler is imported; the function channel may be used. */
+  loaded: 18,
+  /** Runtime → init → host: the import failed. Payload: `FunctionFailure` as JSON. */
+  loadFailed: 19,
+  /** Runtime → init: an invocation was answered; all it printed is in the pipes. */
+  done: 20,
+  /** Init → runtime: those pipes are empty; the next invocation may print. */
+  drained: 21,
+  /** Init → host: output of the function. Header `LogHeader`; payload: the bytes as printed. */
+  log: 22,
+  /** Init → host: no more output belongs to this invocation; sent only if there was any. Header `LogEndHeader`. */
+  logEnd: 23,
+  /** Init → host: the runtime process ended. Header `RuntimeExitHeader`. */
+  runtimeExited: 24,
+  /** Init → host: the guest cannot go on. Payload: the reason, one line of text. */
+  initFailed: 25,
+  /** Host → init: stop the machine. */
+  powerOff: 26,
+} as const;
+
+/** Names of the two QEMU virtio-serial ports, as the guest finds them in /sys/class/virtio-ports. */
+export const FUNCTION_PORT_NAME = 'snapfaas.function';
+export const CONTROL_PORT_NAME = 'snapfaas.control';
+
+/** Output that is kept of one invocation, stdout and stderr together, in bytes; the rest is cut with a mark. */
+export const MAX_LOG_BYTES_PER_REQUEST = 256 * 1024;
+/** Largest event and result, in bytes (6 MiB). */
+export const MAX_PAYLOAD_BYTES = 6 * 1024 * 1024;
+/** Largest frame either side accepts: a payload, its header and some room. */
+export const MAX_FRAME_BYTES = MAX_PAYLOAD_BYTES + 128 * 1024;
+
+export interface InvokeHeader {
+  readonly id: string;
+  /** Wall clock, ms since 1970, at which the host gives up on the invocation. */
+  readonly deadline_ms: number;
+}
+
+export interface HelloHeader {
+  readonly protocol: number;
+  readonly runtime: string;
+  /** The language's version, such as "3.11.2". */
+  readonly version: string;
+}
+
+/** The function a runtime is to load. */
+export interface LoadRequest {
+  /** Name of the function, for the handler's context. */
+  readonly function: string;
+  /** Directory with the function's files as the runtime sees it: `/srv` in a VM. */
+  readonly root: string;
+  /** `file.function`; null: the original's `workload` and `handle`. */
+  readonly handler: string | null;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly memory_mib: number;
+  /** Results over this many bytes are refused by the runtime. */
+  readonly max_result_bytes: number;
+}
+
+/** Why a function failed, in its own words. */
+export interface FunctionFailure {
+  /** Class of the error, such as "ValueError". */
+  readonly type: string;
+  readonly message: string;
+  /** Frames of the stack as the language prints them, outermost first for Python, innermost first for Node. */
+  readonly stack: readonly string[];
+}
+
+/** Types of failures that the runtime reports itself, next to the function's own error classes. */
+export const RESULT_TOO_LARGE = 'Function.ResponseSizeTooLarge';
+
+export interface LogHeader {
+  /** Number of the invocation in this VM, from 1; 0 is output of the import. */
+  readonly request: number;
+  readonly stream: 'stdout' | 'stderr';
+}
+
+export interface LogEndHeader {
+  readonly request: number;
+  /** Bytes that were printed, and of those the bytes cut off. */
+  readonly bytes: number;
+  readonly cut: number;
+}
+
+/** Exactly one of the two is set. */
+export interface RuntimeExitHeader {
+  readonly status?: number;
+  readonly signal?: number;
+}

@@ -1,0 +1,80 @@
+/**
+ * What snapctr and `firerunner --serve` say to each other: one JSON object per line, commands on firerunner's stdin,
+ * events on its stdout. End of stdin means snapctr is gone: firerunner kills every VM and removes its directories.
+ */
+import type { FunctionFailure, LogHeader } from './guest.ts';
+
+/** VMMs a user can ask for; `auto` becomes one of the others before anything is launched. */
+export const VMM_NAMES = ['qemu', 'process'] as const;
+export type VmmName = (typeof VMM_NAMES)[number];
+
+/** How QEMU runs the guest's instructions: hardware virtualisation or software emulation. */
+export type QemuAccelerator = 'kvm' | 'tcg';
+
+/** Languages with a runtime of ours. */
+export const RUNTIME_NAMES = ['python3', 'nodejs'] as const;
+export type RuntimeName = (typeof RUNTIME_NAMES)[number];
+
+/** One VM to launch: the machine, the function it will hold, and how long it may take to come up. */
+export interface LaunchSpec {
+  readonly machine: MachineSpec;
+  readonly function: FunctionSpec;
+  /** From launch to `ready`, in ms. */
+  readonly bootTimeoutMs: number;
+}
+
+export interface MachineSpec {
+  readonly memoryMib: number;
+  readonly vcpus: number;
+  /** Uncompressed Linux kernel (ELF). Absolute path, like all paths here. */
+  readonly kernelPath: string;
+  /** Initial RAM disk with init and the virtio modules. */
+  readonly initrdPath: string;
+  /** Root file system with a runtime, ext4. */
+  readonly rootfsPath: string;
+  /** The function's files: an ext4 image, or for the `process` driver a directory. Null: none. */
+  readonly appfsPath: string | null;
+  /** Appended to the driver's own kernel command line. */
+  readonly kernelArgs: string;
+  /** The runtime in the root file system; what the `process` driver starts. */
+  readonly runtime: RuntimeName;
+}
+
+export interface FunctionSpec {
+  readonly name: string;
+  /** `file.function`; null: the original's `workload` and `handle`. */
+  readonly handler: string | null;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export type RunnerCommand =
+  | { readonly op: 'launch'; readonly vm: string; readonly spec: LaunchSpec }
+  | { readonly op: 'kill'; readonly vm: string };
+
+/** How long each part of a launch took, in ms; together launch to `ready`. */
+export interface LaunchTimings {
+  /** VMM process started and its sockets there. */
+  readonly spawnMs: number;
+  /** Kernel and init, up to the runtime's HELLO. */
+  readonly bootMs: number;
+  /** App file system mounted and handler imported. */
+  readonly loadMs: number;
+}
+
+/** Why a launch failed. `function`: the function's own import did; `vmm`: the machine or the host did. */
+export type LaunchFailure =
+  | { readonly kind: 'function'; readonly failure: FunctionFailure }
+  | { readonly kind: 'vmm'; readonly message: string; readonly console: readonly string[] };
+
+export type RunnerEvent =
+  /** firerunner can take commands. `runDirectory` is where its sockets live. */
+  | { readonly event: 'serving'; readonly pid: number; readonly runDirectory: string }
+  /** The function is loaded; `guestAddress` is the unix socket of its function channel. */
+  | { readonly event: 'ready'; readonly vm: string; readonly guestAddress: string; readonly timings: LaunchTimings }
+  | { readonly event: 'failed'; readonly vm: string; readonly failure: LaunchFailure }
+  /** Output of the function, decoded as UTF-8; broken sequences become U+FFFD. */
+  | ({ readonly event: 'log'; readonly vm: string; readonly text: string } & LogHeader)
+  /** The runtime process inside the VM ended; the VM is of no more use. */
+  | { readonly event: 'runtime-exited'; readonly vm: string; readonly reason: string }
+  /** The VM is gone, its directory removed. Sent once for every VM that was `ready`. */
+  | { readonly event: 'exited'; readonly vm: string; readonly reason: string };
