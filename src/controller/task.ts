@@ -1,0 +1,35 @@
+/** Runs in snapctr. A task is one accepted request together with the way back to whoever asked. */
+import { randomUUID } from 'node:crypto';
+import type { SnapfaasError } from '../protocol/errors.ts';
+
+export interface InvocationRequest {
+  /** Name of the function to run. */
+  readonly function: string;
+  /** The event: the bytes of the JSON value as the client sent them. */
+  readonly payload: Buffer;
+  /** Milliseconds since the start of a request file; null where the client gave none. */
+  readonly time: number | null;
+  readonly userId: number | null;
+}
+
+/** How the VM that answered came to be: booted for this request, restored for it, or idle since an earlier one. */
+export type StartKind = 'cold' | 'restored' | 'warm';
+
+/** What becomes of a task. `start` is null if no VM was ever found for it. */
+export type Outcome =
+  | { readonly status: 'ok'; readonly result: Buffer; readonly start: StartKind }
+  | { readonly status: 'error'; readonly error: SnapfaasError; readonly start: StartKind | null };
+
+export interface Task {
+  /** Unique for ever; the client sees it and the function's context carries it. */
+  readonly id: string;
+  readonly request: InvocationRequest;
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+  /** The response channel. Called exactly once for every task that was submitted, also after an abort. */
+  readonly reply: (outcome: Outcome) => void;
+}
+
+export function newTaskId(): string {
+  return randomUUID();
+}
