@@ -3,12 +3,12 @@
  *
  * ```
  *   snapctr ── function channel ─────────────── runtime      INVOKE ▶   ◀ RESULT | FAILURE
- *   firerunner ── control channel ── init ── runtime (fd 4)  ◀ HELLO  LOAD ▶  ◀ LOADED | LOAD_FAILED
+ *   firerunner ── control channel ── init ── runtime (fd 4)  ◀ HELLO  SET_CLOCK, LOAD ▶  ◀ LOADED | LOAD_FAILED
  *                                    │         ◀ DONE  DRAINED ▶          (init and runtime only)
  *                                    └ ◀ LOG, LOG_END, RUNTIME_EXITED, INIT_FAILED   POWER_OFF ▶
  * ```
  *
- * A life: HELLO (runtime up, no function) → LOAD → LOADED → any number of INVOKE/RESULT → POWER_OFF or a kill.
+ * A life: HELLO (runtime up, no function) → SET_CLOCK → LOAD → LOADED → any number of INVOKE/RESULT → POWER_OFF or a kill.
  * One invocation at a time. `guest/CONTRACT.md` tells the guest's side.
  */
 
@@ -45,6 +45,8 @@ export const FrameType = {
   initFailed: 25,
   /** Host → init: stop the machine. */
   powerOff: 26,
+  /** Host → init: what time it is. Payload: ns since 1970, u64, big-endian. */
+  setClock: 27,
 } as const;
 
 /** Names of the two QEMU virtio-serial ports, as the guest finds them in /sys/class/virtio-ports. */
@@ -92,6 +94,23 @@ export interface FunctionFailure {
   readonly message: string;
   /** Frames of the stack as the language prints them, outermost first for Python, innermost first for Node. */
   readonly stack: readonly string[];
+}
+
+/** A guest's `FunctionFailure`, read with care: the guest is not trusted, so anything may be missing or wrong. */
+export function parseFailure(payload: Buffer): FunctionFailure {
+  let value: unknown;
+  try {
+    value = JSON.parse(payload.toString('utf8'));
+  } catch {
+    value = null;
+  }
+  const record = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  const { type, message, stack } = record;
+  return {
+    type: typeof type === 'string' ? type : 'Unknown',
+    message: typeof message === 'string' ? message : 'the runtime gave no reason',
+    stack: Array.isArray(stack) ? stack.filter((line): line is string => typeof line === 'string') : [],
+  };
 }
 
 /** Types of failures that the runtime reports itself, next to the function's own error classes. */

@@ -67,8 +67,8 @@ export type LaunchFailure =
   | { readonly kind: 'vmm'; readonly message: string; readonly console: readonly string[] };
 
 export type RunnerEvent =
-  /** firerunner can take commands. `runDirectory` is where its sockets live. */
-  | { readonly event: 'serving'; readonly pid: number; readonly runDirectory: string }
+  /** firerunner takes commands. `reason`: why this VMM; `notice`: what a user should know of it, such as no isolation. */
+  | { readonly event: 'serving'; readonly vmm: VmmName; readonly reason: string; readonly notice: string | null }
   /** The function is loaded; `guestAddress` is the unix socket of its function channel. */
   | { readonly event: 'ready'; readonly vm: string; readonly guestAddress: string; readonly timings: LaunchTimings }
   | { readonly event: 'failed'; readonly vm: string; readonly failure: LaunchFailure }

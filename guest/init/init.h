@@ -1,0 +1,71 @@
+/*
+ * Shared by the parts of init, in the order in which they act:
+ *
+ *   init.c      main: the life of the guest in one page; how it ends
+ *   boot.c      modules, file systems, channels
+ *   runtime.c   starts the language runtime as an unprivileged process
+ *   relay.c     frames and output between the runtime and the host, until the end
+ */
+#ifndef SNAPFAAS_INIT_H
+#define SNAPFAAS_INIT_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Names and numbers of src/protocol/guest.ts. */
+#define FUNCTION_PORT_NAME "snapfaas.function"
+#define CONTROL_PORT_NAME "snapfaas.control"
+#define MAX_LOG_BYTES_PER_REQUEST (256 * 1024)
+enum frame_type {
+    FRAME_HELLO = 16,
+    FRAME_LOAD = 17,
+    FRAME_LOADED = 18,
+    FRAME_LOAD_FAILED = 19,
+    FRAME_DONE = 20,
+    FRAME_DRAINED = 21,
+    FRAME_LOG = 22,
+    FRAME_LOG_END = 23,
+    FRAME_RUNTIME_EXITED = 24,
+    FRAME_INIT_FAILED = 25,
+    FRAME_POWER_OFF = 26,
+    FRAME_SET_CLOCK = 27,
+};
+
+/* Length, type and header length of a frame (src/protocol/frame.ts draws it). */
+#define FRAME_PREFIX_BYTES 7
+
+/* The ways to the host. `function` blocks and is handed to the runtime; `control` is nonblocking and stays here. */
+struct channels {
+    int function;
+    int control;
+};
+
+/* The runtime and our ends of its descriptors, all nonblocking. */
+struct runtime {
+    pid_t pid;
+    int requests; /* its fd 4 */
+    int output[2]; /* its fd 1 and 2 */
+};
+
+/* init.c */
+void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void power_off(void);
+void sleep_ms(long milliseconds);
+
+/* boot.c */
+void mount_kernel_file_systems(void);
+void load_modules(void);
+int kernel_command_line_has(const char *word);
+void enter_root_file_system(void);
+struct channels open_channels(void);
+void mount_app_file_system(void);
+
+/* runtime.c */
+struct runtime start_runtime(int function_channel);
+
+/* relay.c */
+size_t put_frame_prefix(unsigned char *target, enum frame_type type, size_t header_bytes, size_t payload_bytes);
+_Noreturn void relay(int control, struct runtime runtime, int child_signals);
+
+#endif

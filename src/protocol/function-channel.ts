@@ -1,0 +1,114 @@
+/**
+ * The host's end of a function channel: sends INVOKE, waits for RESULT or FAILURE. Used by snapctr for every request
+ * and by a standalone firerunner.
+ */
+import { connect, type Socket } from 'node:net';
+import { encodeFrame, FrameError, FrameReader, type Frame } from './frame.ts';
+import { FrameType, MAX_FRAME_BYTES, parseFailure, type FunctionFailure, type InvokeHeader } from './guest.ts';
+
+export type InvokeReply =
+  { readonly ok: true; readonly result: Buffer } | { readonly ok: false; readonly failure: FunctionFailure };
+
+/** The channel is of no more use: it was closed, or the guest broke the protocol. */
+export class FunctionChannelError extends Error {
+  override readonly name = 'FunctionChannelError';
+  /** The guest announced a result over the limit. */
+  readonly tooLarge: boolean;
+
+  constructor(message: string, options: { tooLarge?: boolean; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.tooLarge = options.tooLarge ?? false;
+  }
+}
+
+interface Waiting {
+  readonly resolve: (reply: InvokeReply) => void;
+  readonly reject: (error: FunctionChannelError) => void;
+}
+
+export class FunctionChannel {
+  readonly #socket: Socket;
+  readonly #reader = new FrameReader(MAX_FRAME_BYTES);
+  #waiting: Waiting | null = null;
+  #broken: FunctionChannelError | null = null;
+  /** Called once, when the channel ends by itself. */
+  onBroken: (error: FunctionChannelError) => void = () => undefined;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    socket.on('error', (cause) => {
+      this.#break(new FunctionChannelError(`the function channel failed: ${cause.message}`, { cause }));
+    });
+    socket.on('close', () => this.#break(new FunctionChannelError('the function channel was closed by the guest')));
+  }
+
+  /** @throws FunctionChannelError if nobody listens at the path. */
+  static connect(guestAddress: string): Promise<FunctionChannel> {
+    return new Promise((resolve, reject) => {
+      const socket = connect(guestAddress);
+      const refused = (cause: Error): void => {
+        reject(new FunctionChannelError(`the function channel cannot be reached: ${cause.message}`, { cause }));
+      };
+      socket.once('error', refused);
+      socket.once('connect', () => {
+        socket.off('error', refused);
+        resolve(new FunctionChannel(socket));
+      });
+    });
+  }
+
+  /**
+   * One invocation; the next may start when it has settled.
+   *
+   * @param event the JSON bytes that reach the runtime unchanged.
+   * @throws FunctionChannelError if the channel ends before the answer.
+   */
+  invoke(header: InvokeHeader, event: Buffer): Promise<InvokeReply> {
+    if (this.#broken !== null) return Promise.reject(this.#broken);
+    if (this.#waiting !== null) throw new Error('a function channel carries one invocation at a time');
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      this.#socket.write(encodeFrame(FrameType.invoke, { ...header }, event));
+    });
+  }
+
+  close(): void {
+    this.onBroken = () => undefined;
+    this.#break(new FunctionChannelError('the function channel was closed'));
+  }
+
+  #onData(chunk: Buffer): void {
+    try {
+      for (const frame of this.#reader.push(chunk)) this.#onFrame(frame);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.#break(
+        new FunctionChannelError(`the guest broke the protocol: ${error.message}`, { tooLarge: error.tooLarge }),
+      );
+    }
+  }
+
+  #onFrame(frame: Frame): void {
+    const waiting = this.#waiting;
+    const known = frame.type === FrameType.result || frame.type === FrameType.failure;
+    if (waiting === null || !known) {
+      const what = known ? 'an answer nobody asked for' : `a frame of unknown type ${frame.type}`;
+      this.#break(new FunctionChannelError(`the guest broke the protocol: it sent ${what}`));
+      return;
+    }
+    this.#waiting = null;
+    if (frame.type === FrameType.result) waiting.resolve({ ok: true, result: frame.payload });
+    else waiting.resolve({ ok: false, failure: parseFailure(frame.payload) });
+  }
+
+  #break(error: FunctionChannelError): void {
+    if (this.#broken !== null) return;
+    this.#broken = error;
+    this.#socket.destroy();
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    waiting?.reject(error);
+    this.onBroken(error);
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * Runs an invocation over a function channel and turns every way it can end into a result or an error of the table.
+ * Used by snapctr for each VM and by a standalone firerunner for its one.
+ */
+import { isUtf8 } from 'node:buffer';
+import { SnapfaasError } from './errors.ts';
+import type { FunctionChannel, FunctionChannelError } from './function-channel.ts';
+import { RESULT_TOO_LARGE, type FunctionFailure } from './guest.ts';
+
+/** When a channel closes, firerunner usually knows why; its word is waited for this long, in ms. */
+const REASON_PATIENCE_MS = 500;
+
+export class Invoker {
+  readonly #functionName: string;
+  readonly #timeoutMs: number;
+  readonly #channel: FunctionChannel;
+  #reusable = true;
+  /** Ends the invocation under way. */
+  #fail: ((error: SnapfaasError) => void) | null = null;
+
+  /** @param timeoutMs for each invocation. */
+  constructor(channel: FunctionChannel, functionName: string, timeoutMs: number) {
+    this.#channel = channel;
+    this.#functionName = functionName;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** False once an invocation ended by more than the function's own failure: what the guest does now is unknown. */
+  get isReusable(): boolean {
+    return this.#reusable;
+  }
+
+  /**
+   * One invocation; the next may start when it has settled.
+   *
+   * @param event the JSON bytes that reach the runtime unchanged.
+   * @returns the result, JSON as the runtime wrote it.
+   * @throws SnapfaasError `function_error`, `response_too_large`, `function_timeout`, `vm_lost`, or the signal's reason.
+   */
+  invoke(id: string, event: Buffer, signal: AbortSignal): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const finish = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        this.#fail = null;
+      };
+      const fail = (error: SnapfaasError): void => {
+        this.#reusable = false;
+        finish();
+        reject(error);
+      };
+      const onAbort = (): void => fail(abortError(signal));
+      const timer = setTimeout(() => fail(this.#timeoutError()), this.#timeoutMs);
+      signal.addEventListener('abort', onAbort, { once: true });
+      this.#fail = fail;
+      if (signal.aborted) return onAbort();
+      this.#channel.invoke({ id, deadline_ms: Date.now() + this.#timeoutMs }, event).then(
+        (reply) => {
+          if (reply.ok && !isJson(reply.result)) {
+            return fail(vmLost(this.#functionName, 'its runtime answered with something that is not JSON'));
+          }
+          finish();
+          if (reply.ok) resolve(reply.result);
+          else reject(functionError(reply.failure));
+        },
+        (error: FunctionChannelError) => {
+          if (error.tooLarge) return fail(new SnapfaasError('response_too_large', 'the result is over 6 MiB'));
+          const patience = setTimeout(() => fail(vmLost(this.#functionName, error.message)), REASON_PATIENCE_MS);
+          this.#fail = (reason) => {
+            clearTimeout(patience);
+            fail(reason);
+          };
+        },
+      );
+    });
+  }
+
+  /** Ends the invocation under way with an error. False if there is none. */
+  interrupt(error: SnapfaasError): boolean {
+    if (this.#fail === null) return false;
+    this.#fail(error);
+    return true;
+  }
+
+  #timeoutError(): SnapfaasError {
+    return new SnapfaasError(
+      'function_timeout',
+      `${this.#functionName} ran for longer than its timeout of ${this.#timeoutMs / 1000} s; its VM was killed`,
+    );
+  }
+}
+
+export function vmLost(functionName: string, reason: string): SnapfaasError {
+  return new SnapfaasError('vm_lost', `the VM of ${functionName} was lost: ${reason}`);
+}
+
+/** The runtime ended inside its VM while the function ran: the function's doing, by exit, crash or lack of memory. */
+export function runtimeExited(reason: string): SnapfaasError {
+  return new SnapfaasError('function_error', `${reason} before it answered`, {
+    details: { type: 'Runtime.ExitError', stack: [] },
+  });
+}
+
+/** A function's own failure as clients see it. */
+export function functionError(failure: FunctionFailure): SnapfaasError {
+  if (failure.type === RESULT_TOO_LARGE) return new SnapfaasError('response_too_large', failure.message);
+  return new SnapfaasError('function_error', failure.message, {
+    details: { type: failure.type, stack: failure.stack },
+  });
+}
+
+/** A request given up because its client is gone, or because the program ends; the signal's reason tells. */
+export function abortError(signal: AbortSignal): SnapfaasError {
+  return signal.reason instanceof SnapfaasError
+    ? signal.reason
+    : new SnapfaasError('internal', 'the client is gone', { cause: signal.reason });
+}
+
+/** The guest is not trusted to send JSON, and clients are promised nothing else. */
+function isJson(bytes: Buffer): boolean {
+  if (!isUtf8(bytes)) return false;
+  try {
+    JSON.parse(bytes.toString('utf8'));
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * A guest runtime as a child process, and the two peers it talks to: the host on its function channel (`invoke`), and
+ * init on the control channel (`load`, and DRAINED for every DONE).
+ */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Duplex, Readable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
+import {
+  FrameType,
+  MAX_FRAME_BYTES,
+  MAX_PAYLOAD_BYTES,
+  type FunctionFailure,
+  type InvokeHeader,
+  type LoadRequest,
+} from '../../src/protocol/guest.ts';
+
+export type GuestLanguage = 'python' | 'node';
+
+const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const PYTHON_RUNTIME = join(PROJECT_ROOT, 'guest/runtimes/python/runtime.py');
+const NODE_RUNTIME = join(PROJECT_ROOT, 'dist/guest/node/runtime.cjs');
+const NODE_RUNTIME_SOURCE = join(PROJECT_ROOT, 'guest/runtimes/node/runtime.cts');
+
+/** Longest wait for anything a healthy runtime does at once. */
+const PATIENCE_MS = 20_000;
+
+/** Compiles the Node runtime if its output is missing or older than its source. */
+export async function buildNodeRuntime(): Promise<void> {
+  const [output, source] = await Promise.all([stat(NODE_RUNTIME).catch(() => undefined), stat(NODE_RUNTIME_SOURCE)]);
+  if (output !== undefined && output.mtimeMs >= source.mtimeMs) return;
+  const compiler = join(PROJECT_ROOT, 'node_modules/typescript/bin/tsc');
+  const result = spawnSync(process.execPath, [compiler, '-b', '--force', 'guest/runtimes/node'], {
+    cwd: PROJECT_ROOT,
+    encoding: 'utf8',
+  });
+  if (result.status !== 0) throw new Error(`the Node runtime does not compile:\n${result.stdout}${result.stderr}`);
+}
+
+/** Frames of one stream, to be taken one by one. */
+class FrameQueue {
+  readonly #frames: Frame[] = [];
+  readonly #waiting: { resolve: (frame: Frame) => void; reject: (error: Error) => void }[] = [];
+  #ended = false;
+
+  push(frame: Frame): void {
+    const first = this.#waiting.shift();
+    if (first === undefined) this.#frames.push(frame);
+    else first.resolve(frame);
+  }
+
+  end(): void {
+    this.#ended = true;
+    for (const { reject } of this.#waiting.splice(0)) reject(new Error('the runtime ended without a frame'));
+  }
+
+  next(): Promise<Frame> {
+    const frame = this.#frames.shift();
+    if (frame !== undefined) return Promise.resolve(frame);
+    if (this.#ended) return Promise.reject(new Error('the runtime ended without a frame'));
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+}
+
+export interface GuestExit {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface Printed {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const running = new Set<GuestProcess>();
+
+/** Guests that were started and have not ended: a leak, once a suite is over. */
+export function runningGuests(): number {
+  return running.size;
+}
+
+export class GuestProcess {
+  readonly root: string;
+  readonly exited: Promise<GuestExit>;
+  readonly #child: ChildProcess;
+  readonly #functionFrames = new FrameQueue();
+  readonly #controlFrames = new FrameQueue();
+  readonly #deadline: NodeJS.Timeout;
+  /** Settles when every frame received so far on the control channel has been dealt with, in order. */
+  #dealtWith: Promise<void> = Promise.resolve();
+  #stdout: Buffer[] = [];
+  #stderr: Buffer[] = [];
+  /** Output by number of the invocation, from 1; 0 is the import. */
+  readonly #printed: Printed[] = [];
+  readonly #printedWaiters: (() => void)[] = [];
+
+  private constructor(language: GuestLanguage, root: string) {
+    this.root = root;
+    const [command, script] = language === 'python' ? ['python3', PYTHON_RUNTIME] : [process.execPath, NODE_RUNTIME];
+    this.#child = spawn(command, [script], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+      env: { PATH: process.env['PATH'], HOME: '/tmp', LANG: 'C.UTF-8' },
+    });
+    running.add(this);
+    this.#deadline = setTimeout(() => this.#child.kill('SIGKILL'), PATIENCE_MS);
+    this.exited = once(this.#child, 'close').then(([status, signal]) => {
+      clearTimeout(this.#deadline);
+      this.#endRequest();
+      running.delete(this);
+      return { status: status as number | null, signal: signal as NodeJS.Signals | null };
+    });
+    (this.#child.stdout as Readable).on('data', (chunk: Buffer) => this.#stdout.push(chunk));
+    (this.#child.stderr as Readable).on('data', (chunk: Buffer) => this.#stderr.push(chunk));
+    listen(
+      this.functionChannel,
+      (frame) => this.#functionFrames.push(frame),
+      () => this.#functionFrames.end(),
+    );
+    listen(
+      this.controlChannel,
+      (frame) => (this.#dealtWith = this.#dealtWith.then(() => this.#fromRuntime(frame))),
+      () => void this.#dealtWith.then(() => this.#controlFrames.end()),
+    );
+  }
+
+  /**
+   * Writes the function's files into a new directory and starts a runtime.
+   *
+   * @param files contents by path below the function's root.
+   */
+  static async start(language: GuestLanguage, files: Readonly<Record<string, string>>): Promise<GuestProcess> {
+    const root = await mkdtemp(join(tmpdir(), 'snapfaas-guest-'));
+    for (const [path, text] of Object.entries(files)) {
+      await mkdir(dirname(join(root, path)), { recursive: true });
+      await writeFile(join(root, path), text);
+    }
+    return new GuestProcess(language, root);
+  }
+
+  get functionChannel(): Duplex {
+    return this.#child.stdio[3] as Duplex;
+  }
+
+  get controlChannel(): Duplex {
+    return this.#child.stdio[4] as Duplex;
+  }
+
+  nextControlFrame(): Promise<Frame> {
+    return this.#controlFrames.next();
+  }
+
+  nextFunctionFrame(): Promise<Frame> {
+    return this.#functionFrames.next();
+  }
+
+  /** Takes HELLO, sends LOAD and returns the answer: LOADED or LOAD_FAILED. */
+  async load(request: Partial<LoadRequest> = {}): Promise<Frame> {
+    const hello = await this.nextControlFrame();
+    if (hello.type !== FrameType.hello) throw new Error(`expected HELLO, got type ${hello.type}`);
+    const whole: LoadRequest = {
+      function: 'under-test',
+      root: this.root,
+      handler: null,
+      environment: {},
+      memory_mib: 128,
+      max_result_bytes: MAX_PAYLOAD_BYTES,
+      ...request,
+    };
+    this.controlChannel.write(encodeFrame(FrameType.load, undefined, Buffer.from(JSON.stringify(whole))));
+    return this.nextControlFrame();
+  }
+
+  send(event: string | Buffer, header: Partial<InvokeHeader> = {}): void {
+    this.functionChannel.write(invocation(event, header));
+  }
+
+  async invoke(event: string | Buffer, header: Partial<InvokeHeader> = {}): Promise<Frame> {
+    this.send(event, header);
+    return this.nextFunctionFrame();
+  }
+
+  /** What invocation number `request` printed; waits until it is over. */
+  async printedBy(request: number): Promise<Printed> {
+    for (;;) {
+      const printed = this.#printed[request];
+      if (printed !== undefined) return printed;
+      await new Promise<void>((resolve) => this.#printedWaiters.push(resolve));
+    }
+  }
+
+  /** Ends the runtime as a vanished host does, and removes the function's files. */
+  async stop(): Promise<GuestExit> {
+    this.functionChannel.end();
+    this.controlChannel.end();
+    return this.remove();
+  }
+
+  /** Waits for a runtime that ends by itself, and removes the function's files. */
+  async remove(): Promise<GuestExit> {
+    const exit = await this.exited;
+    await rm(this.root, { recursive: true, force: true });
+    return exit;
+  }
+
+  async #fromRuntime(frame: Frame): Promise<void> {
+    if (frame.type === FrameType.hello) return this.#controlFrames.push(frame);
+    // All output was written before this frame: it waits in the pipes, which each turn of the event loop empties.
+    await nextTurn();
+    await nextTurn();
+    this.#endRequest();
+    if (frame.type !== FrameType.done) return this.#controlFrames.push(frame);
+    this.controlChannel.write(encodeFrame(FrameType.drained, undefined));
+  }
+
+  #endRequest(): void {
+    this.#printed.push({
+      stdout: Buffer.concat(this.#stdout).toString('utf8'),
+      stderr: Buffer.concat(this.#stderr).toString('utf8'),
+    });
+    this.#stdout = [];
+    this.#stderr = [];
+    for (const resolve of this.#printedWaiters.splice(0)) resolve();
+  }
+}
+
+/** An INVOKE frame. */
+export function invocation(event: string | Buffer, header: Partial<InvokeHeader> = {}): Buffer {
+  const whole: InvokeHeader = { id: 'request-1', deadline_ms: Date.now() + 60_000, ...header };
+  return encodeFrame(FrameType.invoke, { ...whole }, Buffer.from(event));
+}
+
+export function failureOf(frame: Frame): FunctionFailure {
+  return JSON.parse(frame.payload.toString('utf8')) as FunctionFailure;
+}
+
+function listen(channel: Duplex, onFrame: (frame: Frame) => void, onEnd: () => void): void {
+  const reader = new FrameReader(MAX_FRAME_BYTES);
+  channel.on('data', (chunk: Buffer) => {
+    for (const frame of reader.push(chunk)) onFrame(frame);
+  });
+  // The runtime's end of the channel may be closed by the function at any time.
+  channel.on('error', () => undefined);
+  channel.on('close', onEnd);
+}
