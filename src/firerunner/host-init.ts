@@ -1,0 +1,106 @@
+/**
+ * Runs in firerunner. What init does inside a VM (`guest/init`), done for a runtime that is a plain child process: it
+ * passes the load on, gathers the output of the function by invocation, and reports the runtime's end.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
+import type { Duplex, Readable } from 'node:stream';
+import { encodeFrame, FrameError, FrameReader, type Frame, type FrameHeader } from '../protocol/frame.ts';
+import { FrameType, MAX_FRAME_BYTES, MAX_LOG_BYTES_PER_REQUEST, type LogHeader } from '../protocol/guest.ts';
+import type { ControlChannel, MachineExit } from './drivers/driver.ts';
+
+const CUT_MARK = Buffer.from('[snapfaas: output over 256 KiB of this request was cut]\n');
+
+/** Types the runtime may send on to the host, before and after its function is loaded. */
+const FORWARDED: ReadonlySet<number> = new Set([FrameType.hello, FrameType.loaded, FrameType.loadFailed]);
+
+export class HostInit implements ControlChannel {
+  onFrame: (frame: Frame) => void = () => undefined;
+  onClosed: (reason: string) => void = () => undefined;
+  readonly #runtime: Duplex;
+  #loaded = false;
+  /** Number of the invocation whose output comes in now; 0 during the import. */
+  #request = 0;
+  #printedBytes = 0;
+
+  constructor(child: ChildProcess, runtime: Duplex, exited: Promise<MachineExit>) {
+    this.#runtime = runtime;
+    this.#collect(child.stdout, 'stdout');
+    this.#collect(child.stderr, 'stderr');
+    const reader = new FrameReader(MAX_FRAME_BYTES);
+    runtime.on('error', () => undefined);
+    runtime.on('data', (chunk: Buffer) => {
+      try {
+        for (const frame of reader.push(chunk)) this.#fromRuntime(frame);
+      } catch (error) {
+        // The function may write here; whatever it is, it must not disturb us.
+        if (!(error instanceof FrameError)) throw error;
+        runtime.destroy();
+      }
+    });
+    void exited.then((exit) => {
+      this.#endRequest();
+      const signal = exit.signal === null ? undefined : constants.signals[exit.signal];
+      this.onFrame({
+        type: FrameType.runtimeExited,
+        header: signal === undefined ? { status: exit.status ?? 0 } : { signal },
+        payload: Buffer.alloc(0),
+      });
+    });
+  }
+
+  send(type: number, header?: FrameHeader, payload?: Uint8Array): void {
+    if (type === FrameType.load) this.#runtime.write(encodeFrame(type, header, payload));
+  }
+
+  #fromRuntime(frame: Frame): void {
+    if (frame.type === FrameType.done && this.#loaded) {
+      this.#whenDrained(() => {
+        this.#endRequest();
+        this.#request += 1;
+        this.#runtime.write(encodeFrame(FrameType.drained, undefined));
+      });
+    } else if (FORWARDED.has(frame.type) && !this.#loaded) {
+      if (frame.type === FrameType.hello) return this.onFrame(frame);
+      this.#loaded = true;
+      this.#whenDrained(() => {
+        this.#endRequest();
+        this.#request = 1;
+        this.onFrame(frame);
+      });
+    }
+  }
+
+  /**
+   * Output that was written before the frame just read is in our pipes; each turn of the event loop reads up to 2 MiB
+   * of each, which is more than a pipe holds.
+   */
+  #whenDrained(then: () => void): void {
+    setImmediate(() => setImmediate(then));
+  }
+
+  #collect(output: Readable | null, stream: LogHeader['stream']): void {
+    output?.on('error', () => undefined);
+    output?.on('data', (bytes: Buffer) => {
+      const room = MAX_LOG_BYTES_PER_REQUEST - this.#printedBytes;
+      if (room > 0) this.#log(stream, bytes.subarray(0, room));
+      if (room >= 0 && bytes.length > room) this.#log('stderr', CUT_MARK);
+      this.#printedBytes += bytes.length;
+    });
+  }
+
+  #log(stream: LogHeader['stream'], payload: Buffer): void {
+    this.onFrame({ type: FrameType.log, header: { request: this.#request, stream }, payload });
+  }
+
+  #endRequest(): void {
+    if (this.#printedBytes === 0) return;
+    const cut = Math.max(0, this.#printedBytes - MAX_LOG_BYTES_PER_REQUEST);
+    this.onFrame({
+      type: FrameType.logEnd,
+      header: { request: this.#request, bytes: this.#printedBytes, cut },
+      payload: Buffer.alloc(0),
+    });
+    this.#printedBytes = 0;
+  }
+}

@@ -1,0 +1,150 @@
+/** Runs in firerunner. From flags to one of its two front doors. */
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
+import { LaunchError } from './drivers/driver.ts';
+import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
+import { openRunDirectory } from './run-directory.ts';
+import { serve } from './serve.ts';
+import { runStandalone } from './standalone.ts';
+import { chooseVmm } from './vmm-choice.ts';
+
+/** The command line as commander hands it over. */
+export interface FirerunnerFlags {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly rootfs?: string;
+  readonly appfs?: string;
+  readonly mem_size?: number;
+  readonly vcpu_count?: number;
+  readonly id: string;
+  readonly kernel_args: string;
+  readonly handler?: string;
+  readonly runtime?: RuntimeName;
+  readonly env?: readonly string[];
+  /** Seconds. */
+  readonly timeout: number;
+  /** Seconds. */
+  readonly bootTimeout: number;
+  readonly vmm: 'auto' | VmmName;
+  readonly accel: 'auto' | QemuAccelerator;
+  readonly serve?: true;
+}
+
+/** A problem the user can mend, with the exit code that stands for it. */
+class FlagError extends Error {
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode, message: string) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
+  try {
+    const spec = flags.serve === true ? null : launchSpec(flags);
+    const kernelPath = flags.kernel === undefined ? null : resolve(flags.kernel);
+    const initrdPath = kernelPath === null ? null : initrdBeside(kernelPath, flags.initrd);
+    const choice = await chooseVmm({ vmm: flags.vmm, accelerator: flags.accel, kernelPath, initrdPath });
+    const interrupted = new AbortController();
+    const directory = openRunDirectory();
+    try {
+      if (spec === null) {
+        // snapctr decides when to end: by the end of stdin, which also comes when it dies.
+        process.on('SIGINT', () => undefined).on('SIGTERM', () => undefined);
+        await serve(choice, directory, process);
+        return EXIT_CODES.ok;
+      }
+      const interrupt = (): void => interrupted.abort();
+      process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+      process.stderr.write(`firerunner: ${choice.reason}\n`);
+      if (choice.driver.notice !== null) process.stderr.write(`firerunner: ${choice.driver.notice}\n`);
+      return await runStandalone({
+        driver: choice.driver,
+        directory,
+        id: flags.id,
+        spec,
+        timeoutMs: flags.timeout * 1000,
+        streams: process,
+        signal: interrupted.signal,
+      });
+    } finally {
+      directory.close();
+    }
+  } catch (error) {
+    process.stderr.write(`firerunner: ${error instanceof Error ? error.message : String(error)}\n`);
+    if (error instanceof FlagError) return error.exitCode;
+    if (error instanceof LaunchError) return EXIT_CODES.launch_failed;
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
+    return EXIT_CODES.internal;
+  }
+}
+
+function launchSpec(flags: FirerunnerFlags): LaunchSpec {
+  const isProcess = flags.vmm === 'process';
+  const missing = (name: string): never => {
+    throw new FlagError(EXIT_CODES.usage, `--${name} is missing; see firerunner --help`);
+  };
+  if (!/^[A-Za-z0-9_-]{1,32}$/.test(flags.id)) {
+    throw new FlagError(EXIT_CODES.usage, `--id ${JSON.stringify(flags.id)}: use 1 to 32 of A-Z a-z 0-9 _ -`);
+  }
+  const kernelPath = isProcess ? '' : readable('kernel', flags.kernel ?? missing('kernel'));
+  return {
+    machine: {
+      memoryMib: flags.mem_size ?? missing('mem_size'),
+      vcpus: flags.vcpu_count ?? missing('vcpu_count'),
+      kernelPath,
+      initrdPath: isProcess ? '' : readable('initrd', initrdBeside(kernelPath, flags.initrd)),
+      rootfsPath: isProcess ? '' : readable('rootfs', flags.rootfs ?? missing('rootfs')),
+      appfsPath: flags.appfs === undefined ? null : appfs(flags.appfs, isProcess),
+      kernelArgs: flags.kernel_args,
+      runtime: flags.runtime ?? (isProcess ? missing('runtime') : 'python3'),
+    },
+    function: { name: flags.id, handler: flags.handler ?? null, environment: parseEnvironment(flags.env ?? []) },
+    bootTimeoutMs: flags.bootTimeout * 1000,
+  };
+}
+
+/** VMs mount an image, the process driver enters a directory. */
+function appfs(path: string, isProcess: boolean): string {
+  const absolute = readable('appfs', path);
+  const isDirectory = statSync(absolute).isDirectory();
+  if (isDirectory && !isProcess) {
+    throw new FlagError(
+      EXIT_CODES.usage,
+      `--appfs: ${absolute} is a directory; make an image of it: snapctr images app ${path} --out app.ext4`,
+    );
+  }
+  if (!isDirectory && isProcess) {
+    throw new FlagError(EXIT_CODES.usage, `--appfs: ${absolute} is a file; --vmm process takes the directory itself`);
+  }
+  return absolute;
+}
+
+function initrdBeside(kernelPath: string, initrd: string | undefined): string {
+  return resolve(initrd ?? join(dirname(kernelPath), 'initrd.cpio'));
+}
+
+function readable(flag: string, path: string): string {
+  const absolute = resolve(path);
+  try {
+    accessSync(absolute, constants.R_OK);
+    return absolute;
+  } catch {
+    const why = existsSync(absolute) ? 'cannot be read' : 'does not exist';
+    throw new FlagError(EXIT_CODES.file_missing, `--${flag}: ${absolute} ${why}; "snapctr images" builds images`);
+  }
+}
+
+function parseEnvironment(pairs: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const [, name, value] = /^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/s.exec(pair) ?? [];
+      if (name === undefined || value === undefined) {
+        throw new FlagError(EXIT_CODES.usage, `--env ${JSON.stringify(pair)}: expected NAME=VALUE`);
+      }
+      return [name, value];
+    }),
+  );
+}

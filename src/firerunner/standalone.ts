@@ -1,0 +1,111 @@
+/**
+ * Runs in firerunner. The front door for a person: one VM, requests as JSON lines on stdin, results as JSON lines on
+ * stdout in the same order, everything else on stderr. The VM ends with stdin.
+ */
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import { SnapfaasError } from '../protocol/errors.ts';
+import { FunctionChannel } from '../protocol/function-channel.ts';
+import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
+import { functionError, Invoker, runtimeExited, vmLost } from '../protocol/invoker.ts';
+import { parseRequest } from '../protocol/request.ts';
+import type { LaunchSpec } from '../protocol/runner.ts';
+import type { Driver } from './drivers/driver.ts';
+import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
+import { FunctionLoadError, launchFailure, launchVm, type RunningVm } from './launch.ts';
+import type { RunDirectory } from './run-directory.ts';
+
+export interface StandaloneOptions {
+  readonly driver: Driver;
+  readonly directory: RunDirectory;
+  /** Name of the VM, also of its directory. */
+  readonly id: string;
+  readonly spec: LaunchSpec;
+  /** Time for each invocation, in ms. */
+  readonly timeoutMs: number;
+  readonly streams: { readonly stdin: Readable; readonly stdout: Writable; readonly stderr: Writable };
+  /** Aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs one VM from launch to the end of stdin; nothing is left of it afterwards. */
+export async function runStandalone(options: StandaloneOptions): Promise<ExitCode> {
+  const { driver, directory, id, spec, streams, signal } = options;
+  const say = (text: string): void => {
+    streams.stderr.write(`firerunner: ${text}\n`);
+  };
+  let invoker: Invoker | null = null;
+  const observer = {
+    onLog: (_header: unknown, text: string): void => {
+      streams.stderr.write(text);
+    },
+    onRuntimeExited: (reason: string): void => {
+      invoker?.interrupt(runtimeExited(reason));
+    },
+  };
+  let vm: RunningVm;
+  try {
+    vm = await launchVm(driver, spec, directory.create(id), observer, signal);
+  } catch (error) {
+    directory.remove(id);
+    if (signal.aborted) return EXIT_CODES.interrupted;
+    for (const line of describeFailure(error)) say(line);
+    return error instanceof FunctionLoadError ? EXIT_CODES.load_failed : EXIT_CODES.launch_failed;
+  }
+  const { spawnMs, bootMs, loadMs } = vm.timings;
+  const [spawn, boot, load] = [spawnMs, bootMs, loadMs].map((ms) => `${ms.toFixed(0)} ms`);
+  say(`VM ${id} is ready: spawn ${spawn}, boot ${boot}, load ${load}`);
+  try {
+    const channel = await FunctionChannel.connect(vm.guestAddress);
+    const current = new Invoker(channel, spec.function.name, options.timeoutMs);
+    invoker = current;
+    void vm.exited.then((exit) => current.interrupt(vmLost(spec.function.name, exit.reason)));
+    return await answerLines(options, current);
+  } finally {
+    await vm.kill();
+    directory.remove(id);
+  }
+}
+
+/** Answers every line of stdin, until one leaves the VM unusable. */
+async function answerLines(options: StandaloneOptions, invoker: Invoker): Promise<ExitCode> {
+  const { streams, signal, id, spec } = options;
+  const lines = createInterface({ input: streams.stdin, crlfDelay: Infinity });
+  signal.addEventListener('abort', () => lines.close(), { once: true });
+  let exitCode: ExitCode = EXIT_CODES.ok;
+  let number = 0;
+  for await (const line of lines) {
+    number += 1;
+    try {
+      const request = parseRequest(Buffer.from(line), {
+        maxPayloadBytes: MAX_PAYLOAD_BYTES,
+        defaultFunction: spec.function.name,
+      });
+      const result = await invoker.invoke(`${id}-${number}`, request.payload, signal);
+      await writeLine(streams.stdout, result);
+    } catch (reason) {
+      if (signal.aborted) break;
+      const error = SnapfaasError.from(reason);
+      exitCode = error.code === 'vm_lost' ? EXIT_CODES.vm_lost : EXIT_CODES.request_failed;
+      await writeLine(streams.stdout, Buffer.from(JSON.stringify(error.toBody())));
+      if (!invoker.isReusable) break;
+    }
+  }
+  lines.close();
+  return signal.aborted ? EXIT_CODES.interrupted : exitCode;
+}
+
+function writeLine(stream: Writable, line: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(Buffer.concat([line, Buffer.from('\n')]), (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+function describeFailure(error: unknown): readonly string[] {
+  const failure = launchFailure(error);
+  if (failure.kind === 'vmm') {
+    return [failure.message, ...failure.console.map((line) => `console: ${line}`)];
+  }
+  const { message, details } = functionError(failure.failure);
+  return [`the function does not load: ${failure.failure.type}: ${message}`, ...((details['stack'] ?? []) as string[])];
+}

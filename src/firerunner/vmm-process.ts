@@ -1,0 +1,100 @@
+/** Runs in firerunner. A VMM as a child process: started so that it dies with firerunner, its last words kept. */
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
+import { LaunchError, type MachineExit } from './drivers/driver.ts';
+
+/** Lines of console output kept for error messages. */
+const TAIL_LINES = 40;
+/** A longer console line is cut, so that a guest cannot fill our memory with one line, in characters. */
+const TAIL_LINE_CHARS = 500;
+
+/** How long the output of an ended VMM is waited for, in ms. */
+const LAST_WORDS_MS = 50;
+
+/** The last lines written to some streams, oldest first. */
+export class OutputTail {
+  #lines: string[] = [];
+  #partial = '';
+
+  watch(stream: Readable | null): void {
+    // Not `setEncoding`: others may read the same stream as bytes.
+    const decoder = new StringDecoder('utf8');
+    stream?.on('data', (bytes: Buffer) => this.#add(decoder.write(bytes)));
+    // A broken pipe only ends the tail; the process's own exit is what matters.
+    stream?.on('error', () => undefined);
+  }
+
+  #add(text: string): void {
+    const lines = (this.#partial + text).split(/\r?\n/);
+    this.#partial = (lines.pop() ?? '').slice(-TAIL_LINE_CHARS);
+    for (const line of lines) {
+      if (line.trim() !== '') this.#lines.push(line.slice(0, TAIL_LINE_CHARS));
+    }
+    if (this.#lines.length > TAIL_LINES) this.#lines = this.#lines.slice(-TAIL_LINES);
+  }
+
+  lines(): readonly string[] {
+    return this.#partial.trim() === '' ? [...this.#lines] : [...this.#lines, this.#partial];
+  }
+}
+
+export interface VmmProcess {
+  readonly child: ChildProcess;
+  readonly exited: Promise<MachineExit>;
+  kill(): Promise<MachineExit>;
+}
+
+/**
+ * Starts a VMM in a process group of its own.
+ *
+ * On Linux `setpriv --pdeathsig KILL` makes the kernel kill it when firerunner dies, whatever firerunner dies of; the
+ * group keeps a terminal's Ctrl-C away from it, so that draining can finish.
+ *
+ * @throws LaunchError if the program cannot be started.
+ */
+export async function startVmmProcess(
+  command: string,
+  args: readonly string[],
+  options: { stdio: StdioOptions; cwd?: string; env?: NodeJS.ProcessEnv },
+): Promise<VmmProcess> {
+  const linux = process.platform === 'linux';
+  const child = linux
+    ? spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], { ...options, detached: true })
+    : spawn(command, args, { ...options, detached: true });
+  const exited = new Promise<MachineExit>((resolve) => {
+    child.once('exit', (status, signal) => {
+      const how = signal === null ? `exited with status ${status ?? 'unknown'}` : `was killed by ${signal}`;
+      const exit = { status, signal, reason: `${command} ${how}` };
+      // Its last words are still in the pipes; a grandchild that holds them open must not keep us waiting.
+      const patience = setTimeout(() => resolve(exit), LAST_WORDS_MS);
+      child.once('close', () => {
+        clearTimeout(patience);
+        resolve(exit);
+      });
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', (cause) => {
+      reject(new LaunchError(`${linux ? 'setpriv' : command} could not be started: ${cause.message}`, { cause }));
+    });
+  });
+  return {
+    child,
+    exited,
+    kill: () => {
+      killGroup(child);
+      return exited;
+    },
+  };
+}
+
+function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    child.kill('SIGKILL');
+  }
+}
