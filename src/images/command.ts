@@ -1,0 +1,116 @@
+/** `snapctr images …`: argv to one call. Progress goes to stderr, results to stdout. */
+import { basename, resolve } from 'node:path';
+import { Argument, type Command } from 'commander';
+import { exportApp, packApp } from './app-image.ts';
+import { stageApp } from './app-stage.ts';
+import { buildImages, filesOf, IMAGE_NAMES, verifyImages, type ImageName } from './build.ts';
+import { inStep, progressOn } from './progress.ts';
+import { DEFAULT_IMAGES_DIRECTORY, MissingFileError } from './project.ts';
+import { ToolError } from './tool.ts';
+import { TreeError } from './tree.ts';
+
+const EXAMPLES = `
+Examples:
+  $ snapctr images build                          build whatever is missing or out of date
+  $ snapctr images build python3 --force          build again, with the newest Debian packages
+  $ snapctr images app examples/thumbnail --out thumbnail.ext4
+  $ snapctr images verify                         compare every image with its manifest
+
+Building needs Debian (apt-get, e2fsprogs, gcc, lz4) but neither root nor a loop device.
+Downloads and function images are kept in $XDG_CACHE_HOME/snapfaas (default ~/.cache/snapfaas).`;
+
+/**
+ * Adds `images` with its subcommands `build`, `app` and `verify`. What the user can mend is told on stderr, with exit
+ * status 1; other errors are thrown from `parseAsync`.
+ */
+export function registerImagesCommand(program: Command): void {
+  const images = program
+    .command('images')
+    .description('build the kernel, the root file systems and the images of functions')
+    .addHelpText('after', EXAMPLES);
+
+  images
+    .command('build')
+    .description('build the kernel with its initial RAM disk, and the root file systems of the runtimes')
+    .addArgument(whichImage('what to build'))
+    .option('--out <dir>', 'images directory', DEFAULT_IMAGES_DIRECTORY)
+    .option('--force', 'build even what is up to date, with the newest packages', false)
+    .action(tellingFailures(runBuild));
+
+  images
+    .command('app')
+    .description('make an ext4 image of a directory with a function')
+    .argument(
+      '<dir>',
+      'directory of the function; package-lock.json brings npm packages, debian-packages.txt (one name per line) Debian packages',
+    )
+    .requiredOption('--out <file>', 'where to put the image')
+    .option('--force', 'build even if the directory has not changed, with the newest Debian packages', false)
+    .action(tellingFailures(runApp));
+
+  images
+    .command('verify')
+    .description('read every image and compare it with its manifest')
+    .addArgument(whichImage('what to verify'))
+    .option('--out <dir>', 'images directory', DEFAULT_IMAGES_DIRECTORY)
+    .action(tellingFailures(runVerify));
+}
+
+/** A stack says nothing to someone whose directory or program is missing. */
+function tellingFailures<A extends readonly unknown[]>(action: (...args: A) => Promise<void>) {
+  return async (...args: A): Promise<void> => {
+    try {
+      await action(...args);
+    } catch (error) {
+      if (!(error instanceof TreeError || error instanceof ToolError || error instanceof MissingFileError)) throw error;
+      process.stderr.write(`error: ${error.message}\n`);
+      process.exitCode = 1;
+    }
+  };
+}
+
+function whichImage(description: string): Argument {
+  return new Argument('[what]', description).choices([...IMAGE_NAMES, 'all']).default('all');
+}
+
+function chosen(what: ImageName | 'all'): readonly ImageName[] {
+  return what === 'all' ? IMAGE_NAMES : [what];
+}
+
+async function runBuild(what: ImageName | 'all', options: { out: string; force: boolean }): Promise<void> {
+  const directory = resolve(options.out);
+  const progress = progressOn(process.stderr);
+  const built = new Set(await buildImages(chosen(what), { directory, force: options.force, progress }));
+  for (const name of chosen(what)) {
+    if (!built.has(name)) process.stderr.write(`image ${name}: up to date\n`);
+    for (const file of filesOf(name, directory)) process.stdout.write(`${file}\n`);
+  }
+}
+
+async function runApp(directory: string, options: { out: string; force: boolean }): Promise<void> {
+  const { force } = options;
+  const out = resolve(options.out);
+  await inStep(
+    progressOn(process.stderr),
+    `image of ${basename(resolve(directory))}`,
+    async (step) => {
+      const staged = await stageApp(resolve(directory), { force, onProgress: (text) => step.update(text) });
+      step.update('writing the file system');
+      const made = await packApp(staged, { force });
+      await exportApp(made, out);
+      return made;
+    },
+    (app) => `${app.bytes / 1024 / 1024} MiB`,
+  );
+  process.stdout.write(`${out}\n`);
+}
+
+async function runVerify(what: ImageName | 'all', options: { out: string }): Promise<void> {
+  const directory = resolve(options.out);
+  const problems = await inStep(progressOn(process.stderr), 'verifying images', () =>
+    verifyImages(chosen(what), directory),
+  );
+  for (const problem of problems) process.stdout.write(`${problem}\n`);
+  if (problems.length === 0) process.stdout.write('all images are as they were built\n');
+  else process.exitCode = 1;
+}

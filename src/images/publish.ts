@@ -1,0 +1,114 @@
+/**
+ * Puts built files in place so that a reader sees a whole file or none:
+ *
+ * ```
+ *   lock → remove leftovers → build under a temporary name → fsync → remove old manifest → rename file → rename manifest
+ * ```
+ *
+ * A build that is killed anywhere leaves no manifest for a file it did not finish, and leftovers that the next removes.
+ */
+import { mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import { withLock, type LockOptions } from './lock.ts';
+import { describeFile, manifestPath, type Manifest, type ManifestDraft } from './manifest.ts';
+import { runTool } from './tool.ts';
+
+/** A folder in which one builder works at a time. */
+export interface Workplace {
+  /** A new empty directory for unpacked things; removed at the end. */
+  readonly scratch: string;
+  /**
+   * Builds `file` (in the workplace's folder or below): `produce` writes it under the path it is given.
+   * @returns its manifest, once both are in place.
+   */
+  publish(file: string, draft: ManifestDraft, produce: (temporary: string) => Promise<void>): Promise<Manifest>;
+  /** Moves the directory `made` to `place`, then writes `stamp` beside it, which says that it is whole. */
+  publishDirectory(place: string, made: string, stampFile: string, stamp: string): Promise<void>;
+}
+
+/** Gives `work` the folder for itself, so that two builders do not disturb each other. */
+export async function inWorkplace<T>(
+  folder: string,
+  work: (workplace: Workplace) => Promise<T>,
+  options: LockOptions = {},
+): Promise<T> {
+  await mkdir(folder, { recursive: true });
+  const lockPath = join(folder, '.building.lock');
+  return withLock(lockPath, () => inOwnFolder(folder, work), options);
+}
+
+const SCRATCH_PREFIX = '.building-';
+
+async function inOwnFolder<T>(folder: string, work: (workplace: Workplace) => Promise<T>): Promise<T> {
+  // The lock is ours, so whoever made these is gone.
+  for (const name of await readdir(folder)) {
+    if (name.startsWith(SCRATCH_PREFIX)) await rm(join(folder, name), { recursive: true, force: true });
+  }
+  const own = join(folder, `${SCRATCH_PREFIX}${process.pid}-${randomUUID().slice(0, 8)}`);
+  const scratch = join(own, 'scratch');
+  await mkdir(scratch, { recursive: true });
+  try {
+    return await work({
+      scratch,
+      publish: (file, draft, produce) => publish(own, file, draft, produce),
+      publishDirectory: (place, made, stampFile, stamp) => publishDirectory(own, place, made, stampFile, stamp),
+    });
+  } finally {
+    await rm(own, { recursive: true, force: true });
+  }
+}
+
+async function publish(
+  own: string,
+  file: string,
+  draft: ManifestDraft,
+  produce: (temporary: string) => Promise<void>,
+): Promise<Manifest> {
+  const temporary = join(own, basename(file));
+  const temporaryManifest = manifestPath(temporary);
+  await produce(temporary);
+  await sync(temporary);
+  const manifest = await describeFile(temporary, draft);
+  await writeFile(temporaryManifest, `${JSON.stringify(manifest, undefined, 2)}\n`);
+  await sync(temporaryManifest);
+  await mkdir(dirname(file), { recursive: true });
+  await rm(manifestPath(file), { force: true });
+  await rename(temporary, file);
+  await rename(temporaryManifest, manifestPath(file));
+  await sync(dirname(file));
+  return manifest;
+}
+
+async function publishDirectory(
+  own: string,
+  place: string,
+  made: string,
+  stampFile: string,
+  stamp: string,
+): Promise<void> {
+  const temporaryStamp = join(own, basename(stampFile));
+  await writeFile(temporaryStamp, stamp);
+  await syncTree(made, temporaryStamp);
+  await rm(stampFile, { force: true });
+  await rm(place, { recursive: true, force: true });
+  await rename(made, place);
+  await rename(temporaryStamp, stampFile);
+  await sync(dirname(place));
+}
+
+/** One call for the whole file system: syncing each of a thousand small files takes seconds. */
+async function syncTree(directory: string, file: string): Promise<void> {
+  if (process.platform === 'linux') await runTool('sync', ['-f', directory]);
+  await sync(file);
+}
+
+/** Waits until a file's contents, or a directory's names, are on disk. */
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,103 @@
+/** The root file system of the Python runtime: Debian's python3 with its standard library, compiled ahead. */
+import { readFile, readdir, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
+import { PROJECT_ROOT } from './project.ts';
+import { FRAME_RECIPE, finishFrame, keepPrograms, layFrame, placeFile, removePaths } from './runtimefs.ts';
+import { runTool } from './tool.ts';
+
+/** The runtime's program, from the project's root. */
+export const PYTHON_RUNTIME_FILE = join('guest', 'runtimes', 'python', 'runtime.py');
+
+const PACKAGES = ['python3'];
+/** Serves the installing of packages only; no program of the guest uses it. */
+const INSTALLERS: ReadonlySet<string> = new Set([
+  'dpkg',
+  'gcc-12-base',
+  'gcc-14-base',
+  'python3-minimal',
+  'readline-common',
+  'tar',
+]);
+/** Libraries of those programs. */
+const INSTALLERS_LIBRARIES: ReadonlySet<string> = new Set(['libacl1', 'libmd0', 'libpcre2-8-0', 'libselinux1']);
+/** Of the standard library, relative to /usr/lib/python3.N. */
+const LIBRARY_LEFT_OUT = ['ensurepip', 'idlelib', 'lib2to3', 'pydoc_data', 'test', 'tkinter', 'turtledemo', 'venv'];
+
+/** `-s`, `-S`: nothing to find in site-packages; the runtime puts the function's own directories on the path. */
+const ARGV = ['/usr/bin/python3', '-s', '-S', '/usr/lib/snapfaas/runtime.py'];
+
+export const PYTHON_RECIPE = {
+  version: 1,
+  frame: FRAME_RECIPE,
+  packages: PACKAGES,
+  leftOut: [...INSTALLERS, ...INSTALLERS_LIBRARIES, ...LIBRARY_LEFT_OUT],
+  argv: ARGV,
+};
+
+export interface PythonPackages {
+  /** What the root file system holds. */
+  readonly unpacked: readonly DebianPackage[];
+  /** What a package for the function need not bring: the above, and what only the installing of packages needs. */
+  readonly provided: readonly DebianPackage[];
+}
+
+/** The packages of the root file system, as apt resolves them now. */
+export async function resolvePython(): Promise<PythonPackages> {
+  const provided = (await resolveClosure(PACKAGES)).filter((one) => !INSTALLERS_LIBRARIES.has(one.name));
+  return { provided, unpacked: provided.filter((one) => !INSTALLERS.has(one.name)) };
+}
+
+/** Fills the empty directory `root`. */
+export async function fillPythonRoot(root: string, packages: readonly DebianPackage[]): Promise<void> {
+  const program = await unpackPython(root, packages);
+  await keepPrograms(root, new Set([program]));
+  await symlink(program, join(root, 'usr', 'bin', 'python3'));
+  const library = join('usr', 'lib', program);
+  await removePaths(root, ['usr/share', 'usr/include', 'usr/lib/python3', 'usr/lib/systemd', 'usr/lib/mime']);
+  await removePaths(
+    root,
+    LIBRARY_LEFT_OUT.map((name) => join(library, name)),
+  );
+  await compilePython(root, program, join(root, library), join('/', library));
+  await finishFrame(root, ARGV);
+  const runtime = await readFile(join(PROJECT_ROOT, PYTHON_RUNTIME_FILE));
+  await placeFile(root, 'usr/lib/snapfaas/runtime.py', runtime, 0o644);
+}
+
+/**
+ * Unpacks the packages of the Python root into the empty directory `root`.
+ * @returns the interpreter's name, such as "python3.11".
+ */
+export async function unpackPython(root: string, packages: readonly DebianPackage[]): Promise<string> {
+  await layFrame(root);
+  await unpackPackages(await downloadPackages(packages), root);
+  const names = await readdir(join(root, 'usr', 'bin'));
+  const programs = names.filter((name) => /^python3\.\d+$/.test(name));
+  const [program] = programs;
+  if (program === undefined || programs.length > 1) {
+    throw new Error(`expected one python3.N among the packages, found: ${programs.join(', ') || 'none'}`);
+  }
+  return program;
+}
+
+/**
+ * Writes .pyc files that Python trusts without looking at the source: parsing it under emulation costs seconds. The
+ * interpreter unpacked in `root` is used, through its own loader, as the host's may be of another version or absent.
+ *
+ * @param tree directory whose modules are compiled.
+ * @param guestPath where the guest will see `tree`; stack traces show it.
+ */
+export async function compilePython(root: string, program: string, tree: string, guestPath: string): Promise<void> {
+  const loader = join(root, 'usr', 'lib64', 'ld-linux-x86-64.so.2');
+  const libraries = join(root, 'usr', 'lib', 'x86_64-linux-gnu');
+  const compile = ['-m', 'compileall', '-q', '--invalidation-mode', 'unchecked-hash', '-s', tree, '-p', guestPath];
+  await runTool(
+    loader,
+    ['--library-path', libraries, join(root, 'usr', 'bin', program), '-s', '-S', ...compile, tree],
+    // The seed fixes the order of sets, which is written into the files.
+    {
+      environment: { PYTHONHOME: join(root, 'usr'), PYTHONHASHSEED: '0', PYTHONPATH: '', PYTHONDONTWRITEBYTECODE: '1' },
+    },
+  );
+}

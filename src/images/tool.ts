@@ -1,0 +1,108 @@
+/** Runs the programs the builders need (apt-get, tar, mke2fs, gcc, npm, …) and quotes them when they fail. */
+import { spawn } from 'node:child_process';
+
+/** Lines of a failed program's output that go into the error. */
+const LAST_LINES = 20;
+
+export interface ToolOptions {
+  readonly cwd?: string;
+  /** Set on top of the environment of this process. */
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly stdin?: Uint8Array;
+  /** Called with what the program prints, stdout and stderr, line by line; for progress. */
+  readonly onLine?: (line: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** A program could not be started, or ended with a status other than 0. `message` holds its last lines. */
+export class ToolError extends Error {
+  override readonly name = 'ToolError';
+  readonly command: string;
+  /** True if the program is not installed. */
+  readonly missing: boolean;
+
+  constructor(command: string, message: string, options: { missing?: boolean; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.command = command;
+    this.missing = options.missing ?? false;
+  }
+}
+
+/** What to try when a program fails for the reason it mostly fails for. */
+const ADVICE_FOR: Readonly<Record<string, string>> = {
+  'apt-get': 'If packages are not found, the lists of packages may be missing or old: run "apt-get update" as root.',
+};
+
+/** Debian package that brings a program, for the advice in errors. */
+const PACKAGE_OF: Readonly<Record<string, string>> = {
+  mke2fs: 'e2fsprogs',
+  debugfs: 'e2fsprogs',
+  gcc: 'gcc',
+  strip: 'binutils',
+  lz4: 'lz4',
+  xz: 'xz-utils',
+  zstd: 'zstd',
+  npm: 'npm',
+};
+
+/**
+ * Runs a program to its end and returns its stdout. Nothing is read from the terminal.
+ *
+ * Messages are in English and sorting is by bytes (`LC_ALL=C.UTF-8`), whatever the user's locale.
+ *
+ * @throws ToolError with the command line and the last lines it printed.
+ */
+export async function runTool(command: string, argv: readonly string[], options: ToolOptions = {}): Promise<Buffer> {
+  const child = spawn(command, argv, {
+    cwd: options.cwd,
+    env: { ...process.env, PATH: searchPath(), LC_ALL: 'C.UTF-8', ...options.environment },
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+  const output: Buffer[] = [];
+  let messages = '';
+  const tellLines = (text: string): void => {
+    for (const line of text.split('\n')) if (line.trim() !== '') options.onLine?.(line.trim());
+  };
+  child.stdout.on('data', (chunk: Buffer) => {
+    output.push(chunk);
+    if (options.onLine !== undefined) tellLines(chunk.toString('utf8'));
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    messages += text;
+    tellLines(text);
+  });
+  // A program may end without reading all of its input; its exit status tells whether that matters.
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(options.stdin);
+
+  return new Promise((resolve, reject) => {
+    child.once('error', (cause: NodeJS.ErrnoException) => {
+      reject(cause.code === 'ENOENT' ? missingTool(command, cause) : cause);
+    });
+    child.once('close', (status, signal) => {
+      const stdout = Buffer.concat(output);
+      if (status === 0) resolve(stdout);
+      else reject(new ToolError(command, failureText(command, argv, signal ?? String(status), messages, stdout)));
+    });
+  });
+}
+
+/** mke2fs and debugfs live in /usr/sbin, which is not in every user's PATH. */
+function searchPath(): string {
+  return `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`;
+}
+
+function missingTool(command: string, cause: unknown): ToolError {
+  const debianPackage = PACKAGE_OF[command];
+  const advice = debianPackage === undefined ? '' : `; on Debian: apt-get install ${debianPackage}`;
+  return new ToolError(command, `the program "${command}" is not installed${advice}`, { missing: true, cause });
+}
+
+function failureText(command: string, argv: readonly string[], end: string, messages: string, stdout: Buffer): string {
+  const said = messages.trim() === '' ? stdout.subarray(-8192).toString('utf8') : messages;
+  const lines = said.trimEnd().split('\n').slice(-LAST_LINES);
+  const quoted = [`"${[command, ...argv].join(' ')}" failed (${end}); its last lines:`, ...lines].join('\n  ');
+  const advice = ADVICE_FOR[command];
+  return advice === undefined ? quoted : `${quoted}\n${advice}`;
+}

@@ -1,0 +1,106 @@
+/** A function's directory, read with the rules for what may go into an image. */
+import { chmod, copyFile, lstat, mkdir, readdir, readlink, realpath, stat, symlink, unlink } from 'node:fs/promises';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { sha256File, sha256Json } from './digest.ts';
+
+/** Raised when the same directory is to give another result than before. */
+const TREE_RULES_VERSION = 1;
+
+/** Made by tools in passing, and different on every machine. */
+const SKIPPED: ReadonlySet<string> = new Set(['.git', '__pycache__', '.DS_Store']);
+
+export type TreeEntry =
+  | { readonly path: string; readonly type: 'directory' }
+  | { readonly path: string; readonly type: 'file'; readonly executable: boolean; readonly sha256: string }
+  | { readonly path: string; readonly type: 'symlink'; readonly target: string };
+
+/** The directory cannot become an image; the message names the file and says what to do. */
+export class TreeError extends Error {
+  override readonly name = 'TreeError';
+}
+
+/**
+ * Every file, directory and link below `directory`, sorted by path; paths are relative to it.
+ *
+ * @throws TreeError if it is no directory, or holds a link that leads out of it, a device, a socket or a FIFO.
+ */
+export async function scanTree(directory: string): Promise<readonly TreeEntry[]> {
+  const status = await stat(directory).catch(() => undefined);
+  if (status === undefined) throw new TreeError(`the directory ${directory} does not exist`);
+  if (!status.isDirectory()) throw new TreeError(`${directory} is not a directory`);
+  const entries: TreeEntry[] = [];
+  await scan(await realpath(directory), '', entries);
+  return entries.sort((left, right) => (left.path < right.path ? -1 : 1));
+}
+
+async function scan(root: string, folder: string, entries: TreeEntry[]): Promise<void> {
+  for (const name of await readdir(join(root, folder))) {
+    if (SKIPPED.has(name)) continue;
+    const path = join(folder, name);
+    const absolute = join(root, path);
+    const status = await lstat(absolute);
+    if (status.isDirectory()) {
+      entries.push({ path, type: 'directory' });
+      await scan(root, path, entries);
+    } else if (status.isFile()) {
+      const executable = (status.mode & 0o111) !== 0;
+      entries.push({ path, type: 'file', executable, sha256: await sha256File(absolute) });
+    } else if (status.isSymbolicLink()) {
+      entries.push({ path, type: 'symlink', target: await insideTarget(root, absolute) });
+    } else {
+      throw new TreeError(`${absolute} is neither a file, a directory nor a link; remove it`);
+    }
+  }
+}
+
+/** The link's target, if it stays inside: by its words, and by where it really leads. */
+async function insideTarget(root: string, link: string): Promise<string> {
+  const target = await readlink(link);
+  const real = await realpath(link).catch(() => undefined);
+  const absolute = target.startsWith(sep);
+  if (absolute || !isInside(root, resolve(dirname(link), target)) || (real !== undefined && !isInside(root, real))) {
+    const advice = absolute ? 'use a relative target' : 'copy the file instead';
+    throw new TreeError(`${link} is a link to ${target}, which is outside of the function's directory; ${advice}`);
+  }
+  return target;
+}
+
+function isInside(root: string, path: string): boolean {
+  const way = relative(root, path);
+  return way !== '..' && !way.startsWith(`..${sep}`);
+}
+
+/** Digest over names, executable bits and contents; not over times, owners or the order in the directory. */
+export function treeDigest(entries: readonly TreeEntry[]): string {
+  return sha256Json({ rules: TREE_RULES_VERSION, entries });
+}
+
+/** Copies the entries of `directory` into `target`, readable by everyone. What is already there is overwritten. */
+export async function copyTree(directory: string, entries: readonly TreeEntry[], target: string): Promise<void> {
+  for (const entry of entries) {
+    const path = join(target, entry.path);
+    // Writing to a link that is there would write to what it points at.
+    if (entry.type !== 'directory') await removeFile(path);
+    switch (entry.type) {
+      case 'directory':
+        await mkdir(path, { recursive: true });
+        await chmod(path, 0o755);
+        break;
+      case 'file':
+        await copyFile(join(directory, entry.path), path);
+        await chmod(path, entry.executable ? 0o755 : 0o644);
+        break;
+      case 'symlink':
+        await symlink(entry.target, path);
+        break;
+    }
+  }
+}
+
+async function removeFile(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  }
+}
