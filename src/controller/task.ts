@@ -1,16 +1,7 @@
 /** Runs in snapctr. A task is one accepted request together with the way back to whoever asked. */
 import { randomUUID } from 'node:crypto';
 import type { SnapfaasError } from '../protocol/errors.ts';
-
-export interface InvocationRequest {
-  /** Name of the function to run. */
-  readonly function: string;
-  /** The event: the bytes of the JSON value as the client sent them. */
-  readonly payload: Buffer;
-  /** Milliseconds since the start of a request file; null where the client gave none. */
-  readonly time: number | null;
-  readonly userId: number | null;
-}
+import type { InvocationRequest } from '../protocol/request.ts';
 
 /** How the VM that answered came to be: booted for this request, restored for it, or idle since an earlier one. */
 export type StartKind = 'cold' | 'restored' | 'warm';

@@ -1,0 +1,238 @@
+/** Runs in snapctr. The function list: each entry checked against the machine and the files around it. */
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { RUNTIME_NAMES, type RuntimeName, type VmmName } from '../protocol/runner.ts';
+import type { FunctionConfig } from './config.ts';
+import { below, type Paths } from './config-paths.ts';
+import {
+  check,
+  DEFAULT_TIMEOUT_S,
+  functionSchema,
+  SMALLEST_MEMORY_MIB,
+  UNUSED_FUNCTION_KEYS,
+  type FunctionYaml,
+  type UnusedFunctionKey,
+} from './config-schema.ts';
+import { formatProblem, YamlFile, type Problem } from './config-yaml.ts';
+
+export interface FunctionContext {
+  readonly memoryMib: number;
+  readonly vmm: 'auto' | VmmName;
+  readonly paths: Paths;
+  /** Null if the controller's file does not name it rightly; then nothing below it is checked. */
+  readonly runtimefsDirectory: string | null;
+  readonly appfsDirectory: string | null;
+}
+
+/**
+ * The functions of a list, by name in the list's order. What is wrong is added to `problems`, what is odd to `notes`.
+ * @returns null if the file cannot be used at all.
+ */
+export function readFunctions(
+  path: string,
+  context: FunctionContext,
+  problems: Problem[],
+  notes: string[],
+): ReadonlyMap<string, FunctionConfig> | null {
+  const source = YamlFile.read(path, context.paths.shown(path), problems);
+  if (source === null) return null;
+  if (!Array.isArray(source.value)) {
+    problems.push(source.problemAt([], 'must be a list of functions; begin each with `- name: …`'));
+    return null;
+  }
+  const list = new FunctionList(source, context, problems, notes);
+  for (const [index, entry] of (source.value as readonly unknown[]).entries()) list.add(index, entry);
+  list.noteRemarks();
+  if (source.value.length === 0) notes.push(formatProblem(source.problemAt([], 'there are no functions in this list')));
+  return list.functions;
+}
+
+class FunctionList {
+  readonly functions = new Map<string, FunctionConfig>();
+  readonly #source: YamlFile;
+  readonly #context: FunctionContext;
+  readonly #problems: Problem[];
+  readonly #notes: string[];
+  /** Where each name was first. */
+  readonly #indices = new Map<string, number>();
+  /** What is odd about a key, by that key: the first place and how many functions have it. */
+  readonly #remarks = new Map<string, { readonly index: number; readonly text: string; count: number }>();
+  /** Missing images already reported; many functions share one. */
+  readonly #reported = new Set<string>();
+  readonly #imageRuntimes = new Map<string, RuntimeName | null>();
+
+  constructor(source: YamlFile, context: FunctionContext, problems: Problem[], notes: string[]) {
+    this.#source = source;
+    this.#context = context;
+    this.#problems = problems;
+    this.#notes = notes;
+  }
+
+  add(index: number, entry: unknown): void {
+    const subject = subjectOf(index, entry);
+    this.#checkName(index, entry);
+    const yaml = check(functionSchema, entry, this.#source, [index], subject, this.#problems);
+    if (yaml === null) return;
+    const complain = (key: string, message: string): void => {
+      this.#problems.push(this.#source.problemAt([index, key], `${subject}${message}`));
+    };
+    this.#remarkUnusedKeys(index, yaml);
+    const memoryMib = yaml.memory ?? SMALLEST_MEMORY_MIB;
+    if (memoryMib > this.#context.memoryMib) {
+      complain(
+        'memory',
+        `\`memory\` of ${memoryMib} MB is over the ${this.#context.memoryMib} MB of --mem; lower it, or give --mem more`,
+      );
+    }
+    const runtimefsPath = this.#runtimefs(yaml, complain);
+    const appfs = this.#appfs(yaml, complain);
+    if (runtimefsPath === null || appfs === undefined) return;
+    const runtime = yaml.runtime ?? this.#runtimeOf(runtimefsPath);
+    if (runtime === null && this.#context.vmm === 'process') {
+      complain(
+        'runtimefs',
+        'the language is not known, which --vmm process needs; add `runtime: python3` or `runtime: nodejs`',
+      );
+      return;
+    }
+    this.functions.set(
+      yaml.name,
+      Object.freeze({
+        name: yaml.name,
+        runtime,
+        runtimefsPath,
+        appfs,
+        vcpus: yaml.vcpus ?? 1,
+        memoryMib,
+        concurrencyLimit: this.#concurrencyLimit(index, yaml),
+        timeoutMs: Math.round((yaml.timeout ?? DEFAULT_TIMEOUT_S) * 1000),
+        handler: yaml.handler ?? null,
+        environment: Object.freeze({ ...yaml.environment }),
+      }),
+    );
+  }
+
+  /** One note for each remark, however many functions it is about. */
+  noteRemarks(): void {
+    for (const [key, { index, text, count }] of this.#remarks) {
+      const where = count === 1 ? '' : ` (here and in ${count - 1} more)`;
+      this.#notes.push(formatProblem(this.#source.problemAtKey([index, key], `\`${key}\`${where}: ${text}`)));
+    }
+  }
+
+  #remark(index: number, key: string, text: string): void {
+    const known = this.#remarks.get(key);
+    if (known === undefined) this.#remarks.set(key, { index, text, count: 1 });
+    else known.count += 1;
+  }
+
+  #checkName(index: number, entry: unknown): void {
+    const name = valueOf(entry, 'name');
+    if (typeof name !== 'string') return;
+    const first = this.#indices.get(name);
+    if (first === undefined) {
+      this.#indices.set(name, index);
+      return;
+    }
+    const { line } = this.#source.problemAt([first, 'name'], '');
+    const message = `the name \`${name}\` is taken by the function on line ${line ?? 1}; names must differ`;
+    this.#problems.push(this.#source.problemAt([index, 'name'], message));
+  }
+
+  #remarkUnusedKeys(index: number, yaml: FunctionYaml): void {
+    for (const key of Object.keys(UNUSED_FUNCTION_KEYS) as UnusedFunctionKey[]) {
+      if (key in yaml) this.#remark(index, key, `has no effect; ${UNUSED_FUNCTION_KEYS[key]}`);
+    }
+  }
+
+  #runtimefs(yaml: FunctionYaml, complain: (key: string, message: string) => void): string | null {
+    const name = yaml.runtimefs ?? (yaml.runtime ? `${yaml.runtime}.ext4` : null);
+    if (name === null) {
+      complain('name', 'there is neither `runtime` nor `runtimefs`; add `runtime: python3` or `runtime: nodejs`');
+      return null;
+    }
+    const { runtimefsDirectory, paths, vmm } = this.#context;
+    if (runtimefsDirectory === null) return null;
+    const key = yaml.runtimefs ? 'runtimefs' : 'runtime';
+    const path = below(runtimefsDirectory, name);
+    if (path === null) {
+      complain(key, `\`runtimefs\` must name a file below \`runtimefs_dir\`, not ${JSON.stringify(name)}`);
+      return null;
+    }
+    const kind = paths.kindOf(path);
+    if (vmm === 'process' || kind === 'file' || this.#reported.has(path)) return path;
+    this.#reported.add(path);
+    const runtime = yaml.runtime ?? runtimeOfName(name);
+    const advice = runtime === null ? 'build or copy it' : `build it with \`snapctr images build ${runtime}\``;
+    complain(key, `the image ${path} ${kind === 'missing' ? 'does not exist' : 'is no file'}; ${advice}`);
+    return path;
+  }
+
+  /** Undefined if it cannot be had. */
+  #appfs(yaml: FunctionYaml, complain: (key: string, message: string) => void): FunctionConfig['appfs'] | undefined {
+    const { appfsDirectory, paths, vmm } = this.#context;
+    if (!yaml.appfs) return null;
+    if (appfsDirectory === null) return undefined;
+    const path = below(appfsDirectory, yaml.appfs);
+    if (path === null) {
+      complain(
+        'appfs',
+        `\`appfs\` must name a file or directory below \`appfs_dir\`, not ${JSON.stringify(yaml.appfs)}`,
+      );
+      return undefined;
+    }
+    const kind = paths.kindOf(path);
+    if (kind === 'missing') {
+      complain('appfs', `\`appfs\`: ${path} does not exist; put the function there, or correct the name`);
+      return undefined;
+    }
+    if (kind === 'file' && vmm === 'process') {
+      complain(
+        'appfs',
+        `\`appfs\`: ${path} is an image, which --vmm process cannot use; name the function's directory`,
+      );
+      return undefined;
+    }
+    return Object.freeze({ kind: kind === 'file' ? 'image' : 'directory', path });
+  }
+
+  #concurrencyLimit(index: number, yaml: FunctionYaml): number | null {
+    if (yaml.concurrency_limit !== 0) return yaml.concurrency_limit ?? null;
+    this.#remark(index, 'concurrency_limit', '0 means no limit; leave it out to say the same');
+    return null;
+  }
+
+  /** The language of an image: its manifest knows, or else its name tells. */
+  #runtimeOf(image: string): RuntimeName | null {
+    let runtime = this.#imageRuntimes.get(image);
+    if (runtime === undefined) {
+      runtime = runtimeOfManifest(`${image}.json`) ?? runtimeOfName(basename(image));
+      this.#imageRuntimes.set(image, runtime);
+    }
+    return runtime;
+  }
+}
+
+function runtimeOfManifest(path: string): RuntimeName | null {
+  try {
+    const runtime = valueOf(JSON.parse(readFileSync(path, 'utf8')), 'runtime');
+    return RUNTIME_NAMES.find((known) => known === runtime) ?? null;
+  } catch {
+    // No manifest, or none of ours: the image may come from elsewhere.
+    return null;
+  }
+}
+
+function runtimeOfName(name: string): RuntimeName | null {
+  if (/python/i.test(name)) return 'python3';
+  return /node/i.test(name) ? 'nodejs' : null;
+}
+
+function subjectOf(index: number, entry: unknown): string {
+  const name = valueOf(entry, 'name');
+  return typeof name === 'string' && name !== '' ? `function \`${name.slice(0, 64)}\`: ` : `function ${index + 1}: `;
+}
+
+function valueOf(entry: unknown, key: string): unknown {
+  return typeof entry === 'object' && entry !== null ? (entry as Readonly<Record<string, unknown>>)[key] : undefined;
+}

@@ -1,0 +1,186 @@
+/** Runs in snapctr. The shapes of the two configuration files, and the words for what does not fit them. */
+import { z } from 'zod';
+import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
+import { RUNTIME_NAMES } from '../protocol/runner.ts';
+import { nearest } from './config-spelling.ts';
+import type { Problem, YamlFile, YamlPath } from './config-yaml.ts';
+
+export const SMALLEST_MEMORY_MIB = 128;
+export const MAX_VCPUS = 32;
+export const DEFAULT_TIMEOUT_S = 60;
+export const MAX_TIMEOUT_S = 900;
+const DEFAULT_QUEUE_CAPACITY = 1024;
+const MAX_QUEUE_CAPACITY = 1_000_000;
+
+/** Keys of the original's function lists that mean nothing here, each with the reason. */
+export const UNUSED_FUNCTION_KEYS = {
+  load_dir: 'this version boots VMs instead of restoring them from snapshots',
+  diff_dirs: 'this version boots VMs instead of restoring them from snapshots',
+  copy_base: 'this version boots VMs instead of restoring them from snapshots',
+  copy_diff: 'this version boots VMs instead of restoring them from snapshots',
+  load_ws: 'this version boots VMs instead of restoring them from snapshots',
+  dump_ws: 'this version makes no snapshots',
+  dump_dir: 'this version makes no snapshots',
+  kernel: "the controller's `kernel_path` is used for every function",
+  cmdline: 'the kernel command line is chosen by the VMM driver',
+  users: 'it describes a load, not a function',
+  expected_running_time: 'it describes a load, not a function',
+} as const;
+export type UnusedFunctionKey = keyof typeof UNUSED_FUNCTION_KEYS;
+
+/** The same `expected` words for a missing value, one of another type and one out of range. */
+function expected(words: string): { error: (issue: { readonly input?: unknown }) => string } {
+  return {
+    error: ({ input }) =>
+      input === undefined ? `is missing; it must be ${words}` : `must be ${words}, not ${show(input)}`,
+  };
+}
+
+function wholeNumber(min: number, max: number, words: string): z.ZodType<number> {
+  const wanted = expected(words);
+  return z.number(wanted).int(wanted).min(min, wanted).max(max, wanted);
+}
+
+function text(words: string): z.ZodType<string> {
+  const wanted = expected(words);
+  return z.string(wanted).min(1, wanted);
+}
+
+const requiredPath = text('a path');
+const optionalPath = text('a path').nullish();
+const unused = z.unknown().optional();
+
+export const controllerSchema = z.strictObject(
+  {
+    kernel_path: requiredPath,
+    initrd_path: optionalPath,
+    runtimefs_dir: requiredPath,
+    appfs_dir: requiredPath,
+    snapshot_dir: requiredPath,
+    function_config: requiredPath,
+    firerunner_path: unused,
+    max_payload: wholeNumber(
+      1,
+      MAX_PAYLOAD_BYTES,
+      `a whole number of bytes from 1 to ${MAX_PAYLOAD_BYTES} (6 MiB)`,
+    ).nullish(),
+    queue_capacity: wholeNumber(
+      1,
+      MAX_QUEUE_CAPACITY,
+      `a whole number of requests from 1 to ${MAX_QUEUE_CAPACITY}`,
+    ).nullish(),
+  },
+  expected('a map of keys such as `kernel_path`'),
+);
+export type ControllerYaml = z.infer<typeof controllerSchema>;
+
+export function controllerDefaults(yaml: Pick<ControllerYaml, 'max_payload' | 'queue_capacity'>): {
+  readonly maxPayloadBytes: number;
+  readonly queueCapacity: number;
+} {
+  return {
+    maxPayloadBytes: yaml.max_payload ?? MAX_PAYLOAD_BYTES,
+    queueCapacity: yaml.queue_capacity ?? DEFAULT_QUEUE_CAPACITY,
+  };
+}
+
+const name = expected('1 to 64 letters, digits, `-`, `_` or `.`');
+const handler = expected('`file.function`, such as `workload.handle` or `src/app.handler`');
+const timeout = expected(`a number of seconds above 0 and up to ${MAX_TIMEOUT_S}`);
+const variableName = expected('letters, digits and `_`, not beginning with a digit');
+
+const unusedFunctionKeys = Object.fromEntries(Object.keys(UNUSED_FUNCTION_KEYS).map((key) => [key, unused])) as Record<
+  UnusedFunctionKey,
+  typeof unused
+>;
+
+export const functionSchema = z.strictObject(
+  {
+    name: z.string(name).regex(/^[A-Za-z0-9._-]{1,64}$/, name),
+    runtime: z.enum(RUNTIME_NAMES, expected(RUNTIME_NAMES.map((runtime) => `\`${runtime}\``).join(' or '))).nullish(),
+    runtimefs: text('the name of a file below `runtimefs_dir`').nullish(),
+    appfs: z.string(expected('the name of a file or directory below `appfs_dir`, or empty')).nullish(),
+    handler: z
+      .string(handler)
+      .regex(/^(?:[\w-]+\/)*[\w-]+(?:\.[\w-]+)*\.[A-Za-z_$][\w$]*$/, handler)
+      .nullish(),
+    vcpus: wholeNumber(1, MAX_VCPUS, `a whole number from 1 to ${MAX_VCPUS}`).nullish(),
+    memory: wholeNumber(
+      SMALLEST_MEMORY_MIB,
+      Number.MAX_SAFE_INTEGER,
+      `a whole number of MB, at least ${SMALLEST_MEMORY_MIB}`,
+    ).nullish(),
+    concurrency_limit: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number above 0').nullish(),
+    timeout: z.number(timeout).min(0.001, timeout).max(MAX_TIMEOUT_S, timeout).nullish(),
+    environment: z
+      .record(
+        z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, variableName),
+        z
+          .string({ error: ({ input }) => `must be a string, not ${show(input)}; quote it: ${quoted(input)}` })
+          .regex(/^[^\0]*$/, {
+            error: 'must not contain a NUL character',
+          }),
+        expected('a map of names to strings'),
+      )
+      .nullish(),
+    ...unusedFunctionKeys,
+  },
+  expected('a map of keys such as `name` and `runtime`'),
+);
+export type FunctionYaml = z.infer<typeof functionSchema>;
+
+/**
+ * Checks the value at `path` of a file. What does not fit is added to `problems`.
+ * @param subject what the value is, to begin each message with; empty if the key says it all.
+ * @returns the value, or null if it does not fit.
+ */
+export function check<T>(
+  schema: z.ZodType<T>,
+  value: unknown,
+  source: YamlFile,
+  path: YamlPath,
+  subject: string,
+  problems: Problem[],
+): T | null {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  for (const issue of result.error.issues) problems.push(...describe(issue, schema, source, path, subject));
+  return null;
+}
+
+function describe(
+  issue: z.core.$ZodIssue,
+  schema: z.ZodType,
+  source: YamlFile,
+  path: YamlPath,
+  subject: string,
+): Problem[] {
+  const inner = issue.path.map((step) => (typeof step === 'number' ? step : String(step)));
+  const place = [...path, ...inner];
+  if (issue.code === 'unrecognized_keys') {
+    const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+    return issue.keys.map((key) => {
+      const guess = nearest(key, known);
+      const advice = guess === null ? 'remove it' : `did you mean \`${guess}\`?`;
+      return source.problemAtKey([...place, key], `${subject}unknown key \`${key}\`; ${advice}`);
+    });
+  }
+  if (issue.code === 'invalid_key') {
+    const key = inner.join('.');
+    return [source.problemAtKey(place, `${subject}\`${key}\` ${issue.issues[0]?.message ?? 'is no valid key'}`)];
+  }
+  const key = inner.length === 0 ? '' : `\`${inner.join('.')}\` `;
+  return [source.problemAt(place, `${subject}${key}${issue.message}`)];
+}
+
+function show(value: unknown): string {
+  if (value === null) return 'empty';
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'a map';
+  const shown = JSON.stringify(value) ?? String(value);
+  return `${typeof value === 'string' ? '' : `the ${typeof value} `}${shown.length > 80 ? `${shown.slice(0, 80)}…` : shown}`;
+}
+
+function quoted(value: unknown): string {
+  return typeof value === 'object' ? '"…"' : JSON.stringify(String(value));
+}

@@ -1,0 +1,143 @@
+/** Runs in snapctr. YAML files that remember where everything stood, so that a problem can be shown at its place. */
+import { isUtf8 } from 'node:buffer';
+import { readFileSync } from 'node:fs';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type YAMLError } from 'yaml';
+
+/** A place in a configuration file; lines and columns count from 1. A flag has no line. */
+export interface Problem {
+  /** File as the user named it, or a flag such as `--mem`. */
+  readonly file: string;
+  readonly line: number | null;
+  readonly column: number | null;
+  /** What is wrong and what to change. */
+  readonly message: string;
+}
+
+/** Keys and indices from the top of a document down to one value. */
+export type YamlPath = readonly (string | number)[];
+
+/** All problems of a configuration at once, one line each. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(formatProblem).join('\n'));
+    this.problems = problems;
+  }
+}
+
+export function formatProblem({ file, line, column, message }: Problem): string {
+  return line === null ? `${file}: ${message}` : `${file}:${line}:${column ?? 1}: ${message}`;
+}
+
+/** One parsed file. */
+export class YamlFile {
+  readonly file: string;
+  /** The file as plain JavaScript values. */
+  readonly value: unknown;
+  readonly #document: Document;
+  readonly #lines: LineCounter;
+
+  private constructor(file: string, value: unknown, document: Document, lines: LineCounter) {
+    this.file = file;
+    this.value = value;
+    this.#document = document;
+    this.#lines = lines;
+  }
+
+  /**
+   * Reads and parses a file. Problems are added to `problems`.
+   * @param path absolute.
+   * @param file the same as messages are to show it.
+   * @returns null if the file makes no sense beyond them; duplicate keys alone do not stop it.
+   */
+  static read(path: string, file: string, problems: Problem[]): YamlFile | null {
+    const text = readText(path, file, problems);
+    if (text === null) return null;
+    const lines = new LineCounter();
+    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
+    for (const error of document.errors) problems.push(syntaxProblem(file, text, error, lines));
+    if (document.errors.some(({ code }) => code !== 'DUPLICATE_KEY')) return null;
+    try {
+      return new YamlFile(file, document.toJS(), document, lines);
+    } catch (error) {
+      // Aliases without an anchor, or ones that would expand without measure.
+      const reason = error instanceof Error ? error.message : String(error);
+      problems.push({ file, line: 1, column: 1, message: `not usable YAML: ${reason}` });
+      return null;
+    }
+  }
+
+  /** A problem with the value at `path`; if there is none, with the nearest thing around it. */
+  problemAt(path: YamlPath, message: string): Problem {
+    return this.#problem(this.#offsetOf(path, 'value'), message);
+  }
+
+  /** A problem with the key that ends `path`. */
+  problemAtKey(path: YamlPath, message: string): Problem {
+    return this.#problem(this.#offsetOf(path, 'key'), message);
+  }
+
+  #problem(offset: number, message: string): Problem {
+    const { line, col } = this.#lines.linePos(offset);
+    return { file: this.file, line: Math.max(line, 1), column: Math.max(col, 1), message };
+  }
+
+  #offsetOf(path: YamlPath, part: 'key' | 'value'): number {
+    let node: unknown = this.#document.contents;
+    let offset = startOf(node) ?? 0;
+    for (const [depth, step] of path.entries()) {
+      const target = isAlias(node) ? node.resolve(this.#document) : node;
+      if (isMap(target)) {
+        const pair = target.items.find(({ key }) => isScalar(key) && String(key.value) === String(step));
+        if (pair === undefined) return offset;
+        const isLast = depth === path.length - 1;
+        node = pair.value;
+        offset = (isLast && part === 'key' ? startOf(pair.key) : (startOf(pair.value) ?? startOf(pair.key))) ?? offset;
+      } else if (isSeq(target)) {
+        node = target.items[Number(step)];
+        offset = startOf(node) ?? offset;
+      } else {
+        return offset;
+      }
+    }
+    return offset;
+  }
+}
+
+function startOf(node: unknown): number | undefined {
+  const range = typeof node === 'object' && node !== null && 'range' in node ? node.range : undefined;
+  return Array.isArray(range) && typeof range[0] === 'number' ? range[0] : undefined;
+}
+
+function readText(path: string, file: string, problems: Problem[]): string | null {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    problems.push({ file, line: null, column: null, message: `cannot be read: ${readAdvice(error)}` });
+    return null;
+  }
+  if (isUtf8(bytes)) return bytes.toString('utf8');
+  problems.push({ file, line: null, column: null, message: 'is not valid UTF-8; save it as UTF-8' });
+  return null;
+}
+
+function readAdvice(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'ENOENT') return 'there is no such file; correct the path';
+  if (code === 'EISDIR') return 'it is a directory; name a YAML file';
+  if (code === 'EACCES') return 'this user may not read it; change its rights';
+  return error instanceof Error ? error.message : String(error);
+}
+
+function syntaxProblem(file: string, text: string, error: YAMLError, lines: LineCounter): Problem {
+  const { line, col } = lines.linePos(error.pos[0]);
+  const key = /^[^\s:]+/.exec(text.slice(error.pos[0]))?.[0] ?? '';
+  const message =
+    error.code === 'DUPLICATE_KEY'
+      ? `the key \`${key}\` is there twice; remove one of the two`
+      : `not valid YAML: ${error.message}`;
+  return { file, line, column: col, message };
+}

@@ -1,0 +1,193 @@
+/** Runs in snapctr. The configuration: read once, checked whole, then frozen. See docs/config.md. */
+import { mkdirSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import type { RuntimeName, VmmName } from '../protocol/runner.ts';
+import { readFunctions, type FunctionContext } from './config-functions.ts';
+import { Paths, type PathKind } from './config-paths.ts';
+import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './config-schema.ts';
+import { ConfigError, formatProblem, YamlFile, type Problem } from './config-yaml.ts';
+
+export { ConfigError } from './config-yaml.ts';
+
+/** One function that requests can name. */
+export interface FunctionConfig {
+  readonly name: string;
+  /** Language; null if neither the configuration nor the image tells. Never null with the `process` VMM. */
+  readonly runtime: RuntimeName | null;
+  /** Root file system, absolute. Need not exist with the `process` VMM. */
+  readonly runtimefsPath: string;
+  /** The function's own files, absolute; null: everything is in the root file system. */
+  readonly appfs: { readonly kind: 'image' | 'directory'; readonly path: string } | null;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  /** Most VMs at once; null: as many as memory allows. */
+  readonly concurrencyLimit: number | null;
+  /** From receiving a request to its result, in ms. */
+  readonly timeoutMs: number;
+  /** `file.function`; null: the original's `workload` and `handle`. */
+  readonly handler: string | null;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+export interface Config {
+  /** Memory for VMs, all together. */
+  readonly memoryMib: number;
+  readonly kernelPath: string;
+  readonly initrdPath: string;
+  /** Largest request, in bytes. */
+  readonly maxPayloadBytes: number;
+  /** Requests that may wait for a worker. */
+  readonly queueCapacity: number;
+  readonly snapshotDirectory: string;
+  readonly functions: ReadonlyMap<string, FunctionConfig>;
+  /** What a user should know, one line each: keys without effect, paths found elsewhere. */
+  readonly notes: readonly string[];
+}
+
+export interface ConfigContext {
+  /** `--mem`. */
+  readonly memoryMib: number;
+  readonly hostMemoryMib: number;
+  /** `--vmm`; with `process` neither kernel nor root file systems need to exist. */
+  readonly vmm: 'auto' | VmmName;
+  /** Absolute. */
+  readonly cwd: string;
+}
+
+/**
+ * Reads the controller's YAML file and the function list it names. Creates `snapshot_dir` if it is missing.
+ *
+ * @throws ConfigError with every problem of both files, each with file, line and column.
+ */
+export function loadConfig(path: string, context: ConfigContext): Config {
+  const problems: Problem[] = memoryProblems(context);
+  const notes: string[] = [];
+  const source = YamlFile.read(resolve(context.cwd, path), path, problems);
+  if (source === null) throw new ConfigError(problems);
+  const yaml = check(controllerSchema, source.value, source, [], '', problems);
+  const paths = new Paths(context.cwd);
+  const files = new ControllerFiles(path, source, paths, context, problems, notes);
+
+  // Taken one by one, also from a file that did not pass: each tells more of what is wrong.
+  const withVms = context.vmm !== 'process';
+  const kernelPath = files.take('kernel_path', withVms ? 'file' : null, 'build it with `snapctr images build kernel`');
+  const initrdPath =
+    files.take('initrd_path', withVms ? 'file' : null, 'build it with `snapctr images build kernel`') ??
+    (kernelPath === null ? null : join(dirname(kernelPath), 'initrd.cpio'));
+  const runtimefs = files.take(
+    'runtimefs_dir',
+    withVms ? 'directory' : null,
+    'build images into it with `snapctr images build`',
+  );
+  const appfs = files.take('appfs_dir', 'directory', 'create it, or name the directory with your functions');
+  const snapshotDirectory = files.take('snapshot_dir', null, '');
+  const functionList = files.take('function_config', 'file', 'write the list of functions, or correct the path');
+  files.checkInitrdDefault(initrdPath);
+  files.noteFirerunner();
+
+  const functionContext: FunctionContext = { ...context, paths, runtimefsDirectory: runtimefs, appfsDirectory: appfs };
+  const functions = functionList === null ? null : readFunctions(functionList, functionContext, problems, notes);
+  if (problems.length === 0 && snapshotDirectory !== null) createDirectory(source, snapshotDirectory, problems);
+
+  const isComplete = yaml !== null && kernelPath !== null && initrdPath !== null && functions !== null;
+  if (problems.length > 0 || !isComplete || snapshotDirectory === null) throw new ConfigError(problems);
+  return Object.freeze({
+    memoryMib: context.memoryMib,
+    kernelPath,
+    initrdPath,
+    ...controllerDefaults(yaml),
+    snapshotDirectory,
+    functions,
+    notes: Object.freeze(notes),
+  });
+}
+
+function memoryProblems({ memoryMib, hostMemoryMib }: ConfigContext): Problem[] {
+  const problem = (message: string): Problem[] => [{ file: `--mem ${memoryMib}`, line: null, column: null, message }];
+  if (!Number.isInteger(memoryMib) || memoryMib < SMALLEST_MEMORY_MIB) {
+    return problem(`must be a whole number of MB, at least ${SMALLEST_MEMORY_MIB} (one small VM)`);
+  }
+  return memoryMib > hostMemoryMib ? problem(`this host has ${hostMemoryMib} MB; give less`) : [];
+}
+
+function createDirectory(source: YamlFile, path: string, problems: Problem[]): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    problems.push(source.problemAt(['snapshot_dir'], `\`snapshot_dir\` cannot be created: ${reason}`));
+  }
+}
+
+/** The files and directories that the controller's own file names. */
+class ControllerFiles {
+  readonly #source: YamlFile;
+  readonly #values: Readonly<Record<string, unknown>>;
+  readonly #directory: string;
+  readonly #paths: Paths;
+  readonly #withVms: boolean;
+  readonly #problems: Problem[];
+  readonly #notes: string[];
+
+  constructor(
+    file: string,
+    source: YamlFile,
+    paths: Paths,
+    context: ConfigContext,
+    problems: Problem[],
+    notes: string[],
+  ) {
+    this.#source = source;
+    const { value } = source;
+    this.#values = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+    this.#directory = dirname(resolve(context.cwd, file));
+    this.#paths = paths;
+    this.#withVms = context.vmm !== 'process';
+    this.#problems = problems;
+    this.#notes = notes;
+  }
+
+  /**
+   * The absolute path that `key` names, or null if there is none.
+   * @param wanted what has to be there; null: nothing.
+   * @param advice what to do if it is not.
+   */
+  take(key: string, wanted: Exclude<PathKind, 'missing'> | null, advice: string): string | null {
+    const value = this.#values[key];
+    // Whatever is no path was reported by the schema.
+    if (typeof value !== 'string' || value === '') return null;
+    const complain = (message: string): void => void this.#problems.push(this.#source.problemAt([key], message));
+    try {
+      const { path, fromWorkingDirectory } = this.#paths.resolve(value, this.#directory);
+      if (fromWorkingDirectory) {
+        this.#note(key, `\`${key}\` is not beside this file; taken from the working directory: ${path}`);
+      }
+      const found = this.#paths.kindOf(path);
+      if (wanted !== null && found !== wanted) {
+        complain(`\`${key}\`: ${path} ${found === 'missing' ? 'does not exist' : `is no ${wanted}`}; ${advice}`);
+        return null;
+      }
+      return path;
+    } catch (error) {
+      complain(`\`${key}\` ${error instanceof Error ? error.message : String(error)}`);
+      return null;
+    }
+  }
+
+  /** A default that is not there is the kernel's matter: it was built without its initial RAM disk. */
+  checkInitrdDefault(path: string | null): void {
+    const isDefault = (this.#values['initrd_path'] ?? null) === null;
+    if (!this.#withVms || !isDefault || path === null || this.#paths.kindOf(path) === 'file') return;
+    const message = `the initial RAM disk ${path} does not exist; build it with \`snapctr images build kernel\`, or name it with \`initrd_path\``;
+    this.#problems.push(this.#source.problemAt(['kernel_path'], message));
+  }
+
+  noteFirerunner(): void {
+    if (!('firerunner_path' in this.#values)) return;
+    this.#note('firerunner_path', '`firerunner_path` has no effect: snapctr starts the firerunner it came with');
+  }
+
+  #note(key: string, message: string): void {
+    this.#notes.push(formatProblem(this.#source.problemAtKey([key], message)));
+  }
+}

@@ -1,0 +1,215 @@
+/**
+ * Runs in snapctr. One `POST /`, from its headers to the last byte of its answer.
+ *
+ * ```
+ *  reading ──body complete──▶ running ──reply──▶ answered ──written──▶ (finished)
+ *     │                          │                  ▲
+ *     └── refused, cut off ──────┼──────────────────┘
+ *                                └── client gone: the signal aborts, the reply is dropped
+ * ```
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { SnapfaasError } from '../../protocol/errors.ts';
+import { parseRequest, requestTooLarge, type InvocationRequest } from '../../protocol/request.ts';
+import { newTaskId, type Outcome, type StartKind, type Task } from '../task.ts';
+import type { SubmitTask } from './gateway.ts';
+import { errorAnswer, send, type HeaderList } from './http-answer.ts';
+import type { Connection, OpenExchange } from './http-connection.ts';
+import { headerProblem, shuttingDown } from './http-problems.ts';
+
+/** What an exchange needs of its gateway. */
+export interface ExchangeOwner {
+  readonly maxPayloadBytes: number;
+  readonly draining: boolean;
+  readonly submit: SubmitTask;
+  /** Longest time without progress that a client may take to read its answer, in ms. */
+  readonly requestTimeoutMs: number;
+  /** Called once before, and once after, the life of a submitted task, until its answer is written. */
+  taskOpened(): void;
+  taskFinished(): void;
+}
+
+const EMPTY = Buffer.alloc(0);
+
+export class Exchange implements OpenExchange {
+  readonly id = newTaskId();
+  readonly #owner: ExchangeOwner;
+  readonly #connection: Connection;
+  readonly #incoming: IncomingMessage;
+  readonly #response: ServerResponse;
+  #state: 'reading' | 'running' | 'answered' = 'reading';
+  /** Most bodies come in one piece; `#more` is only there for the others. */
+  #body: Buffer = EMPTY;
+  #more: Buffer[] | null = null;
+  #bodyBytes = 0;
+  #submitted = false;
+  #gone = false;
+
+  constructor(owner: ExchangeOwner, connection: Connection, incoming: IncomingMessage, response: ServerResponse) {
+    this.#owner = owner;
+    this.#connection = connection;
+    this.#incoming = incoming;
+    this.#response = response;
+    connection.opened(this);
+  }
+
+  /** Takes the body and submits the request. `waiting`: the client waits for "100 Continue" before it sends the body. */
+  receive(waiting: boolean): void {
+    const { headers } = this.#incoming;
+    const refusal = headerProblem(headers['content-type'], headers['content-encoding']);
+    if (refusal !== null) return this.refuse(refusal, { waiting });
+    const { maxPayloadBytes } = this.#owner;
+    const declaredBytes = Number(headers['content-length'] ?? 0);
+    if (declaredBytes > maxPayloadBytes) {
+      return this.refuse(requestTooLarge(maxPayloadBytes, declaredBytes), { waiting, close: true });
+    }
+    if (this.#owner.draining) return this.refuse(shuttingDown(), { waiting });
+    if (waiting) this.#response.writeContinue();
+    this.#incoming.on('data', (chunk: Buffer) => this.#take(chunk));
+    this.#incoming.on('end', () => this.#complete());
+  }
+
+  /**
+   * Answers without running anything; the rest of the body is read and thrown away.
+   *
+   * With `close` the connection ends afterwards, but not before the body is in: closing on unread bytes would reset
+   * the connection, and the client might never see the answer. The gateway's request timeout bounds that wait.
+   */
+  refuse(
+    error: SnapfaasError,
+    options: { readonly waiting?: boolean; readonly close?: boolean; readonly headers?: HeaderList } = {},
+  ): void {
+    if (this.#state === 'answered') return;
+    this.#state = 'answered';
+    this.#dropBody();
+    const waiting = options.waiting ?? false;
+    const close = waiting || this.#owner.draining || (options.close ?? false);
+    const answer = errorAnswer(error, {
+      close,
+      ...(this.#submitted ? { requestId: this.id } : {}),
+      ...(options.headers === undefined ? {} : { headers: options.headers }),
+    });
+    if (!close || waiting || this.#incoming.complete) return send(this.#response, answer, () => this.#finish());
+    this.#response.writeHead(answer.status, answer.headers);
+    this.#response.write(answer.body);
+    this.#incoming.once('end', () => this.#response.end(() => this.#finish()));
+    this.#incoming.resume();
+  }
+
+  /** The request will never be complete: the client stopped, was too slow, or sent bytes that are no HTTP. */
+  cutOff(error: SnapfaasError): void {
+    if (this.#state !== 'reading') return this.#connection.destroy();
+    this.#state = 'answered';
+    this.#dropBody();
+    this.#connection.breakOff(error);
+    this.#finish();
+  }
+
+  get bodyMissing(): boolean {
+    return !this.#incoming.complete;
+  }
+
+  disconnected(): void {
+    this.#gone = true;
+    this.#dropBody();
+    // A task that runs is finished by its reply, which its aborted signal brings about.
+    if (this.#state !== 'running') this.#finish();
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#state !== 'reading') return;
+    this.#bodyBytes += chunk.length;
+    if (this.#bodyBytes > this.#owner.maxPayloadBytes) {
+      return this.refuse(requestTooLarge(this.#owner.maxPayloadBytes), { close: true });
+    }
+    if (this.#bodyBytes === chunk.length) this.#body = chunk;
+    else (this.#more ??= [this.#body]).push(chunk);
+  }
+
+  #complete(): void {
+    if (this.#state !== 'reading') return;
+    const body = this.#more === null ? this.#body : Buffer.concat(this.#more, this.#bodyBytes);
+    this.#dropBody();
+    try {
+      const request = parseRequest(body, this.#owner);
+      if (this.#owner.draining) throw shuttingDown();
+      this.#submit(request);
+    } catch (error) {
+      this.refuse(SnapfaasError.from(error));
+      if (this.#gone) this.#finish();
+    }
+  }
+
+  #submit(request: InvocationRequest): void {
+    const task = new HttpTask(this.id, request, this.#connection, (outcome) => this.#reply(outcome));
+    this.#state = 'running';
+    this.#submitted = true;
+    this.#owner.taskOpened();
+    this.#owner.submit(task);
+  }
+
+  #reply(outcome: Outcome): void {
+    if (this.#state !== 'running') throw new Error(`bug: task ${this.id} was answered twice`);
+    this.#state = 'answered';
+    if (this.#gone) return this.#finish();
+    if (outcome.status === 'ok') this.#answerOk(outcome.result, outcome.start);
+    else this.#answerError(outcome.error, outcome.start);
+    // A client that does not read its answer must not hold it in our memory for ever.
+    if (this.#response.socket !== null && this.#response.writableLength > 0) {
+      this.#connection.limitSilence(this.#owner.requestTimeoutMs);
+    }
+  }
+
+  #answerOk(result: Buffer, start: StartKind): void {
+    const headers = [
+      'content-type',
+      'application/json',
+      'content-length',
+      String(result.length),
+      'x-snapfaas-request-id',
+      this.id,
+      'x-snapfaas-start',
+      start,
+    ];
+    if (this.#owner.draining) headers.push('connection', 'close');
+    this.#response.writeHead(200, headers);
+    this.#response.end(result, () => this.#finish());
+  }
+
+  #answerError(error: SnapfaasError, start: StartKind | null): void {
+    const headers = start === null ? [] : ['x-snapfaas-start', start];
+    const answer = errorAnswer(error, { close: this.#owner.draining, requestId: this.id, headers });
+    send(this.#response, answer, () => this.#finish());
+  }
+
+  #dropBody(): void {
+    this.#body = EMPTY;
+    this.#more = null;
+  }
+
+  /** The answer is written, or nobody is there to read it. Safe to call again. */
+  #finish(): void {
+    this.#connection.finished(this);
+    if (!this.#submitted) return;
+    this.#submitted = false;
+    this.#owner.taskFinished();
+  }
+}
+
+class HttpTask implements Task {
+  readonly id: string;
+  readonly request: InvocationRequest;
+  readonly reply: (outcome: Outcome) => void;
+  readonly #connection: Connection;
+
+  constructor(id: string, request: InvocationRequest, connection: Connection, reply: (outcome: Outcome) => void) {
+    this.id = id;
+    this.request = request;
+    this.reply = reply;
+    this.#connection = connection;
+  }
+
+  get signal(): AbortSignal {
+    return this.#connection.signal;
+  }
+}

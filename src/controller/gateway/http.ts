@@ -1,0 +1,171 @@
+/**
+ * Runs in snapctr. Requests over HTTP/1.1: `POST /` runs a function, four GET routes tell how the controller is.
+ *
+ * On plain `node:http`, without a framework: an invocation passes through here and everything per request counts.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { SnapfaasError } from '../../protocol/errors.ts';
+import type { Gateway, SubmitTask } from './gateway.ts';
+import { Connection } from './http-connection.ts';
+import { Exchange } from './http-exchange.ts';
+import { brokenRequest, listenFailure, noTunnel, unknownExpectation, wrongRoute } from './http-problems.ts';
+import { answerReport, reportRoute, type Reports } from './http-reports.ts';
+
+export interface HttpGatewayOptions extends Reports {
+  readonly host: string;
+  /** 0 picks a free port; see `HttpGateway.address`. */
+  readonly port: number;
+  readonly maxPayloadBytes: number;
+  readonly submit: SubmitTask;
+  /** Longest time from the first byte of a request to its last, in ms. Default 30,000. */
+  readonly requestTimeoutMs?: number;
+}
+
+const DEFAULT_REQUEST_TIMEOUT_MS = 30_000;
+/** Idle connections are cheap; a client that sends something every minute should not have to reconnect. */
+const KEEP_ALIVE_MS = 75_000;
+
+/** See `Gateway`. Not reusable: once closed, it stays closed. */
+export class HttpGateway implements Gateway {
+  readonly maxPayloadBytes: number;
+  readonly requestTimeoutMs: number;
+  readonly submit: SubmitTask;
+  readonly #options: HttpGatewayOptions;
+  readonly #server: Server;
+  readonly #connections = new Map<Socket, Connection>();
+  #draining: Promise<void> | null = null;
+  #openTasks = 0;
+  #onNoTasks: (() => void) | null = null;
+
+  constructor(options: HttpGatewayOptions) {
+    this.#options = options;
+    this.maxPayloadBytes = options.maxPayloadBytes;
+    this.submit = options.submit;
+    this.requestTimeoutMs = options.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
+    this.#server = createServer({
+      requestTimeout: this.requestTimeoutMs,
+      headersTimeout: this.requestTimeoutMs,
+      connectionsCheckingInterval: Math.min(1000, Math.ceil(this.requestTimeoutMs / 4)),
+      keepAliveTimeout: KEEP_ALIVE_MS,
+    });
+    this.#server.on('connection', (socket: Socket) => this.#connected(socket));
+    this.#server.on('request', (incoming, response) => this.#route(incoming, response, false));
+    this.#server.on('checkContinue', (incoming, response) => this.#route(incoming, response, true));
+    this.#server.on('checkExpectation', (incoming, response) => this.#refuse(incoming, response, unknownExpectation()));
+    this.#server.on('connect', (_incoming, socket) => this.#tunnel(socket as Socket));
+    this.#server.on('clientError', (error, socket) => this.#broken(error, socket as Socket));
+  }
+
+  /** Where the gateway listens; with port 0 the real port. Before `start` it is what was asked for. */
+  get address(): { readonly host: string; readonly port: number } {
+    const bound = this.#server.address() as AddressInfo | null;
+    return { host: this.#options.host, port: bound?.port ?? this.#options.port };
+  }
+
+  get draining(): boolean {
+    return this.#draining !== null;
+  }
+
+  /** @throws Error naming host and port, and what to do, if they cannot be had. */
+  start(): Promise<void> {
+    const { host, port } = this.#options;
+    return new Promise((resolve, reject) => {
+      const failed = (error: Error): void => reject(listenFailure(error, host, port));
+      this.#server.once('error', failed);
+      this.#server.listen(port, host, () => {
+        this.#server.removeListener('error', failed);
+        // A connection that could not be accepted (no free descriptor) is that client's loss, not our end.
+        this.#server.on('error', () => undefined);
+        resolve();
+      });
+    });
+  }
+
+  /** Until the last submitted task is answered, new requests get `shutting_down`; then nobody listens any more. */
+  drain(): Promise<void> {
+    this.#draining ??= this.#drain();
+    return this.#draining;
+  }
+
+  async close(): Promise<void> {
+    this.#draining ??= Promise.resolve();
+    const closed = this.#stopListening();
+    for (const connection of this.#connections.values()) {
+      connection.destroy();
+      // Not left to the socket's event, which comes after this promise is resolved.
+      connection.closed();
+    }
+    await closed;
+  }
+
+  taskOpened(): void {
+    this.#openTasks += 1;
+  }
+
+  taskFinished(): void {
+    this.#openTasks -= 1;
+    if (this.#openTasks === 0) this.#onNoTasks?.();
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#openTasks > 0) await new Promise<void>((resolve) => (this.#onNoTasks = resolve));
+    void this.#stopListening();
+    for (const connection of this.#connections.values()) if (connection.idle) connection.destroy();
+  }
+
+  #stopListening(): Promise<void> {
+    return new Promise((resolve) => this.#server.close(() => resolve()));
+  }
+
+  #connected(socket: Socket): void {
+    const connection = new Connection(socket);
+    this.#connections.set(socket, connection);
+    socket.once('close', () => {
+      this.#connections.delete(socket);
+      connection.closed();
+    });
+  }
+
+  #route(incoming: IncomingMessage, response: ServerResponse, waiting: boolean): void {
+    const url = incoming.url ?? '/';
+    if (incoming.method === 'POST' && (url === '/' || pathOf(url) === '/')) {
+      this.#exchange(incoming, response)?.receive(waiting);
+      return;
+    }
+    const route = reportRoute(incoming.method, pathOf(url));
+    if (route !== null) void answerReport(route, this.#options, response, this.draining);
+    else this.#refuse(incoming, response, ...wrongRoute(incoming.method ?? '', pathOf(url)));
+  }
+
+  #refuse(incoming: IncomingMessage, response: ServerResponse, error: SnapfaasError, headers: string[] = []): void {
+    const waiting = incoming.headers.expect !== undefined;
+    this.#exchange(incoming, response)?.refuse(error, { waiting, headers });
+  }
+
+  #exchange(incoming: IncomingMessage, response: ServerResponse): Exchange | null {
+    const connection = this.#connections.get(incoming.socket);
+    if (connection === undefined || connection.broken) return null;
+    return new Exchange(this, connection, incoming, response);
+  }
+
+  #broken(error: Error & { code?: string }, socket: Socket): void {
+    // A client that never sent a byte asked nothing: it gets no answer either.
+    if (error.code === 'ECONNRESET' || socket.bytesRead === 0) socket.destroy();
+    else this.#connections.get(socket)?.failed(brokenRequest(error, this.requestTimeoutMs));
+  }
+
+  #tunnel(socket: Socket): void {
+    // Node lets go of this socket, its error listener included.
+    socket.on('error', () => socket.destroy());
+    this.#connections.get(socket)?.breakOff(noTunnel());
+  }
+}
+
+/** The path of a request target, which may also be a whole URL (RFC 9112, 3.2.2). */
+function pathOf(target: string): string {
+  const path = target.startsWith('/') ? target : target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i, '');
+  const query = path.indexOf('?');
+  const bare = query === -1 ? path : path.slice(0, query);
+  return bare === '' ? '/' : bare;
+}

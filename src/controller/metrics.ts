@@ -1,0 +1,65 @@
+/** Runs in snapctr. What `/metrics` shows, in Prometheus' text format. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { LaunchTimings } from '../protocol/runner.ts';
+import type { Outcome } from './task.ts';
+import type { ControllerStatus } from './controller.ts';
+
+/** Seconds; warm requests take well under a millisecond, cold boots under emulation several seconds. */
+const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #requests: Counter<'code' | 'start'>;
+  readonly #launches: Histogram<'phase'>;
+
+  /** @param status read whenever the metrics are asked for. */
+  constructor(status: () => ControllerStatus) {
+    const registers = [this.#registry];
+    this.#requests = new Counter({
+      name: 'snapfaas_requests_total',
+      help: 'Answered requests by error code ("ok": none) and how their VM was started ("none": no VM was found)',
+      labelNames: ['code', 'start'],
+      registers,
+    });
+    this.#launches = new Histogram({
+      name: 'snapfaas_launch_seconds',
+      help: 'Parts of a VM launch: spawn the VMM, boot up to the runtime, load the function',
+      labelNames: ['phase'],
+      buckets: SECONDS_BUCKETS,
+      registers,
+    });
+    const gauge = (name: string, help: string, read: (status: ControllerStatus) => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read(status()));
+        },
+      });
+    };
+    gauge('snapfaas_workers', 'Workers in the pool', (s) => s.workers.total);
+    gauge('snapfaas_workers_busy', 'Workers that have a request', (s) => s.workers.busy);
+    gauge('snapfaas_queue_length', 'Requests that wait for a worker', (s) => s.queue.length);
+    gauge('snapfaas_memory_total_mib', 'Memory for VMs', (s) => s.memory.total_mib);
+    gauge('snapfaas_memory_reserved_mib', 'Memory of launching, idle and running VMs', (s) => s.memory.reserved_mib);
+    gauge('snapfaas_evictions', 'Idle VMs killed to make room, since the start', (s) => s.counters.evictions);
+    gauge('snapfaas_vm_launches', 'VMs launched, since the start', (s) => s.counters.launches);
+    gauge('snapfaas_vm_reuses', 'Requests that found an idle VM, since the start', (s) => s.counters.reuses);
+  }
+
+  onOutcome(outcome: Outcome): void {
+    const code = outcome.status === 'ok' ? 'ok' : outcome.error.code;
+    this.#requests.inc({ code, start: outcome.start ?? 'none' });
+  }
+
+  onLaunched(timings: LaunchTimings): void {
+    this.#launches.observe({ phase: 'spawn' }, timings.spawnMs / 1000);
+    this.#launches.observe({ phase: 'boot' }, timings.bootMs / 1000);
+    this.#launches.observe({ phase: 'load' }, timings.loadMs / 1000);
+  }
+
+  async render(): Promise<{ contentType: string; body: string }> {
+    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  }
+}

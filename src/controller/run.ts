@@ -1,0 +1,187 @@
+/** Runs in snapctr. One run of the controller from flags to exit code: start, serve, drain, end. */
+import { totalmem } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
+import { ConfigError, loadConfig, type Config } from './config.ts';
+import { Controller } from './controller.ts';
+import { FileGateway } from './gateway/file.ts';
+import type { Gateway } from './gateway/gateway.ts';
+import { HttpGateway } from './gateway/http.ts';
+import { createLogger, type Logger, type LogLevel } from './log.ts';
+
+/** The command line as commander hands it over. */
+export interface SnapctrFlags {
+  readonly config: string;
+  /** MB. */
+  readonly mem: number;
+  readonly port?: number;
+  readonly requests_file?: string;
+  readonly host: string;
+  readonly output?: string;
+  readonly vmm: 'auto' | VmmName;
+  readonly accel: 'auto' | QemuAccelerator;
+  readonly logLevel: LogLevel;
+  /** Seconds. */
+  readonly drainTimeout: number;
+  /** Seconds. */
+  readonly bootTimeout: number;
+}
+
+export const EXIT_OK = 0;
+/** A request of the file failed, or the run broke off. */
+export const EXIT_FAILED = 1;
+/** Command line or configuration; nothing was started. */
+export const EXIT_USAGE = 2;
+
+const MIB = 1024 * 1024;
+/** After everything was answered or called off, the last bytes may take this long to leave, in ms. */
+const LAST_ANSWERS_MS = 1000;
+
+/** What can go wrong before anything runs, in words for the user. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/**
+ * @param prepare makes the functions' files ready for the VMM: images for VMs, directories for plain processes.
+ * @returns the exit code; nothing of the run is left by then.
+ */
+export async function runController(
+  flags: SnapctrFlags,
+  prepare: (config: Config, logger: Logger) => Promise<Config>,
+): Promise<number> {
+  const logger = createLogger(flags.logLevel);
+  try {
+    if ((flags.port === undefined) === (flags.requests_file === undefined)) {
+      throw new UsageError('give exactly one of --port N (requests over HTTP) and --requests_file FILE');
+    }
+    const config = await prepare(readConfig(flags, logger), logger);
+    const controller = new Controller({
+      config,
+      runnerCommand: runnerCommand(flags, config),
+      bootTimeoutMs: flags.bootTimeout * 1000,
+      logger,
+    });
+    await controller.start();
+    try {
+      return await serveGateway(flags, config, controller, logger);
+    } finally {
+      await controller.close();
+    }
+  } catch (error) {
+    process.stderr.write(`snapctr: ${error instanceof Error ? error.message : String(error)}\n`);
+    return error instanceof UsageError || error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILED;
+  }
+}
+
+function readConfig(flags: SnapctrFlags, logger: Logger): Config {
+  const hostMemoryMib = Math.floor(totalmem() / MIB);
+  if (flags.mem > hostMemoryMib) {
+    throw new UsageError(`--mem ${flags.mem}: this host has ${hostMemoryMib} MB; give less`);
+  }
+  const config = loadConfig(flags.config, {
+    memoryMib: flags.mem,
+    hostMemoryMib,
+    vmm: flags.vmm,
+    cwd: process.cwd(),
+  });
+  for (const note of config.notes) logger.warn(note);
+  return config;
+}
+
+function runnerCommand(flags: SnapctrFlags, config: Config): readonly string[] {
+  const program = fileURLToPath(new URL('../bin/firerunner.js', import.meta.url));
+  const command = [process.execPath, program, '--serve', '--vmm', flags.vmm, '--accel', flags.accel];
+  return flags.vmm === 'process'
+    ? command
+    : [...command, '--kernel', config.kernelPath, '--initrd', config.initrdPath];
+}
+
+/** SIGINT and SIGTERM: the first drains, the second ends at once. */
+class StopSignals {
+  readonly first: Promise<void>;
+  readonly second: Promise<void>;
+  #count = 0;
+
+  constructor(logger: Logger) {
+    let onFirst: () => void = () => undefined;
+    let onSecond: () => void = () => undefined;
+    this.first = new Promise((resolve) => (onFirst = resolve));
+    this.second = new Promise((resolve) => (onSecond = resolve));
+    const stop = (signal: NodeJS.Signals): void => {
+      this.#count += 1;
+      logger.info({ signal }, this.#count === 1 ? 'draining; a second signal ends at once' : 'ending at once');
+      if (this.#count === 1) onFirst();
+      else onSecond();
+    };
+    process.on('SIGINT', stop).on('SIGTERM', stop);
+  }
+}
+
+async function serveGateway(
+  flags: SnapctrFlags,
+  config: Config,
+  controller: Controller,
+  logger: Logger,
+): Promise<number> {
+  const signals = new StopSignals(logger);
+  const { gateway, finished } = createGateway(flags, config, controller);
+  await gateway.start();
+  if (gateway instanceof HttpGateway) {
+    const { host, port } = gateway.address;
+    process.stderr.write(`listening on http://${host.includes(':') ? `[${host}]` : host}:${port}\n`);
+  }
+  const exitCode = await Promise.race([finished, signals.first.then(() => null)]);
+  controller.beginDrain();
+  const drained = gateway.drain();
+  const patience = new AbortController();
+  const tooLong = sleep(flags.drainTimeout * 1000, 'late', { signal: patience.signal }).catch(() => 'called off');
+  const end = await Promise.race([drained.then(() => 'drained'), tooLong, signals.second.then(() => 'now')]);
+  patience.abort();
+  if (end !== 'drained') {
+    if (end === 'late') logger.warn(`requests still ran after ${flags.drainTimeout} s of draining; they are ended`);
+    await controller.close();
+    await Promise.race([drained, sleep(LAST_ANSWERS_MS)]);
+  }
+  await gateway.close();
+  return end === 'drained' ? (exitCode ?? (await lateExitCode(finished))) : EXIT_FAILED;
+}
+
+/** A drained request file still tells whether all it answered was well; a drained server was stopped as asked. */
+async function lateExitCode(finished: Promise<number>): Promise<number> {
+  return await Promise.race([finished, sleep(0, EXIT_OK)]);
+}
+
+function createGateway(
+  flags: SnapctrFlags,
+  config: Config,
+  controller: Controller,
+): { readonly gateway: Gateway; readonly finished: Promise<number> } {
+  const submit = controller.submit.bind(controller);
+  const { maxPayloadBytes } = config;
+  if (flags.requests_file !== undefined) {
+    const gateway = new FileGateway({
+      requestsFile: flags.requests_file,
+      output: flags.output ?? null,
+      maxPayloadBytes,
+      submit,
+    });
+    const finished = gateway.finished.then((summary) => {
+      process.stderr.write(`${summary.formatSummary()}\n`);
+      return summary.errors === 0 ? EXIT_OK : EXIT_FAILED;
+    });
+    finished.catch(() => undefined);
+    return { gateway, finished };
+  }
+  const gateway = new HttpGateway({
+    host: flags.host,
+    port: flags.port ?? 0,
+    maxPayloadBytes,
+    submit,
+    readiness: () => (controller.isDraining ? { ready: false, reason: 'draining' } : { ready: true }),
+    status: () => controller.status(),
+    metrics: () => controller.metrics.render(),
+  });
+  return { gateway, finished: new Promise<number>(() => undefined) };
+}

@@ -1,0 +1,154 @@
+/**
+ * Runs in snapctr. snapctr's side of `firerunner --serve`: starts it, hands it every launch and kill, passes its events
+ * to the VM they belong to, and starts it again should it die.
+ */
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import type { LaunchFailure, LaunchSpec, LaunchTimings, RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
+import type { Logger } from './log.ts';
+
+/** A firerunner that dies this often within the window below is not started again. */
+const MAX_RESTARTS = 5;
+const RESTART_WINDOW_MS = 30_000;
+/** Its last lines on stderr, kept for error messages. */
+const STDERR_LINES = 20;
+/** After the end of its stdin firerunner kills its VMs and ends; then it is killed, in ms. */
+const CLOSE_PATIENCE_MS = 3000;
+
+/** What a VM wants to hear. `onGone` is the last call, and comes exactly once for every launch. */
+export interface VmEvents {
+  onReady(guestAddress: string, timings: LaunchTimings): void;
+  onLog(request: number, stream: 'stdout' | 'stderr', text: string): void;
+  onRuntimeExited(reason: string): void;
+  onGone(reason: string, failure: LaunchFailure | null): void;
+}
+
+export class RunnerClient {
+  readonly #command: readonly string[];
+  readonly #logger: Logger;
+  readonly #vms = new Map<string, VmEvents>();
+  #child: ChildProcessWithoutNullStreams | null = null;
+  #restarts: number[] = [];
+  #closing = false;
+
+  /** @param command firerunner's program and arguments, `--serve` included. */
+  constructor(command: readonly string[], logger: Logger) {
+    this.#command = command;
+    this.#logger = logger;
+  }
+
+  /** Process id of firerunner; null while there is none. */
+  get pid(): number | null {
+    return this.#child?.pid ?? null;
+  }
+
+  /**
+   * Resolves when firerunner takes commands.
+   *
+   * @throws Error with firerunner's own words if it ends before.
+   */
+  async start(): Promise<void> {
+    const [program, ...args] = this.#command;
+    if (program === undefined) throw new Error('no firerunner command given');
+    // A group of its own: a terminal's Ctrl-C is for snapctr, which drains first.
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+    const lastWords: string[] = [];
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      lastWords.push(line);
+      if (lastWords.length > STDERR_LINES) lastWords.shift();
+      this.#logger.warn({ firerunner: child.pid }, line);
+    });
+    // A write to a firerunner that has just died; its end is handled below.
+    child.stdin.on('error', () => undefined);
+    const ended = new Promise<string>((resolve) => {
+      child.once('error', (error) => resolve(`firerunner could not be started: ${error.message}`));
+      child.once('close', (status, signal) => {
+        const how = signal === null ? `status ${String(status)}` : signal;
+        resolve([`firerunner ended with ${how}`, ...lastWords].join('\n'));
+      });
+    });
+    const serving = new Promise<null>((resolve) => {
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        const event = JSON.parse(line) as RunnerEvent;
+        if (event.event === 'serving') {
+          this.#logger.info({ vmm: event.vmm }, event.reason);
+          if (event.notice !== null) this.#logger.warn({ vmm: event.vmm }, event.notice);
+          resolve(null);
+        } else {
+          this.#dispatch(event);
+        }
+      });
+    });
+    const failure = await Promise.race([serving, ended]);
+    if (failure !== null) throw new Error(failure);
+    this.#child = child;
+    void ended.then((reason) => this.#onEnded(child, reason));
+  }
+
+  launch(vm: string, spec: LaunchSpec, events: VmEvents): void {
+    this.#vms.set(vm, events);
+    if (this.#send({ op: 'launch', vm, spec })) return;
+    this.#vms.delete(vm);
+    const message = 'firerunner is not running; it is being started again';
+    queueMicrotask(() => events.onGone(message, { kind: 'vmm', message, console: [] }));
+  }
+
+  kill(vm: string): void {
+    this.#send({ op: 'kill', vm });
+  }
+
+  /** Ends firerunner, and with it every VM. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const child = this.#child;
+    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    child.stdin.end();
+    const patience = setTimeout(() => child.kill('SIGKILL'), CLOSE_PATIENCE_MS);
+    await exited;
+    clearTimeout(patience);
+  }
+
+  #send(command: RunnerCommand): boolean {
+    return this.#child?.stdin.write(`${JSON.stringify(command)}\n`) !== undefined;
+  }
+
+  #dispatch(event: Exclude<RunnerEvent, { event: 'serving' }>): void {
+    const vm = this.#vms.get(event.vm);
+    if (vm === undefined) return;
+    switch (event.event) {
+      case 'ready':
+        return vm.onReady(event.guestAddress, event.timings);
+      case 'log':
+        return vm.onLog(event.request, event.stream, event.text);
+      case 'runtime-exited':
+        return vm.onRuntimeExited(event.reason);
+      case 'failed':
+        this.#vms.delete(event.vm);
+        return vm.onGone('the launch failed', event.failure);
+      case 'exited':
+        this.#vms.delete(event.vm);
+        return vm.onGone(event.reason, null);
+    }
+  }
+
+  /** firerunner died, and every VM with it: the kernel kills VMMs with their parent. */
+  #onEnded(child: ChildProcessWithoutNullStreams, reason: string): void {
+    if (this.#child !== child) return;
+    this.#child = null;
+    const lost = [...this.#vms.values()];
+    this.#vms.clear();
+    const summary = reason.split('\n', 1)[0] ?? reason;
+    for (const vm of lost) vm.onGone(summary, { kind: 'vmm', message: summary, console: [] });
+    if (this.#closing) return;
+    this.#logger.error({ lostVms: lost.length }, reason);
+    const now = performance.now();
+    this.#restarts = [...this.#restarts.filter((at) => now - at < RESTART_WINDOW_MS), now];
+    if (this.#restarts.length > MAX_RESTARTS) {
+      this.#logger.fatal(`firerunner died ${this.#restarts.length} times in ${RESTART_WINDOW_MS} ms; giving up on it`);
+      return;
+    }
+    this.start().catch((error: unknown) => this.#logger.fatal({ err: error }, 'firerunner does not start again'));
+  }
+}

@@ -1,0 +1,263 @@
+/**
+ * Runs in snapctr. Finds a VM for every request: an idle one of the function, else a new one in free memory, else a new
+ * one in the memory of idle VMs of other functions, else `resource_exhausted`.
+ */
+import { SnapfaasError } from '../protocol/errors.ts';
+import { abortError } from '../protocol/invoker.ts';
+import type { LaunchTimings } from '../protocol/runner.ts';
+import type { FunctionConfig } from './config.ts';
+import type { KeepAlivePolicy } from './keep-alive.ts';
+import type { MemoryLedger } from './memory-ledger.ts';
+import type { StartKind } from './task.ts';
+import type { Vm, VmState } from './vm.ts';
+
+/**
+ * What the pool knows of one function. Everything a warm request touches is in this object and its VM, so that it costs
+ * the same among ten thousand functions.
+ */
+export class FunctionVms {
+  readonly config: FunctionConfig;
+  readonly concurrencyLimit: number | null;
+  /** Requests that hold a VM of this function, or wait for one to launch. */
+  inUse = 0;
+  /** The VM that became idle last; the others hang on its `nextIdle`. */
+  #latestIdle: Vm | null = null;
+
+  constructor(config: FunctionConfig) {
+    this.config = config;
+    this.concurrencyLimit = config.concurrencyLimit;
+  }
+
+  pushIdle(vm: Vm): void {
+    vm.nextIdle = this.#latestIdle;
+    this.#latestIdle = vm;
+  }
+
+  popIdle(): Vm | null {
+    const vm = this.#latestIdle;
+    if (vm === null) return null;
+    this.#latestIdle = vm.nextIdle;
+    vm.nextIdle = null;
+    return vm;
+  }
+
+  /** For evicted and lost VMs; the VM must be idle. */
+  removeIdle(vm: Vm): void {
+    if (this.#latestIdle === vm) {
+      this.popIdle();
+      return;
+    }
+    let before = this.#latestIdle;
+    while (before !== null && before.nextIdle !== vm) before = before.nextIdle;
+    if (before === null) throw new Error(`VM ${vm.id} is not among the idle VMs of ${this.config.name}`);
+    before.nextIdle = vm.nextIdle;
+    vm.nextIdle = null;
+  }
+}
+
+/** What the pool counts; monotonic. */
+export interface PoolCounters {
+  launches: number;
+  evictions: number;
+  reuses: number;
+}
+
+export interface VmPoolOptions {
+  readonly functions: ReadonlyMap<string, FunctionConfig>;
+  readonly ledger: MemoryLedger;
+  readonly policy: KeepAlivePolicy<Vm>;
+  /** A new VM in state `launching`, not started yet. */
+  readonly createVm: (fn: FunctionConfig) => Vm;
+  readonly startVm: (vm: Vm) => void;
+  readonly onLaunched?: (vm: Vm, timings: LaunchTimings) => void;
+}
+
+export type VmCounts = Readonly<Record<string, Partial<Record<VmState, number>>>>;
+
+export class VmPool {
+  readonly counters: PoolCounters = { launches: 0, evictions: 0, reuses: 0 };
+  readonly #options: VmPoolOptions;
+  readonly #functions = new Map<string, FunctionVms>();
+  /** Every VM whose process may still exist. */
+  readonly #vms = new Set<Vm>();
+  /** Those of them that are dead, so that their memory counts as dying. */
+  readonly #dying = new Set<Vm>();
+  #closed = false;
+
+  constructor(options: VmPoolOptions) {
+    this.#options = options;
+    for (const config of options.functions.values()) {
+      this.#functions.set(config.name, new FunctionVms(config));
+    }
+  }
+
+  /** @throws SnapfaasError `function_not_found`. */
+  find(name: string): FunctionVms {
+    const fn = this.#functions.get(name);
+    if (fn !== undefined) return fn;
+    throw new SnapfaasError('function_not_found', `there is no function ${JSON.stringify(name)} in the configuration`);
+  }
+
+  /**
+   * The only way to a VM: acquires one, lets `use` work with it, and releases it; a VM that is of no more use then is
+   * discarded.
+   *
+   * @throws SnapfaasError `resource_exhausted`, `vm_launch_failed`, `function_error` (from the import), and whatever
+   * `use` throws.
+   */
+  async withVm<T>(fn: FunctionVms, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
+    const limit = fn.concurrencyLimit;
+    if (limit !== null && fn.inUse >= limit) {
+      throw new SnapfaasError(
+        'resource_exhausted',
+        `${fn.config.name} runs ${limit} requests already, its concurrency_limit`,
+      );
+    }
+    fn.inUse += 1;
+    try {
+      const idle = this.#takeIdle(fn);
+      const vm = idle ?? (await this.#launch(fn, signal));
+      return await this.#lend(fn, vm, idle === null ? 'cold' : 'warm', use);
+    } finally {
+      fn.inUse -= 1;
+    }
+  }
+
+  async #lend<T>(fn: FunctionVms, vm: Vm, start: StartKind, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
+    try {
+      const result = await use(vm, start);
+      this.#release(fn, vm);
+      return result;
+    } catch (error) {
+      // The function's own failure leaves its VM in order; the VM knows.
+      if (error instanceof SnapfaasError && vm.isReusable) this.#release(fn, vm);
+      else this.#discard(vm, SnapfaasError.from(error));
+      throw error;
+    }
+  }
+
+  #takeIdle(fn: FunctionVms): Vm | null {
+    const vm = fn.popIdle();
+    if (vm === null) return null;
+    this.#options.policy.remove(vm);
+    vm.setState('busy');
+    this.counters.reuses += 1;
+    return vm;
+  }
+
+  #release(fn: FunctionVms, vm: Vm): void {
+    if (!vm.isReusable) return;
+    vm.setState('idle');
+    fn.pushIdle(vm);
+    this.#options.policy.add(vm);
+  }
+
+  /** Kills a VM; its memory is free in the books at once. */
+  #discard(vm: Vm, error: SnapfaasError): void {
+    this.#markDying(vm);
+    vm.kill(error);
+  }
+
+  #markDying(vm: Vm): void {
+    if (!this.#vms.has(vm) || this.#dying.has(vm)) return;
+    this.#dying.add(vm);
+    this.#options.ledger.markDying(vm.memoryMib);
+  }
+
+  #onGone(vm: Vm): void {
+    this.#markDying(vm);
+    this.#dying.delete(vm);
+    this.#vms.delete(vm);
+    this.#options.ledger.ended(vm.memoryMib);
+  }
+
+  async #launch(fn: FunctionVms, signal: AbortSignal): Promise<Vm> {
+    const { ledger, createVm, startVm } = this.#options;
+    if (this.#closed) throw new SnapfaasError('shutting_down', 'the controller is shutting down');
+    this.#makeRoom(fn.config);
+    const vm = createVm(fn.config);
+    this.#vms.add(vm);
+    this.counters.launches += 1;
+    void vm.gone.then(() => this.#onGone(vm));
+    vm.ready.then(
+      (timings) => this.#options.onLaunched?.(vm, timings),
+      () => this.#markDying(vm),
+    );
+    await ledger.settled();
+    if (vm.state === 'launching') startVm(vm);
+    else vm.onGone('it was never started', null);
+    await waitUnlessAborted(vm, signal, () => this.#release(fn, vm));
+    return vm;
+  }
+
+  /**
+   * Reserves a function's memory, evicting idle VMs if need be.
+   *
+   * @throws SnapfaasError `resource_exhausted`; nothing was evicted then.
+   */
+  #makeRoom(config: FunctionConfig): void {
+    const { ledger, policy } = this.#options;
+    if (ledger.tryReserve(config.memoryMib)) return;
+    const victims = policy.victims(config.memoryMib - ledger.freeMib);
+    if (victims.length === 0) {
+      throw new SnapfaasError(
+        'resource_exhausted',
+        `${config.name} needs ${config.memoryMib} MB; ${ledger.freeMib} MB of ${ledger.totalMib} MB are free and ` +
+          `${policy.idleMib} MB idle; send it again later, or give the controller more with --mem`,
+      );
+    }
+    for (const vm of victims) this.#evict(vm);
+    if (!ledger.tryReserve(config.memoryMib)) throw new Error('the evicted VMs held less memory than they said');
+  }
+
+  #evict(vm: Vm): void {
+    this.#forgetIdle(vm);
+    this.#discard(vm, new SnapfaasError('vm_lost', 'the VM was evicted'));
+    this.counters.evictions += 1;
+  }
+
+  #forgetIdle(vm: Vm): void {
+    this.#options.policy.remove(vm);
+    this.find(vm.function.name).removeIdle(vm);
+  }
+
+  /** An idle VM died by itself. */
+  onLost(vm: Vm): void {
+    this.#forgetIdle(vm);
+    this.#markDying(vm);
+  }
+
+  /** VMs by function and state; functions without any are left out. */
+  counts(): VmCounts {
+    const counts: Record<string, Partial<Record<VmState, number>>> = Object.create(null) as Record<string, never>;
+    for (const vm of this.#vms) {
+      const states = (counts[vm.function.name] ??= {});
+      states[vm.state] = (states[vm.state] ?? 0) + 1;
+    }
+    return counts;
+  }
+
+  /** Kills every VM and launches no more; resolves when all are gone. */
+  async close(reason: SnapfaasError): Promise<void> {
+    this.#closed = true;
+    const vms = [...this.#vms];
+    for (const vm of vms) {
+      if (vm.state === 'idle') this.#forgetIdle(vm);
+      this.#discard(vm, reason);
+    }
+    await Promise.all(vms.map((vm) => vm.gone));
+  }
+}
+
+/** If nobody waits for the launch any more, the VM becomes idle when it is ready, for whoever comes next. */
+function waitUnlessAborted(vm: Vm, signal: AbortSignal, onUnused: () => void): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      vm.ready.then(onUnused, () => undefined);
+      reject(abortError(signal));
+    };
+    if (signal.aborted) return onAbort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    vm.ready.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}

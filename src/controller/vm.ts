@@ -1,0 +1,155 @@
+/**
+ * Runs in snapctr. One microVM as the controller sees it: it holds one function and runs one request at a time.
+ *
+ * ```
+ *   launching ──ready──▶ busy ⇄ idle
+ *       │                 │      │
+ *       └──failed─────────┴──────┴──killed, lost──▶ dead ──process ended──▶ gone
+ * ```
+ */
+import { SnapfaasError } from '../protocol/errors.ts';
+import { FunctionChannel } from '../protocol/function-channel.ts';
+import { functionError, Invoker, runtimeExited, vmLost } from '../protocol/invoker.ts';
+import type { LaunchFailure, LaunchTimings } from '../protocol/runner.ts';
+import type { FunctionConfig } from './config.ts';
+import type { IdleVm } from './keep-alive.ts';
+import type { Logger } from './log.ts';
+import type { VmEvents } from './runner-client.ts';
+
+export type VmState = 'launching' | 'busy' | 'idle' | 'dead';
+
+/** Invocations whose ids are kept, because their output may arrive after the next one began. */
+const REMEMBERED_INVOCATIONS = 4;
+
+/** What the pool does for a VM. */
+export interface VmOwner {
+  /** Asks firerunner to end the VM's process. */
+  kill(vm: Vm): void;
+  /** The VM broke while it was idle; it is killed next. */
+  onLost(vm: Vm): void;
+}
+
+export class Vm implements IdleVm<Vm>, VmEvents {
+  previous: Vm | null = null;
+  next: Vm | null = null;
+  /** The pool's: the idle VM of the same function below this one. */
+  nextIdle: Vm | null = null;
+  readonly id: string;
+  readonly function: FunctionConfig;
+  readonly memoryMib: number;
+  /** Resolves when the function is loaded; rejects with a SnapfaasError if the launch failed. */
+  readonly ready: Promise<LaunchTimings>;
+  /** Resolves when the VM's process has ended and its directory is removed. */
+  readonly gone: Promise<void>;
+  readonly #owner: VmOwner;
+  readonly #logger: Logger;
+  #state: VmState = 'launching';
+  #channel: FunctionChannel | null = null;
+  #invoker: Invoker | null = null;
+  #resolveReady: (timings: LaunchTimings) => void = () => undefined;
+  #rejectReady: (error: SnapfaasError) => void = () => undefined;
+  #resolveGone: () => void = () => undefined;
+  /** Ids of the last invocations; the n-th, counted from 1, is at n modulo the length. */
+  readonly #requestIds: string[] = [];
+  #invocations = 0;
+
+  constructor(id: string, fn: FunctionConfig, owner: VmOwner, logger: Logger) {
+    this.id = id;
+    this.function = fn;
+    this.memoryMib = fn.memoryMib;
+    this.#owner = owner;
+    this.#logger = logger;
+    this.ready = new Promise((resolve, reject) => {
+      this.#resolveReady = resolve;
+      this.#rejectReady = reject;
+    });
+    this.gone = new Promise((resolve) => (this.#resolveGone = resolve));
+  }
+
+  get state(): VmState {
+    return this.#state;
+  }
+
+  /** The pool's moves between `busy` and `idle`; a dead VM stays dead. */
+  setState(state: 'busy' | 'idle'): void {
+    if (this.#state === 'dead') throw new Error(`VM ${this.id} is dead and cannot become ${state}`);
+    this.#state = state;
+  }
+
+  /** Runs the function once; see `Invoker.invoke`. The VM must be `busy`. */
+  invoke(requestId: string, event: Buffer, signal: AbortSignal): Promise<Buffer> {
+    if (this.#invoker === null) return Promise.reject(vmLost(this.function.name, 'it ended before the request'));
+    this.#invocations += 1;
+    this.#requestIds[this.#invocations % REMEMBERED_INVOCATIONS] = requestId;
+    return this.#invoker.invoke(requestId, event, signal);
+  }
+
+  /** False once the VM must not get another request: it died, or an invocation failed by more than the function. */
+  get isReusable(): boolean {
+    return this.#invoker !== null && this.#invoker.isReusable;
+  }
+
+  /** Ends the VM at once; whatever it runs fails with `error`. */
+  kill(error: SnapfaasError): void {
+    if (this.#state === 'dead') return;
+    this.#die(error);
+    this.#owner.kill(this);
+  }
+
+  #die(error: SnapfaasError): void {
+    const launching = this.#state === 'launching';
+    this.#state = 'dead';
+    this.#channel?.close();
+    if (launching) this.#rejectReady(error);
+    this.#invoker?.interrupt(error);
+    this.#invoker = null;
+  }
+
+  onReady(guestAddress: string, timings: LaunchTimings): void {
+    FunctionChannel.connect(guestAddress).then(
+      (channel) => {
+        if (this.#state !== 'launching') return channel.close();
+        this.#channel = channel;
+        this.#invoker = new Invoker(channel, this.function.name, this.function.timeoutMs);
+        channel.onBroken = (error) => this.#lostWhileIdle(error.message);
+        this.#state = 'busy';
+        this.#resolveReady(timings);
+      },
+      (error: Error) => this.kill(launchError(error.message, [])),
+    );
+  }
+
+  onLog(request: number, stream: 'stdout' | 'stderr', text: string): void {
+    const fields = { function: this.function.name, vm: this.id, stream, text };
+    const requestId = this.#requestIds[request % REMEMBERED_INVOCATIONS];
+    this.#logger.info(request === 0 ? fields : { ...fields, request: requestId }, 'function output');
+  }
+
+  onRuntimeExited(reason: string): void {
+    if (this.#invoker?.interrupt(runtimeExited(reason)) !== true) this.#lostWhileIdle(reason);
+  }
+
+  onGone(reason: string, failure: LaunchFailure | null): void {
+    if (this.#state === 'launching') {
+      this.#die(failure === null ? launchError(reason, []) : launchFailureError(failure));
+    } else if (this.#invoker?.interrupt(vmLost(this.function.name, reason)) !== true) {
+      this.#lostWhileIdle(reason);
+    }
+    this.#resolveGone();
+  }
+
+  /** A VM that breaks while it is busy is discarded by the request on it; an idle one has only its owner. */
+  #lostWhileIdle(reason: string): void {
+    if (this.#state !== 'idle') return;
+    this.#owner.onLost(this);
+    this.kill(vmLost(this.function.name, reason));
+  }
+}
+
+function launchFailureError(failure: LaunchFailure): SnapfaasError {
+  return failure.kind === 'function' ? functionError(failure.failure) : launchError(failure.message, failure.console);
+}
+
+function launchError(message: string, console: readonly string[]): SnapfaasError {
+  return new SnapfaasError('vm_launch_failed', message, { details: console.length === 0 ? {} : { console } });
+}

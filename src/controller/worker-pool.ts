@@ -1,0 +1,64 @@
+/**
+ * Runs in snapctr. N workers that wait on one channel. A worker: receive → acquire a VM → invoke → release it → reply.
+ */
+import { SnapfaasError } from '../protocol/errors.ts';
+import type { Abortable, Channel } from './channel.ts';
+import type { Outcome, StartKind, Task } from './task.ts';
+import type { FunctionVms, VmPool } from './vm-pool.ts';
+
+/** Smallest VM, in MiB; there are as many workers as such VMs would fit. */
+export const SMALLEST_VM_MIB = 128;
+
+/** What goes through the channel: a task, and its function looked up. */
+export interface Job extends Abortable {
+  readonly task: Task;
+  readonly fn: FunctionVms;
+}
+
+export interface WorkerPool {
+  readonly size: number;
+  /** Workers that have a task now. */
+  readonly busy: number;
+  /** Resolves when the channel is closed and the last task is answered. */
+  readonly finished: Promise<void>;
+}
+
+/** @param onOutcome called after each reply. */
+export function startWorkers(
+  size: number,
+  channel: Channel<Job>,
+  pool: VmPool,
+  onOutcome: (task: Task, outcome: Outcome) => void,
+): WorkerPool {
+  let busy = 0;
+  const work = async (): Promise<void> => {
+    for (let job = await channel.receive(); job !== null; job = await channel.receive()) {
+      busy += 1;
+      const outcome = await run(job, pool);
+      busy -= 1;
+      job.task.reply(outcome);
+      onOutcome(job.task, outcome);
+    }
+  };
+  const finished = Promise.all(Array.from({ length: size }, work)).then(() => undefined);
+  return {
+    size,
+    finished,
+    get busy() {
+      return busy;
+    },
+  };
+}
+
+async function run({ task, fn }: Job, pool: VmPool): Promise<Outcome> {
+  let start: StartKind | null = null;
+  try {
+    const result = await pool.withVm(fn, task.signal, (vm, kind) => {
+      start = kind;
+      return vm.invoke(task.id, task.request.payload, task.signal);
+    });
+    return { status: 'ok', result, start: start ?? 'cold' };
+  } catch (error) {
+    return { status: 'error', error: SnapfaasError.from(error), start };
+  }
+}

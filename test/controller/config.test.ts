@@ -1,0 +1,608 @@
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { test } from 'node:test';
+import {
+  ConfigError,
+  loadConfig,
+  type Config,
+  type ConfigContext,
+  type FunctionConfig,
+} from '../../src/controller/config.ts';
+
+const CONTROLLER = `kernel_path: images/vmlinux
+runtimefs_dir: images/runtimefs
+appfs_dir: apps
+snapshot_dir: images/snapshots
+function_config: functions.yaml
+`;
+const FUNCTIONS = '- {name: hello, runtime: python3, appfs: hello}\n';
+
+/** Files of a small installation; a test changes some of them. Null leaves a file out. */
+const FILES: Readonly<Record<string, string>> = {
+  'controller.yaml': CONTROLLER,
+  'functions.yaml': FUNCTIONS,
+  'images/vmlinux': '',
+  'images/initrd.cpio': '',
+  'images/runtimefs/python3.ext4': '',
+  'images/runtimefs/nodejs.ext4': '',
+  'apps/hello/workload.py': '',
+  'apps/hello.ext4': '',
+};
+
+type Changes = Readonly<Record<string, string | Buffer | null>>;
+
+function inInstallation<T>(changes: Changes, use: (directory: string) => T): T {
+  const directory = mkdtempSync(join(tmpdir(), 'snapfaas-config-'));
+  try {
+    for (const [name, contents] of Object.entries({ ...FILES, ...changes })) {
+      if (contents === null) continue;
+      mkdirSync(dirname(join(directory, name)), { recursive: true });
+      writeFileSync(join(directory, name), contents);
+    }
+    return use(directory);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function load(directory: string, context: Partial<ConfigContext> = {}): Config {
+  return loadConfig(join(directory, 'controller.yaml'), {
+    memoryMib: 1024,
+    hostMemoryMib: 4096,
+    vmm: 'qemu',
+    cwd: directory,
+    ...context,
+  });
+}
+
+/** The problems as lines, with the directory taken out. */
+function problems(changes: Changes, context: Partial<ConfigContext> = {}): readonly string[] {
+  return inInstallation(changes, (directory) => {
+    try {
+      load(directory, context);
+    } catch (error) {
+      assert(error instanceof ConfigError, String(error));
+      assert.equal(error.message.split('\n').length, error.problems.length);
+      return error.message.replaceAll(`${directory}/`, '').split('\n');
+    }
+    assert.fail('the configuration was accepted');
+  });
+}
+
+function only(functions: string, context: Partial<ConfigContext> = {}): FunctionConfig {
+  return inInstallation({ 'functions.yaml': functions }, (directory) => {
+    const [first] = load(directory, context).functions.values();
+    return first ?? assert.fail('no function');
+  });
+}
+
+test('config: the smallest useful files, and the defaults', () => {
+  inInstallation({}, (directory) => {
+    const { functions, ...config } = load(directory);
+    assert.deepEqual(config, {
+      memoryMib: 1024,
+      kernelPath: join(directory, 'images/vmlinux'),
+      initrdPath: join(directory, 'images/initrd.cpio'),
+      maxPayloadBytes: 6 * 1024 * 1024,
+      queueCapacity: 1024,
+      snapshotDirectory: join(directory, 'images/snapshots'),
+      notes: [],
+    });
+    assert.deepEqual(Object.fromEntries(functions), {
+      hello: {
+        name: 'hello',
+        runtime: 'python3',
+        runtimefsPath: join(directory, 'images/runtimefs/python3.ext4'),
+        appfs: { kind: 'directory', path: join(directory, 'apps/hello') },
+        vcpus: 1,
+        memoryMib: 128,
+        concurrencyLimit: null,
+        timeoutMs: 60_000,
+        handler: null,
+        environment: {},
+      },
+    });
+    assert(existsSync(join(directory, 'images/snapshots')), 'snapshot_dir is created');
+  });
+});
+
+test('config: everything set', () => {
+  const controller = `${CONTROLLER}initrd_path: /dev/null\nmax_payload: 1000\nqueue_capacity: 7\n`;
+  const functions = `
+- name: A.b_c-9
+  runtime: nodejs
+  runtimefs: python3.ext4
+  appfs: hello.ext4
+  handler: src/app.main
+  vcpus: 32
+  memory: 1024
+  concurrency_limit: 3
+  timeout: 1.5
+  environment: {LEVEL: "1", _empty: ""}
+`;
+  inInstallation({ 'controller.yaml': controller, 'functions.yaml': functions }, (directory) => {
+    const config = load(directory);
+    assert.deepEqual([config.initrdPath, config.maxPayloadBytes, config.queueCapacity], ['/dev/null', 1000, 7]);
+    assert.deepEqual(config.functions.get('A.b_c-9'), {
+      name: 'A.b_c-9',
+      runtime: 'nodejs',
+      runtimefsPath: join(directory, 'images/runtimefs/python3.ext4'),
+      appfs: { kind: 'image', path: join(directory, 'apps/hello.ext4') },
+      vcpus: 32,
+      memoryMib: 1024,
+      concurrencyLimit: 3,
+      timeoutMs: 1500,
+      handler: 'src/app.main',
+      environment: { LEVEL: '1', _empty: '' },
+    });
+  });
+});
+
+test('config: it is frozen', () => {
+  inInstallation({}, (directory) => {
+    const config = load(directory);
+    const fn = config.functions.get('hello');
+    assert(Object.isFrozen(config) && Object.isFrozen(config.notes) && Object.isFrozen(fn));
+    assert(Object.isFrozen(fn?.environment) && Object.isFrozen(fn?.appfs));
+  });
+});
+
+test('config: files of the original load from its working directory, with notes on what has no effect', () => {
+  inInstallation({}, (directory) => {
+    const place = join(directory, 'resources');
+    cpSync(join(import.meta.dirname, 'fixtures/original'), place, { recursive: true });
+    for (const file of ['images/appfs/greet-python.ext2', 'images/runtimefs/node-rootfs.img']) {
+      mkdirSync(dirname(join(directory, file)), { recursive: true });
+      writeFileSync(join(directory, file), '');
+    }
+    const config = loadConfig('resources/controller.yaml', {
+      memoryMib: 512,
+      hostMemoryMib: 1024,
+      vmm: 'auto',
+      cwd: directory,
+    });
+    assert.deepEqual([...config.functions.keys()], ['greet-python', 'greet-node', 'resize']);
+    assert.equal(config.kernelPath, join(directory, 'images/vmlinux'));
+    const { 'greet-python': python, 'greet-node': node } = Object.fromEntries(config.functions);
+    assert.deepEqual([python?.runtime, python?.appfs?.kind, python?.concurrencyLimit], ['python3', 'image', null]);
+    assert.deepEqual([node?.runtime, node?.appfs, node?.concurrencyLimit, node?.vcpus], ['nodejs', null, 4, 2]);
+    const notes = config.notes.join('\n');
+    assert.match(
+      notes,
+      /resources\/controller\.yaml:3:1: `kernel_path` is not beside this file; taken from the working/,
+    );
+    assert.match(notes, /resources\/controller\.yaml:2:1: `firerunner_path` has no effect/);
+    assert.match(notes, /resources\/functions\.yaml:6:\d+: `concurrency_limit`: 0 means no limit/);
+    assert.match(notes, /resources\/functions\.yaml:7:3: `load_dir` \(here and in 1 more\): has no effect; .*boots/);
+    for (const key of [
+      'diff_dirs',
+      'copy_base',
+      'copy_diff',
+      'dump_ws',
+      'load_ws',
+      'kernel',
+      'cmdline',
+      'dump_dir',
+      'users',
+      'expected_running_time',
+    ]) {
+      assert.match(notes, new RegExp(`\`${key}\`: has no effect`));
+    }
+  });
+});
+
+test('config: paths may be file URLs', () => {
+  inInstallation({}, (directory) => {
+    const controller = CONTROLLER.replace('images/vmlinux', `file://localhost${directory}/images/vmlinux`).replace(
+      'appfs_dir: apps',
+      `appfs_dir: "file://${directory}/apps"`,
+    );
+    writeFileSync(join(directory, 'controller.yaml'), controller);
+    assert.equal(load(directory).kernelPath, join(directory, 'images/vmlinux'));
+  });
+});
+
+const accepted: readonly (readonly [title: string, functions: string, key: keyof FunctionConfig, value: unknown])[] = [
+  ['an empty appfs is none', '- {name: f, runtime: python3, appfs: ""}', 'appfs', null],
+  ['a missing appfs is none', '- {name: f, runtime: python3}', 'appfs', null],
+  ['a key without a value is as good as none', '- {name: f, runtime: python3, timeout: , vcpus: }', 'vcpus', 1],
+  ['the runtime is told by the image: python', '- {name: f, runtimefs: python3.ext4}', 'runtime', 'python3'],
+  ['the runtime is told by the image: node', '- {name: f, runtimefs: nodejs.ext4}', 'runtime', 'nodejs'],
+  ['a limit of 0 is none', '- {name: f, runtime: python3, concurrency_limit: 0}', 'concurrencyLimit', null],
+  ['the longest timeout', '- {name: f, runtime: python3, timeout: 900}', 'timeoutMs', 900_000],
+  ['the shortest timeout', '- {name: f, runtime: python3, timeout: 0.001}', 'timeoutMs', 1],
+  ['a handler in a package', '- {name: f, runtime: python3, handler: a/b-c.d.main}', 'handler', 'a/b-c.d.main'],
+  [
+    'anchors and aliases',
+    '- &f {name: f, runtime: python3, environment: &e {A: x}}\n- {name: g, runtime: python3, environment: *e}',
+    'name',
+    'f',
+  ],
+];
+for (const [title, functions, key, value] of accepted) {
+  test(`config: ${title}`, () => {
+    assert.deepEqual(only(functions)[key], value);
+  });
+}
+
+test("config: an image's manifest tells its runtime better than its name", () => {
+  const changes = {
+    'functions.yaml': '- {name: f, runtimefs: my-python.img}\n- {name: g, runtimefs: other.img}\n',
+    'images/runtimefs/my-python.img': '',
+    'images/runtimefs/my-python.img.json': '{"runtime": "nodejs"}',
+    'images/runtimefs/other.img': '',
+    'images/runtimefs/other.img.json': 'no JSON',
+  };
+  inInstallation(changes, (directory) => {
+    const { functions } = load(directory);
+    assert.deepEqual([functions.get('f')?.runtime, functions.get('g')?.runtime], ['nodejs', null]);
+  });
+  assert.match(
+    problems(changes, { vmm: 'process' }).join('\n'),
+    /^functions\.yaml:2:24: function `g`: the language is not known.*`runtime: python3`/,
+  );
+});
+
+test('config: plain processes need neither kernel nor images', () => {
+  inInstallation(
+    {
+      'images/vmlinux': null,
+      'images/initrd.cpio': null,
+      'images/runtimefs/python3.ext4': null,
+      'images/runtimefs/nodejs.ext4': null,
+    },
+    (directory) => {
+      assert.equal(load(directory, { vmm: 'process' }).functions.size, 1);
+    },
+  );
+});
+
+interface Refusal {
+  readonly title: string;
+  readonly changes: Changes;
+  readonly context?: Partial<ConfigContext>;
+  /** The expected problems, all of them, in any order. */
+  readonly messages: readonly RegExp[];
+}
+
+function withController(contents: string, ...messages: RegExp[]): Omit<Refusal, 'title'> {
+  return { changes: { 'controller.yaml': contents }, messages };
+}
+
+function withFunctions(contents: string, ...messages: RegExp[]): Omit<Refusal, 'title'> {
+  return { changes: { 'functions.yaml': contents }, messages };
+}
+
+const f = 'name: f, runtime: python3';
+const refusals: readonly Refusal[] = [
+  {
+    title: 'a missing file',
+    changes: { 'controller.yaml': null },
+    messages: [/^controller\.yaml: cannot be read: there is no such file/],
+  },
+  {
+    title: 'a file that is not UTF-8',
+    changes: { 'controller.yaml': Buffer.from([0x61, 0xff]) },
+    messages: [/^controller\.yaml: is not valid UTF-8/],
+  },
+  { title: 'an empty file', ...withController('', /^controller\.yaml:1:1: must be a map of keys/) },
+  { title: 'a list', ...withController('- a\n', /^controller\.yaml:1:1: must be a map of keys.*not a list/) },
+  { title: 'broken YAML', ...withController(`${CONTROLLER}x: [1\n`, /^controller\.yaml:7:1: not valid YAML: /) },
+  {
+    title: 'an alias without an anchor',
+    ...withController(`${CONTROLLER}x: *y\n`, /^controller\.yaml:\d+:\d+: not (valid|usable) YAML.*y/),
+  },
+  {
+    title: 'a duplicate key',
+    ...withController(`${CONTROLLER}appfs_dir: apps\n`, /^controller\.yaml:6:1: the key `appfs_dir` is there twice/),
+  },
+  {
+    title: 'a misspelt key',
+    ...withController(
+      `${CONTROLLER}max_paylod: 1\n`,
+      /^controller\.yaml:6:1: unknown key `max_paylod`; did you mean `max_payload`\?/,
+    ),
+  },
+  {
+    title: 'an unknown key',
+    ...withController(`${CONTROLLER}zebra: 1\n`, /^controller\.yaml:6:1: unknown key `zebra`; remove it/),
+  },
+  {
+    title: '__proto__',
+    ...withController(`${CONTROLLER}__proto__: 1\n`, /^controller\.yaml:6:1: unknown key `__proto__`; remove it/),
+  },
+  {
+    title: 'a missing key',
+    ...withController(
+      CONTROLLER.replace(/^appfs_dir.*\n/m, ''),
+      /^controller\.yaml:1:1: `appfs_dir` is missing; it must be a path/,
+    ),
+  },
+  {
+    title: 'a path that is no text',
+    ...withController(
+      CONTROLLER.replace('images/vmlinux', '[a]'),
+      /^controller\.yaml:1:14: `kernel_path` must be a path, not a list/,
+    ),
+  },
+  {
+    title: 'a missing kernel',
+    changes: { 'images/vmlinux': null },
+    messages: [
+      /^controller\.yaml:1:14: `kernel_path`: .*vmlinux does not exist; build it with `snapctr images build kernel`/,
+    ],
+  },
+  {
+    title: 'a missing initial RAM disk',
+    changes: { 'images/initrd.cpio': null },
+    messages: [/^controller\.yaml:1:14: the initial RAM disk .*initrd\.cpio does not exist; build it/],
+  },
+  {
+    title: 'a kernel that is a directory',
+    ...withController(CONTROLLER.replace('images/vmlinux', 'images'), /images is no file; build it/),
+  },
+  {
+    title: 'a missing directory of functions',
+    ...withController(
+      CONTROLLER.replace('apps', 'app'),
+      /^controller\.yaml:3:12: `appfs_dir`: .*app does not exist; create it/,
+    ),
+  },
+  {
+    title: 'a URL of another host',
+    ...withController(
+      CONTROLLER.replace('images/vmlinux', 'file://elsewhere/v'),
+      /^controller\.yaml:1:14: `kernel_path` must be a path or a URL such as file:\/\/localhost/,
+    ),
+  },
+  {
+    title: 'a URL of another kind',
+    ...withController(
+      CONTROLLER.replace('images/vmlinux', 'https://localhost/v'),
+      /^controller\.yaml:1:14: .*file:\/\/localhost/,
+    ),
+  },
+  {
+    title: 'a payload limit over 6 MiB',
+    ...withController(
+      `${CONTROLLER}max_payload: 6291457\n`,
+      /^controller\.yaml:6:14: `max_payload` must be .* from 1 to 6291456 \(6 MiB\), not the number 6291457/,
+    ),
+  },
+  {
+    title: 'an empty queue',
+    ...withController(
+      `${CONTROLLER}queue_capacity: 0\n`,
+      /^controller\.yaml:6:17: `queue_capacity` must be a whole number/,
+    ),
+  },
+  {
+    title: 'a missing function list',
+    changes: { 'functions.yaml': null },
+    messages: [/^controller\.yaml:5:18: `function_config`: .*does not exist/],
+  },
+  {
+    title: 'a snapshot directory that cannot be',
+    ...withController(
+      CONTROLLER.replace('images/snapshots', 'images/vmlinux/x'),
+      /^controller\.yaml:4:15: `snapshot_dir` cannot be created: /,
+    ),
+  },
+  {
+    title: 'too little memory',
+    changes: {},
+    context: { memoryMib: 64 },
+    messages: [/^--mem 64: must be a whole number of MB, at least 128/, /`memory` of 128 MB is over the 64 MB/],
+  },
+  {
+    title: 'more memory than there is',
+    changes: {},
+    context: { memoryMib: 8192 },
+    messages: [/^--mem 8192: this host has 4096 MB; give less/],
+  },
+
+  {
+    title: 'a function list that is no list',
+    ...withFunctions('name: f\n', /^functions\.yaml:1:1: must be a list of functions/),
+  },
+  { title: 'an empty function list', ...withFunctions('', /^functions\.yaml:1:1: must be a list of functions/) },
+  {
+    title: 'a function that is no map',
+    ...withFunctions('- f\n', /^functions\.yaml:1:3: function 1: must be a map of keys.*"f"/),
+  },
+  {
+    title: 'a misspelt function key',
+    ...withFunctions(
+      `- ${f.replace(', ', '\n  ')}\n  memroy: 128\n`,
+      /^functions\.yaml:3:3: function `f`: unknown key `memroy`; did you mean `memory`\?/,
+    ),
+  },
+  {
+    title: 'a key in the style of flags',
+    ...withFunctions(`- {${f}, concurrency-limit: 1}\n`, /did you mean `concurrency_limit`\?/),
+  },
+  {
+    title: 'a duplicate function key',
+    ...withFunctions(`- {${f}, name: g}\n`, /^functions\.yaml:1:31: the key `name` is there twice/),
+  },
+  {
+    title: 'a function without a name',
+    ...withFunctions('- runtime: python3\n', /^functions\.yaml:1:3: function 1: `name` is missing; it must be 1 to 64/),
+  },
+  {
+    title: 'a name that is a number',
+    ...withFunctions(
+      '- {name: 1, runtime: python3}\n',
+      /^functions\.yaml:1:10: function 1: `name` must be 1 to 64 .*not the number 1/,
+    ),
+  },
+  {
+    title: 'a name with a space',
+    ...withFunctions('- {name: a b, runtime: python3}\n', /`name` must be 1 to 64 letters.*"a b"/),
+  },
+  {
+    title: 'a name of 65 letters',
+    ...withFunctions(`- {name: ${'n'.repeat(65)}, runtime: python3}\n`, /`name` must be 1 to 64/),
+  },
+  {
+    title: 'two functions of one name',
+    ...withFunctions(
+      `- {${f}}\n- {name: g, runtime: python3}\n- {${f}}\n`,
+      /^functions\.yaml:3:10: the name `f` is taken by the function on line 1/,
+    ),
+  },
+  {
+    title: 'neither runtime nor image',
+    ...withFunctions(
+      '- {name: f}\n',
+      /^functions\.yaml:1:10: function `f`: there is neither `runtime` nor `runtimefs`; add/,
+    ),
+  },
+  {
+    title: 'an unknown runtime',
+    ...withFunctions(
+      '- {name: f, runtime: java}\n',
+      /^functions\.yaml:1:22: function `f`: `runtime` must be `python3` or `nodejs`, not "java"/,
+    ),
+  },
+  {
+    title: 'a missing image of ours',
+    changes: { 'images/runtimefs/python3.ext4': null, 'functions.yaml': `- {${f}}\n- {name: g, runtime: python3}\n` },
+    messages: [
+      /^functions\.yaml:1:22: function `f`: the image .*python3\.ext4 does not exist; build it with `snapctr images build python3`/,
+    ],
+  },
+  {
+    title: 'a missing image of somebody',
+    ...withFunctions('- {name: f, runtimefs: x.img}\n', /the image .*x\.img does not exist; build or copy it/),
+  },
+  {
+    title: 'an image outside',
+    ...withFunctions(
+      '- {name: f, runtimefs: ../vmlinux}\n',
+      /`runtimefs` must name a file below `runtimefs_dir`, not "\.\.\/vmlinux"/,
+    ),
+  },
+  {
+    title: 'a missing appfs',
+    ...withFunctions(
+      `- {${f}, appfs: nope}\n`,
+      /^functions\.yaml:1:38: function `f`: `appfs`: .*apps\/nope does not exist/,
+    ),
+  },
+  {
+    title: 'an appfs outside',
+    ...withFunctions(`- {${f}, appfs: /etc}\n`, /`appfs` must name a file or directory below `appfs_dir`, not "\/etc"/),
+  },
+  {
+    title: 'the directory of all functions as appfs',
+    ...withFunctions(`- {${f}, appfs: .}\n`, /`appfs` must name a file or directory below/),
+  },
+  {
+    title: 'an image for a plain process',
+    changes: { 'functions.yaml': `- {${f}, appfs: hello.ext4}\n` },
+    context: { vmm: 'process' },
+    messages: [/hello\.ext4 is an image, which --vmm process cannot use/],
+  },
+  {
+    title: 'too little memory for a function',
+    ...withFunctions(
+      `- {${f}, memory: 127}\n`,
+      /^functions\.yaml:1:39: function `f`: `memory` must be a whole number of MB, at least 128, not the number 127/,
+    ),
+  },
+  {
+    title: 'fractional memory',
+    ...withFunctions(`- {${f}, memory: 128.5}\n`, /`memory` must be .*not the number 128\.5/),
+  },
+  { title: 'memory with a unit', ...withFunctions(`- {${f}, memory: 128MB}\n`, /`memory` must be .*not "128MB"/) },
+  {
+    title: 'a function larger than everything',
+    ...withFunctions(`- {${f}, memory: 1025}\n`, /`memory` of 1025 MB is over the 1024 MB of --mem/),
+  },
+  {
+    title: 'no vCPU',
+    ...withFunctions(`- {${f}, vcpus: 0}\n`, /`vcpus` must be a whole number from 1 to 32, not the number 0/),
+  },
+  { title: 'too many vCPUs', ...withFunctions(`- {${f}, vcpus: 33}\n`, /`vcpus` must be/) },
+  {
+    title: 'a negative limit',
+    ...withFunctions(
+      `- {${f}, concurrency_limit: -1}\n`,
+      /`concurrency_limit` must be a whole number above 0, not the number -1/,
+    ),
+  },
+  {
+    title: 'a timeout of 0',
+    ...withFunctions(`- {${f}, timeout: 0}\n`, /`timeout` must be a number of seconds above 0 and up to 900/),
+  },
+  { title: 'an endless timeout', ...withFunctions(`- {${f}, timeout: .inf}\n`, /`timeout` must be/) },
+  {
+    title: 'a handler without a function',
+    ...withFunctions(`- {${f}, handler: main}\n`, /`handler` must be `file\.function`.*"main"/),
+  },
+  { title: 'a handler outside', ...withFunctions(`- {${f}, handler: ../a.main}\n`, /`handler` must be/) },
+  {
+    title: 'a number in the environment',
+    ...withFunctions(
+      `- {${f}, environment: {PORT: 80}}\n`,
+      /^functions\.yaml:1:51: function `f`: `environment\.PORT` must be a string, not the number 80; quote it: "80"/,
+    ),
+  },
+  {
+    title: 'a switch in the environment',
+    ...withFunctions(`- {${f}, environment: {DEBUG: true}}\n`, /quote it: "true"/),
+  },
+  {
+    title: 'a variable that cannot be',
+    ...withFunctions(
+      `- {${f}, environment: {"A=B": x}}\n`,
+      /^functions\.yaml:1:45: function `f`: `environment\.A=B` must be letters, digits and `_`/,
+    ),
+  },
+  {
+    title: 'an environment that is a list',
+    ...withFunctions(`- {${f}, environment: [A=1]}\n`, /`environment` must be a map of names to strings, not a list/),
+  },
+  {
+    title: 'everything at once',
+    changes: {
+      'controller.yaml': `${CONTROLLER}max_payload: big\nfoo: 1\n`,
+      'functions.yaml': `- {${f}, vcpus: x, memory: 1}\n- {name: "", runtime: python3}\n`,
+    },
+    messages: [/max_payload/, /`foo`/, /`vcpus`/, /`memory`/, /`name` must be/],
+  },
+];
+for (const { title, changes, context, messages } of refusals) {
+  test(`config: refuses ${title}`, () => {
+    const found = problems(changes, context);
+    const missing = messages.filter((message) => !found.some((line) => message.test(line)));
+    assert.deepEqual(missing, [], `not among:\n${found.join('\n')}`);
+    assert.equal(found.length, messages.length, found.join('\n'));
+  });
+}
+
+test('config: 10,000 functions of the original load in under 2 s', () => {
+  const entry = (n: number): string =>
+    `- name: function-${n}\n  runtimefs: python3.ext4\n  appfs: hello.ext4\n  vcpus: 1\n  memory: 128\n  concurrency_limit: 1\n`;
+  const functions = Array.from({ length: 10_000 }, (_, n) => entry(n)).join('');
+  inInstallation({ 'functions.yaml': functions }, (directory) => {
+    const started = performance.now();
+    assert.equal(load(directory).functions.size, 10_000);
+    const ms = performance.now() - started;
+    assert(ms < 2000, `it took ${ms.toFixed(0)} ms`);
+  });
+});
+
+test('config: the docs name every key of both files', async () => {
+  const { controllerSchema, functionSchema } = await import('../../src/controller/config-schema.ts');
+  const docs = readFileSync(join(import.meta.dirname, '../../docs/config.md'), 'utf8');
+  const keys = [...Object.keys(controllerSchema.shape), ...Object.keys(functionSchema.shape)];
+  assert.deepEqual(
+    keys.filter((key) => !docs.includes(`\`${key}\``)),
+    [],
+  );
+});

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import fc from 'fast-check';
+import { LeastRecentlyUsed } from '../../src/controller/keep-alive.ts';
+import { MemoryLedger } from '../../src/controller/memory-ledger.ts';
+import type { StartKind } from '../../src/controller/task.ts';
+import type { Vm } from '../../src/controller/vm.ts';
+import { VmPool } from '../../src/controller/vm-pool.ts';
+import { SnapfaasError } from '../../src/protocol/errors.ts';
+import type { FunctionConfig } from '../../src/controller/config.ts';
+import { functionConfig, ScriptedGuests } from '../support/scripted-guests.ts';
+
+const never = new AbortController().signal;
+
+interface Bench {
+  readonly pool: VmPool;
+  readonly ledger: MemoryLedger;
+  readonly guests: ScriptedGuests;
+  readonly policy: LeastRecentlyUsed<Vm>;
+  call(name: string, event?: string, signal?: AbortSignal): Promise<StartKind>;
+}
+
+const open: Bench[] = [];
+after(async () => {
+  for (const bench of open) {
+    await bench.pool.close(new SnapfaasError('shutting_down', 'the test is over'));
+    bench.guests.close();
+  }
+});
+
+function createPool(memoryMib: number, functions: readonly FunctionConfig[]): Bench {
+  const guests = new ScriptedGuests();
+  const ledger = new MemoryLedger(memoryMib);
+  const policy = new LeastRecentlyUsed<Vm>();
+  const pool: VmPool = new VmPool({
+    functions: new Map(functions.map((fn) => [fn.name, fn])),
+    ledger,
+    policy,
+    createVm: (fn) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }),
+    startVm: (vm) => void guests.start(vm),
+  });
+  const call = async (name: string, event = '1', signal = never): Promise<StartKind> => {
+    let start: StartKind | null = null;
+    const result = await pool.withVm(pool.find(name), signal, (vm, kind) => {
+      start = kind;
+      return vm.invoke('id', Buffer.from(event), signal);
+    });
+    assert.equal(result.toString(), event);
+    assert.ok(start !== null);
+    return start;
+  };
+  const bench = { pool, ledger, guests, policy, call };
+  open.push(bench);
+  return bench;
+}
+
+const gate = (): { promise: Promise<void>; open: () => void } => {
+  let open: () => void = () => undefined;
+  const promise = new Promise<void>((resolve) => (open = resolve));
+  return { promise, open };
+};
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test('VM pool: the first request of a function is a cold start, the next finds its VM', async () => {
+  const { call, ledger } = createPool(1024, [functionConfig('f')]);
+  assert.equal(await call('f'), 'cold');
+  assert.equal(await call('f'), 'warm');
+  assert.equal(ledger.reservedMib, 128);
+});
+
+test('VM pool: a busy VM is not given to a second request', async () => {
+  const { call, ledger } = createPool(1024, [functionConfig('f')]);
+  assert.deepEqual(await Promise.all([call('f'), call('f')]), ['cold', 'cold']);
+  assert.equal(ledger.reservedMib, 256);
+});
+
+test('VM pool: an unknown function is function_not_found', async () => {
+  const { call } = createPool(1024, []);
+  await assert.rejects(call('nobody'), { code: 'function_not_found' });
+});
+
+test('VM pool: evicts the longest idle VMs of other functions, and no more than needed', async () => {
+  const { call, pool, ledger } = createPool(384, [
+    ...['a', 'b', 'c'].map((name) => functionConfig(name)),
+    functionConfig('big', { memoryMib: 256 }),
+  ]);
+  for (const name of ['a', 'b', 'c', 'a']) await call(name);
+  assert.equal(await call('big'), 'cold');
+  assert.deepEqual(Object.keys(pool.counts()).sort(), ['a', 'big']);
+  assert.equal(pool.counters.evictions, 2);
+  assert.equal(ledger.reservedMib, 384);
+});
+
+test('VM pool: evicts nobody when it would not be enough, and fails at once', async () => {
+  const { call, pool } = createPool(256, [functionConfig('a'), functionConfig('b'), functionConfig('big', { memoryMib: 256 })]);
+  await call('a');
+  const hang = new AbortController();
+  const busy = call('b', '"hang"', hang.signal).catch((error: unknown) => error);
+  await turn();
+  await assert.rejects(call('big'), { code: 'resource_exhausted' });
+  assert.equal(pool.counters.evictions, 0);
+  hang.abort();
+  assert.ok((await busy) instanceof SnapfaasError);
+});
+
+test('VM pool: a new VM waits until the process of an evicted one has ended', async () => {
+  const { call, guests } = createPool(128, [functionConfig('a'), functionConfig('b')]);
+  await call('a');
+  const ended = gate();
+  guests.exitGate = ended.promise;
+  const second = call('b');
+  for (let i = 0; i < 5; i += 1) await turn();
+  assert.equal(guests.mostAlive, 1);
+  ended.open();
+  assert.equal(await second, 'cold');
+  assert.equal(guests.mostAlive, 1);
+});
+
+test('VM pool: the concurrency limit of a function is held', async () => {
+  const { call } = createPool(1024, [functionConfig('f', { concurrencyLimit: 1 })]);
+  const [first, second] = await Promise.allSettled([call('f'), call('f')]);
+  assert.equal(first.status, 'fulfilled');
+  assert.equal(second.status === 'rejected' && (second.reason as SnapfaasError).code, 'resource_exhausted');
+  assert.equal(await call('f'), 'warm');
+});
+
+test("VM pool: a VM survives the function's own failure", async () => {
+  const { call } = createPool(1024, [functionConfig('f')]);
+  await assert.rejects(call('f', '"fail"'), { code: 'function_error', message: 'as asked' });
+  assert.equal(await call('f'), 'warm');
+});
+
+for (const event of ['"garbage"', '"not json"']) {
+  test(`VM pool: a VM that answers ${event} is killed and its memory given back`, async () => {
+    const { call, ledger, pool } = createPool(128, [functionConfig('f')]);
+    await assert.rejects(call('f', event), { code: 'vm_lost' });
+    assert.equal(ledger.reservedMib, 0);
+    assert.equal(await call('f'), 'cold');
+    assert.equal(pool.counters.launches, 2);
+  });
+}
+
+test('VM pool: a function over its timeout loses its VM', async () => {
+  const { call, ledger } = createPool(128, [functionConfig('f', { timeoutMs: 20 })]);
+  await assert.rejects(call('f', '"hang"'), { code: 'function_timeout' });
+  assert.equal(ledger.reservedMib, 0);
+});
+
+test('VM pool: a client that hangs up frees the VM', async () => {
+  const { call, ledger } = createPool(128, [functionConfig('f')]);
+  const client = new AbortController();
+  const running = call('f', '"hang"', client.signal);
+  await turn();
+  client.abort();
+  await assert.rejects(running);
+  assert.equal(ledger.reservedMib, 0);
+});
+
+test('VM pool: a VM whose client hung up during the launch serves the next request', async () => {
+  const { call, guests, policy } = createPool(128, [functionConfig('f')]);
+  const launch = gate();
+  guests.launchGate = launch.promise;
+  const client = new AbortController();
+  const gone = call('f', '1', client.signal);
+  await turn();
+  client.abort();
+  await assert.rejects(gone);
+  launch.open();
+  while (policy.idleMib === 0) await turn();
+  assert.equal(await call('f'), 'warm');
+});
+
+test('VM pool: a failed launch gives its memory back and tells why', async () => {
+  const { call, guests, ledger } = createPool(128, [functionConfig('f')]);
+  guests.launchFailure = 'no kernel';
+  await assert.rejects(call('f'), { code: 'vm_launch_failed', message: 'no kernel' });
+  guests.launchFailure = null;
+  assert.equal(ledger.reservedMib, 0);
+  assert.equal(await call('f'), 'cold');
+});
+
+test('VM pool: an idle VM that dies is forgotten', async () => {
+  const { call, guests, ledger, policy, pool } = createPool(128, [functionConfig('f')]);
+  let vm: Vm | null = null;
+  await pool.withVm(pool.find('f'), never, (taken) => {
+    vm = taken;
+    return Promise.resolve();
+  });
+  assert.ok(vm !== null);
+  await guests.end(vm, 'killed from outside');
+  while (ledger.dyingMib > 0) await turn();
+  assert.equal(ledger.reservedMib, 0);
+  assert.equal(policy.idleMib, 0);
+  assert.equal(await call('f'), 'cold');
+});
+
+test('VM pool: closing kills every VM, and what runs is told so', async () => {
+  const { call, guests, ledger, pool } = createPool(512, [functionConfig('f')]);
+  await call('f');
+  const running = call('f', '"hang"');
+  running.catch(() => undefined);
+  await turn();
+  await pool.close(new SnapfaasError('shutting_down', 'closing'));
+  await assert.rejects(running, { code: 'shutting_down' });
+  await assert.rejects(call('f'), { code: 'shutting_down' });
+  assert.equal(guests.alive, 0);
+  assert.equal(ledger.reservedMib + ledger.dyingMib, 0);
+});
+
+test('VM pool: under any load the memory books stay within the total and end exact', async () => {
+  const names = ['a', 'b', 'c', 'big', 'limited'];
+  const events = ['1', '1', '1', '"fail"', '"garbage"', '"hang"'];
+  const loads = fc.array(fc.tuple(fc.constantFrom(...names), fc.constantFrom(...events), fc.nat({ max: 3 })), {
+    maxLength: 40,
+  });
+  await fc.assert(
+    fc.asyncProperty(loads, async (load) => {
+      const { call, guests, ledger, policy, pool } = createPool(640, [
+        ...['a', 'b', 'c'].map((name) => functionConfig(name, { timeoutMs: 30 })),
+        functionConfig('big', { memoryMib: 384, timeoutMs: 30 }),
+        functionConfig('limited', { concurrencyLimit: 2, timeoutMs: 30 }),
+      ]);
+      const settled: Promise<unknown>[] = [];
+      for (const [name, event, pause] of load) {
+        settled.push(call(name, event).catch((error: unknown) => assert.ok(error instanceof SnapfaasError)));
+        for (let i = 0; i < pause; i += 1) await turn();
+        assert.ok(ledger.reservedMib <= 640 && ledger.freeMib >= 0);
+      }
+      await Promise.all(settled);
+      while (ledger.dyingMib > 0) await turn();
+      assert.equal(ledger.reservedMib, policy.idleMib);
+      assert.equal(guests.alive, Object.values(pool.counts()).reduce((sum, states) => sum + (states.idle ?? 0), 0));
+      await pool.close(new SnapfaasError('shutting_down', 'closing'));
+      assert.deepEqual([ledger.reservedMib, ledger.dyingMib, policy.idleMib, guests.alive], [0, 0, 0, 0]);
+    }),
+    { numRuns: 30 },
+  );
+});

@@ -1,0 +1,113 @@
+/**
+ * Guests without VMs, for tests of the pool and the workers: each is a unix socket that speaks the function channel's
+ * protocol and does what the event says. What launches and kills them is the test, in firerunner's place.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { FunctionConfig } from '../../src/controller/config.ts';
+import { createLogger } from '../../src/controller/log.ts';
+import { Vm, type VmOwner } from '../../src/controller/vm.ts';
+import { encodeFrame, FrameReader } from '../../src/protocol/frame.ts';
+import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
+
+const TIMINGS = { spawnMs: 1, bootMs: 1, loadMs: 1 };
+
+export function functionConfig(name: string, keys: Partial<FunctionConfig> = {}): FunctionConfig {
+  return {
+    name,
+    runtime: 'python3',
+    runtimefsPath: '',
+    appfs: null,
+    vcpus: 1,
+    memoryMib: 128,
+    concurrencyLimit: null,
+    timeoutMs: 60_000,
+    handler: null,
+    environment: {},
+    ...keys,
+  };
+}
+
+export class ScriptedGuests {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'snapfaas-guests-'));
+  readonly #servers = new Map<string, { server: Server; sockets: Set<Socket> }>();
+  readonly #logger = createLogger('silent');
+  #created = 0;
+  /** How many are alive now and were at most. */
+  alive = 0;
+  mostAlive = 0;
+  /** Set to make the next launches fail with these words. */
+  launchFailure: string | null = null;
+  /** Set to keep launches waiting until it resolves. */
+  launchGate: Promise<void> = Promise.resolve();
+  /** Set to keep killed guests' processes from ending until it resolves. */
+  exitGate: Promise<void> = Promise.resolve();
+
+  createVm(fn: FunctionConfig, owner: { onLost(vm: Vm): void }): Vm {
+    const whole: VmOwner = { kill: (vm) => void this.end(vm, 'killed'), onLost: (vm) => owner.onLost(vm) };
+    return new Vm(`guest-${++this.#created}`, fn, whole, this.#logger);
+  }
+
+  async start(vm: Vm): Promise<void> {
+    this.alive += 1;
+    this.mostAlive = Math.max(this.mostAlive, this.alive);
+    await this.launchGate;
+    if (this.launchFailure !== null) {
+      this.alive -= 1;
+      vm.onGone('the launch failed', { kind: 'vmm', message: this.launchFailure, console: [] });
+      return;
+    }
+    const path = join(this.#directory, vm.id);
+    const sockets = new Set<Socket>();
+    const server = createServer((socket) => {
+      sockets.add(socket);
+      const reader = new FrameReader(MAX_FRAME_BYTES);
+      socket.on('error', () => undefined);
+      socket.on('data', (chunk: Buffer) => {
+        for (const frame of reader.push(chunk)) answer(socket, frame.payload);
+      });
+    });
+    this.#servers.set(vm.id, { server, sockets });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    vm.onReady(path, TIMINGS);
+  }
+
+  /** The guest's process ends. */
+  async end(vm: Vm, reason: string): Promise<void> {
+    const guest = this.#servers.get(vm.id);
+    if (guest === undefined) return;
+    this.#servers.delete(vm.id);
+    guest.server.close();
+    for (const socket of guest.sockets) socket.destroy();
+    await this.exitGate;
+    this.alive -= 1;
+    vm.onGone(reason, null);
+  }
+
+  close(): void {
+    for (const { server, sockets } of this.#servers.values()) {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    }
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** The event says what to do: "fail", "garbage", "hang", "not json"; anything else is sent back. */
+function answer(socket: Socket, event: Buffer): void {
+  const failure = Buffer.from(JSON.stringify({ type: 'Error', message: 'as asked', stack: [] }));
+  switch (event.toString()) {
+    case '"fail"':
+      return void socket.write(encodeFrame(FrameType.failure, undefined, failure));
+    case '"garbage"':
+      return void socket.write(Buffer.from('\0\0\0\0nonsense'));
+    case '"not json"':
+      return void socket.write(encodeFrame(FrameType.result, undefined, Buffer.from('{')));
+    case '"hang"':
+      return;
+    default:
+      return void socket.write(encodeFrame(FrameType.result, undefined, event));
+  }
+}
