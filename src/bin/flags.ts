@@ -1,0 +1,40 @@
+/** What both programs do with their command line. */
+import { readFileSync } from 'node:fs';
+import { InvalidArgumentError, type Command } from 'commander';
+
+/** The original's flags have underscores; both spellings work for every flag. */
+export function acceptBothSpellings(program: Command, argv: readonly string[]): string[] {
+  const known = new Map<string, string>();
+  for (const command of [program, ...program.commands]) {
+    for (const option of command.options) {
+      if (option.long !== undefined) known.set(option.long.replaceAll('_', '-'), option.long);
+    }
+  }
+  return argv.map((word) => {
+    const [, flag, value] = /^(--[^=]+)(=.*)?$/s.exec(word) ?? [];
+    const spelling = flag === undefined ? undefined : known.get(flag.replaceAll('_', '-'));
+    return spelling === undefined ? word : spelling + (value ?? '');
+  });
+}
+
+/** A parser for options that take a whole number of at least `min`. */
+export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+    const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
+    throw new InvalidArgumentError(`Expected a whole number ${range}.`);
+  };
+}
+
+/** A parser for options in seconds, fractions allowed. */
+export function seconds(text: string): number {
+  const value = Number(text);
+  if (/^\d+(\.\d+)?$/.test(text)) return value;
+  throw new InvalidArgumentError('Expected seconds, such as 30 or 0.5.');
+}
+
+export function packageVersion(): string {
+  const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
+}

@@ -1,0 +1,35 @@
+/** Makes the functions' files ready before the controller starts: the seam between its configuration and the images. */
+import type { Config, FunctionConfig } from '../controller/config.ts';
+import type { Logger } from '../controller/log.ts';
+import { packApp } from '../images/app-image.ts';
+import { stageApp } from '../images/app-stage.ts';
+import type { VmmName } from '../protocol/runner.ts';
+
+/**
+ * Directories of functions become images, for VMs, or staged directories with their dependencies, for plain processes.
+ * Both are cached by content; a directory that several functions name is done once.
+ */
+export async function prepareFunctionFiles(config: Config, vmm: 'auto' | VmmName, logger: Logger): Promise<Config> {
+  const prepared = new Map<string, string>();
+  const functions = new Map<string, FunctionConfig>();
+  for (const [name, fn] of config.functions) {
+    if (fn.appfs?.kind !== 'directory') {
+      functions.set(name, fn);
+      continue;
+    }
+    const directory = fn.appfs.path;
+    const path = prepared.get(directory) ?? (await prepareDirectory(directory, vmm, logger));
+    prepared.set(directory, path);
+    functions.set(name, { ...fn, appfs: { kind: vmm === 'process' ? 'directory' : 'image', path } });
+  }
+  return { ...config, functions };
+}
+
+async function prepareDirectory(directory: string, vmm: 'auto' | VmmName, logger: Logger): Promise<string> {
+  const staged = await stageApp(directory, {
+    skipDebianPackages: vmm === 'process',
+    onProgress: (text) => logger.info(`${directory}: ${text}`),
+  });
+  for (const note of staged.notes) logger.warn(`${directory}: ${note}`);
+  return vmm === 'process' ? staged.directory : (await packApp(staged)).image;
+}
