@@ -1,0 +1,31 @@
+/**
+ * `npm run bench [-- --json FILE] [--only NAME]`: measures what docs/SPECIFICATION.md promises, side by side in one run.
+ * Exit status 1 if a bound is missed.
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { coldStart } from './cases/cold-start.ts';
+import { idleMemory } from './cases/idle-memory.ts';
+import { poolScaling } from './cases/pool-scaling.ts';
+import { throughput } from './cases/throughput.ts';
+import { warmRequest } from './cases/warm-request.ts';
+import { formatResult, surroundings, type Benchmark, type Result } from './result.ts';
+
+const BENCHMARKS: readonly Benchmark[] = [warmRequest, throughput, poolScaling, coldStart, idleMemory];
+
+const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });
+const chosen = BENCHMARKS.filter(({ name }) => values.only === undefined || name === values.only);
+if (chosen.length === 0) {
+  console.error(`there is no benchmark ${values.only}; there are: ${BENCHMARKS.map(({ name }) => name).join(', ')}`);
+  process.exit(2);
+}
+console.log(surroundings());
+const results: Result[] = [];
+for (const benchmark of chosen) {
+  for (const result of await benchmark.run()) {
+    results.push(result);
+    console.log(formatResult(result));
+  }
+}
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
+process.exit(results.some(({ ok }) => ok === false) ? 1 : 0);

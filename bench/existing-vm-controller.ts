@@ -1,0 +1,40 @@
+/** A controller over the one VM of its argument; prints its port, ends with stdin. Only for `warm-request`. */
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { Controller } from '../src/controller/controller.ts';
+import { HttpGateway } from '../src/controller/gateway/http.ts';
+import { createLogger } from '../src/controller/log.ts';
+import { MAX_PAYLOAD_BYTES } from '../src/protocol/guest.ts';
+import { functionConfig } from '../test/support/scripted-guests.ts';
+
+const [guestAddress = ''] = process.argv.slice(2);
+const controller = new Controller({
+  config: {
+    memoryMib: 1024,
+    kernelPath: '',
+    initrdPath: '',
+    maxPayloadBytes: MAX_PAYLOAD_BYTES,
+    queueCapacity: 1024,
+    snapshotDirectory: '',
+    functions: new Map([['hello-python', functionConfig('hello-python')]]),
+    notes: [],
+  },
+  runnerCommand: [process.execPath, fileURLToPath(new URL('existing-vm.js', import.meta.url)), guestAddress],
+  bootTimeoutMs: 60_000,
+  logger: createLogger('error'),
+});
+await controller.start();
+const gateway = new HttpGateway({
+  host: '127.0.0.1',
+  port: 0,
+  maxPayloadBytes: MAX_PAYLOAD_BYTES,
+  submit: controller.submit.bind(controller),
+  readiness: () => ({ ready: true }),
+  status: () => controller.status(),
+  metrics: () => controller.metrics.render(),
+});
+await gateway.start();
+console.log(gateway.address.port);
+await once(process.stdin.resume(), 'end');
+await gateway.close();
+await controller.close();
