@@ -103,8 +103,11 @@ export class Controller {
     this.#draining = true;
   }
 
-  get isDraining(): boolean {
-    return this.#draining;
+  /** Whether a request would find all it needs; if not, why. */
+  readiness(): { readonly ready: boolean; readonly reason?: string } {
+    if (this.#draining) return { ready: false, reason: 'draining' };
+    if (this.#runner.pid === null) return { ready: false, reason: 'firerunner is not running' };
+    return { ready: true };
   }
 
   /**

@@ -67,7 +67,9 @@ export async function runController(
     try {
       return await serveGateway(flags, config, controller, logger);
     } finally {
+      logger.debug({ status: controller.status() }, 'closing');
       await controller.close();
+      logger.debug({ status: controller.status() }, 'closed');
     }
   } catch (error) {
     process.stderr.write(`snapctr: ${error instanceof Error ? error.message : String(error)}\n`);
@@ -179,7 +181,7 @@ function createGateway(
     port: flags.port ?? 0,
     maxPayloadBytes,
     submit,
-    readiness: () => (controller.isDraining ? { ready: false, reason: 'draining' } : { ready: true }),
+    readiness: () => controller.readiness(),
     status: () => controller.status(),
     metrics: () => controller.metrics.render(),
   });

@@ -29,6 +29,10 @@ export class RunnerClient {
   readonly #logger: Logger;
   readonly #vms = new Map<string, VmEvents>();
   #child: ChildProcessWithoutNullStreams | null = null;
+  /** A firerunner that does not take commands yet. */
+  #starting: ChildProcessWithoutNullStreams | null = null;
+  /** What a launch is told while there is no firerunner. */
+  #outage = 'firerunner was not started';
   #restarts: number[] = [];
   #closing = false;
 
@@ -53,6 +57,7 @@ export class RunnerClient {
     if (program === undefined) throw new Error('no firerunner command given');
     // A group of its own: a terminal's Ctrl-C is for snapctr, which drains first.
     const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+    this.#starting = child;
     const lastWords: string[] = [];
     createInterface({ input: child.stderr }).on('line', (line) => {
       lastWords.push(line);
@@ -70,8 +75,10 @@ export class RunnerClient {
     });
     const serving = new Promise<null>((resolve) => {
       createInterface({ input: child.stdout }).on('line', (line) => {
-        const event = JSON.parse(line) as RunnerEvent;
-        if (event.event === 'serving') {
+        const event = parseEvent(line);
+        if (event === null) {
+          this.#logger.warn({ firerunner: child.pid, bytes: line.length }, 'firerunner broke off in the middle of a line');
+        } else if (event.event === 'serving') {
           this.#logger.info({ vmm: event.vmm }, event.reason);
           if (event.notice !== null) this.#logger.warn({ vmm: event.vmm }, event.notice);
           resolve(null);
@@ -81,6 +88,7 @@ export class RunnerClient {
       });
     });
     const failure = await Promise.race([serving, ended]);
+    this.#starting = null;
     if (failure !== null) throw new Error(failure);
     this.#child = child;
     void ended.then((reason) => this.#onEnded(child, reason));
@@ -90,7 +98,7 @@ export class RunnerClient {
     this.#vms.set(vm, events);
     if (this.#send({ op: 'launch', vm, spec })) return;
     this.#vms.delete(vm);
-    const message = 'firerunner is not running; it is being started again';
+    const message = this.#outage;
     queueMicrotask(() => events.onGone(message, { kind: 'vmm', message, console: [] }));
   }
 
@@ -101,6 +109,13 @@ export class RunnerClient {
   /** Ends firerunner, and with it every VM. */
   async close(): Promise<void> {
     this.#closing = true;
+    // One that is just being started again has no VMs yet.
+    const starting = this.#starting;
+    if (starting !== null) {
+      const ended = once(starting, 'exit');
+      starting.kill('SIGKILL');
+      await ended;
+    }
     const child = this.#child;
     if (child === null || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
@@ -146,9 +161,24 @@ export class RunnerClient {
     const now = performance.now();
     this.#restarts = [...this.#restarts.filter((at) => now - at < RESTART_WINDOW_MS), now];
     if (this.#restarts.length > MAX_RESTARTS) {
-      this.#logger.fatal(`firerunner died ${this.#restarts.length} times in ${RESTART_WINDOW_MS} ms; giving up on it`);
+      this.#outage = `firerunner died ${this.#restarts.length} times in ${RESTART_WINDOW_MS / 1000} s; start snapctr again`;
+      this.#logger.fatal(this.#outage);
       return;
     }
-    this.start().catch((error: unknown) => this.#logger.fatal({ err: error }, 'firerunner does not start again'));
+    this.#outage = 'firerunner is not running; it is being started again';
+    this.start().catch((error: unknown) => {
+      if (this.#closing) return;
+      this.#outage = 'firerunner died and does not start again; see the log, and start snapctr again';
+      this.#logger.fatal({ err: error }, this.#outage);
+    });
+  }
+}
+
+/** Null for what a firerunner left half written when it was killed. */
+function parseEvent(line: string): RunnerEvent | null {
+  try {
+    return JSON.parse(line) as RunnerEvent;
+  } catch {
+    return null;
   }
 }

@@ -17,6 +17,8 @@ const FORWARDED: ReadonlySet<number> = new Set([FrameType.hello, FrameType.loade
 export class HostInit implements ControlChannel {
   onFrame: (frame: Frame) => void = () => undefined;
   onClosed: (reason: string) => void = () => undefined;
+  /** Resolves when the runtime has ended and everything it said was passed on. */
+  readonly ended: Promise<MachineExit>;
   readonly #runtime: Duplex;
   #loaded = false;
   /** Number of the invocation whose output comes in now; 0 during the import. */
@@ -38,15 +40,16 @@ export class HostInit implements ControlChannel {
         runtime.destroy();
       }
     });
-    void exited.then((exit) => {
-      this.#endRequest();
-      const signal = exit.signal === null ? undefined : constants.signals[exit.signal];
-      this.onFrame({
-        type: FrameType.runtimeExited,
-        header: signal === undefined ? { status: exit.status ?? 0 } : { signal },
-        payload: Buffer.alloc(0),
-      });
-    });
+    // Last of all, also behind what the runtime said just before and is not passed on yet.
+    this.ended = exited.then(
+      (exit) =>
+        new Promise((resolve) => {
+          this.#whenDrained(() => {
+            this.#reportExit(exit);
+            resolve(exit);
+          });
+        }),
+    );
   }
 
   send(type: number, header?: FrameHeader, payload?: Uint8Array): void {
@@ -69,6 +72,16 @@ export class HostInit implements ControlChannel {
         this.onFrame(frame);
       });
     }
+  }
+
+  #reportExit(exit: MachineExit): void {
+    this.#endRequest();
+    const signal = exit.signal === null ? undefined : constants.signals[exit.signal];
+    this.onFrame({
+      type: FrameType.runtimeExited,
+      header: signal === undefined ? { status: exit.status ?? 0 } : { signal },
+      payload: Buffer.alloc(0),
+    });
   }
 
   /**

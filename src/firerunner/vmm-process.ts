@@ -45,11 +45,14 @@ export interface VmmProcess {
   kill(): Promise<MachineExit>;
 }
 
+/** Runs after `setpriv`: a firerunner that died before it could not be noticed by the signal. */
+const UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"';
+
 /**
  * Starts a VMM in a process group of its own.
  *
  * On Linux `setpriv --pdeathsig KILL` makes the kernel kill it when firerunner dies, whatever firerunner dies of; the
- * group keeps a terminal's Ctrl-C away from it, so that draining can finish.
+ * group keeps a terminal's Ctrl-C away from it, so that draining can finish, and takes what the VMM started with it.
  *
  * @throws LaunchError if the program cannot be started.
  */
@@ -59,11 +62,14 @@ export async function startVmmProcess(
   options: { stdio: StdioOptions; cwd?: string; env?: NodeJS.ProcessEnv },
 ): Promise<VmmProcess> {
   const linux = process.platform === 'linux';
+  const guard = ['--pdeathsig', 'KILL', '--', '/bin/sh', '-c', UNLESS_ORPHANED, String(process.pid)];
   const child = linux
-    ? spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], { ...options, detached: true })
+    ? spawn('setpriv', [...guard, command, ...args], { ...options, detached: true })
     : spawn(command, args, { ...options, detached: true });
   const exited = new Promise<MachineExit>((resolve) => {
     child.once('exit', (status, signal) => {
+      // Only a plain process can have left children of its own behind.
+      killGroup(child);
       const how = signal === null ? `exited with status ${status ?? 'unknown'}` : `was killed by ${signal}`;
       const exit = { status, signal, reason: `${command} ${how}` };
       // Its last words are still in the pipes; a grandchild that holds them open must not keep us waiting.
@@ -84,17 +90,17 @@ export async function startVmmProcess(
     child,
     exited,
     kill: () => {
-      killGroup(child);
+      if (child.exitCode === null && child.signalCode === null) killGroup(child);
       return exited;
     },
   };
 }
 
 function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  if (child.pid === undefined) return;
   try {
     process.kill(-child.pid, 'SIGKILL');
   } catch {
-    child.kill('SIGKILL');
+    // Nobody of the group is left.
   }
 }

@@ -54,12 +54,16 @@ export function processDriver(): Driver {
       relay(listener, stream(vmm.child, 3));
       const tail = new OutputTail();
       tail.watch(vmm.child.stderr);
+      const init = new HostInit(vmm.child, stream(vmm.child, 4), vmm.exited);
       return {
         guestAddress,
-        control: new HostInit(vmm.child, stream(vmm.child, 4), vmm.exited),
-        exited: vmm.exited,
+        control: init,
+        exited: init.ended,
         consoleTail: () => tail.lines(),
-        kill: vmm.kill,
+        async kill() {
+          await vmm.kill();
+          return init.ended;
+        },
       } satisfies Machine;
     },
   };
