@@ -9,6 +9,10 @@ const emit = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 emit({ event: 'serving', vmm: 'qemu', reason: 'a VM that runs already', notice: null });
 createInterface({ input: process.stdin }).on('line', (line) => {
   const { op, vm } = JSON.parse(line);
-  if (op === 'launch') emit({ event: 'ready', vm, guestAddress, timings: { spawnMs: 0, bootMs: 0, loadMs: 0 } });
-  else emit({ event: 'exited', vm, reason: 'given back' });
+  if (op === 'launch') {
+    emit({ event: 'channel', vm, guestAddress });
+    emit({ event: 'ready', vm, timings: { spawnMs: 0, bootMs: 0, loadMs: 0 } });
+  } else {
+    emit({ event: 'exited', vm, reason: 'given back' });
+  }
 });

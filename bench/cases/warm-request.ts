@@ -98,6 +98,7 @@ export const warmRequest: Benchmark = {
     const directory = openRunDirectory();
     const samples = { straight: [] as number[], http: [] as number[] };
     const ratios: number[] = [];
+    let guestAddress = '';
     try {
       const vm = await launchVm(
         driver,
@@ -116,13 +117,13 @@ export const warmRequest: Benchmark = {
           bootTimeoutMs: 60_000,
         },
         directory.create('bench'),
-        { onLog: () => undefined, onRuntimeExited: () => undefined },
+        { onChannel: (path) => (guestAddress = path), onLog: () => undefined, onRuntimeExited: () => undefined },
         new AbortController().signal,
       );
       try {
         for (let round = 0; round < ROUNDS; round += 1) {
-          const direct = await straight(vm.guestAddress);
-          const http = await throughController(vm.guestAddress);
+          const direct = await straight(guestAddress);
+          const http = await throughController(guestAddress);
           samples.straight.push(...direct);
           samples.http.push(...http);
           ratios.push(median(http) / median(direct));

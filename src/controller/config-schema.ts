@@ -173,14 +173,22 @@ function describe(
   return [source.problemAt(place, `${subject}${key}${issue.message}`)];
 }
 
+/** A value as it was written, short; for lists and maps only what they are. */
 function show(value: unknown): string {
-  if (value === null) return 'empty';
-  if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'object') return 'a map';
-  const shown = JSON.stringify(value) ?? String(value);
-  return `${typeof value === 'string' ? '' : `the ${typeof value} `}${shown.length > 80 ? `${shown.slice(0, 80)}…` : shown}`;
+  switch (typeof value) {
+    case 'string':
+      return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+    case 'number':
+    case 'bigint':
+    case 'boolean':
+      return `the ${typeof value} ${String(value)}`;
+    default:
+      if (value === null) return 'empty';
+      return Array.isArray(value) ? 'a list' : 'a map';
+  }
 }
 
+/** How a value has to be written to be a string. */
 function quoted(value: unknown): string {
-  return typeof value === 'object' ? '"…"' : JSON.stringify(String(value));
+  return typeof value === 'number' || typeof value === 'boolean' ? `"${String(value)}"` : '"…"';
 }

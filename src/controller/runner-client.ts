@@ -18,7 +18,8 @@ const CLOSE_PATIENCE_MS = 3000;
 
 /** What a VM wants to hear. `onGone` is the last call, and comes exactly once for every launch. */
 export interface VmEvents {
-  onReady(guestAddress: string, timings: LaunchTimings): void;
+  onChannel(guestAddress: string): void;
+  onReady(timings: LaunchTimings): void;
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void;
   onRuntimeExited(reason: string): void;
   onGone(reason: string, failure: LaunchFailure | null): void;
@@ -112,7 +113,7 @@ export class RunnerClient {
     // One that is just being started again has no VMs yet.
     const starting = this.#starting;
     if (starting !== null) {
-      const ended = once(starting, 'exit');
+      const ended = once(starting, 'close').catch(() => undefined);
       starting.kill('SIGKILL');
       await ended;
     }
@@ -133,8 +134,10 @@ export class RunnerClient {
     const vm = this.#vms.get(event.vm);
     if (vm === undefined) return;
     switch (event.event) {
+      case 'channel':
+        return vm.onChannel(event.guestAddress);
       case 'ready':
-        return vm.onReady(event.guestAddress, event.timings);
+        return vm.onReady(event.timings);
       case 'log':
         return vm.onLog(event.request, event.stream, event.text);
       case 'runtime-exited':

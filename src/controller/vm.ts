@@ -44,7 +44,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   readonly #owner: VmOwner;
   readonly #logger: Logger;
   #state: VmState = 'launching';
-  #channel: FunctionChannel | null = null;
+  /** The function channel, dialled as soon as firerunner names it. */
+  #connecting: Promise<FunctionChannel> | null = null;
   #invoker: Invoker | null = null;
   #resolveReady: (timings: LaunchTimings) => void = () => undefined;
   #rejectReady: (error: SnapfaasError) => void = () => undefined;
@@ -99,23 +100,28 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #die(error: SnapfaasError): void {
     const launching = this.#state === 'launching';
     this.#state = 'dead';
-    this.#channel?.close();
+    this.#connecting?.then((channel) => channel.close()).catch(() => undefined);
     if (launching) this.#rejectReady(error);
     this.#invoker?.interrupt(error);
     this.#invoker = null;
   }
 
-  onReady(guestAddress: string, timings: LaunchTimings): void {
-    FunctionChannel.connect(guestAddress).then(
+  onChannel(guestAddress: string): void {
+    this.#connecting = FunctionChannel.connect(guestAddress);
+    this.#connecting.catch(() => undefined);
+  }
+
+  onReady(timings: LaunchTimings): void {
+    const connecting = this.#connecting ?? Promise.reject(new Error('firerunner named no function channel'));
+    connecting.then(
       (channel) => {
-        if (this.#state !== 'launching') return channel.close();
-        this.#channel = channel;
+        if (this.#state !== 'launching') return;
         this.#invoker = new Invoker(channel, this.function.name, this.function.timeoutMs);
         channel.onBroken = (error) => this.#lostWhileIdle(error.message);
         this.#state = 'busy';
         this.#resolveReady(timings);
       },
-      (error: Error) => this.kill(launchError(error.message, [])),
+      (error: unknown) => this.kill(launchError(error instanceof Error ? error.message : String(error), [])),
     );
   }
 

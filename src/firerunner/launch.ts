@@ -7,6 +7,7 @@
  *     └────────┴──────────────────┴──▶ failed: the VM is killed, its directory removed
  * ```
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame } from '../protocol/frame.ts';
 import {
   FrameType,
@@ -23,10 +24,11 @@ import { LogDecoder } from './log-decoder.ts';
 
 /** The app file system as a guest sees it. */
 const GUEST_APP_ROOT = '/srv';
+/** How long a VMM whose control channel closed may take to have ended as well, in ms. */
+const EXIT_REPORT_MS = 500;
 
 /** A VM whose function is loaded. */
 export interface RunningVm {
-  readonly guestAddress: string;
   readonly timings: LaunchTimings;
   /** Resolves when the VM is gone. Never rejects. */
   readonly exited: Promise<MachineExit>;
@@ -35,6 +37,8 @@ export interface RunningVm {
 
 /** What a VM says on its own; called at any time between launch and exit. */
 export interface VmObserver {
+  /** The function channel's unix socket; it must be dialled at once. Called once, before the launch is over. */
+  onChannel(guestAddress: string): void;
   onLog(header: LogHeader, text: string): void;
   /** The runtime ended inside the VM, which is of no more use. */
   onRuntimeExited(reason: string): void;
@@ -64,7 +68,12 @@ export async function launchVm(
 ): Promise<RunningVm> {
   const started = performance.now();
   const timeout = AbortSignal.timeout(spec.bootTimeoutMs);
-  const machine = await driver.boot(spec.machine, directory, AbortSignal.any([signal, timeout])).catch((error) => {
+  const surroundings = {
+    directory,
+    onChannel: (guestAddress: string): void => observer.onChannel(guestAddress),
+    signal: AbortSignal.any([signal, timeout]),
+  };
+  const machine = await driver.boot(spec.machine, surroundings).catch((error: unknown) => {
     throw timeout.aborted ? timeoutError(spec, []) : error;
   });
   const spawned = performance.now();
@@ -82,7 +91,6 @@ export async function launchVm(
     machine.control.send(FrameType.load, undefined, Buffer.from(JSON.stringify(loadRequest(driver, spec))));
     await Promise.race([guest.loaded, interrupted]);
     return {
-      guestAddress: machine.guestAddress,
       timings: { spawnMs: spawned - started, bootMs: booted - spawned, loadMs: performance.now() - booted },
       exited: machine.exited,
       kill: () => machine.kill(),
@@ -144,8 +152,17 @@ class GuestLife {
     // After the launch nobody waits for these any more.
     for (const step of [failed, this.hello, this.loaded]) step.catch(() => undefined);
     machine.control.onFrame = (frame) => this.#onFrame(frame);
-    machine.control.onClosed = (reason) => this.#lost(reason);
+    machine.control.onClosed = (reason) => void this.#controlClosed(reason);
     void machine.exited.then((exit) => this.#lost(exit.reason));
+  }
+
+  /** A VMM that ends takes its sockets with it, and its end tells more than theirs. */
+  async #controlClosed(reason: string): Promise<void> {
+    const patience = new AbortController();
+    const late = sleep(EXIT_REPORT_MS, undefined, { signal: patience.signal }).catch(() => undefined);
+    await Promise.race([this.#machine.exited, late]);
+    patience.abort();
+    this.#lost(reason);
   }
 
   /** The machine is of no more use: whoever waits for it learns why, and it ends. */

@@ -35,6 +35,7 @@ export async function serve(
     vms.set(vm, served);
     try {
       const observer = {
+        onChannel: (guestAddress: string): void => emit({ event: 'channel', vm, guestAddress }),
         onLog: (header: { request: number; stream: 'stdout' | 'stderr' }, text: string): void =>
           emit({ event: 'log', vm, text, ...header }),
         onRuntimeExited: (reason: string): void => {
@@ -43,7 +44,7 @@ export async function serve(
       };
       const running = await launchVm(driver, spec, directory.create(vm), observer, served.launching.signal);
       served.running = running;
-      emit({ event: 'ready', vm, guestAddress: running.guestAddress, timings: running.timings });
+      emit({ event: 'ready', vm, timings: running.timings });
       const exit = await running.exited;
       directory.remove(vm);
       emit({ event: 'exited', vm, reason: exit.reason });

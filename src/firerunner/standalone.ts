@@ -35,7 +35,13 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
     streams.stderr.write(`firerunner: ${text}\n`);
   };
   let invoker: Invoker | null = null;
+  const dialled: Promise<FunctionChannel>[] = [];
   const observer = {
+    onChannel: (guestAddress: string): void => {
+      const channel = FunctionChannel.connect(guestAddress);
+      channel.catch(() => undefined);
+      dialled.push(channel);
+    },
     onLog: (_header: unknown, text: string): void => {
       streams.stderr.write(text);
     },
@@ -56,7 +62,8 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
   const [spawn, boot, load] = [spawnMs, bootMs, loadMs].map((ms) => `${ms.toFixed(0)} ms`);
   say(`VM ${id} is ready: spawn ${spawn}, boot ${boot}, load ${load}`);
   try {
-    const channel = await FunctionChannel.connect(vm.guestAddress);
+    const [channel] = await Promise.all(dialled);
+    if (channel === undefined) throw new Error('the driver named no function channel');
     const current = new Invoker(channel, spec.function.name, options.timeoutMs);
     invoker = current;
     void vm.exited.then((exit) => current.interrupt(vmLost(spec.function.name, exit.reason)));

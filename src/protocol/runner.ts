@@ -69,8 +69,10 @@ export type LaunchFailure =
 export type RunnerEvent =
   /** firerunner takes commands. `reason`: why this VMM; `notice`: what a user should know of it, such as no isolation. */
   | { readonly event: 'serving'; readonly vmm: VmmName; readonly reason: string; readonly notice: string | null }
-  /** The function is loaded; `guestAddress` is the unix socket of its function channel. */
-  | { readonly event: 'ready'; readonly vm: string; readonly guestAddress: string; readonly timings: LaunchTimings }
+  /** The unix socket of the function channel is there: to be dialled at once, the guest may wait for it. */
+  | { readonly event: 'channel'; readonly vm: string; readonly guestAddress: string }
+  /** The function is loaded: requests may be sent. */
+  | { readonly event: 'ready'; readonly vm: string; readonly timings: LaunchTimings }
   | { readonly event: 'failed'; readonly vm: string; readonly failure: LaunchFailure }
   /** Output of the function, decoded as UTF-8; broken sequences become U+FFFD. */
   | ({ readonly event: 'log'; readonly vm: string; readonly text: string } & LogHeader)

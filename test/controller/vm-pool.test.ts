@@ -92,7 +92,11 @@ test('VM pool: evicts the longest idle VMs of other functions, and no more than 
 });
 
 test('VM pool: evicts nobody when it would not be enough, and fails at once', async () => {
-  const { call, pool } = createPool(256, [functionConfig('a'), functionConfig('b'), functionConfig('big', { memoryMib: 256 })]);
+  const { call, pool } = createPool(256, [
+    functionConfig('a'),
+    functionConfig('b'),
+    functionConfig('big', { memoryMib: 256 }),
+  ]);
   await call('a');
   const hang = new AbortController();
   const busy = call('b', '"hang"', hang.signal).catch((error: unknown) => error);
@@ -229,7 +233,10 @@ test('VM pool: under any load the memory books stay within the total and end exa
       await Promise.all(settled);
       while (ledger.dyingMib > 0) await turn();
       assert.equal(ledger.reservedMib, policy.idleMib);
-      assert.equal(guests.alive, Object.values(pool.counts()).reduce((sum, states) => sum + (states.idle ?? 0), 0));
+      assert.equal(
+        guests.alive,
+        Object.values(pool.counts()).reduce((sum, states) => sum + (states.idle ?? 0), 0),
+      );
       await pool.close(new SnapfaasError('shutting_down', 'closing'));
       assert.deepEqual([ledger.reservedMib, ledger.dyingMib, policy.idleMib, guests.alive], [0, 0, 0, 0]);
     }),

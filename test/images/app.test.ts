@@ -52,6 +52,15 @@ describe('function images', () => {
     assert.equal((await packApp(first)).digest, (await packApp(second)).digest);
   });
 
+  test('what Python compiles while a function runs from its staged files does not get into the image', async () => {
+    const directory = await makeApp([['nested/module.py', 'pass\n']]);
+    const expected = (await packApp(await stageApp(directory, { cacheDirectory: await temporaryDirectory() }))).digest;
+    const staged = await stage(directory);
+    await mkdir(join(staged.directory, 'nested', '__pycache__'));
+    await writeFile(join(staged.directory, 'nested', '__pycache__', 'module.cpython-311.pyc'), 'made by a run');
+    assert.equal((await packApp(staged)).digest, expected);
+  });
+
   test('other contents, another name or another mode give another digest', async () => {
     const original = await makeApp(FILES);
     const digests = new Set([(await stage(original)).digest]);

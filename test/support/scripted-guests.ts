@@ -71,7 +71,8 @@ export class ScriptedGuests {
     });
     this.#servers.set(vm.id, { server, sockets });
     await new Promise<void>((resolve) => server.listen(path, resolve));
-    vm.onReady(path, TIMINGS);
+    vm.onChannel(path);
+    vm.onReady(TIMINGS);
   }
 
   /** The guest's process ends. */

@@ -106,7 +106,13 @@ export interface RunningController {
 /** Starts `snapctr --port 0`; resolves when it listens. */
 export async function startController(
   workspace: Workspace,
-  options: { readonly vmm: TestVmm; readonly memoryMib?: number; readonly args?: readonly string[] },
+  options: {
+    readonly vmm: TestVmm;
+    readonly memoryMib?: number;
+    readonly args?: readonly string[];
+    /** On top of this process's own. */
+    readonly env?: NodeJS.ProcessEnv;
+  },
 ): Promise<RunningController> {
   const child = spawn(
     process.execPath,
@@ -114,7 +120,7 @@ export async function startController(
       ...[SNAPCTR, '--config', workspace.config, '--mem', String(options.memoryMib ?? 1024), '--port', '0'],
       ...['--vmm', options.vmm, ...(options.args ?? [])],
     ],
-    { stdio: ['ignore', 'ignore', 'pipe'], env: environment(workspace) },
+    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...options.env } },
   ) as ChildProcessByStdio<null, null, Readable>;
   const log: string[] = [];
   const exited = once(child, 'exit').then(([status, signal]) => (status ?? signal) as number | string);

@@ -41,6 +41,11 @@ export class Connection {
     return this.#open.size === 0;
   }
 
+  /** True if the client never sent a byte. */
+  get silent(): boolean {
+    return this.#socket.bytesRead === 0;
+  }
+
   /** True once nothing more is taken from this connection. */
   get broken(): boolean {
     return this.#lastWords !== null;

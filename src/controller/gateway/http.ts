@@ -5,6 +5,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import type { Gateway, SubmitTask } from './gateway.ts';
 import { Connection } from './http-connection.ts';
@@ -33,7 +34,7 @@ export class HttpGateway implements Gateway {
   readonly submit: SubmitTask;
   readonly #options: HttpGatewayOptions;
   readonly #server: Server;
-  readonly #connections = new Map<Socket, Connection>();
+  readonly #connections = new Map<Duplex, Connection>();
   #draining: Promise<void> | null = null;
   #openTasks = 0;
   #onNoTasks: (() => void) | null = null;
@@ -53,8 +54,8 @@ export class HttpGateway implements Gateway {
     this.#server.on('request', (incoming, response) => this.#route(incoming, response, false));
     this.#server.on('checkContinue', (incoming, response) => this.#route(incoming, response, true));
     this.#server.on('checkExpectation', (incoming, response) => this.#refuse(incoming, response, unknownExpectation()));
-    this.#server.on('connect', (_incoming, socket) => this.#tunnel(socket as Socket));
-    this.#server.on('clientError', (error, socket) => this.#broken(error, socket as Socket));
+    this.#server.on('connect', (_incoming, socket) => this.#tunnel(socket));
+    this.#server.on('clientError', (error, socket) => this.#broken(error, socket));
   }
 
   /** Where the gateway listens; with port 0 the real port. Before `start` it is what was asked for. */
@@ -149,13 +150,14 @@ export class HttpGateway implements Gateway {
     return new Exchange(this, connection, incoming, response);
   }
 
-  #broken(error: Error & { code?: string }, socket: Socket): void {
+  #broken(error: Error & { code?: string }, socket: Duplex): void {
+    const connection = this.#connections.get(socket);
     // A client that never sent a byte asked nothing: it gets no answer either.
-    if (error.code === 'ECONNRESET' || socket.bytesRead === 0) socket.destroy();
-    else this.#connections.get(socket)?.failed(brokenRequest(error, this.requestTimeoutMs));
+    if (connection === undefined || connection.silent || error.code === 'ECONNRESET') socket.destroy();
+    else connection.failed(brokenRequest(error, this.requestTimeoutMs));
   }
 
-  #tunnel(socket: Socket): void {
+  #tunnel(socket: Duplex): void {
     // Node lets go of this socket, its error listener included.
     socket.on('error', () => socket.destroy());
     this.#connections.get(socket)?.breakOff(noTunnel());

@@ -14,15 +14,25 @@ export interface Driver {
   /**
    * Starts a machine. Resolves when its process runs and its channels can be written to; the guest may still be booting.
    *
-   * @param directory the machine's own, for sockets; removed by the caller once the machine has exited.
    * @throws LaunchError if the VMM did not start; nothing is left running then.
    */
-  boot(spec: MachineSpec, directory: string, signal: AbortSignal): Promise<Machine>;
+  boot(spec: MachineSpec, surroundings: Surroundings): Promise<Machine>;
+}
+
+/** What a machine is given by whoever launches it. */
+export interface Surroundings {
+  /** The machine's own, for sockets; removed by the launcher once the machine has exited. */
+  readonly directory: string;
+  /**
+   * Called with the path of a unix socket that leads to the function channel, as soon as it can be dialled. It must be
+   * dialled, once: a driver may wait for it.
+   */
+  readonly onChannel: (guestAddress: string) => void;
+  /** Ends the boot early. */
+  readonly signal: AbortSignal;
 }
 
 export interface Machine {
-  /** Path of the unix socket that leads to the function channel. One connection at a time. */
-  readonly guestAddress: string;
   readonly control: ControlChannel;
   /** Resolves once, when the VMM process has ended and was reaped. Never rejects. */
   readonly exited: Promise<MachineExit>;

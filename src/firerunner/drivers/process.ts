@@ -3,7 +3,8 @@
  * system. It isolates nothing. What init does inside a VM is done here by `HostInit`.
  */
 import type { ChildProcess } from 'node:child_process';
-import { createServer, type Server, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -35,28 +36,21 @@ export function processDriver(): Driver {
   return {
     name: 'process',
     notice: 'the process driver isolates nothing: functions run as plain processes of this user',
-    async boot(spec, directory, signal) {
+    async boot(spec, { directory, onChannel, signal }) {
       signal.throwIfAborted();
       const [command, ...args] = runtimeCommand(spec.runtime);
-      const guestAddress = join(directory, 'function.sock');
-      const listener = await listen(guestAddress);
+      const functionChannel = await acceptOne(join(directory, 'function.sock'), onChannel, signal);
       // The directory is there for `ps`, to tell one VM's process from another's.
       const vmm = await startVmmProcess(command, [...args, directory], {
         // 3 is the function channel, 4 the channel to init: the same numbers as in a VM.
-        stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+        stdio: ['ignore', 'pipe', 'pipe', functionChannel, 'pipe'],
         cwd: spec.appfsPath ?? '/',
         env: runtimeEnvironment(spec),
-      }).catch((error: unknown) => {
-        listener.close();
-        throw error;
-      });
-      void vmm.exited.then(() => listener.close());
-      relay(listener, stream(vmm.child, 3));
+      }).finally(() => functionChannel.destroy());
       const tail = new OutputTail();
       tail.watch(vmm.child.stderr);
-      const init = new HostInit(vmm.child, stream(vmm.child, 4), vmm.exited);
+      const init = new HostInit(vmm.child, channelToInit(vmm.child), vmm.exited);
       return {
-        guestAddress,
         control: init,
         exited: init.ended,
         consoleTail: () => tail.lines(),
@@ -69,54 +63,46 @@ export function processDriver(): Driver {
   };
 }
 
-function stream(child: ChildProcess, fd: 3 | 4): Duplex {
-  const end = child.stdio[fd];
+function channelToInit(child: ChildProcess): Duplex {
+  const end = child.stdio[4];
   if (end === null || end === undefined || !('write' in end) || !('read' in end)) {
-    throw new LaunchError(`the runtime's channel ${fd} was not opened`);
+    throw new LaunchError("the runtime's channel to init was not opened");
   }
   return end as Duplex;
 }
 
-function listen(path: string): Promise<Server> {
-  return new Promise((resolve, reject) => {
-    const server = createServer({ pauseOnConnect: true });
-    server.once('error', (cause) => {
-      reject(new LaunchError(`the function channel could not be opened: ${cause.message}`, { cause }));
-    });
-    server.listen(path, () => resolve(server));
-  });
+/**
+ * Opens a unix socket and waits for the one connection to it, which becomes the runtime's: like that the bytes of a
+ * request go straight from snapctr to the runtime and not through this process.
+ */
+async function acceptOne(
+  path: string,
+  onListening: (path: string) => void,
+  signal: AbortSignal,
+): Promise<Socket> {
+  const server = createServer({ pauseOnConnect: true });
+  try {
+    server.listen(path);
+    await once(server, 'listening', { signal });
+    const accepted = once(server, 'connection', { signal }) as Promise<[Socket]>;
+    onListening(path);
+    const [socket] = await accepted;
+    makeBlocking(socket);
+    return socket;
+  } catch (cause) {
+    if (signal.aborted) throw signal.reason;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new LaunchError(`the function channel could not be opened: ${why}`, { cause });
+  } finally {
+    server.close();
+  }
 }
 
 /**
- * Joins whoever dials the socket with the runtime's end of the function channel, one connection at a time, as a virtio
- * port does.
+ * Runtimes wait in blocking reads, and whether a socket blocks is a property it keeps in the child. Node has no public
+ * way to set it; without it the runtimes still work, by asking again and again.
  */
-function relay(listener: Server, channel: Duplex): void {
-  let current: Socket | null = null;
-  channel.on('error', () => current?.destroy());
-  channel.on('close', () => current?.destroy());
-  channel.on('data', (chunk: Buffer) => {
-    if (current === null) return;
-    if (!current.write(chunk)) {
-      channel.pause();
-      current.once('drain', () => channel.resume());
-    }
-  });
-  listener.on('connection', (socket) => {
-    current?.destroy();
-    current = socket;
-    socket.on('error', () => socket.destroy());
-    socket.on('data', (chunk: Buffer) => {
-      if (!channel.write(chunk)) {
-        socket.pause();
-        channel.once('drain', () => socket.resume());
-      }
-    });
-    socket.on('close', () => {
-      if (current !== socket) return;
-      current = null;
-      channel.resume();
-    });
-    socket.resume();
-  });
+function makeBlocking(socket: Socket): void {
+  const { _handle: handle } = socket as Socket & { _handle?: { setBlocking?: (blocking: boolean) => number } };
+  handle?.setBlocking?.(true);
 }

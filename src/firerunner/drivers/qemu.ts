@@ -84,8 +84,8 @@ export function qemuArguments(spec: MachineSpec, directory: string, accelerator:
     'virtio-rng-pci',
     '-device',
     'virtio-serial-pci',
-    ...port('control', socket.control, CONTROL_PORT_NAME),
     ...port('function', socket.function, FUNCTION_PORT_NAME),
+    ...port('control', socket.control, CONTROL_PORT_NAME),
   ];
 }
 
@@ -94,7 +94,7 @@ export function qemuDriver(accelerator: QemuAccelerator): Driver {
     name: 'qemu',
     notice:
       accelerator === 'tcg' ? 'QEMU runs the VMs under software emulation: isolated, but slower than with KVM' : null,
-    async boot(spec, directory, signal) {
+    async boot(spec, { directory, onChannel, signal }) {
       const vmm = await startVmmProcess(QEMU_COMMAND, qemuArguments(spec, directory, accelerator), {
         stdio: ['ignore', 'pipe', 'pipe'],
         cwd: '/',
@@ -107,8 +107,9 @@ export function qemuDriver(accelerator: QemuAccelerator): Driver {
       void vmm.exited.then((exit) => ended.abort(new LaunchError(exit.reason, { console: tail.lines() })));
       try {
         const control = await connectWhenOpen(sockets(directory).control, AbortSignal.any([signal, ended.signal]));
+        // QEMU opens its sockets in the order of its arguments: the function's is there, for it comes before this one.
+        onChannel(sockets(directory).function);
         return {
-          guestAddress: sockets(directory).function,
           control: new FrameSocket(control),
           exited: vmm.exited,
           consoleTail: () => tail.lines(),

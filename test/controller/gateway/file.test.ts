@@ -26,10 +26,10 @@ interface ResultLine {
   readonly latency_ms: number;
 }
 
-async function inDirectory(use: (directory: string) => Promise<void>): Promise<void> {
+async function inDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {
   const directory = await mkdtemp(join(tmpdir(), 'snapfaas-file-'));
   try {
-    await use(directory);
+    return await use(directory);
   } finally {
     await rm(directory, { recursive: true });
   }
@@ -41,8 +41,7 @@ async function serve(
   submit: SubmitTask,
   use: (gateway: FileGateway, output: string) => unknown = () => undefined,
 ): Promise<{ lines: readonly ResultLine[]; raw: string; summary: FileSummary }> {
-  let result: Awaited<ReturnType<typeof serve>> | null = null;
-  await inDirectory(async (directory) => {
+  return await inDirectory(async (directory) => {
     const requestsFile = join(directory, 'requests.json');
     const output = join(directory, 'results.json');
     await writeFile(requestsFile, text);
@@ -55,9 +54,8 @@ async function serve(
     const raw = await readFile(output, 'utf8');
     assert(raw === '' || raw.endsWith('\n'));
     const lines = raw.split('\n').slice(0, -1);
-    result = { lines: lines.map((line) => JSON.parse(line) as ResultLine), raw, summary };
+    return { lines: lines.map((line) => JSON.parse(line) as ResultLine), raw, summary };
   });
-  return result ?? assert.fail();
 }
 
 function line(n: number, time?: number): string {
