@@ -84,7 +84,9 @@ async function runcRuns({ runtime, file, handler, once }: Language): Promise<num
   try {
     const rootfs = join(bundle, 'rootfs');
     mkdirSync(rootfs);
-    execFileSync('debugfs', ['-R', `rdump / ${rootfs}`, join(IMAGES, 'runtimefs', `${runtime}.ext4`)], { stdio: 'ignore' });
+    execFileSync('debugfs', ['-R', `rdump / ${rootfs}`, join(IMAGES, 'runtimefs', `${runtime}.ext4`)], {
+      stdio: 'ignore',
+    });
     writeFileSync(join(rootfs, 'srv', file), handler);
     execFileSync('runc', ['spec', '--bundle', bundle]);
     const spec = JSON.parse(execFileSync('cat', [join(bundle, 'config.json')], { encoding: 'utf8' })) as {
@@ -96,7 +98,12 @@ async function runcRuns({ runtime, file, handler, once }: Language): Promise<num
     const samples: number[] = [];
     for (let i = 0; i <= SAMPLES; i += 1) {
       const start = performance.now();
-      const { stdout } = await promisify(execFile)('runc', ['run', '--bundle', bundle, `snapfaas-bench-${process.pid}`]);
+      const { stdout } = await promisify(execFile)('runc', [
+        'run',
+        '--bundle',
+        bundle,
+        `snapfaas-bench-${process.pid}`,
+      ]);
       const took = performance.now() - start;
       if (JSON.stringify(JSON.parse(stdout)) !== JSON.stringify(EXPECTED)) throw new Error(`wrong answer: ${stdout}`);
       if (i > 0) samples.push(took);
@@ -112,7 +119,8 @@ export const coldStart: Benchmark = {
   async run() {
     const results: Result[] = [];
     const runc = hasRunc();
-    if (!runc) console.log('cold-start: runc is not installed (apt-get install runc), so there is nothing to compare with');
+    if (!runc)
+      console.log('cold-start: runc is not installed (apt-get install runc), so there is nothing to compare with');
     for (const language of LANGUAGES) {
       const name = `cold-start-${language.runtime}`;
       const cold = await coldStarts(language);

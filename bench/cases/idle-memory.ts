@@ -15,14 +15,11 @@ function residentMb(pid: number): number {
 export const idleMemory: Benchmark = {
   name: 'idle-memory',
   async run() {
-    const functions = Array.from(
-      { length: FUNCTIONS },
-      (_, i): TestFunction => ({
-        name: `function-${i}`,
-        runtime: 'python3',
-        files: { 'workload.py': `def handle(request):\n    return ${i}\n` },
-      }),
-    );
+    const functions = Array.from({ length: FUNCTIONS }, (_, i): TestFunction => ({
+      name: `function-${i}`,
+      runtime: 'python3',
+      files: { 'workload.py': `def handle(request):\n    return ${i}\n` },
+    }));
     const workspace = createWorkspace(functions);
     const controller = await startController(workspace, { vmm: 'process' });
     const samples: number[] = [];

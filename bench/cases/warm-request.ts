@@ -94,7 +94,10 @@ export const warmRequest: Benchmark = {
     const [kernelPath, initrdPath] = [join(IMAGES, 'vmlinux'), join(IMAGES, 'initrd.cpio')];
     const { driver } = await chooseVmm({ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath });
     const app = mkdtempSync(join(tmpdir(), 'snapfaas-bench-'));
-    writeFileSync(join(app, 'workload.py'), "def handle(request):\n    return {'message': 'Hello, ' + request['name'] + '!'}\n");
+    writeFileSync(
+      join(app, 'workload.py'),
+      "def handle(request):\n    return {'message': 'Hello, ' + request['name'] + '!'}\n",
+    );
     const directory = openRunDirectory();
     const samples = { straight: [] as number[], http: [] as number[] };
     const ratios: number[] = [];

@@ -8,12 +8,12 @@ import { VMM_NAMES } from '../protocol/runner.ts';
 import { acceptBothSpellings, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
 
-const program = new Command('snapctr')
+const program: Command = new Command('snapctr')
   .description('Takes requests and runs each in a virtual machine that has the requested function loaded.')
   .version(packageVersion())
   .enablePositionalOptions()
-  .requiredOption('-c, --config <file>', 'controller configuration (YAML); see docs/config.md')
-  .requiredOption('--mem <mb>', 'memory for all VMs together, in MB; also sets the workers: one for each 128', wholeNumber(128))
+  .option('-c, --config <file>', 'controller configuration (YAML); see docs/config.md')
+  .option('--mem <mb>', 'memory for all VMs together, in MB; one worker starts for each 128', wholeNumber(128))
   .option('-p, --port <n>', 'take requests over HTTP on this port; 0 picks a free one', wholeNumber(0, 65_535))
   .option('--requests_file <file>', 'take requests from a file of JSON lines, paced by their "time"')
   .option('--host <address>', 'address to listen on', '127.0.0.1')
@@ -45,8 +45,12 @@ Each option is also understood with - for _ and the other way round. SIGTERM or 
 Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 bad command line or configuration.
 `,
   )
-  .action(async (flags: SnapctrFlags) => {
-    process.exitCode = await runController(flags, (config, logger) => prepareFunctionFiles(config, flags.vmm, logger));
+  .action(async ({ config, mem, ...others }: Partial<SnapctrFlags> & Omit<SnapctrFlags, 'config' | 'mem'>) => {
+    // Not `requiredOption`: the subcommands need neither.
+    if (config === undefined) program.error("error: required option '-c, --config <file>' not specified");
+    if (mem === undefined) program.error("error: required option '--mem <mb>' not specified");
+    const flags = { ...others, config, mem };
+    process.exitCode = await runController(flags, (loaded, logger) => prepareFunctionFiles(loaded, flags.vmm, logger));
   });
 
 registerImagesCommand(program);

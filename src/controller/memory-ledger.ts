@@ -42,7 +42,8 @@ export class MemoryLedger {
   markDying(mib: number): void {
     this.#reservedMib -= mib;
     this.#dyingMib += mib;
-    if (this.#reservedMib < 0) throw new Error(`memory ledger: ${-this.#reservedMib} MiB more given back than reserved`);
+    if (this.#reservedMib < 0)
+      throw new Error(`memory ledger: ${-this.#reservedMib} MiB more given back than reserved`);
   }
 
   /** The process of a dying VM has ended. */

@@ -95,9 +95,7 @@ function readConfig(flags: SnapctrFlags, logger: Logger): Config {
 function runnerCommand(flags: SnapctrFlags, config: Config): readonly string[] {
   const program = fileURLToPath(new URL('../bin/firerunner.js', import.meta.url));
   const command = [process.execPath, program, '--serve', '--vmm', flags.vmm, '--accel', flags.accel];
-  return flags.vmm === 'process'
-    ? command
-    : [...command, '--kernel', config.kernelPath, '--initrd', config.initrdPath];
+  return flags.vmm === 'process' ? command : [...command, '--kernel', config.kernelPath, '--initrd', config.initrdPath];
 }
 
 /** SIGINT and SIGTERM: the first drains, the second ends at once. */

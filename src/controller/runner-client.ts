@@ -78,7 +78,10 @@ export class RunnerClient {
       createInterface({ input: child.stdout }).on('line', (line) => {
         const event = parseEvent(line);
         if (event === null) {
-          this.#logger.warn({ firerunner: child.pid, bytes: line.length }, 'firerunner broke off in the middle of a line');
+          this.#logger.warn(
+            { firerunner: child.pid, bytes: line.length },
+            'firerunner broke off in the middle of a line',
+          );
         } else if (event.event === 'serving') {
           this.#logger.info({ vmm: event.vmm }, event.reason);
           if (event.notice !== null) this.#logger.warn({ vmm: event.vmm }, event.notice);

@@ -51,14 +51,14 @@ export function startWorkers(
 }
 
 async function run({ task, fn }: Job, pool: VmPool): Promise<Outcome> {
-  let start: StartKind | null = null;
+  // An object, because the outcome needs what the callback learns even if it fails.
+  const found: { start: StartKind | null } = { start: null };
   try {
-    const result = await pool.withVm(fn, task.signal, (vm, kind) => {
-      start = kind;
-      return vm.invoke(task.id, task.request.payload, task.signal);
+    return await pool.withVm(fn, task.signal, async (vm, start) => {
+      found.start = start;
+      return { status: 'ok', result: await vm.invoke(task.id, task.request.payload, task.signal), start };
     });
-    return { status: 'ok', result, start: start ?? 'cold' };
   } catch (error) {
-    return { status: 'error', error: SnapfaasError.from(error), start };
+    return { status: 'error', error: SnapfaasError.from(error), start: found.start };
   }
 }

@@ -21,7 +21,7 @@ export const EXIT_CODE_MEANINGS: Readonly<Record<keyof typeof EXIT_CODES, string
   launch_failed: 'no VMM, or its VM did not come up; its last words are on stderr',
   load_failed: "the function's import failed",
   vm_lost: 'the VM was lost while it had a request',
-  interrupted: 'ended by SIGINT or SIGTERM',
+  interrupted: 'ended by SIGINT or SIGTERM, or nobody reads its stdout any more',
   internal: 'an error of firerunner itself',
 };
 

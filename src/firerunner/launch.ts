@@ -79,7 +79,9 @@ export async function launchVm(
   const spawned = performance.now();
   const guest = new GuestLife(machine, observer);
   const interrupted = new Promise<never>((_resolve, reject) => {
-    const abort = (): void => reject(signal.aborted ? signal.reason : timeoutError(spec, machine.consoleTail()));
+    const abort = (): void => {
+      reject(signal.aborted ? reasonOf(signal) : timeoutError(spec, machine.consoleTail()));
+    };
     signal.addEventListener('abort', abort, { once: true });
     timeout.addEventListener('abort', abort, { once: true });
     if (signal.aborted || timeout.aborted) abort();
@@ -117,6 +119,10 @@ function loadRequest(driver: Driver, spec: LaunchSpec): LoadRequest {
     memory_mib: spec.machine.memoryMib,
     max_result_bytes: MAX_PAYLOAD_BYTES,
   };
+}
+
+function reasonOf(signal: AbortSignal): Error {
+  return signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason));
 }
 
 /** The payload of SET_CLOCK: a machine's own clock knows whole seconds only. */
@@ -190,7 +196,7 @@ class GuestLife {
         return this.#logs.push(frame);
       case FrameType.runtimeExited: {
         const { status, signal } = frame.header;
-        const how = signal === undefined ? `exit status ${String(status)}` : `signal ${String(signal)}`;
+        const how = signal === undefined ? `exit status ${Number(status)}` : `signal ${Number(signal)}`;
         const reason = `the runtime ended with ${how}`;
         this.#fail(new LaunchError(reason, { console: this.#machine.consoleTail() }));
         return this.#observer.onRuntimeExited(reason);

@@ -79,6 +79,11 @@ async function answerLines(options: StandaloneOptions, invoker: Invoker): Promis
   const { streams, signal, id, spec } = options;
   const lines = createInterface({ input: streams.stdin, crlfDelay: Infinity });
   signal.addEventListener('abort', () => lines.close(), { once: true });
+  let readerGone = false;
+  streams.stdout.on('error', () => {
+    readerGone = true;
+    lines.close();
+  });
   let exitCode: ExitCode = EXIT_CODES.ok;
   let number = 0;
   for await (const line of lines) {
@@ -97,14 +102,16 @@ async function answerLines(options: StandaloneOptions, invoker: Invoker): Promis
       await writeLine(streams.stdout, Buffer.from(JSON.stringify(error.toBody())));
       if (!invoker.isReusable) break;
     }
+    if (readerGone) break;
   }
   lines.close();
-  return signal.aborted ? EXIT_CODES.interrupted : exitCode;
+  return signal.aborted || readerGone ? EXIT_CODES.interrupted : exitCode;
 }
 
+/** Resolves when the line has left, or cannot: a stream that fails says so by its event. */
 function writeLine(stream: Writable, line: Buffer): Promise<void> {
-  return new Promise((resolve, reject) => {
-    stream.write(Buffer.concat([line, Buffer.from('\n')]), (error) => (error ? reject(error) : resolve()));
+  return new Promise((resolve) => {
+    stream.write(Buffer.concat([line, Buffer.from('\n')]), () => resolve());
   });
 }
 

@@ -4,7 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { SnapfaasError } from './errors.ts';
-import type { FunctionChannel, FunctionChannelError } from './function-channel.ts';
+import { FunctionChannelError, type FunctionChannel } from './function-channel.ts';
 import { RESULT_TOO_LARGE, type FunctionFailure } from './guest.ts';
 
 /** When a channel closes, firerunner usually knows why; its word is waited for this long, in ms. */
@@ -63,9 +63,10 @@ export class Invoker {
           if (reply.ok) resolve(reply.result);
           else reject(functionError(reply.failure));
         },
-        (error: FunctionChannelError) => {
-          if (error.tooLarge) return fail(new SnapfaasError('response_too_large', 'the result is over 6 MiB'));
-          const patience = setTimeout(() => fail(vmLost(this.#functionName, error.message)), REASON_PATIENCE_MS);
+        (cause: unknown) => {
+          if (!(cause instanceof FunctionChannelError)) return fail(SnapfaasError.from(cause));
+          if (cause.tooLarge) return fail(new SnapfaasError('response_too_large', 'the result is over 6 MiB'));
+          const patience = setTimeout(() => fail(vmLost(this.#functionName, cause.message)), REASON_PATIENCE_MS);
           this.#fail = (reason) => {
             clearTimeout(patience);
             fail(reason);

@@ -40,14 +40,10 @@ function createPool(memoryMib: number, functions: readonly FunctionConfig[]): Be
     startVm: (vm) => void guests.start(vm),
   });
   const call = async (name: string, event = '1', signal = never): Promise<StartKind> => {
-    let start: StartKind | null = null;
-    const result = await pool.withVm(pool.find(name), signal, (vm, kind) => {
-      start = kind;
-      return vm.invoke('id', Buffer.from(event), signal);
+    return pool.withVm(pool.find(name), signal, async (vm, start) => {
+      assert.equal((await vm.invoke('id', Buffer.from(event), signal)).toString(), event);
+      return start;
     });
-    assert.equal(result.toString(), event);
-    assert.ok(start !== null);
-    return start;
   };
   const bench = { pool, ledger, guests, policy, call };
   open.push(bench);
@@ -185,12 +181,7 @@ test('VM pool: a failed launch gives its memory back and tells why', async () =>
 
 test('VM pool: an idle VM that dies is forgotten', async () => {
   const { call, guests, ledger, policy, pool } = createPool(128, [functionConfig('f')]);
-  let vm: Vm | null = null;
-  await pool.withVm(pool.find('f'), never, (taken) => {
-    vm = taken;
-    return Promise.resolve();
-  });
-  assert.ok(vm !== null);
+  const vm = await pool.withVm(pool.find('f'), never, (taken) => Promise.resolve(taken));
   await guests.end(vm, 'killed from outside');
   while (ledger.dyingMib > 0) await turn();
   assert.equal(ledger.reservedMib, 0);

@@ -59,7 +59,10 @@ export function contract(vmm: TestVmm): void {
 
       test('the first request is a cold start, the next ones find the VM with its state', async () => {
         const answers = [await ask({ do: 'count' }), await ask({ do: 'count' }), await ask({ do: 'count' })];
-        assert.deepEqual(answers.map((answer) => answer.body), [1, 2, 3]);
+        assert.deepEqual(
+          answers.map((answer) => answer.body),
+          [1, 2, 3],
+        );
         assert.deepEqual(
           answers.map((answer) => answer.headers.get('x-snapfaas-start')),
           ['cold', 'warm', 'warm'],
@@ -69,7 +72,10 @@ export function contract(vmm: TestVmm): void {
       });
 
       test('the payload comes back as it was sent', async () => {
-        for (const payload of ['{"do":"echo","text":"äöü 💙 \\u0000"}', '{"do":"echo","deep":[[[{"a":[]}]]],"n":-1.5}']) {
+        for (const payload of [
+          '{"do":"echo","text":"äöü 💙 \\u0000"}',
+          '{"do":"echo","deep":[[[{"a":[]}]]],"n":-1.5}',
+        ]) {
           const answer = await controller.post(`{"function":"obedient","payload":${payload}}`);
           assert.equal(answer.status, 200, answer.text);
           assert.deepEqual(answer.body, JSON.parse(payload));
@@ -134,7 +140,10 @@ export function contract(vmm: TestVmm): void {
         const id = answer.headers.get('x-snapfaas-request-id');
         await logged(controller, (entry) => entry['request'] === id && /was cut/.test(String(entry['text'])));
         const entries = parsed(controller.log).filter((entry) => entry['request'] === id);
-        const kept = entries.map((entry) => String(entry['text'])).join('').replace(/\[snapfaas: .*\]\n/, '');
+        const kept = entries
+          .map((entry) => String(entry['text']))
+          .join('')
+          .replace(/\[snapfaas: .*\]\n/, '');
         assert.equal(kept.length, 256 * 1024);
       });
 
@@ -177,7 +186,11 @@ function importFailures(runtime: 'python3' | 'nodejs'): TestFunction[] {
   return [
     source('broken-syntax', runtime, python ? 'def handle(:\n' : 'exports.handle = (;\n'),
     source('missing-handler', runtime, python ? 'x = 1\n' : 'exports.other = 1;\n'),
-    source('raises-at-import', runtime, python ? "raise RuntimeError('at import')\n" : "throw new Error('at import');\n"),
+    source(
+      'raises-at-import',
+      runtime,
+      python ? "raise RuntimeError('at import')\n" : "throw new Error('at import');\n",
+    ),
   ];
 }
 

@@ -17,8 +17,16 @@ export const BEHAVIOURS: readonly Behaviour[] = [
   { name: 'not json', python: 'return {1, 2}', node: 'return 10n;' },
   { name: 'exit', python: 'import os; os._exit(3)', node: 'process.exit(3);' },
   { name: 'hang', python: 'while True: pass', node: 'for (;;);' },
-  { name: 'sleep', python: "import time; time.sleep(request['ms'] / 1000); return 'slept'", node: "await new Promise((r) => setTimeout(r, request.ms)); return 'slept';" },
-  { name: 'megabyte', python: "print('x' * (1 << 20)); return 'printed'", node: "console.log('x'.repeat(1 << 20)); return 'printed';" },
+  {
+    name: 'sleep',
+    python: "import time; time.sleep(request['ms'] / 1000); return 'slept'",
+    node: "await new Promise((r) => setTimeout(r, request.ms)); return 'slept';",
+  },
+  {
+    name: 'megabyte',
+    python: "print('x' * (1 << 20)); return 'printed'",
+    node: "console.log('x'.repeat(1 << 20)); return 'printed';",
+  },
   {
     name: 'frames',
     python: "import os; os.write(1, bytes([0, 0, 0, 9, 2, 0, 0]) + b'\"fake\"'); return 'printed'",
@@ -36,7 +44,8 @@ export const BEHAVIOURS: readonly Behaviour[] = [
   },
   {
     name: 'fork',
-    python: 'import os\n    while True:\n        try:\n            os.fork()\n        except OSError:\n            pass',
+    python:
+      'import os\n    while True:\n        try:\n            os.fork()\n        except OSError:\n            pass',
     node: "for (;;) { try { require('child_process').spawn(process.execPath, ['-e', 'for(;;);']).on('error', () => {}); } catch {} await null; }",
   },
   { name: 'large result', python: "return 'x' * (7 << 20)", node: "return 'x'.repeat(7 << 20);" },

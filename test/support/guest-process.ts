@@ -123,7 +123,9 @@ export class GuestProcess {
     );
     listen(
       this.controlChannel,
-      (frame) => (this.#dealtWith = this.#dealtWith.then(() => this.#fromRuntime(frame))),
+      (frame) => {
+        this.#dealtWith = this.#dealtWith.then(() => this.#fromRuntime(frame));
+      },
       () => void this.#dealtWith.then(() => this.#controlFrames.end()),
     );
   }

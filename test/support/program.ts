@@ -14,6 +14,8 @@ export interface RunningProgram {
   write(text: string): void;
   /** Ends its stdin. */
   end(): void;
+  /** Reads its stdout no more, as `head` does. */
+  closeStdout(): void;
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -34,7 +36,7 @@ export function startProgram(
   // It may end without reading all of its stdin.
   child.stdin.on('error', () => undefined);
   const finished = once(child, 'close').then(([status, signal]) => ({
-    status: ((status as number | null) ?? (signal as NodeJS.Signals | null)) ?? 'unknown',
+    status: (status as number | null) ?? (signal as NodeJS.Signals | null) ?? 'unknown',
     ...output,
   }));
   return {
@@ -48,6 +50,7 @@ export function startProgram(
     finished,
     write: (text) => void child.stdin.write(text),
     end: () => void child.stdin.end(),
+    closeStdout: () => void child.stdout.destroy(),
     kill: (signal) => void child.kill(signal),
   };
 }

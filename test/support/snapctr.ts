@@ -1,11 +1,10 @@
 /** The real programs as a user starts them, on functions written by the test. */
-import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { ControllerStatus } from '../../src/controller/controller.ts';
@@ -81,7 +80,9 @@ export interface Answer {
 }
 
 /** The error object of an answer, or undefined. */
-export function errorOf(answer: Answer): { code: string; message: string; type?: string; stack?: string[] } | undefined {
+export function errorOf(
+  answer: Answer,
+): { code: string; message: string; type?: string; stack?: string[] } | undefined {
   const body = answer.body as { error?: { code: string; message: string } } | null;
   return typeof body === 'object' && body !== null ? body.error : undefined;
 }
@@ -121,7 +122,7 @@ export async function startController(
       ...['--vmm', options.vmm, ...(options.args ?? [])],
     ],
     { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...options.env } },
-  ) as ChildProcessByStdio<null, null, Readable>;
+  );
   const log: string[] = [];
   const exited = once(child, 'exit').then(([status, signal]) => (status ?? signal) as number | string);
   const listening = new Promise<string>((resolve) => {

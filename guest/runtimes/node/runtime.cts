@@ -475,7 +475,7 @@ class Runtime {
   #succeed(result: unknown): void {
     let text: string;
     try {
-      text = (JSON.stringify(result) as string | undefined) ?? 'null';
+      text = JSON.stringify(result) ?? 'null';
     } catch (error) {
       const { message, stack } = describe(error);
       const failure = { type: 'Runtime.MarshalError', message: `Unable to marshal response: ${message}`, stack };

@@ -27,7 +27,14 @@ function runtimeCommand(runtime: RuntimeName): readonly [command: string, ...arg
 
 /** The environment a guest has, not the one of this process: nothing of the host's leaks into a function. */
 function runtimeEnvironment(spec: MachineSpec): NodeJS.ProcessEnv {
-  const environment: NodeJS.ProcessEnv = { PATH: process.env['PATH'], HOME: '/tmp', TMPDIR: '/tmp', LANG: 'C.UTF-8' };
+  const environment: NodeJS.ProcessEnv = {
+    PATH: process.env['PATH'],
+    HOME: '/tmp',
+    TMPDIR: '/tmp',
+    LANG: 'C.UTF-8',
+    // The function's files are read-only in a VM; here they are shared by all processes of the function.
+    PYTHONDONTWRITEBYTECODE: '1',
+  };
   if (spec.appfsPath !== null) environment['LD_LIBRARY_PATH'] = join(spec.appfsPath, 'lib');
   return environment;
 }
@@ -75,11 +82,7 @@ function channelToInit(child: ChildProcess): Duplex {
  * Opens a unix socket and waits for the one connection to it, which becomes the runtime's: like that the bytes of a
  * request go straight from snapctr to the runtime and not through this process.
  */
-async function acceptOne(
-  path: string,
-  onListening: (path: string) => void,
-  signal: AbortSignal,
-): Promise<Socket> {
+async function acceptOne(path: string, onListening: (path: string) => void, signal: AbortSignal): Promise<Socket> {
   const server = createServer({ pauseOnConnect: true });
   try {
     server.listen(path);

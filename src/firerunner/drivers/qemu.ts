@@ -113,7 +113,7 @@ export function qemuDriver(accelerator: QemuAccelerator): Driver {
           control: new FrameSocket(control),
           exited: vmm.exited,
           consoleTail: () => tail.lines(),
-          kill: vmm.kill,
+          kill: () => vmm.kill(),
         } satisfies Machine;
       } catch (error) {
         await vmm.kill();
