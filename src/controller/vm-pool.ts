@@ -18,7 +18,7 @@ import type { Vm, VmState } from './vm.ts';
 export class FunctionVms {
   readonly config: FunctionConfig;
   readonly concurrencyLimit: number | null;
-  /** Requests that hold a VM of this function, or wait for one to launch. */
+  /** VMs of this function that launch or run. */
   inUse = 0;
   /** The VM that became idle last; the others hang on its `nextIdle`. */
   #latestIdle: Vm | null = null;
@@ -186,8 +186,18 @@ export class VmPool {
     await ledger.settled();
     if (vm.state === 'launching') startVm(vm);
     else vm.onGone('it was never started', null);
-    await waitUnlessAborted(vm, signal, () => this.#release(fn, vm));
+    await waitUnlessAborted(vm, signal, () => this.#finishLaunch(fn, vm));
     return vm;
+  }
+
+  /** Nobody waits for this launch any more; when it is over the VM becomes idle, for whoever comes next. */
+  #finishLaunch(fn: FunctionVms, vm: Vm): void {
+    fn.inUse += 1;
+    const over = vm.ready.then(
+      () => this.#release(fn, vm),
+      () => undefined,
+    );
+    void over.finally(() => (fn.inUse -= 1));
   }
 
   /**
@@ -249,11 +259,11 @@ export class VmPool {
   }
 }
 
-/** If nobody waits for the launch any more, the VM becomes idle when it is ready, for whoever comes next. */
-function waitUnlessAborted(vm: Vm, signal: AbortSignal, onUnused: () => void): Promise<unknown> {
+/** Waits for a launch, or until nobody waits for it any more: then `onUnwanted` is called and the launch goes on. */
+function waitUnlessAborted(vm: Vm, signal: AbortSignal, onUnwanted: () => void): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => {
-      vm.ready.then(onUnused, () => undefined);
+      onUnwanted();
       reject(abortError(signal));
     };
     if (signal.aborted) return onAbort();

@@ -1,6 +1,9 @@
 /**
  * Runs in firerunner. What init does inside a VM (`guest/init`), done for a runtime that is a plain child process: it
  * passes the load on, gathers the output of the function by invocation, and reports the runtime's end.
+ *
+ * The runtime sends its output as LOG frames (`LoadRequest.output` is `frames`), so that an invocation that prints nothing
+ * does not wake this process: here a context switch is what costs, while in a VM init runs beside the runtime anyway.
  */
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
@@ -11,7 +14,7 @@ import type { ControlChannel, MachineExit } from './drivers/driver.ts';
 
 const CUT_MARK = Buffer.from('[snapfaas: output over 256 KiB of this request was cut]\n');
 
-/** Types the runtime may send on to the host, before and after its function is loaded. */
+/** Types the runtime may send on to the host, before its function is loaded. */
 const FORWARDED: ReadonlySet<number> = new Set([FrameType.hello, FrameType.loaded, FrameType.loadFailed]);
 
 export class HostInit implements ControlChannel {
@@ -21,7 +24,7 @@ export class HostInit implements ControlChannel {
   readonly ended: Promise<MachineExit>;
   readonly #runtime: Duplex;
   #loaded = false;
-  /** Number of the invocation whose output comes in now; 0 during the import. */
+  /** Number of the latest invocation that printed; 0 during the import. */
   #request = 0;
   #printedBytes = 0;
 
@@ -57,18 +60,15 @@ export class HostInit implements ControlChannel {
   }
 
   #fromRuntime(frame: Frame): void {
-    if (frame.type === FrameType.done && this.#loaded) {
-      this.#whenDrained(() => {
-        this.#endRequest();
-        this.#request += 1;
-        this.#runtime.write(encodeFrame(FrameType.drained, undefined));
-      });
+    if (frame.type === FrameType.log) {
+      const { request, stream } = frame.header;
+      if (typeof request === 'number') this.#beginRequest(request);
+      this.#collectBytes(stream === 'stderr' ? 'stderr' : 'stdout', frame.payload);
     } else if (FORWARDED.has(frame.type) && !this.#loaded) {
       if (frame.type === FrameType.hello) return this.onFrame(frame);
       this.#loaded = true;
       this.#whenDrained(() => {
-        this.#endRequest();
-        this.#request = 1;
+        this.#beginRequest(1);
         this.onFrame(frame);
       });
     }
@@ -94,16 +94,24 @@ export class HostInit implements ControlChannel {
 
   #collect(output: Readable | null, stream: LogHeader['stream']): void {
     output?.on('error', () => undefined);
-    output?.on('data', (bytes: Buffer) => {
-      const room = MAX_LOG_BYTES_PER_REQUEST - this.#printedBytes;
-      if (room > 0) this.#log(stream, bytes.subarray(0, room));
-      if (room >= 0 && bytes.length > room) this.#log('stderr', CUT_MARK);
-      this.#printedBytes += bytes.length;
-    });
+    output?.on('data', (bytes: Buffer) => this.#collectBytes(stream, bytes));
+  }
+
+  #collectBytes(stream: LogHeader['stream'], bytes: Buffer): void {
+    const room = MAX_LOG_BYTES_PER_REQUEST - this.#printedBytes;
+    if (room > 0) this.#log(stream, bytes.subarray(0, room));
+    if (room >= 0 && bytes.length > room) this.#log('stderr', CUT_MARK);
+    this.#printedBytes += bytes.length;
   }
 
   #log(stream: LogHeader['stream'], payload: Buffer): void {
     this.onFrame({ type: FrameType.log, header: { request: this.#request, stream }, payload });
+  }
+
+  #beginRequest(request: number): void {
+    if (request === this.#request) return;
+    this.#endRequest();
+    this.#request = request;
   }
 
   #endRequest(): void {

@@ -118,6 +118,7 @@ function loadRequest(driver: Driver, spec: LaunchSpec): LoadRequest {
     environment: spec.function.environment,
     memory_mib: spec.machine.memoryMib,
     max_result_bytes: MAX_PAYLOAD_BYTES,
+    output: driver.name === 'process' ? 'frames' : 'pipes',
   };
 }
 

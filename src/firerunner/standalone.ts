@@ -79,9 +79,9 @@ async function answerLines(options: StandaloneOptions, invoker: Invoker): Promis
   const { streams, signal, id, spec } = options;
   const lines = createInterface({ input: streams.stdin, crlfDelay: Infinity });
   signal.addEventListener('abort', () => lines.close(), { once: true });
-  let readerGone = false;
-  streams.stdout.on('error', () => {
-    readerGone = true;
+  const reader = new AbortController();
+  streams.stdout.on('error', (error) => {
+    reader.abort(error);
     lines.close();
   });
   let exitCode: ExitCode = EXIT_CODES.ok;
@@ -102,10 +102,10 @@ async function answerLines(options: StandaloneOptions, invoker: Invoker): Promis
       await writeLine(streams.stdout, Buffer.from(JSON.stringify(error.toBody())));
       if (!invoker.isReusable) break;
     }
-    if (readerGone) break;
+    if (reader.signal.aborted) break;
   }
   lines.close();
-  return signal.aborted || readerGone ? EXIT_CODES.interrupted : exitCode;
+  return signal.aborted || reader.signal.aborted ? EXIT_CODES.interrupted : exitCode;
 }
 
 /** Resolves when the line has left, or cannot: a stream that fails says so by its event. */

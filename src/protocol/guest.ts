@@ -35,7 +35,7 @@ export const FrameType = {
   done: 20,
   /** Init → runtime: those pipes are empty; the next invocation may print. */
   drained: 21,
-  /** Init → host: output of the function. Header `LogHeader`; payload: the bytes as printed. */
+  /** Init → host, or runtime → init where `LoadRequest.output` is `frames`: output of the function. Header `LogHeader`; payload: the bytes as printed. */
   log: 22,
   /** Init → host: no more output belongs to this invocation; sent only if there was any. Header `LogEndHeader`. */
   logEnd: 23,
@@ -85,6 +85,12 @@ export interface LoadRequest {
   readonly memory_mib: number;
   /** Results over this many bytes are refused by the runtime. */
   readonly max_result_bytes: number;
+  /**
+   * How output is told apart by invocation. `pipes`: init collects all that is written to fd 1 and 2, between DONE and
+   * DRAINED. `frames`: the language's own streams send LOG frames, and there is no DONE; what is written past them counts
+   * for the latest invocation that printed. The first is exact, the second costs a silent invocation nothing.
+   */
+  readonly output: 'pipes' | 'frames';
 }
 
 /** Why a function failed, in its own words. */

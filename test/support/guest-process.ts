@@ -171,6 +171,7 @@ export class GuestProcess {
       environment: {},
       memory_mib: 128,
       max_result_bytes: MAX_PAYLOAD_BYTES,
+      output: 'pipes',
       ...request,
     };
     this.controlChannel.write(encodeFrame(FrameType.load, undefined, Buffer.from(JSON.stringify(whole))));

@@ -31,6 +31,7 @@ const LOADED = 18;
 const LOAD_FAILED = 19;
 const DONE = 20;
 const DRAINED = 21;
+const LOG = 22;
 
 const FUNCTION_FD = 3;
 const CONTROL_FD = 4;
@@ -38,6 +39,8 @@ const PROTOCOL_VERSION = 1;
 const PREFIX_BYTES = 7;
 const BUFFER_BYTES = 64 * 1024;
 const MAX_FRAME_BYTES = 6 * 1024 * 1024 + 128 * 1024;
+/** Output is sent in pieces of this size where it goes as frames. */
+const LOG_BYTES = 64 * 1024;
 /** init accepts no larger frame from a runtime; failures of the handler keep to it as well. */
 const MAX_FAILURE_BYTES = 60_000;
 
@@ -48,6 +51,7 @@ interface LoadRequest {
   readonly environment: Readonly<Record<string, string>>;
   readonly memory_mib: number;
   readonly max_result_bytes: number;
+  readonly output: 'pipes' | 'frames';
 }
 
 interface FunctionFailure {
@@ -231,14 +235,14 @@ class Incoming {
  * Replaces process.stdout and process.stderr by streams that have written when `write` returns, whatever the descriptor
  * is. Node's own may queue, and what is queued when the event loop stops would appear in a later invocation's log.
  */
-function makeOutputSynchronous(): void {
+function makeOutputSynchronous(writeOutput: (fd: 1 | 2, chunk: Buffer) => void): void {
   for (const [name, fd] of [
     ['stdout', 1],
     ['stderr', 2],
   ] as const) {
     const output = new stream.Writable({
       write(chunk: Buffer, _encoding, callback) {
-        writeFully(fd, chunk); // Its error is dropped: a function may close its own output.
+        writeOutput(fd, chunk);
         callback();
       },
     });
@@ -382,6 +386,7 @@ class Runtime {
   }
 
   load(): void {
+    if (this.#request.output === 'frames') makeOutputSynchronous((fd, chunk) => this.#sendOutput(fd, chunk));
     process.on('beforeExit', () => {
       this.#eventLoopIsEmpty();
     });
@@ -501,10 +506,22 @@ class Runtime {
   #answer(type: number, text: string): void {
     this.#state = 'idle';
     sendFrame(FUNCTION_FD, type, text);
-    send(CONTROL_FD, doneFrame);
-    this.#drainedDue = true;
+    if (this.#request.output === 'pipes') {
+      send(CONTROL_FD, doneFrame);
+      this.#drainedDue = true;
+    }
     // Not called directly: one turn of the event loop lets ticks and closed handles go that would pile up otherwise.
     setImmediate(this.#next);
+  }
+
+  #sendOutput(fd: 1 | 2, chunk: Buffer): void {
+    const header = Buffer.from(JSON.stringify({ request: this.#invocation, stream: fd === 1 ? 'stdout' : 'stderr' }));
+    for (let at = 0; at < chunk.length; at += LOG_BYTES) {
+      const piece = chunk.subarray(at, at + LOG_BYTES);
+      const frame = Buffer.allocUnsafe(PREFIX_BYTES);
+      prefix(frame, LOG, header.length, piece.length);
+      send(CONTROL_FD, Buffer.concat([frame, header, piece]));
+    }
   }
 
   #loadFailed(failure: FunctionFailure): void {
@@ -547,7 +564,8 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 }
 
 function main(): void {
-  makeOutputSynchronous();
+  // A function may close its own output: the error is dropped.
+  makeOutputSynchronous((fd, chunk) => void writeFully(fd, chunk));
   const hello = JSON.stringify({ protocol: PROTOCOL_VERSION, runtime: 'nodejs', version: process.versions.node });
   const bytes = outgoing.write(hello, PREFIX_BYTES);
   prefix(outgoing, HELLO, bytes, 0);

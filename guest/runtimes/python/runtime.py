@@ -14,6 +14,7 @@ is `serve`: one read, one call, two writes; modules that only failures need are 
 import fcntl
 import gc
 import importlib
+import io
 import json
 import os
 import stat
@@ -21,7 +22,7 @@ import sys
 import time
 
 INVOKE, RESULT, FAILURE = 1, 2, 3
-HELLO, LOAD, LOADED, LOAD_FAILED, DONE, DRAINED = 16, 17, 18, 19, 20, 21
+HELLO, LOAD, LOADED, LOAD_FAILED, DONE, DRAINED, LOG = 16, 17, 18, 19, 20, 21, 22
 
 PROTOCOL_VERSION = 1
 PREFIX_BYTES = 7
@@ -133,6 +134,37 @@ class Channel:
         poller.poll(1000)
 
 
+class FrameOutput(io.RawIOBase):
+    """A standard stream whose bytes go to init as LOG frames that name the invocation."""
+
+    def __init__(self, control, stream):
+        self.control = control
+        self.stream = stream
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return 1 if self.stream == 'stdout' else 2
+
+    def write(self, data):
+        header = b'{"request":%d,"stream":"%s"}' % (FrameOutput.invocation, self.stream.encode())
+        self.control.write_frame(LOG, bytes(data), header)
+        return len(data)
+
+
+FrameOutput.invocation = 0
+
+
+def send_output_as_frames(control):
+    flush()
+    for name in ('stdout', 'stderr'):
+        buffered = io.BufferedWriter(FrameOutput(control, name))
+        text = io.TextIOWrapper(buffered, encoding='utf-8', errors='backslashreplace', line_buffering=True)
+        setattr(sys, name, text)
+        setattr(sys, '__%s__' % name, text)
+
+
 class Context:
     """What Lambda-style handlers get as their second argument."""
 
@@ -171,6 +203,8 @@ def main():
     if kind != LOAD:
         raise ChannelLost('expected LOAD, got a frame of type %d' % kind)
     request = json.loads(bytes(payload))
+    if request['output'] == 'frames':
+        send_output_as_frames(control)
     try:
         handle, wants_context = load(request)
     except SystemExit as error:
@@ -240,13 +274,14 @@ def serve(function_channel, control, handle, wants_context, request):
     function_name, memory = request['function'], str(request['memory_mib'])
     max_result_bytes = request['max_result_bytes']
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode
-    drained_due = False
+    tells_done, drained_due = request['output'] == 'pipes', False
     while True:
         kind, header, payload = function_channel.read_frame()
         if kind != INVOKE:
             raise ChannelLost('expected INVOKE, got a frame of type %d' % kind)
         if drained_due:
             wait_until_drained(control)
+        FrameOutput.invocation += 1
         answer_kind, answer = FAILURE, b''
         try:
             event = json.loads(str(payload, 'utf-8'))
@@ -277,8 +312,9 @@ def serve(function_channel, control, handle, wants_context, request):
         header = payload = None
         flush()
         function_channel.write_frame(answer_kind, answer)
-        control.write(DONE_FRAME)
-        drained_due = True
+        if tells_done:
+            control.write(DONE_FRAME)
+            drained_due = True
 
 
 def wait_until_drained(control):
