@@ -21,6 +21,12 @@ export class FunctionChannelError extends Error {
   }
 }
 
+/**
+ * All channels receive into this one buffer and copy what came: without it every answer of a few bytes would take part of
+ * a 64 KiB allocation, and pass through a stream's queue.
+ */
+const RECEIVE_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
+
 interface Waiting {
   readonly resolve: (reply: InvokeReply) => void;
   readonly reject: (error: FunctionChannelError) => void;
@@ -36,7 +42,6 @@ export class FunctionChannel {
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
     socket.on('error', (cause) => {
       this.#break(new FunctionChannelError(`the function channel failed: ${cause.message}`, { cause }));
     });
@@ -46,14 +51,23 @@ export class FunctionChannel {
   /** @throws FunctionChannelError if nobody listens at the path. */
   static connect(guestAddress: string): Promise<FunctionChannel> {
     return new Promise((resolve, reject) => {
-      const socket = connect(guestAddress);
+      let channel: FunctionChannel | null = null;
+      const onread = {
+        buffer: RECEIVE_BUFFER,
+        callback: (bytes: number, buffer: Uint8Array): boolean => {
+          if (channel !== null) channel.#onData(Buffer.from(buffer.subarray(0, bytes)));
+          return true;
+        },
+      };
+      const socket = connect({ path: guestAddress, onread });
       const refused = (cause: Error): void => {
         reject(new FunctionChannelError(`the function channel cannot be reached: ${cause.message}`, { cause }));
       };
       socket.once('error', refused);
       socket.once('connect', () => {
         socket.off('error', refused);
-        resolve(new FunctionChannel(socket));
+        channel = new FunctionChannel(socket);
+        resolve(channel);
       });
     });
   }
