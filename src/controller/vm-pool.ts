@@ -20,12 +20,18 @@ export class FunctionVms {
   readonly concurrencyLimit: number | null;
   /** VMs of this function that launch or run. */
   inUse = 0;
+  /** Launches whose client hung up, for whoever comes next; they count as in use. */
+  readonly unclaimed = new Set<Vm>();
   /** The VM that became idle last; the others hang on its `nextIdle`. */
   #latestIdle: Vm | null = null;
 
   constructor(config: FunctionConfig) {
     this.config = config;
     this.concurrencyLimit = config.concurrencyLimit;
+  }
+
+  get hasIdle(): boolean {
+    return this.#latestIdle !== null;
   }
 
   pushIdle(vm: Vm): void {
@@ -106,17 +112,14 @@ export class VmPool {
    * `use` throws.
    */
   async withVm<T>(fn: FunctionVms, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
-    const limit = fn.concurrencyLimit;
-    if (limit !== null && fn.inUse >= limit) {
-      throw new SnapfaasError(
-        'resource_exhausted',
-        `${fn.config.name} runs ${limit} requests already, its concurrency_limit`,
-      );
+    const unclaimed = fn.hasIdle ? null : takeAny(fn.unclaimed);
+    if (unclaimed === null) {
+      checkConcurrency(fn);
+      fn.inUse += 1;
     }
-    fn.inUse += 1;
     try {
-      const idle = this.#takeIdle(fn);
-      const vm = idle ?? (await this.#launch(fn, signal));
+      const idle = unclaimed === null ? this.#takeIdle(fn) : null;
+      const vm = idle ?? (await this.#awaitLaunch(fn, unclaimed ?? (await this.#launch(fn)), signal));
       return await this.#lend(fn, vm, idle === null ? 'cold' : 'warm', use);
     } finally {
       fn.inUse -= 1;
@@ -171,7 +174,7 @@ export class VmPool {
     this.#options.ledger.ended(vm.memoryMib);
   }
 
-  async #launch(fn: FunctionVms, signal: AbortSignal): Promise<Vm> {
+  async #launch(fn: FunctionVms): Promise<Vm> {
     const { ledger, createVm, startVm } = this.#options;
     if (this.#closed) throw new SnapfaasError('shutting_down', 'the controller is shutting down');
     this.#makeRoom(fn.config);
@@ -186,18 +189,28 @@ export class VmPool {
     await ledger.settled();
     if (vm.state === 'launching') startVm(vm);
     else vm.onGone('it was never started', null);
-    await waitUnlessAborted(vm, signal, () => this.#finishLaunch(fn, vm));
     return vm;
   }
 
-  /** Nobody waits for this launch any more; when it is over the VM becomes idle, for whoever comes next. */
-  #finishLaunch(fn: FunctionVms, vm: Vm): void {
-    fn.inUse += 1;
-    const over = vm.ready.then(
-      () => this.#release(fn, vm),
-      () => undefined,
-    );
-    void over.finally(() => (fn.inUse -= 1));
+  /** If nobody waits for the launch any more, its VM is for the next request, or becomes idle when it is ready. */
+  #awaitLaunch(fn: FunctionVms, vm: Vm, signal: AbortSignal): Promise<Vm> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        fn.unclaimed.add(vm);
+        fn.inUse += 1;
+        const settle = (): void => {
+          if (!fn.unclaimed.delete(vm)) return;
+          fn.inUse -= 1;
+          this.#release(fn, vm);
+        };
+        vm.ready.then(settle, settle);
+        reject(abortError(signal));
+      };
+      if (signal.aborted) return onAbort();
+      signal.addEventListener('abort', onAbort, { once: true });
+      const over = vm.ready.finally(() => signal.removeEventListener('abort', onAbort));
+      over.then(() => resolve(vm), reject);
+    });
   }
 
   /**
@@ -259,15 +272,16 @@ export class VmPool {
   }
 }
 
-/** Waits for a launch, or until nobody waits for it any more: then `onUnwanted` is called and the launch goes on. */
-function waitUnlessAborted(vm: Vm, signal: AbortSignal, onUnwanted: () => void): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      onUnwanted();
-      reject(abortError(signal));
-    };
-    if (signal.aborted) return onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    vm.ready.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
+function checkConcurrency({ concurrencyLimit, config, inUse }: FunctionVms): void {
+  if (concurrencyLimit === null || inUse < concurrencyLimit) return;
+  const message = `${config.name} runs ${concurrencyLimit} requests already, its concurrency_limit`;
+  throw new SnapfaasError('resource_exhausted', message);
+}
+
+function takeAny<T>(set: Set<T>): T | null {
+  for (const value of set) {
+    set.delete(value);
+    return value;
+  }
+  return null;
 }

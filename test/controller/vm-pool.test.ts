@@ -170,6 +170,23 @@ test('VM pool: a VM whose client hung up during the launch serves the next reque
   assert.equal(await call('f'), 'warm');
 });
 
+test('VM pool: a launch whose client hung up is taken over by the next request', async () => {
+  const { call, guests, pool } = createPool(128, [functionConfig('f', { concurrencyLimit: 1 })]);
+  const launch = gate();
+  guests.launchGate = launch.promise;
+  const client = new AbortController();
+  const gone = call('f', '1', client.signal);
+  await turn();
+  client.abort();
+  await assert.rejects(gone);
+  const next = call('f');
+  await assert.rejects(call('f'), { code: 'resource_exhausted' });
+  launch.open();
+  assert.equal(await next, 'cold');
+  assert.equal(await call('f'), 'warm');
+  assert.equal(pool.counters.launches, 1);
+});
+
 test('VM pool: a failed launch gives its memory back and tells why', async () => {
   const { call, guests, ledger } = createPool(128, [functionConfig('f')]);
   guests.launchFailure = 'no kernel';

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { source } from '../support/functions.ts';
+import { startProgram } from '../support/program.ts';
+import {
+  assertNothingLeft,
+  createWorkspace,
+  PROJECT_ROOT,
+  run,
+  SNAPCTR,
+  type Finished,
+  type Workspace,
+} from '../support/snapctr.ts';
+import { until } from './processes.ts';
+
+describe('the command line of snapctr', { timeout: 60_000 }, () => {
+  let workspace: Workspace;
+  let requests: string;
+
+  before(() => {
+    workspace = createWorkspace([source('echo', 'nodejs', 'exports.handle = (event) => event;\n')]);
+    requests = join(workspace.directory, 'requests.jsonl');
+    writeFileSync(requests, '{"function":"echo","payload":"again"}\n');
+  });
+
+  after(async () => {
+    await assertNothingLeft(workspace);
+    workspace.remove();
+  });
+
+  const snapctr = (...args: string[]): Promise<Finished> => run(SNAPCTR, args, { workspace });
+  const usual = (): string[] => ['--config', workspace.config, '--mem', '256', '--vmm', 'process'];
+
+  /** It ended with this status, said why in one line, and has no stack trace for its user. */
+  const assertRefused = ({ status, stdout, stderr }: Finished, expected: number, words: RegExp): void => {
+    assert.match(stderr, words);
+    assert.doesNotMatch(stderr, /^\s+at /m);
+    assert.deepEqual([status, stdout], [expected, '']);
+  };
+
+  test('neither and both of --port and --requests_file are refused with status 2', async () => {
+    const words = /^snapctr: give exactly one of --port N .* and --requests_file FILE$/m;
+    assertRefused(await snapctr(...usual()), 2, words);
+    assertRefused(await snapctr(...usual(), '--port', '0', '--requests_file', requests), 2, words);
+  });
+
+  for (const [what, args, words] of [
+    ['no --config', ['--mem', '256', '--port', '0'], /required option '-c, --config <file>' not specified/],
+    ['no --mem', ['--config', 'x.yaml', '--port', '0'], /required option '--mem <mb>' not specified/],
+    ['an unknown option', ['--prot', '8080'], /unknown option '--prot'\n\(Did you mean --port\?\)/],
+    ['too little memory', ['--mem', '64'], /--mem <mb>.*whole number of at least 128/],
+    ['memory with a unit', ['--mem', '1G'], /'1G' is invalid.*whole number/],
+    ['a port that is none', ['--port', '65536'], /whole number from 0 to 65535/],
+    ['an unknown VMM', ['--vmm', 'xen'], /Allowed choices are auto, qemu, process/],
+    ['an unknown log level', ['--log-level', 'loud'], /Allowed choices are trace, debug/],
+    ['a time that is none', ['--drain-timeout', 'soon'], /Expected seconds, such as 30 or 0\.5/],
+    ['words too many', ['--port', '0', 'surplus'], /too many arguments|unknown command/],
+  ] as const) {
+    test(`${what}: status 2, and the message says what is possible`, async () => {
+      const complete = what.startsWith('no --') ? args : [...usual(), ...args];
+      assertRefused(await snapctr(...complete), 2, words);
+    });
+  }
+
+  test('more memory than the host has is refused with status 2 and both numbers', async () => {
+    const hostMib = Math.floor(totalmem() / 1024 / 1024);
+    const args = ['--config', workspace.config, '--mem', String(hostMib + 1), '--vmm', 'process', '--port', '0'];
+    assertRefused(
+      await snapctr(...args),
+      2,
+      new RegExp(`--mem ${hostMib + 1}: this host has ${hostMib} MB; give less`),
+    );
+  });
+
+  test('a configuration that is not there, or wrong, is refused with status 2 and its place', async () => {
+    const missing = join(workspace.directory, 'nowhere.yaml');
+    assertRefused(await snapctr('-c', missing, '--mem', '256', '-p', '0'), 2, /nowhere\.yaml/);
+    const wrong = join(workspace.directory, 'wrong.yaml');
+    writeFileSync(wrong, `${readFileSync(workspace.config, 'utf8')}kernel_pth: x\n`);
+    assertRefused(await snapctr('-c', wrong, '--mem', '256', '-p', '0'), 2, /wrong\.yaml:\d+:\d+: .*kernel_pth/);
+  });
+
+  test('a port that is taken: status 1, and what to do', async () => {
+    const taken = createServer().listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    const words = new RegExp(
+      `^snapctr: cannot listen on 127\\.0\\.0\\.1:${port}: port ${port} is taken; .*--port`,
+      'm',
+    );
+    assertRefused(await snapctr(...usual(), '--port', String(port)), 1, words);
+    taken.close();
+    await assertNothingLeft(workspace);
+  });
+
+  test('a request file or an output that cannot be opened: status 1, and which', async () => {
+    const missing = join(workspace.directory, 'nowhere.jsonl');
+    assertRefused(
+      await snapctr(...usual(), '--requests_file', missing),
+      1,
+      /cannot read requests from .*nowhere\.jsonl/,
+    );
+    const output = join(workspace.directory, 'nowhere', 'results.jsonl');
+    const words = /cannot write results to .*nowhere\/results\.jsonl: there is no such/;
+    assertRefused(await snapctr(...usual(), '--requests_file', requests, '--output', output), 1, words);
+    await assertNothingLeft(workspace);
+  });
+
+  for (const [file, level] of [
+    ['--requests_file', '--log_level'],
+    ['--requests-file', '--log-level'],
+  ] as const) {
+    test(`${file} and ${level} are understood, with = as well`, async () => {
+      for (const args of [
+        [file, requests, level, 'warn'],
+        [`${file}=${requests}`, `${level}=warn`],
+      ]) {
+        const { status, stdout, stderr } = await snapctr(...usual(), ...args);
+        assert.equal(status, 0, stderr);
+        assert.match(stdout, /^\{"index":0,.*"status":"ok","response":"again"/);
+        assert.doesNotMatch(stderr, /"level":"info"/);
+      }
+    });
+  }
+
+  test('the short forms -c and -p: it says where it listens, and serves', async () => {
+    const args = ['-c', workspace.config, '--mem', '256', '--vmm', 'process', '-p', '0', '--host', '::1'];
+    const program = startProgram(SNAPCTR, args, { workspace });
+    await until('it listens', () => /^listening on http:\/\/\[::1\]:\d+$/m.test(program.stderr));
+    const url = /^listening on (.*)$/m.exec(program.stderr)?.[1] ?? '';
+    assert.equal((await fetch(`${url}/healthz`)).status, 200);
+    program.kill('SIGTERM');
+    assert.equal((await program.finished).status, 0);
+  });
+
+  test('--help names every option and subcommand, with examples; --version tells the version', async () => {
+    const { status, stdout } = await snapctr('--help');
+    assert.equal(status, 0);
+    const text = readFileSync(join(PROJECT_ROOT, 'src/bin/snapctr.ts'), 'utf8');
+    const options = [...text.matchAll(/ption\(\s*'(?:-\w, )?(--[\w-]+)/g)].map((match) => match[1] ?? '');
+    assert.ok(options.length >= 11, options.join());
+    for (const option of options) assert.match(stdout, new RegExp(`^ .*${option}\\b`, 'm'));
+    assert.match(stdout, /^Commands:\n {2}images /m);
+    assert.ok((stdout.match(/^ {4}\$ snapctr /gm) ?? []).length >= 3);
+    assert.match(stdout, /Exit status: 0 .*; 1 .*; 2 /);
+    const images = await snapctr('images', '--help');
+    assert.equal(images.status, 0);
+    for (const command of ['build', 'app', 'verify']) assert.match(images.stdout, new RegExp(`^ +${command}\\b`, 'm'));
+    const manifest = JSON.parse(readFileSync(join(PROJECT_ROOT, 'package.json'), 'utf8')) as { version: string };
+    assert.equal((await snapctr('--version')).stdout, `${manifest.version}\n`);
+  });
+});

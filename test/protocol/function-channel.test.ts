@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { encodeFrame, FrameReader } from '../../src/protocol/frame.ts';
+import { FunctionChannel, FunctionChannelError } from '../../src/protocol/function-channel.ts';
+import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
+
+const HEADER = { id: 'request-1', deadline_ms: 0 };
+const RESULT = encodeFrame(FrameType.result, undefined, Buffer.from('"fine"'));
+
+describe('function channel', { timeout: 10_000 }, () => {
+  let directory: string;
+  let server: Server;
+  let channel: FunctionChannel;
+  /** The guest's end. */
+  let guest: Socket;
+  /** Frames that the guest received. */
+  let invokes: { readonly header: unknown; readonly event: string }[];
+
+  beforeEach(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'snapfaas-channel-'));
+    const path = join(directory, 'function.sock');
+    server = createServer().listen(path);
+    await once(server, 'listening');
+    const connected = once(server, 'connection') as Promise<[Socket]>;
+    channel = await FunctionChannel.connect(path);
+    [guest] = await connected;
+    invokes = [];
+    const reader = new FrameReader(MAX_FRAME_BYTES);
+    guest.on('data', (chunk: Buffer) => {
+      for (const frame of reader.push(chunk)) invokes.push({ header: frame.header, event: frame.payload.toString() });
+    });
+    guest.on('error', () => undefined);
+  });
+
+  afterEach(async () => {
+    channel.close();
+    guest.destroy();
+    server.close();
+    await once(server, 'close');
+    rmSync(directory, { recursive: true });
+  });
+
+  const broken = (): Promise<FunctionChannelError> => new Promise((resolve) => (channel.onBroken = resolve));
+  const invoke = (event = '{}'): ReturnType<FunctionChannel['invoke']> => channel.invoke(HEADER, Buffer.from(event));
+
+  test('nobody at the path is an error that says so', async () => {
+    await assert.rejects(FunctionChannel.connect(join(directory, 'nobody.sock')), {
+      name: 'FunctionChannelError',
+      message: /cannot be reached: .*ENOENT/,
+    });
+  });
+
+  test('an event reaches the guest unchanged, its result and its failure come back', async () => {
+    const event = '{"a" :\\u0000"ä💙"}';
+    const first = invoke(event);
+    guest.write(RESULT);
+    const reply = await first;
+    assert.ok(reply.ok);
+    assert.equal(reply.result.toString(), '"fine"');
+    const second = invoke('2');
+    const failure = { type: 'ValueError', message: 'no', stack: ['here'] };
+    guest.write(encodeFrame(FrameType.failure, undefined, Buffer.from(JSON.stringify(failure))));
+    assert.deepEqual(await second, { ok: false, failure });
+    assert.deepEqual(invokes, [
+      { header: HEADER, event },
+      { header: HEADER, event: '2' },
+    ]);
+  });
+
+  test('a result that comes byte by byte is one result', async () => {
+    const answer = invoke();
+    for (const byte of RESULT) guest.write(Buffer.from([byte]));
+    const reply = await answer;
+    assert.ok(reply.ok);
+    assert.equal(reply.result.toString(), '"fine"');
+  });
+
+  test('a failure that is not in order is still a failure', async () => {
+    const answer = invoke();
+    guest.write(encodeFrame(FrameType.failure, undefined, Buffer.from('{"type":1,"stack":["a",2]}')));
+    const failure = { type: 'Unknown', message: 'the runtime gave no reason', stack: ['a'] };
+    assert.deepEqual(await answer, { ok: false, failure });
+  });
+
+  test('an answer nobody asked for breaks the channel', async () => {
+    const end = broken();
+    guest.write(RESULT);
+    assert.match((await end).message, /broke the protocol: it sent an answer nobody asked for/);
+    await assert.rejects(invoke(), /an answer nobody asked for/);
+  });
+
+  test('a second answer to one request breaks the channel; the first one counts', async () => {
+    const end = broken();
+    const answer = invoke();
+    guest.write(Buffer.concat([RESULT, RESULT]));
+    assert.equal((await answer).ok, true);
+    assert.match((await end).message, /an answer nobody asked for/);
+  });
+
+  for (const [what, bytes, words, tooLarge] of [
+    ['a frame of unknown type', encodeFrame(99, undefined), /a frame of unknown type 99/, false],
+    ['a frame of the control channel', encodeFrame(FrameType.loaded, undefined), /unknown type 18/, false],
+    ['a length over the limit', Buffer.from([0xff, 0xff, 0xff, 0xff, 2]), /4294967295 bytes is over the limit/, true],
+    ['a length too short for a frame', Buffer.from([0, 0, 0, 2, 2, 0]), /shorter than its own prefix/, false],
+    ['a header longer than its frame', Buffer.from([0, 0, 0, 3, 2, 0, 9]), /header is longer than its frame/, false],
+    ['a header that is not JSON', Buffer.from([0, 0, 0, 4, 2, 0, 1, 0x7b]), /header is not JSON/, false],
+  ] as const) {
+    test(`${what} fails the request under way and breaks the channel`, async () => {
+      const end = broken();
+      const answer = invoke();
+      guest.write(bytes);
+      await assert.rejects(answer, (error) => {
+        assert.ok(error instanceof FunctionChannelError);
+        assert.match(error.message, words);
+        assert.equal(error.tooLarge, tooLarge);
+        return true;
+      });
+      assert.match((await end).message, words);
+      await once(guest, 'close');
+    });
+  }
+
+  for (const [what, bytes] of [
+    ['without a word', Buffer.alloc(0)],
+    ['after half a length', RESULT.subarray(0, 2)],
+    ['after half a frame', RESULT.subarray(0, 9)],
+  ] as const) {
+    test(`a guest that closes ${what} fails the request under way`, async () => {
+      const answer = invoke();
+      guest.end(bytes);
+      await assert.rejects(answer, /the function channel was closed by the guest/);
+      await assert.rejects(invoke(), /closed by the guest/);
+    });
+  }
+
+  test('closing fails the request under way, and nobody is told that the channel broke', async () => {
+    channel.onBroken = () => assert.fail('it was closed, not broken');
+    const answer = invoke();
+    channel.close();
+    await assert.rejects(answer, /the function channel was closed$/);
+    await once(guest, 'close');
+  });
+
+  test('a second request before the answer is a mistake of ours', async () => {
+    const answer = invoke();
+    assert.throws(() => invoke(), /one invocation at a time/);
+    guest.write(RESULT);
+    assert.equal((await answer).ok, true);
+  });
+});
