@@ -27,8 +27,7 @@ enum frame_type {
     FRAME_LOG_END = 23,
     FRAME_RUNTIME_EXITED = 24,
     FRAME_INIT_FAILED = 25,
-    FRAME_POWER_OFF = 26,
-    FRAME_SET_CLOCK = 27,
+    FRAME_SET_CLOCK = 26,
 };
 
 /* Length, type and header length of a frame (src/protocol/frame.ts draws it). */

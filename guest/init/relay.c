@@ -1,7 +1,7 @@
 /*
  * The main loop: passes frames and output between the runtime and the host, until the machine stops.
  *
- *   host ── control ──▶ SET_CLOCK, LOAD, POWER_OFF from_host ──▶ runtime
+ *   host ── control ──▶ SET_CLOCK, LOAD            from_host ──▶ runtime
  *   host ◀─ to_host ─── HELLO, LOADED | LOAD_FAILED, LOG, LOG_END, RUNTIME_EXITED
  *                                                  from_runtime ◀── HELLO, LOADED | LOAD_FAILED, DONE
  *
@@ -422,8 +422,6 @@ static void obey_host(void)
             if (!set_clock())
                 return;
             break;
-        case FRAME_POWER_OFF:
-            power_off();
         default:
             fatal("the host sent a frame of unknown type %d", from_host[4]);
         }

@@ -43,7 +43,7 @@ Examples:
     $ echo '{"payload":{"name":"Ada"}}' | firerunner --vmm process --runtime python3 \\
         --appfs examples/hello-python --mem_size 128 --vcpu_count 1
 
-A line on stdin is a request as snapctr takes it, {"payload": any}; further keys are allowed and not used.
+A line on stdin is a request as snapctr takes it, {"payload": any}; "function", "time" and "user_id" may be left out.
 A line on stdout is the function's result, or {"error": {"code", "message", …}}. Logs go to stderr.
 Each option is also understood with - for _ and the other way round.
 

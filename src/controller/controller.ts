@@ -95,7 +95,12 @@ export class Controller {
 
   /** The gateways' way in; see `SubmitTask`. */
   submit(task: Task): void {
-    this.#channel.send({ task, fn: this.#pool.find(task.request.function), signal: task.signal });
+    try {
+      this.#channel.send({ task, fn: this.#pool.find(task.request.function), signal: task.signal });
+    } catch (error) {
+      this.metrics.onOutcome({ status: 'error', error: SnapfaasError.from(error), start: null });
+      throw error;
+    }
   }
 
   /** From now on `status` says draining. New requests are the gateway's to refuse. */

@@ -17,7 +17,7 @@ export class Metrics {
     const registers = [this.#registry];
     this.#requests = new Counter({
       name: 'snapfaas_requests_total',
-      help: 'Answered requests by error code ("ok": none) and how their VM was started ("none": no VM was found)',
+      help: 'Requests by error code ("ok": none) and how their VM was started ("none": no VM was found)',
       labelNames: ['code', 'start'],
       registers,
     });

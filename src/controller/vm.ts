@@ -19,7 +19,7 @@ import type { VmEvents } from './runner-client.ts';
 export type VmState = 'launching' | 'busy' | 'idle' | 'dead';
 
 /** Invocations whose ids are kept, because their output may arrive after the next one began. */
-const REMEMBERED_INVOCATIONS = 4;
+const REMEMBERED_INVOCATIONS = 16;
 
 /** What the pool does for a VM. */
 export interface VmOwner {
@@ -50,8 +50,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #resolveReady: (timings: LaunchTimings) => void = () => undefined;
   #rejectReady: (error: SnapfaasError) => void = () => undefined;
   #resolveGone: () => void = () => undefined;
-  /** Ids of the last invocations; the n-th, counted from 1, is at n modulo the length. */
-  readonly #requestIds: string[] = [];
+  /** Ids of the last invocations by their number in this VM, from 1. */
+  readonly #requestIds = new Map<number, string>();
   #invocations = 0;
 
   constructor(id: string, fn: FunctionConfig, owner: VmOwner, logger: Logger) {
@@ -81,7 +81,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   invoke(requestId: string, event: Buffer, signal: AbortSignal): Promise<Buffer> {
     if (this.#invoker === null) return Promise.reject(vmLost(this.function.name, 'it ended before the request'));
     this.#invocations += 1;
-    this.#requestIds[this.#invocations % REMEMBERED_INVOCATIONS] = requestId;
+    this.#requestIds.set(this.#invocations, requestId);
+    this.#requestIds.delete(this.#invocations - REMEMBERED_INVOCATIONS);
     return this.#invoker.invoke(requestId, event, signal);
   }
 
@@ -127,8 +128,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void {
     const fields = { function: this.function.name, vm: this.id, stream, text };
-    const requestId = this.#requestIds[request % REMEMBERED_INVOCATIONS];
-    this.#logger.info(request === 0 ? fields : { ...fields, request: requestId }, 'function output');
+    const requestId = this.#requestIds.get(request);
+    this.#logger.info(requestId === undefined ? fields : { ...fields, request: requestId }, 'function output');
   }
 
   onRuntimeExited(reason: string): void {

@@ -19,6 +19,11 @@ const MAX_SOCKET_PATH_BYTES = 107;
 /** Longest name this program puts below its run directory: `/vm-NUMBER/function.sock`. */
 const LONGEST_NAME_BYTES = '/vm-1234567890/function.sock'.length;
 
+/** The base directory cannot be used; the message says what to change. */
+export class RunDirectoryError extends Error {
+  override readonly name = 'RunDirectoryError';
+}
+
 export interface RunDirectory {
   readonly path: string;
   /** A directory for one VM. */
@@ -31,7 +36,7 @@ export interface RunDirectory {
 /**
  * Makes the run directory of this process, removes those of firerunners that are gone, and starts the janitor.
  *
- * @throws Error if the base path is too long for unix sockets or not ours.
+ * @throws RunDirectoryError if the base path is too long for unix sockets or not ours.
  */
 export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirectory {
   const uid = process.getuid?.() ?? 0;
@@ -39,7 +44,7 @@ export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirec
   const path = join(base, `${process.pid}-${startTime(process.pid) ?? '0'}`);
   const needed = Buffer.byteLength(path) + LONGEST_NAME_BYTES;
   if (needed > MAX_SOCKET_PATH_BYTES) {
-    throw new Error(
+    throw new RunDirectoryError(
       `the run directory ${path} is too long: its sockets would have paths of ${needed} bytes, ` +
         `${MAX_SOCKET_PATH_BYTES} are possible; set SNAPFAAS_RUN_DIR to a shorter directory`,
     );
@@ -47,7 +52,9 @@ export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirec
   mkdirSync(base, { recursive: true, mode: 0o700 });
   const owner = statSync(base).uid;
   if (process.getuid !== undefined && owner !== uid) {
-    throw new Error(`${base} belongs to user ${owner}, not to us; set SNAPFAAS_RUN_DIR to a directory of your own`);
+    throw new RunDirectoryError(
+      `${base} belongs to user ${owner}, not to us; set SNAPFAAS_RUN_DIR to a directory of your own`,
+    );
   }
   removeLeftovers(base);
   mkdirSync(path, { mode: 0o700 });

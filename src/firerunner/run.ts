@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
 import { LaunchError } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
-import { openRunDirectory } from './run-directory.ts';
+import { openRunDirectory, RunDirectoryError } from './run-directory.ts';
 import { serve } from './serve.ts';
 import { runStandalone } from './standalone.ts';
 import { chooseVmm } from './vmm-choice.ts';
@@ -75,6 +75,7 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
   } catch (error) {
     process.stderr.write(`firerunner: ${error instanceof Error ? error.message : String(error)}\n`);
     if (error instanceof FlagError) return error.exitCode;
+    if (error instanceof RunDirectoryError) return EXIT_CODES.usage;
     if (error instanceof LaunchError) return EXIT_CODES.launch_failed;
     process.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
     return EXIT_CODES.internal;

@@ -63,7 +63,9 @@ export async function serve(
 
   emit({ event: 'serving', vmm: driver.name, reason: choice.reason, notice: driver.notice });
   for await (const line of createInterface({ input: streams.stdin })) {
-    const command = JSON.parse(line) as RunnerCommand;
+    const command = parseCommand(line);
+    // Only a snapctr that died while it wrote leaves half a line behind.
+    if (command === null) break;
     if (command.op === 'launch') {
       const end = launch(command.vm, command.spec).finally(() => ends.delete(end));
       ends.add(end);
@@ -74,4 +76,12 @@ export async function serve(
   }
   for (const served of vms.values()) kill(served);
   await Promise.all(ends);
+}
+
+function parseCommand(line: string): RunnerCommand | null {
+  try {
+    return JSON.parse(line) as RunnerCommand;
+  } catch {
+    return null;
+  }
 }

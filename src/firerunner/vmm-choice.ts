@@ -2,7 +2,8 @@
  * Runs in firerunner. Which VMM to use. `auto` takes what was proved to work by running a guest: /dev/kvm may open, answer
  * and create a VM, and still never run a stock kernel, as in some nested hosts.
  */
-import { constants as fs, accessSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { constants as fs, accessSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
@@ -70,7 +71,7 @@ async function kvmVerdict(kernelPath: string | null, initrdPath: string | null):
     return { usable: false, reason: '/dev/kvm is missing or not ours to open' };
   }
   if (kernelPath === null || initrdPath === null) return { usable: false, reason: 'no guest at hand to prove KVM' };
-  const cachePath = verdictPath();
+  const cachePath = verdictPath(kernelPath, initrdPath);
   const cached = readVerdict(cachePath);
   if (cached !== null) return cached;
   const verdict = await probeKvm(kernelPath, initrdPath);
@@ -108,12 +109,17 @@ async function probeKvm(kernelPath: string, initrdPath: string): Promise<KvmVerd
   return { usable: false, reason: `/dev/kvm opens, but a guest under it ${why}` };
 }
 
-/** One verdict for each boot of the host; null where the host does not say which boot it is. */
-function verdictPath(): string | null {
+/**
+ * One verdict for each boot of the host and each guest, for a broken guest says nothing of the next one. Null where the
+ * host does not say which boot it is.
+ */
+function verdictPath(...guestFiles: readonly string[]): string | null {
   try {
+    const guest = createHash('sha256');
+    for (const file of guestFiles) guest.update(`${file} ${statSync(file).size} ${statSync(file).mtimeMs}\n`);
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
-    return join(cache, 'snapfaas', `kvm-${boot}.json`);
+    return join(cache, 'snapfaas', `kvm-${boot}-${guest.digest('hex').slice(0, 12)}.json`);
   } catch {
     return null;
   }

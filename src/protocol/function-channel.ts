@@ -14,10 +14,13 @@ export class FunctionChannelError extends Error {
   override readonly name = 'FunctionChannelError';
   /** The guest announced a result over the limit. */
   readonly tooLarge: boolean;
+  /** The connection ended, for a reason that is not known here; otherwise the guest broke the protocol. */
+  readonly closed: boolean;
 
-  constructor(message: string, options: { tooLarge?: boolean; cause?: unknown } = {}) {
+  constructor(message: string, options: { tooLarge?: boolean; closed?: boolean; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.tooLarge = options.tooLarge ?? false;
+    this.closed = options.closed ?? false;
   }
 }
 
@@ -43,9 +46,11 @@ export class FunctionChannel {
   private constructor(socket: Socket) {
     this.#socket = socket;
     socket.on('error', (cause) => {
-      this.#break(new FunctionChannelError(`the function channel failed: ${cause.message}`, { cause }));
+      this.#break(new FunctionChannelError(`the function channel failed: ${cause.message}`, { closed: true, cause }));
     });
-    socket.on('close', () => this.#break(new FunctionChannelError('the function channel was closed by the guest')));
+    socket.on('close', () =>
+      this.#break(new FunctionChannelError('the function channel was closed by the guest', { closed: true })),
+    );
   }
 
   /** @throws FunctionChannelError if nobody listens at the path. */

@@ -5,10 +5,10 @@
  *   snapctr ── function channel ─────────────── runtime      INVOKE ▶   ◀ RESULT | FAILURE
  *   firerunner ── control channel ── init ── runtime (fd 4)  ◀ HELLO  SET_CLOCK, LOAD ▶  ◀ LOADED | LOAD_FAILED
  *                                    │         ◀ DONE  DRAINED ▶          (init and runtime only)
- *                                    └ ◀ LOG, LOG_END, RUNTIME_EXITED, INIT_FAILED   POWER_OFF ▶
+ *                                    └ ◀ LOG, LOG_END, RUNTIME_EXITED, INIT_FAILED
  * ```
  *
- * A life: HELLO (runtime up, no function) → SET_CLOCK → LOAD → LOADED → any number of INVOKE/RESULT → POWER_OFF or a kill.
+ * A life: HELLO (runtime up, no function) → SET_CLOCK → LOAD → LOADED → any number of INVOKE/RESULT → the VMM is killed.
  * One invocation at a time. `guest/CONTRACT.md` tells the guest's side.
  */
 
@@ -43,10 +43,8 @@ export const FrameType = {
   runtimeExited: 24,
   /** Init → host: the guest cannot go on. Payload: the reason, one line of text. */
   initFailed: 25,
-  /** Host → init: stop the machine. */
-  powerOff: 26,
   /** Host → init: what time it is. Payload: ns since 1970, u64, big-endian. */
-  setClock: 27,
+  setClock: 26,
 } as const;
 
 /** Names of the two QEMU virtio-serial ports, as the guest finds them in /sys/class/virtio-ports. */

@@ -66,6 +66,7 @@ export class Invoker {
         (cause: unknown) => {
           if (!(cause instanceof FunctionChannelError)) return fail(SnapfaasError.from(cause));
           if (cause.tooLarge) return fail(new SnapfaasError('response_too_large', 'the result is over 6 MiB'));
+          if (!cause.closed) return fail(vmLost(this.#functionName, cause.message));
           const patience = setTimeout(() => fail(vmLost(this.#functionName, cause.message)), REASON_PATIENCE_MS);
           this.#fail = (reason) => {
             clearTimeout(patience);

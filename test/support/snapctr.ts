@@ -11,6 +11,8 @@ import type { ControllerStatus } from '../../src/controller/controller.ts';
 
 export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const IMAGES = join(PROJECT_ROOT, 'images');
+/** Staged functions and the verdict on KVM, away from the user's own and kept from run to run. */
+const TEST_CACHE = join(IMAGES, 'test-cache');
 export const SNAPCTR = join(PROJECT_ROOT, 'dist/bin/snapctr.js');
 export const FIRERUNNER = join(PROJECT_ROOT, 'dist/bin/firerunner.js');
 
@@ -204,7 +206,7 @@ export async function run(
 }
 
 function environment(workspace: Workspace): NodeJS.ProcessEnv {
-  return { ...process.env, SNAPFAAS_RUN_DIR: workspace.runDirectory };
+  return { ...process.env, SNAPFAAS_RUN_DIR: workspace.runDirectory, XDG_CACHE_HOME: TEST_CACHE };
 }
 
 /** What is left of a workspace's firerunners: processes that name its run directory, and entries in it. */
