@@ -9,7 +9,7 @@
  * Both results are kept by content: DIGEST is over the files of DIR and the rules, so the same directory is staged once.
  * The `process` driver runs functions from `files/`; virtual machines mount the image as /srv.
  */
-import { chmod, mkdir, readFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { addPackages, PACKAGES_FILE, readPackagesFile } from './app-packages.ts';
@@ -21,7 +21,7 @@ import { runTool } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
 /** Raised when staging the same directory is to give other files than before. */
-const STAGE_RULES_VERSION = 1;
+const STAGE_RULES_VERSION = 2;
 
 export interface StageOptions {
   /** Where results are kept; `apps/` below it. Default: `cacheDirectory()`. */
@@ -71,6 +71,8 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
       if (other !== undefined) return other;
       const files = join(workplace.scratch, 'files');
       const made = await fillStage(directory, entries, files, workplace, { ...options, skipDebianPackages: skip });
+      // Node takes a file's module format from the nearest package.json above it: in a VM there is none above /srv.
+      await writeFile(join(folder, 'package.json'), '{}\n');
       await workplace.publishDirectory(staged.directory, files, stampPath(folder), JSON.stringify(made));
       return made;
     },

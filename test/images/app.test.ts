@@ -112,7 +112,7 @@ describe('function images', () => {
     const results = await Promise.all([1, 2, 3, 4].map(() => pack(directory)));
     for (const result of results) assert.deepEqual(result, results[0]);
     const names = await readdir(join((await stage(directory)).directory, '..'));
-    assert.deepEqual(names.sort(), ['app.ext4', 'app.ext4.json', 'files', 'files.json']);
+    assert.deepEqual(names.sort(), ['app.ext4', 'app.ext4.json', 'files', 'files.json', 'package.json']);
   });
 
   test('the image has the smallest size class that fits, and takes no more room on disk than its files', async () => {
