@@ -71,6 +71,10 @@ export function contract(vmm: TestVmm): void {
         assert.equal(ids.size, 3);
       });
 
+      test('there is one worker for each 128 MB', async () => {
+        assert.equal((await controller.status()).workers.total, 8);
+      });
+
       test('the payload comes back as it was sent', async () => {
         for (const payload of [
           '{"do":"echo","text":"äöü 💙 \\u0000"}',

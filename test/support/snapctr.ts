@@ -205,7 +205,8 @@ export async function run(
   };
 }
 
-function environment(workspace: Workspace): NodeJS.ProcessEnv {
+/** Run directories and staged functions apart from those of any other controller on this machine. */
+export function environment(workspace: Workspace): NodeJS.ProcessEnv {
   return { ...process.env, SNAPFAAS_RUN_DIR: workspace.runDirectory, XDG_CACHE_HOME: TEST_CACHE };
 }
 

@@ -92,8 +92,7 @@ export function qemuArguments(spec: MachineSpec, directory: string, accelerator:
 export function qemuDriver(accelerator: QemuAccelerator): Driver {
   return {
     name: 'qemu',
-    notice:
-      accelerator === 'tcg' ? 'QEMU runs the VMs under software emulation, which is slower than KVM' : null,
+    notice: accelerator === 'tcg' ? 'QEMU runs the VMs under software emulation, which is slower than KVM' : null,
     async boot(spec, { directory, onChannel, signal }) {
       const vmm = await startVmmProcess(QEMU_COMMAND, qemuArguments(spec, directory, accelerator), {
         stdio: ['ignore', 'pipe', 'pipe'],
