@@ -123,7 +123,8 @@ describe('stopping snapctr', { timeout: 60_000 }, () => {
       program.kill('SIGKILL');
     }
     const { status, stderr } = await program.finished;
-    assert.equal(status, 0, stderr);
+    // Not every line of the file was answered.
+    assert.equal(status, 1, stderr);
     const results = readFileSync(output, 'utf8').trimEnd().split('\n');
     assert.equal(results.length, 1);
     assert.match(results[0] ?? '', /"response":"released"/);
