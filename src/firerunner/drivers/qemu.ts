@@ -18,10 +18,10 @@ export const QEMU_COMMAND = 'qemu-system-x86_64';
 const KERNEL_ARGS = 'console=ttyS0 quiet reboot=t panic=-1 random.trust_cpu=on';
 
 /**
- * Translation cache of TCG per VM, in MiB: QEMU's own default would reserve up to 1 GiB of address space for each and
- * let it fill.
+ * Translation cache of TCG per VM, in MiB. QEMU's own default lets it grow to 1 GiB; with 32 neither a boot nor a warm
+ * request was slower than with 128, and a VM takes 50 to 90 MB less of the host.
  */
-const TRANSLATION_CACHE_MIB = 128;
+const TRANSLATION_CACHE_MIB = 32;
 
 /** Deny what QEMU never needs here, should a guest ever break into it. */
 const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny';
