@@ -2,8 +2,6 @@
 import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
 import { ConfigError, loadConfig, type Config } from './config.ts';
 import { Controller } from './controller.ts';
@@ -11,6 +9,7 @@ import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
+import { holdStartupMemory, releaseStartupMemory } from './startup-memory.ts';
 
 /** The command line as commander hands it over. */
 export interface SnapctrFlags {
@@ -54,6 +53,7 @@ export async function runController(
   prepare: (config: Config, logger: Logger) => Promise<Config>,
 ): Promise<number> {
   const logger = createLogger(flags.logLevel);
+  holdStartupMemory();
   try {
     if ((flags.port === undefined) === (flags.requests_file === undefined)) {
       throw new UsageError('give exactly one of --port N (requests over HTTP) and --requests_file FILE');
@@ -81,16 +81,6 @@ export async function runController(
     process.stderr.write(`snapctr: ${error instanceof Error ? error.message : String(error)}\n`);
     return error instanceof UsageError || error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILED;
   }
-}
-
-/**
- * Reading a long function list and staging its files leaves garbage, and V8 would keep what it took for that until the
- * controller is under load. One full collection before the first request gives it back.
- */
-function releaseStartupMemory(): void {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
-  collect();
 }
 
 function readConfig(flags: SnapctrFlags, logger: Logger): Config {
