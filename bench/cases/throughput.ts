@@ -1,10 +1,7 @@
 /** Requests per second through the process driver, beside a bare node:http server that echoes JSON. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
 import { createWorkspace, startController, type TestFunction } from '../../test/support/snapctr.ts';
+import { startBare } from '../bare-server.ts';
 import { median, result, summary, type Benchmark, type Result } from '../result.ts';
 
 const ROUNDS = 5;
@@ -21,20 +18,6 @@ async function requestsPerSecond(url: string, body: string): Promise<number> {
   const run = await autocannon({ url, method: 'POST', headers, body, connections: CONNECTIONS, duration: SECONDS });
   if (run.non2xx > 0 || run.errors > 0) throw new Error(`${run.non2xx} answers other than 2xx, ${run.errors} errors`);
   return run.requests.total / run.duration;
-}
-
-/** The bare server runs in a process of its own, as snapctr does. */
-async function startBare(): Promise<{ url: string; stop: () => Promise<unknown> }> {
-  const program = fileURLToPath(new URL('../bare-echo.js', import.meta.url));
-  const child = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [url] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-  return {
-    url,
-    stop() {
-      child.kill();
-      return once(child, 'exit');
-    },
-  };
 }
 
 export const throughput: Benchmark = {

@@ -19,6 +19,7 @@ import { openRunDirectory } from '../../src/firerunner/run-directory.ts';
 import { chooseVmm } from '../../src/firerunner/vmm-choice.ts';
 import { FunctionChannel } from '../../src/protocol/function-channel.ts';
 import { IMAGES, PROJECT_ROOT } from '../../test/support/snapctr.ts';
+import { startBare } from '../bare-server.ts';
 import { median, result, summary, type Benchmark } from '../result.ts';
 
 const ROUNDS = 4;
@@ -51,6 +52,33 @@ async function straight(guestAddress: string): Promise<number[]> {
 }
 
 /** A keep-alive connection with as little client as possible, because the client is not what is measured. */
+async function postOneByOne(port: number): Promise<number[]> {
+  const socket = connect(port, '127.0.0.1');
+  socket.setNoDelay(true);
+  await once(socket, 'connect');
+  const body = `{"function":"hello-python","payload":${EVENT.toString()}}`;
+  const request = `POST / HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+  let onAnswer: (text: string) => void = () => undefined;
+  let received = '';
+  socket.setEncoding('latin1').on('data', (text: string) => {
+    received += text;
+    const head = received.indexOf('\r\n\r\n');
+    const length = /\r\ncontent-length: (\d+)/i.exec(received)?.[1];
+    if (head < 0 || length === undefined || received.length < head + 4 + Number(length)) return;
+    const answer = received;
+    received = '';
+    onAnswer(answer);
+  });
+  const samples = await measure(async () => {
+    const answered = new Promise<string>((resolve) => (onAnswer = resolve));
+    socket.write(request);
+    const answer = await answered;
+    if (!answer.startsWith('HTTP/1.1 200')) throw new Error(answer);
+  });
+  socket.destroy();
+  return samples;
+}
+
 async function throughController(guestAddress: string): Promise<number[]> {
   const program = fileURLToPath(new URL('../existing-vm-controller.ts', import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', program, guestAddress], {
@@ -59,33 +87,20 @@ async function throughController(guestAddress: string): Promise<number[]> {
   });
   try {
     const [port] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-    const socket = connect(Number(port), '127.0.0.1');
-    socket.setNoDelay(true);
-    await once(socket, 'connect');
-    const body = `{"function":"hello-python","payload":${EVENT.toString()}}`;
-    const request = `POST / HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
-    let onAnswer: (text: string) => void = () => undefined;
-    let received = '';
-    socket.setEncoding('latin1').on('data', (text: string) => {
-      received += text;
-      const head = received.indexOf('\r\n\r\n');
-      const length = /\r\ncontent-length: (\d+)/i.exec(received)?.[1];
-      if (head < 0 || length === undefined || received.length < head + 4 + Number(length)) return;
-      const answer = received;
-      received = '';
-      onAnswer(answer);
-    });
-    const samples = await measure(async () => {
-      const answered = new Promise<string>((resolve) => (onAnswer = resolve));
-      socket.write(request);
-      const answer = await answered;
-      if (!answer.startsWith('HTTP/1.1 200')) throw new Error(answer);
-    });
-    socket.destroy();
-    return samples;
+    return await postOneByOne(Number(port));
   } finally {
     child.stdin.end();
     await once(child, 'exit');
+  }
+}
+
+/** What any HTTP front on this machine takes at least: it says how much of the ratio is ours. */
+async function bareRoundTrips(): Promise<number[]> {
+  const bare = await startBare();
+  try {
+    return await postOneByOne(Number(new URL(bare.url).port));
+  } finally {
+    await bare.stop();
   }
 }
 
@@ -140,7 +155,8 @@ export const warmRequest: Benchmark = {
       rmSync(app, { recursive: true });
     }
     const value = median(samples.http) / median(samples.straight);
-    const note = `ms: POST / ${summary(samples.http)}; straight to the VM ${summary(samples.straight)}`;
+    const bare = summary(await bareRoundTrips());
+    const note = `ms: POST / ${summary(samples.http)}; straight to the VM ${summary(samples.straight)}; bare node:http ${bare}`;
     return [result('warm-request', value, 'ratio', { at: 'most', value: 1.25 }, ratios, note)];
   },
 };
