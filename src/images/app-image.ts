@@ -5,7 +5,7 @@ import type { StagedApp } from './app-stage.ts';
 import { sha256Json } from './digest.ts';
 import { EXT4_RULES_VERSION, measureTree, writeExt4, type Ext4Size, type TreeSize } from './ext4.ts';
 import { readFinished, readManifest, type ManifestDraft } from './manifest.ts';
-import { inWorkplace, type Workplace } from './publish.ts';
+import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { runTool, ToolError } from './tool.ts';
 import { TreeError } from './tree.ts';
 
@@ -49,15 +49,15 @@ export async function packApp(staged: StagedApp, options: PackOptions = {}): Pro
     if (manifest === undefined || sha256Json(manifest.inputs) !== sha256Json(inputs)) return undefined;
     return { image, digest: manifest.sha256, bytes: manifest.bytes };
   };
-  const pack = async (workplace: Workplace): Promise<PackedApp> => {
+  const pack = async (buildFolder: BuildFolder): Promise<PackedApp> => {
     const other = await findFinished();
     if (other !== undefined) return other;
     const draft: ManifestDraft = { name: 'app', kind: 'appfs', inputs };
     await removeBytecode(staged.directory);
-    const manifest = await workplace.publish(image, draft, (file) => writeSmallest(staged.directory, file));
+    const manifest = await buildFolder.publish(image, draft, (file) => writeSmallest(staged.directory, file));
     return { image, digest: manifest.sha256, bytes: manifest.bytes };
   };
-  return (await findFinished()) ?? (await inWorkplace(folder, pack, { signal: options.signal }));
+  return (await findFinished()) ?? (await inBuildFolder(folder, pack, { signal: options.signal }));
 }
 
 /**
@@ -68,8 +68,8 @@ export async function exportApp(packed: PackedApp, out: string): Promise<void> {
   const manifest = await readManifest(packed.image);
   if (manifest === undefined) throw new Error(`${packed.image} has no manifest; it was changed while it was copied`);
   const draft: ManifestDraft = { name: manifest.name, kind: manifest.kind, inputs: manifest.inputs };
-  await inWorkplace(dirname(out), (workplace) =>
-    workplace.publish(out, draft, async (file) => {
+  await inBuildFolder(dirname(out), (buildFolder) =>
+    buildFolder.publish(out, draft, async (file) => {
       await runTool('cp', ['--sparse=always', '--', packed.image, file]);
     }),
   );

@@ -16,7 +16,7 @@ import { addPackages, PACKAGES_FILE, readPackagesFile } from './app-packages.ts'
 import { cacheDirectory } from './cache.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from './digest.ts';
-import { inWorkplace, type Workplace } from './publish.ts';
+import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { runTool } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
@@ -64,16 +64,16 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
 
   const finished = options.force === true ? undefined : await readStamp(folder);
   if (finished !== undefined) return { ...staged, ...finished };
-  const stamp = await inWorkplace(
+  const stamp = await inBuildFolder(
     folder,
-    async (workplace) => {
+    async (buildFolder) => {
       const other = options.force === true ? undefined : await readStamp(folder);
       if (other !== undefined) return other;
-      const files = join(workplace.scratch, 'files');
-      const made = await fillStage(directory, entries, files, workplace, { ...options, skipDebianPackages: skip });
+      const files = join(buildFolder.scratch, 'files');
+      const made = await fillStage(directory, entries, files, buildFolder, { ...options, skipDebianPackages: skip });
       // Node takes a file's module format from the nearest package.json above it: in a VM there is none above /srv.
       await writeFile(join(folder, 'package.json'), '{}\n');
-      await workplace.publishDirectory(staged.directory, files, stampPath(folder), JSON.stringify(made));
+      await buildFolder.publishDirectory(staged.directory, files, stampPath(folder), JSON.stringify(made));
       return made;
     },
     { signal: options.signal, onWait: (pid) => options.onProgress?.(`waiting for process ${pid}`) },
@@ -99,7 +99,7 @@ async function fillStage(
   directory: string,
   entries: readonly TreeEntry[],
   files: string,
-  workplace: Workplace,
+  buildFolder: BuildFolder,
   options: StageOptions,
 ): Promise<Stamp> {
   await mkdir(files);
@@ -111,7 +111,7 @@ async function fillStage(
       stamp.notes.push(`Debian packages are left out (${PACKAGES_FILE}): ${names.join(', ')}`);
     } else if (names.length > 0) {
       options.onProgress?.(`unpacking Debian packages: ${names.join(', ')}`);
-      stamp.packages = versionsOf(await addPackages(names, workplace.scratch, files));
+      stamp.packages = versionsOf(await addPackages(names, buildFolder.scratch, files));
     }
   }
   // After the packages, so that the function's own files win.

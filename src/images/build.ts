@@ -10,7 +10,7 @@ import { readFinished, verifyFile, type Inputs, type ManifestDraft } from './man
 import { fetchNode, fillNodeRoot, NODE_RECIPE, NODE_RUNTIME_FILE, resolveNodeLibraries } from './nodejs.ts';
 import { inStep, SILENT, type Progress } from './progress.ts';
 import { digestProjectFiles, listProjectFiles } from './project.ts';
-import { inWorkplace, type Workplace } from './publish.ts';
+import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { fillPythonRoot, PYTHON_RECIPE, PYTHON_RUNTIME_FILE, resolvePython } from './python3.ts';
 
 /** What can be built by name. */
@@ -70,13 +70,13 @@ async function buildImage(name: ImageName, options: BuildOptions): Promise<boole
     `image ${name}`,
     async (step) => {
       const onWait = (pid: number): void => step.update(`waiting for another build (process ${pid})`);
-      const work = async (workplace: Workplace): Promise<boolean> => {
+      const work = async (buildFolder: BuildFolder): Promise<boolean> => {
         // Another process may have built it while this one waited.
         if (!force && (await isUpToDate(name, directory))) return false;
-        await BUILDERS[name](workplace, directory, (text) => step.update(text));
+        await BUILDERS[name](buildFolder, directory, (text) => step.update(text));
         return true;
       };
-      return inWorkplace(directory, work, { onWait, signal: options.signal });
+      return inBuildFolder(directory, work, { onWait, signal: options.signal });
     },
     (built) => (built ? 'built' : 'was built by another process'),
   );
@@ -129,52 +129,52 @@ async function currentInputs(name: ImageName): Promise<KnownInputs> {
   }
 }
 
-type Builder = (workplace: Workplace, directory: string, update: (text: string) => void) => Promise<void>;
+type Builder = (buildFolder: BuildFolder, directory: string, update: (text: string) => void) => Promise<void>;
 
 const BUILDERS: Readonly<Record<ImageName, Builder>> = {
-  async kernel(workplace, directory, update) {
+  async kernel(buildFolder, directory, update) {
     const { recipe, files } = await currentInputs('kernel');
     const paths = imagePaths(directory);
     update('downloading the kernel package');
-    const kernel = await fetchKernel(workplace.scratch);
+    const kernel = await fetchKernel(buildFolder.scratch);
     const packages = versionsOf([kernel.package]);
     update('extracting the kernel');
     const vmlinux: ManifestDraft = { name: 'vmlinux', kind: 'kernel', inputs: { recipe, files: {}, packages } };
-    await workplace.publish(paths.kernel, vmlinux, (file) => writeVmlinux(kernel, file));
+    await buildFolder.publish(paths.kernel, vmlinux, (file) => writeVmlinux(kernel, file));
     update('compiling init');
     const initrd: ManifestDraft = { name: 'initrd', kind: 'initrd', inputs: { recipe, files, packages } };
-    await workplace.publish(paths.initrd, initrd, (file) => writeInitrd(kernel, workplace.scratch, file));
+    await buildFolder.publish(paths.initrd, initrd, (file) => writeInitrd(kernel, buildFolder.scratch, file));
   },
 
-  async python3(workplace, directory, update) {
+  async python3(buildFolder, directory, update) {
     const known = await currentInputs('python3');
     update('downloading packages');
     const { unpacked: packages } = await resolvePython();
-    const root = join(workplace.scratch, 'root');
+    const root = join(buildFolder.scratch, 'root');
     await mkdir(root);
     await fillPythonRoot(root, packages);
     update('writing the file system');
     const inputs = { ...known, packages: versionsOf(packages) };
-    await publishRuntimefs(workplace, 'python3', root, inputs, directory);
+    await publishRuntimefs(buildFolder, 'python3', root, inputs, directory);
   },
 
-  async nodejs(workplace, directory, update) {
+  async nodejs(buildFolder, directory, update) {
     const known = await currentInputs('nodejs');
     update('downloading Node');
-    const node = await fetchNode(workplace.scratch);
+    const node = await fetchNode(buildFolder.scratch);
     update('downloading packages');
     const packages = await resolveNodeLibraries();
-    const root = join(workplace.scratch, 'root');
+    const root = join(buildFolder.scratch, 'root');
     await mkdir(root);
     await fillNodeRoot(root, packages, node);
     update('writing the file system');
     const inputs = { ...known, packages: { ...versionsOf(packages), [node.package]: node.version } };
-    await publishRuntimefs(workplace, 'nodejs', root, inputs, directory);
+    await publishRuntimefs(buildFolder, 'nodejs', root, inputs, directory);
   },
 };
 
 async function publishRuntimefs(
-  workplace: Workplace,
+  buildFolder: BuildFolder,
   runtime: RuntimeName,
   root: string,
   inputs: Inputs,
@@ -182,7 +182,7 @@ async function publishRuntimefs(
 ): Promise<void> {
   const size = tightSize(await measureTree(root));
   const draft: ManifestDraft = { name: runtime, kind: 'runtimefs', runtime, inputs };
-  await workplace.publish(imagePaths(directory).runtimefs[runtime], draft, (file) =>
+  await buildFolder.publish(imagePaths(directory).runtimefs[runtime], draft, (file) =>
     writeExt4(root, file, size, runtime),
   );
 }

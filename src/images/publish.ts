@@ -15,11 +15,11 @@ import { describeFile, manifestPath, type Manifest, type ManifestDraft } from '.
 import { runTool } from './tool.ts';
 
 /** A folder in which one builder works at a time. */
-export interface Workplace {
+export interface BuildFolder {
   /** A new empty directory for unpacked things; removed at the end. */
   readonly scratch: string;
   /**
-   * Builds `file` (in the workplace's folder or below): `produce` writes it under the path it is given.
+   * Builds `file` (in the folder that is built in, or below): `produce` writes it under the path it is given.
    * @returns its manifest, once both are in place.
    */
   publish(file: string, draft: ManifestDraft, produce: (temporary: string) => Promise<void>): Promise<Manifest>;
@@ -28,9 +28,9 @@ export interface Workplace {
 }
 
 /** Gives `work` the folder for itself, so that two builders do not disturb each other. */
-export async function inWorkplace<T>(
+export async function inBuildFolder<T>(
   folder: string,
-  work: (workplace: Workplace) => Promise<T>,
+  work: (buildFolder: BuildFolder) => Promise<T>,
   options: LockOptions = {},
 ): Promise<T> {
   await mkdir(folder, { recursive: true });
@@ -40,7 +40,7 @@ export async function inWorkplace<T>(
 
 const SCRATCH_PREFIX = '.building-';
 
-async function inOwnFolder<T>(folder: string, work: (workplace: Workplace) => Promise<T>): Promise<T> {
+async function inOwnFolder<T>(folder: string, work: (buildFolder: BuildFolder) => Promise<T>): Promise<T> {
   // The lock is ours, so whoever made these is gone.
   for (const name of await readdir(folder)) {
     if (name.startsWith(SCRATCH_PREFIX)) await rm(join(folder, name), { recursive: true, force: true });
