@@ -57,7 +57,8 @@ export async function connectWhenOpen(path: string, signal: AbortSignal): Promis
       const code = (error as NodeJS.ErrnoException).code;
       if (code !== 'ENOENT' && code !== 'ECONNREFUSED') throw error;
     }
-    await sleep(CONNECT_RETRY_MS, undefined, { signal });
+    // An abort ends the sleep early; its own reason is thrown above, not the sleep's.
+    await sleep(CONNECT_RETRY_MS, undefined, { signal }).catch(() => undefined);
   }
 }
 

@@ -75,6 +75,22 @@ function lines(count: number, functions: readonly TestFunction[], gapMs: number,
   });
 }
 
+/**
+ * After a load of which a slow machine refuses most: a request of a small function, two that find its VM (one of them
+ * fails), and one of a function that needs all memory and so must evict.
+ */
+function calmEnd(after: number, small: string, whole: string): Line[] {
+  const line = (delayMs: number, name: string, id: string, fail: boolean): Line => {
+    return { time: after + delayMs, user_id: 0, function: name, payload: { id, ms: 1, fail } };
+  };
+  return [
+    line(4000, small, 'calm-1', false),
+    line(7000, small, 'calm-2', false),
+    line(7500, small, 'calm-3', true),
+    line(10_000, whole, 'calm-4', false),
+  ];
+}
+
 async function runFile(
   workspace: Workspace,
   requests: readonly string[],
@@ -166,7 +182,8 @@ describe('a request file', { timeout: 240_000 }, () => {
 
   test('with functions of all sizes: what has no room is resource_exhausted, what throws fails, the books are exact', async () => {
     const functions = functionsOf([128, 128, 128, 128, 256, 256, 256, 384, 384, 512, 512, 1024]);
-    const requests = lines(200, functions, 20, 0.1);
+    const load = lines(196, functions, 20, 0.1);
+    const requests = [...load, ...calmEnd(load.at(-1)?.time ?? 0, 'f0-128', 'f11-1024')];
     const workspace = workspaceWith(functions);
     const file = await runFile(
       workspace,
