@@ -2,7 +2,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { StagedApp } from './app-stage.ts';
-import { sha256Json } from './digest.ts';
+import { sha256Json } from '../storage/digest.ts';
 import { EXT4_RULES_VERSION, measureTree, writeExt4, type Ext4Size, type TreeSize } from './ext4.ts';
 import { readFinished, readManifest, type ManifestDraft } from './manifest.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';

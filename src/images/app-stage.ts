@@ -15,13 +15,14 @@ import { z } from 'zod';
 import { addPackages, PACKAGES_FILE, readPackagesFile } from './app-packages.ts';
 import { cacheDirectory } from './cache.ts';
 import { versionsOf } from './debian.ts';
-import { sha256Json } from './digest.ts';
+import { sha256Json } from '../storage/digest.ts';
+import { placeHooksPackage } from './hooks-package.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { runTool } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
 /** Raised when staging the same directory is to give other files than before. */
-const STAGE_RULES_VERSION = 2;
+const STAGE_RULES_VERSION = 3;
 
 export interface StageOptions {
   /** Where results are kept; `apps/` below it. Default: `cacheDirectory()`. */
@@ -73,6 +74,8 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
       const made = await fillStage(directory, entries, files, buildFolder, { ...options, skipDebianPackages: skip });
       // Node takes a file's module format from the nearest package.json above it: in a VM there is none above /srv.
       await writeFile(join(folder, 'package.json'), '{}\n');
+      // In a VM it is above /srv as well, as part of the root file system.
+      await placeHooksPackage(folder);
       await buildFolder.publishDirectory(staged.directory, files, stampPath(folder), JSON.stringify(made));
       return made;
     },

@@ -3,15 +3,15 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RuntimeName } from '../protocol/runner.ts';
 import { versionsOf } from './debian.ts';
-import { sha256Json } from './digest.ts';
+import { sha256Json } from '../storage/digest.ts';
 import { EXT4_RULES_VERSION, measureTree, tightSize, writeExt4 } from './ext4.ts';
 import { fetchKernel, INIT_FOLDER, KERNEL_RECIPE, writeInitrd, writeVmlinux } from './kernel.ts';
 import { readFinished, verifyFile, type Inputs, type ManifestDraft } from './manifest.ts';
-import { fetchNode, fillNodeRoot, NODE_RECIPE, NODE_RUNTIME_FILE, resolveNodeLibraries } from './nodejs.ts';
+import { fetchNode, fillNodeRoot, listNodeFiles, NODE_RECIPE, resolveNodeLibraries } from './nodejs.ts';
 import { inStep, SILENT, type Progress } from './progress.ts';
 import { digestProjectFiles, listProjectFiles } from './project.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
-import { fillPythonRoot, PYTHON_RECIPE, PYTHON_RUNTIME_FILE, resolvePython } from './python3.ts';
+import { fillPythonRoot, listPythonRuntime, PYTHON_RECIPE, resolvePython } from './python3.ts';
 
 /** What can be built by name. */
 export const IMAGE_NAMES = ['kernel', 'python3', 'nodejs'] as const;
@@ -122,10 +122,13 @@ async function currentInputs(name: ImageName): Promise<KnownInputs> {
     case 'python3':
       return {
         recipe: sha256Json({ ...PYTHON_RECIPE, ...rules }),
-        files: await digestProjectFiles([PYTHON_RUNTIME_FILE]),
+        files: await digestProjectFiles(await listPythonRuntime()),
       };
     case 'nodejs':
-      return { recipe: sha256Json({ ...NODE_RECIPE, ...rules }), files: await digestProjectFiles([NODE_RUNTIME_FILE]) };
+      return {
+        recipe: sha256Json({ ...NODE_RECIPE, ...rules }),
+        files: await digestProjectFiles(await listNodeFiles()),
+      };
   }
 }
 

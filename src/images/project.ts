@@ -1,7 +1,7 @@
 /** Files of this project that go into images. */
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { sha256 } from './digest.ts';
+import { sha256 } from '../storage/digest.ts';
 
 /** The project's root; this file is two levels below it, as source and as built. */
 export const PROJECT_ROOT = join(import.meta.dirname, '..', '..');

@@ -7,10 +7,11 @@
  *
  * A build that is killed anywhere leaves no manifest for a file it did not finish, and leftovers that the next removes.
  */
-import { mkdir, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
-import { withLock, type LockOptions } from './lock.ts';
+import { withLock, type LockOptions } from '../storage/lock.ts';
+import { sync } from '../storage/sync.ts';
 import { describeFile, manifestPath, type Manifest, type ManifestDraft } from './manifest.ts';
 import { runTool } from './tool.ts';
 
@@ -101,14 +102,4 @@ async function publishDirectory(
 async function syncTree(directory: string, file: string): Promise<void> {
   if (process.platform === 'linux') await runTool('sync', ['-f', directory]);
   await sync(file);
-}
-
-/** Waits until a file's contents, or a directory's names, are on disk. */
-async function sync(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

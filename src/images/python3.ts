@@ -1,13 +1,14 @@
 /** The root file system of the Python runtime: Debian's python3 with its standard library, compiled ahead. */
 import { readFile, readdir, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
-import { PROJECT_ROOT } from './project.ts';
+import { listProjectFiles, PROJECT_ROOT } from './project.ts';
 import { FRAME_RECIPE, finishFrame, keepPrograms, layFrame, placeFile, removePaths } from './runtimefs.ts';
 import { runTool } from './tool.ts';
 
-/** The runtime's program, from the project's root. */
-export const PYTHON_RUNTIME_FILE = join('guest', 'runtimes', 'python', 'runtime.py');
+/** The folder of the runtime's modules, from the project's root, and the guest's folder they are placed in. */
+const PYTHON_RUNTIME_FOLDER = join('guest', 'runtimes', 'python');
+const RUNTIME_PLACE = join('usr', 'lib', 'snapfaas');
 
 const PACKAGES = ['python3'];
 /** Serves the installing of packages only; no program of the guest uses it. */
@@ -25,15 +26,20 @@ const INSTALLERS_LIBRARIES: ReadonlySet<string> = new Set(['libacl1', 'libmd0', 
 const LIBRARY_LEFT_OUT = ['ensurepip', 'idlelib', 'lib2to3', 'pydoc_data', 'test', 'tkinter', 'turtledemo', 'venv'];
 
 /** `-s`, `-S`: nothing to find in site-packages; the runtime puts the function's own directories on the path. */
-const ARGV = ['/usr/bin/python3', '-s', '-S', '/usr/lib/snapfaas/runtime.py'];
+const ARGV = ['/usr/bin/python3', '-s', '-S', join('/', RUNTIME_PLACE, 'runtime.py')];
 
 export const PYTHON_RECIPE = {
-  version: 1,
+  version: 2,
   frame: FRAME_RECIPE,
   packages: PACKAGES,
   leftOut: [...INSTALLERS, ...INSTALLERS_LIBRARIES, ...LIBRARY_LEFT_OUT],
   argv: ARGV,
 };
+
+/** The runtime's own files, from the project's root. */
+export function listPythonRuntime(): Promise<readonly string[]> {
+  return listProjectFiles(PYTHON_RUNTIME_FOLDER, ['.py']);
+}
 
 export interface PythonPackages {
   /** What the root file system holds. */
@@ -61,8 +67,10 @@ export async function fillPythonRoot(root: string, packages: readonly DebianPack
   );
   await compilePython(root, program, join(root, library), join('/', library));
   await finishFrame(root, ARGV);
-  const runtime = await readFile(join(PROJECT_ROOT, PYTHON_RUNTIME_FILE));
-  await placeFile(root, 'usr/lib/snapfaas/runtime.py', runtime, 0o644);
+  for (const path of await listPythonRuntime()) {
+    await placeFile(root, join(RUNTIME_PLACE, basename(path)), await readFile(join(PROJECT_ROOT, path)), 0o644);
+  }
+  await compilePython(root, program, join(root, RUNTIME_PLACE), join('/', RUNTIME_PLACE));
 }
 
 /**

@@ -1,7 +1,7 @@
 /** A function's directory, read with the rules for what may go into an image. */
 import { chmod, copyFile, lstat, mkdir, readdir, readlink, realpath, stat, symlink, unlink } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
-import { sha256File, sha256Json } from './digest.ts';
+import { sha256File, sha256Json } from '../storage/digest.ts';
 
 /** Raised when the same directory is to give another result than before. */
 const TREE_RULES_VERSION = 1;

@@ -2,18 +2,22 @@
  * What is said between the host and a guest, as frames (`frame.ts`) on two channels:
  *
  * ```
- *   snapctr ── function channel ─────────────── runtime      INVOKE ▶   ◀ RESULT | FAILURE
- *   firerunner ── control channel ── init ── runtime (fd 4)  ◀ HELLO  SET_CLOCK, LOAD ▶  ◀ LOADED | LOAD_FAILED
- *                                    │         ◀ DONE  DRAINED ▶          (init and runtime only)
+ *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ RESULT | FAILURE
+ *   firerunner ── control channel ── init ── runtime (fd 4)
+ *                                    │   ◀ HELLO   LOAD ▶  ◀ LOADED | LOAD_FAILED   SEAL ▶  ◀ SEALED | HOOK_FAILED
+ *                                    │   START ▶  ◀ STARTED | HOOK_FAILED
+ *                                    │   SYNC ▶                             (host and init only)
+ *                                    │   ◀ DONE  DRAINED ▶                  (init and runtime only)
  *                                    └ ◀ LOG, LOG_END, RUNTIME_EXITED, INIT_FAILED
  * ```
  *
- * A life: HELLO (runtime up, no function) → SET_CLOCK → LOAD → LOADED → any number of INVOKE/RESULT → the VMM is killed.
- * One invocation at a time. `guest/CONTRACT.md` tells the guest's side.
+ * A life: HELLO (runtime up, no function) → SYNC, LOAD → LOADED → SYNC, START → STARTED → any number of INVOKE/RESULT → the
+ * VMM is killed. A snapshot is taken after HELLO (base layer), or after LOADED and SEAL (function layer); a guest that was
+ * restored from it goes on where it was taken. One invocation at a time. `guest/CONTRACT.md` tells the guest's side.
  */
 
 /** Raised when either side changes so that an old guest and a new host would misunderstand each other. */
-export const GUEST_PROTOCOL_VERSION = 1;
+export const GUEST_PROTOCOL_VERSION = 2;
 
 /** Frame types. Numbers below 16 cross the function channel, the others the control channel. */
 export const FrameType = {
@@ -23,11 +27,16 @@ export const FrameType = {
   result: 2,
   /** Runtime → host: the handler failed. Payload: `FunctionFailure` as JSON. */
   failure: 3,
+  /**
+   * Host → runtime: as INVOKE, but with a handler of the runtime's own that returns the event, so that the first real
+   * invocation finds everything but the function's own code warm. Answered by RESULT; not counted, no DONE.
+   */
+  rehearse: 4,
   /** Runtime → init → host: the runtime is up and holds no function yet. Header `HelloHeader`. */
   hello: 16,
   /** Host → init → runtime: init mounts the app file system, the runtime imports the handler. Payload: `LoadRequest`. */
   load: 17,
-  /** Runtime → init → host: the handler is imported; the function channel may be used. */
+  /** Runtime → init → host: the handler is imported. */
   loaded: 18,
   /** Runtime → init → host: the import failed. Payload: `FunctionFailure` as JSON. */
   loadFailed: 19,
@@ -43,9 +52,36 @@ export const FrameType = {
   runtimeExited: 24,
   /** Init → host: the guest cannot go on. Payload: the reason, one line of text. */
   initFailed: 25,
-  /** Host → init: what time it is. Payload: ns since 1970, u64, big-endian. */
-  setClock: 26,
+  /** Host → init: what time it is, and entropy for the kernel. Payload: ns since 1970, u64, big-endian; `ENTROPY_BYTES` random bytes. */
+  sync: 26,
+  /** Host → init → runtime: a snapshot will be taken. Header `SealHeader`. */
+  seal: 27,
+  /** Runtime → init → host: the step of SEAL is done. */
+  sealed: 28,
+  /** Host → init → runtime: this VM is about to be used. Header `StartHeader`. */
+  start: 29,
+  /** Runtime → init → host: the function channel may be used. */
+  started: 30,
+  /** Runtime → init → host: a hook of the function failed, during SEAL or START. Payload: `FunctionFailure` as JSON. */
+  hookFailed: 31,
 } as const;
+
+/** Random bytes in a SYNC. */
+export const ENTROPY_BYTES = 32;
+
+/**
+ * `hooks`: the function's hooks before the snapshot run, and the runtime rehearses. `generators`: the random generators
+ * are used once while the guest's clock stands far in the future, so that OpenSSL's find after the restore that time went
+ * backwards and reseed themselves; no code of the function runs meanwhile.
+ */
+export interface SealHeader {
+  readonly step: 'hooks' | 'generators';
+}
+
+/** `restored`: from a function layer, so that generators are reseeded and hooks after the restore run. */
+export interface StartHeader {
+  readonly restored: boolean;
+}
 
 /** Names of the two QEMU virtio-serial ports, as the guest finds them in /sys/class/virtio-ports. */
 export const FUNCTION_PORT_NAME = 'snapfaas.function';

@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
+import { encodeFrame, FrameReader, type Frame, type FrameHeader } from '../../src/protocol/frame.ts';
 import {
   FrameType,
   MAX_FRAME_BYTES,
@@ -160,8 +160,24 @@ export class GuestProcess {
     return this.#functionFrames.next();
   }
 
-  /** Takes HELLO, sends LOAD and returns the answer: LOADED or LOAD_FAILED. */
+  /** Loads the function and starts it: returns LOADED or LOAD_FAILED. */
   async load(request: Partial<LoadRequest> = {}): Promise<Frame> {
+    const loaded = await this.import(request);
+    if (loaded.type === FrameType.loaded) {
+      const started = await this.command(FrameType.start, { restored: false });
+      if (started.type !== FrameType.started) throw new Error(`expected STARTED, got type ${started.type}`);
+    }
+    return loaded;
+  }
+
+  /** Sends a frame on the control channel, such as SEAL or START, and returns the answer. */
+  command(type: number, header: FrameHeader): Promise<Frame> {
+    this.controlChannel.write(encodeFrame(type, header));
+    return this.nextControlFrame();
+  }
+
+  /** Takes HELLO, sends LOAD and returns the answer: LOADED or LOAD_FAILED. */
+  async import(request: Partial<LoadRequest> = {}): Promise<Frame> {
     const hello = await this.nextControlFrame();
     if (hello.type !== FrameType.hello) throw new Error(`expected HELLO, got type ${hello.type}`);
     const whole: LoadRequest = {
@@ -215,7 +231,9 @@ export class GuestProcess {
     // All output was written before this frame: it waits in the pipes, which each turn of the event loop empties.
     await nextTurn();
     await nextTurn();
-    this.#endRequest();
+    // As in init: what hooks print belongs to the import, which STARTED ends.
+    const endsRequest: number[] = [FrameType.started, FrameType.loadFailed, FrameType.done];
+    if (endsRequest.includes(frame.type)) this.#endRequest();
     if (frame.type !== FrameType.done) return this.#controlFrames.push(frame);
     this.controlChannel.write(encodeFrame(FrameType.drained, undefined));
   }

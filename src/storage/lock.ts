@@ -1,0 +1,142 @@
+/**
+ * A lock between processes, as a file that names its owner: a dead owner's lock is broken by the next.
+ *
+ * ```
+ *   PATH                   "PID START" of the owner; without START where there is no /proc
+ *   PATH.PID-START.RANDOM  the same file before it was linked to PATH
+ *   PATH.breaker           there while a dead owner's lock is being removed
+ * ```
+ */
+import { link, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { randomUUID } from 'node:crypto';
+import { isAlive, ourselves, ownerFromTag, ownerTag, type Owner } from './owner.ts';
+
+const POLL_MS = 50;
+/** Breaking a dead owner's lock takes microseconds; a breaker this old died while at it. */
+const BREAKER_DEAD_MS = 10_000;
+
+export interface LockOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called once if another live process holds the lock. */
+  readonly onWait?: ((ownerPid: number) => void) | undefined;
+}
+
+/** Runs `work` while holding the lock `path`; waits as long as a live process holds it. */
+export async function withLock<T>(path: string, work: () => Promise<T>, options: LockOptions = {}): Promise<T> {
+  const { signal, onWait } = options;
+  let told = false;
+  const wait = async (owner: Owner | undefined): Promise<boolean> => {
+    if (owner !== undefined && !told) {
+      told = true;
+      onWait?.(owner.pid);
+    }
+    await sleep(POLL_MS, undefined, signal === undefined ? {} : { signal });
+    return true;
+  };
+  await acquire(path, wait, signal);
+  return release(path, work);
+}
+
+/** Runs `work` while holding the lock `path`, unless a live process holds it. Returns whether it ran. */
+export async function withFreeLock(path: string, work: () => Promise<void>): Promise<boolean> {
+  if (!(await acquire(path, () => Promise.resolve(false)))) return false;
+  await release(path, work);
+  return true;
+}
+
+/** Removes what processes that were killed while they took or broke the lock `path` have left beside it. */
+export async function removeLockLeftovers(path: string): Promise<void> {
+  const prefix = `${basename(path)}.`;
+  for (const name of await readdir(dirname(path))) {
+    if (!name.startsWith(prefix)) continue;
+    const leftover = join(dirname(path), name);
+    const owner = ownerFromTag(name.slice(prefix.length));
+    if (owner === null) await removeDeadBreaker(leftover);
+    else if (!(await isAlive(owner))) await rm(leftover, { force: true });
+  }
+}
+
+/** @param onHeld - whether to try again; its argument is undefined if the lock has just become free. */
+async function acquire(
+  path: string,
+  onHeld: (owner: Owner | undefined) => Promise<boolean>,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const us = await ourselves();
+  // The lock appears by link(2), complete with its owner: there is no moment in which it is empty.
+  const candidate = `${path}.${ownerTag(us)}.${randomUUID()}`;
+  try {
+    await writeFile(candidate, us.started === null ? String(us.pid) : `${us.pid} ${us.started}`);
+    while (!(await created(candidate, path))) {
+      signal?.throwIfAborted();
+      const owner = await readOwner(path);
+      if (owner !== undefined && !(await isAlive(ownerOf(owner)))) await breakLock(path, owner);
+      else if (!(await onHeld(owner === undefined ? undefined : ownerOf(owner)))) return false;
+    }
+    return true;
+  } finally {
+    await rm(candidate, { force: true });
+  }
+}
+
+async function release<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+async function created(candidate: string, path: string): Promise<boolean> {
+  try {
+    await link(candidate, path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'EEXIST')) return false;
+    throw error;
+  }
+}
+
+/** Only one process may break at a time, else a second could remove the lock that the first has just taken. */
+async function breakLock(path: string, owner: string): Promise<void> {
+  const breaker = `${path}.breaker`;
+  try {
+    await writeFile(breaker, String(process.pid), { flag: 'wx' });
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+    await removeDeadBreaker(breaker);
+    await sleep(POLL_MS);
+    return;
+  }
+  try {
+    if ((await readOwner(path)) === owner) await rm(path, { force: true });
+  } finally {
+    await rm(breaker, { force: true });
+  }
+}
+
+async function removeDeadBreaker(breaker: string): Promise<void> {
+  const age = await stat(breaker).then(
+    (status) => Date.now() - status.mtimeMs,
+    () => 0,
+  );
+  if (age > BREAKER_DEAD_MS) await rm(breaker, { force: true });
+}
+
+async function readOwner(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  });
+}
+
+function ownerOf(text: string): Owner {
+  const [pid, started] = text.split(' ');
+  return { pid: Number.parseInt(pid ?? '', 10), started: started ?? null };
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
