@@ -1,0 +1,77 @@
+/** Runs in firerunner. What an administrator can help: no space, no rights, no directory. */
+
+/** The store cannot be read or written; the message says what happened where, and what to do. */
+export class SnapshotStoreError extends Error {
+  override readonly name = 'SnapshotStoreError';
+  /** As the operating system calls it, such as `ENOSPC`. */
+  readonly code: string;
+
+  private constructor(message: string, code: string, cause: unknown) {
+    super(message, { cause });
+    this.code = code;
+  }
+
+  /** @param action what could not be done to `path`, such as "write". */
+  static from(error: unknown, action: string, path: string): SnapshotStoreError {
+    const code = codeOf(error) ?? 'unknown';
+    const reason = error instanceof Error ? error.message : String(error);
+    const advice = ADVICE.find(({ codes }) => codes.includes(code));
+    const message = `cannot ${action} ${path}: ${advice?.problem ?? reason}; ${advice?.help ?? 'set another snapshot_dir'}`;
+    return new SnapshotStoreError(message, code, error);
+  }
+}
+
+const ADVICE: readonly { readonly codes: readonly string[]; readonly problem: string; readonly help: string }[] = [
+  {
+    codes: ['ENOSPC', 'EDQUOT'],
+    problem: 'no space is left',
+    help: 'free space there, or set snapshot_dir to a directory on another file system',
+  },
+  {
+    codes: ['EROFS'],
+    problem: 'the file system is read-only',
+    help: 'set snapshot_dir to a directory that can be written to',
+  },
+  {
+    codes: ['EACCES', 'EPERM'],
+    problem: 'permission denied',
+    help: 'give this user the rights to it, or set snapshot_dir to a directory of its own',
+  },
+  {
+    codes: ['EEXIST'],
+    problem: 'there is a file in its place',
+    help: 'remove it, or set snapshot_dir to a directory',
+  },
+  {
+    codes: ['ENOTDIR'],
+    problem: 'a part of the path is a file, not a directory',
+    help: 'set snapshot_dir to a directory',
+  },
+  {
+    codes: ['EMFILE', 'ENFILE'],
+    problem: 'too many files are open',
+    help: 'raise the limit of open files (ulimit -n)',
+  },
+  { codes: ['ENOMEM'], problem: 'no memory is left', help: 'give the host more memory, or start fewer VMs' },
+];
+
+/** Does `work`; errors of the operating system come out as SnapshotStoreError, all others as they are. */
+export async function storing<T>(action: string, path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof SnapshotStoreError || codeOf(error) === undefined) throw error;
+    throw SnapshotStoreError.from(error, action, path);
+  }
+}
+
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  const code = codeOf(error);
+  return code !== undefined && codes.includes(code);
+}
+
+/** Errors of the operating system have `syscall` as well: those of Node and of aborted signals have only a code. */
+function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}

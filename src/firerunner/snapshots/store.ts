@@ -1,0 +1,184 @@
+/**
+ * Runs in firerunner. A directory of layers, which any number of processes may share. What is in it is drawn in layer.ts;
+ * how layers get there and go, in publication.ts.
+ */
+import { mkdir, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { sha256Json } from '../../storage/digest.ts';
+import { withFreeLock, withLock, type LockOptions } from '../../storage/lock.ts';
+import { layerNames, listLayers, readNamed, verifyLayers, type LayerSummary, type Verification } from './inventory.ts';
+import {
+  DamagedLayerError,
+  kindOfName,
+  layerName,
+  MANIFEST,
+  readLayer,
+  type Layer,
+  type LayerKind,
+  type LayerStamp,
+} from './layer.ts';
+import {
+  buildLayer,
+  lockPath,
+  removeLayer,
+  removeLeftovers,
+  removeSmallLeftovers,
+  type LayerDraft,
+} from './publication.ts';
+import { storing } from './store-error.ts';
+
+export type { LayerSummary, Verification } from './inventory.ts';
+export type { LayerDraft } from './publication.ts';
+export { SnapshotStoreError } from './store-error.ts';
+
+/** `onWait` is called once if another process builds the layer, or has it removed. */
+export interface EnsureOptions extends LockOptions {
+  /** Builds it although it is there. */
+  readonly rebuild?: boolean;
+}
+
+export class SnapshotStore {
+  readonly directory: string;
+
+  /** @param directory made when the first layer is built. */
+  constructor(directory: string) {
+    this.directory = resolve(directory);
+  }
+
+  /**
+   * Opens a layer by its directory, in any store.
+   *
+   * @throws DamagedLayerError; SnapshotStoreError if it is not there or may not be read.
+   */
+  static async openDirectory(directory: string): Promise<Layer> {
+    const path = resolve(directory);
+    const layer = await readLayer(path);
+    if (layer !== null) return layer;
+    return storing('open the snapshot layer', path, async () => {
+      await stat(path);
+      throw new DamagedLayerError(path, 'it changed while it was opened');
+    });
+  }
+
+  /**
+   * @returns the layer, null if it is not there. Its manifest and the sizes of its parts are checked; their contents when
+   * they are used.
+   * @throws DamagedLayerError; SnapshotStoreError if it may not be read.
+   */
+  async open(kind: LayerKind, stamp: LayerStamp): Promise<Layer | null> {
+    const name = layerName(kind, stamp);
+    try {
+      return await this.#read(name, stamp);
+    } catch (error) {
+      if (!(error instanceof DamagedLayerError)) throw error;
+      // Another process may have put a new one in its place between two looks; twice in a row it does not.
+      return this.#read(name, stamp);
+    }
+  }
+
+  /**
+   * Opens the layer, and has it built if it is not there or is damaged. Of several processes that want it at once, one
+   * builds it and the others wait.
+   *
+   * @param build fills the draft; the layer is in place only after it.
+   * @throws SnapshotStoreError if the store cannot be used; AbortError while waiting; whatever `build` throws.
+   */
+  async ensure(
+    kind: LayerKind,
+    stamp: LayerStamp,
+    build: (draft: LayerDraft) => Promise<void>,
+    { rebuild = false, ...options }: EnsureOptions = {},
+  ): Promise<Layer> {
+    const name = layerName(kind, stamp);
+    const before = await this.open(kind, stamp).catch(ignoreDamage);
+    if (before !== null && !rebuild) return before;
+    options.signal?.throwIfAborted();
+    await storing('create', this.directory, () => mkdir(this.directory, { recursive: true, mode: 0o700 }));
+    return this.#locked(name, options, async () => {
+      const found = await this.#read(name, stamp).catch(ignoreDamage);
+      // Another digest than before: somebody has just built it again.
+      if (found !== null && !(rebuild && found.digest === before?.digest)) return found;
+      await removeLeftovers(this.directory);
+      // A damaged one is of no use to anybody and takes space; another is there until its successor is.
+      if (found === null) await removeLayer(this.directory, name);
+      await buildLayer(this.directory, { name, kind, stamp }, build);
+      return (await this.#read(name, stamp)) ?? this.#vanished(name);
+    });
+  }
+
+  /** What is in the store, by name. */
+  list(): Promise<LayerSummary[]> {
+    return listLayers(this.directory);
+  }
+
+  /** Reads every byte of every layer and compares it with its digest. */
+  verify(): Promise<Verification[]> {
+    return verifyLayers(this.directory);
+  }
+
+  /**
+   * Removes layers and what dead builders have left; a layer that is being built or removed is left alone.
+   *
+   * @param keep names of layers.
+   * @returns the names of the removed layers.
+   */
+  async prune(keep: ReadonlySet<string>): Promise<string[]> {
+    const names = await layerNames(this.directory);
+    const removed: string[] = [];
+    for (const name of names) {
+      if (keep.has(name)) continue;
+      const remove = (): Promise<void> => removeLayer(this.directory, name);
+      const path = join(this.directory, name);
+      if (await storing('remove', path, () => withFreeLock(lockPath(this.directory, name), remove))) removed.push(name);
+    }
+    if (!(await this.#exists())) return removed;
+    await removeLeftovers(this.directory);
+    await removeSmallLeftovers(this.directory);
+    return removed;
+  }
+
+  /** Removes a layer, if it is there; waits for a process that builds it. */
+  async remove(name: string): Promise<void> {
+    if (kindOfName(name) === null) throw new Error(`${name} is not the name of a layer`);
+    if (!(await this.#exists())) return;
+    await this.#locked(name, {}, () => removeLayer(this.directory, name));
+  }
+
+  async #read(name: string, stamp: LayerStamp): Promise<Layer | null> {
+    const layer = await readNamed(this.directory, name);
+    if (layer !== null && sha256Json(layer.stamp) !== sha256Json(stamp)) {
+      throw new DamagedLayerError(layer.directory, `${MANIFEST} has another stamp`);
+    }
+    return layer;
+  }
+
+  /** Errors of the lock itself are the store's; those of `work` are passed on. */
+  async #locked<T>(name: string, options: LockOptions, work: () => Promise<T>): Promise<T> {
+    const settle = (): Promise<() => T> =>
+      work().then(
+        (value) => () => value,
+        (error: unknown) => () => {
+          throw error;
+        },
+      );
+    const path = lockPath(this.directory, name);
+    const outcome = await storing('write to', this.directory, () => withLock(path, settle, options));
+    return outcome();
+  }
+
+  #vanished(name: string): never {
+    throw new DamagedLayerError(join(this.directory, name), 'it was removed as soon as it was built');
+  }
+
+  async #exists(): Promise<boolean> {
+    return stat(this.directory).then(
+      () => true,
+      () => false,
+    );
+  }
+}
+
+function ignoreDamage(error: unknown): null {
+  if (error instanceof DamagedLayerError) return null;
+  throw error;
+}
