@@ -5,7 +5,7 @@
  * host. It outlives whatever the function does: it holds no memory but its own, waits for nobody, and trusts nothing
  * that comes from the runtime. When it cannot go on it says why, on the console and to the host, and stops the machine.
  *
- * Build: gcc -static -O2 -Wall -Wextra -Werror -o init init.c boot.c runtime.c relay.c
+ * Build: gcc -static -O2 -Wall -Wextra -Werror -o init *.c
  */
 #define _GNU_SOURCE
 #include "init.h"

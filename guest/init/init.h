@@ -4,7 +4,7 @@
  *   init.c      main: the life of the guest in one page; how it ends
  *   boot.c      modules, file systems, channels
  *   runtime.c   starts the language runtime as an unprivileged process
- *   relay.c     frames and output between the runtime and the host, until the end
+ *   relay.c     frames and output between the runtime and the host, until the end; relay.h has its parts
  */
 #ifndef SNAPFAAS_INIT_H
 #define SNAPFAAS_INIT_H
@@ -27,7 +27,12 @@ enum frame_type {
     FRAME_LOG_END = 23,
     FRAME_RUNTIME_EXITED = 24,
     FRAME_INIT_FAILED = 25,
-    FRAME_SET_CLOCK = 26,
+    FRAME_SYNC = 26,
+    FRAME_SEAL = 27,
+    FRAME_SEALED = 28,
+    FRAME_START = 29,
+    FRAME_STARTED = 30,
+    FRAME_HOOK_FAILED = 31,
 };
 
 /* Length, type and header length of a frame (src/protocol/frame.ts draws it). */
@@ -63,8 +68,10 @@ void mount_app_file_system(void);
 /* runtime.c */
 struct runtime start_runtime(int function_channel);
 
-/* relay.c */
+/* host.c */
 size_t put_frame_prefix(unsigned char *target, enum frame_type type, size_t header_bytes, size_t payload_bytes);
+
+/* relay.c */
 _Noreturn void relay(int control, struct runtime runtime, int child_signals);
 
 #endif

@@ -1,6 +1,7 @@
 /**
  * Runs in firerunner. What init does inside a VM (`guest/init`), done for a runtime that is a plain child process: it
- * passes the load on, gathers the output of the function by invocation, and reports the runtime's end.
+ * passes on what brings the function to its first invocation, gathers the output of the function by invocation, and
+ * reports the runtime's end.
  *
  * The runtime sends its output as LOG frames (`LoadRequest.output` is `frames`), so that an invocation that prints nothing
  * does not wake this process: here a context switch is what costs, while in a VM init runs beside the runtime anyway.
@@ -14,8 +15,12 @@ import type { ControlChannel, MachineExit } from './drivers/driver.ts';
 
 const CUT_MARK = Buffer.from('[snapfaas: output over 256 KiB of this request was cut]\n');
 
-/** Types the runtime may send on to the host, before its function is loaded. */
-const FORWARDED: ReadonlySet<number> = new Set([FrameType.hello, FrameType.loaded, FrameType.loadFailed]);
+/** What is passed on to the runtime, and what each may be answered by. The rest is for a kernel's ears: SYNC. */
+const ANSWERS: ReadonlyMap<number, readonly number[]> = new Map([
+  [FrameType.load, [FrameType.loaded, FrameType.loadFailed]],
+  [FrameType.seal, [FrameType.sealed, FrameType.hookFailed]],
+  [FrameType.start, [FrameType.started, FrameType.hookFailed]],
+]);
 
 export class HostInit implements ControlChannel {
   onFrame: (frame: Frame) => void = () => undefined;
@@ -23,8 +28,9 @@ export class HostInit implements ControlChannel {
   /** Resolves when the runtime has ended and everything it said was passed on. */
   readonly ended: Promise<MachineExit>;
   readonly #runtime: Duplex;
-  #loaded = false;
-  /** Number of the latest invocation that printed; 0 during the import. */
+  /** What the runtime may say now, by frame that is unanswered, in order. All else that it sends is not passed on. */
+  readonly #awaited: (readonly number[])[] = [[FrameType.hello]];
+  /** Number of the latest invocation that printed; 0 until the function is started. */
   #request = 0;
   #printedBytes = 0;
 
@@ -56,7 +62,10 @@ export class HostInit implements ControlChannel {
   }
 
   send(type: number, header?: FrameHeader, payload?: Uint8Array): void {
-    if (type === FrameType.load) this.#runtime.write(encodeFrame(type, header, payload));
+    const answers = ANSWERS.get(type);
+    if (answers === undefined) return;
+    this.#awaited.push(answers);
+    this.#runtime.write(encodeFrame(type, header, payload));
   }
 
   #fromRuntime(frame: Frame): void {
@@ -64,11 +73,12 @@ export class HostInit implements ControlChannel {
       const { request, stream } = frame.header;
       if (typeof request === 'number') this.#beginRequest(request);
       this.#collectBytes(stream === 'stderr' ? 'stderr' : 'stdout', frame.payload);
-    } else if (FORWARDED.has(frame.type) && !this.#loaded) {
+    } else if (this.#awaited[0]?.includes(frame.type)) {
+      this.#awaited.shift();
       if (frame.type === FrameType.hello) return this.onFrame(frame);
-      this.#loaded = true;
       this.#whenDrained(() => {
-        this.#beginRequest(1);
+        this.#endRequest();
+        if (frame.type === FrameType.started) this.#beginRequest(1);
         this.onFrame(frame);
       });
     }

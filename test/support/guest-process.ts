@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Duplex, Readable } from 'node:stream';
@@ -25,15 +25,20 @@ export type GuestLanguage = 'python' | 'node';
 const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const PYTHON_RUNTIME = join(PROJECT_ROOT, 'guest/runtimes/python/runtime.py');
 const NODE_RUNTIME = join(PROJECT_ROOT, 'dist/guest/node/runtime.cjs');
-const NODE_RUNTIME_SOURCE = join(PROJECT_ROOT, 'guest/runtimes/node/runtime.cts');
+const NODE_RUNTIME_SOURCES = join(PROJECT_ROOT, 'guest/runtimes/node');
 
 /** Longest wait for anything a healthy runtime does at once. */
 const PATIENCE_MS = 20_000;
 
-/** Compiles the Node runtime if its output is missing or older than its source. */
+/** Compiles the Node runtime if its output is missing or older than one of its sources. */
 export async function buildNodeRuntime(): Promise<void> {
-  const [output, source] = await Promise.all([stat(NODE_RUNTIME).catch(() => undefined), stat(NODE_RUNTIME_SOURCE)]);
-  if (output !== undefined && output.mtimeMs >= source.mtimeMs) return;
+  const sources = await readdir(NODE_RUNTIME_SOURCES, { recursive: true });
+  const changed = await Promise.all(
+    sources.map(async (name) => (await stat(join(NODE_RUNTIME_SOURCES, name))).mtimeMs),
+  );
+  // The compiler writes this file each time, and the others only where they are to change.
+  const built = await stat(join(dirname(NODE_RUNTIME), 'tsconfig.tsbuildinfo')).catch(() => undefined);
+  if (built !== undefined && built.mtimeMs >= Math.max(...changed)) return;
   const compiler = join(PROJECT_ROOT, 'node_modules/typescript/bin/tsc');
   const result = spawnSync(process.execPath, [compiler, '-b', '--force', 'guest/runtimes/node'], {
     cwd: PROJECT_ROOT,
@@ -104,7 +109,7 @@ export class GuestProcess {
     const [command, script] = language === 'python' ? ['python3', PYTHON_RUNTIME] : [process.execPath, NODE_RUNTIME];
     this.#child = spawn(command, [script], {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
-      env: { PATH: process.env['PATH'], HOME: '/tmp', LANG: 'C.UTF-8' },
+      env: { PATH: process.env['PATH'], HOME: '/tmp', LANG: 'C.UTF-8', PYTHONDONTWRITEBYTECODE: '1' },
     });
     running.add(this);
     this.#deadline = setTimeout(() => this.#child.kill('SIGKILL'), PATIENCE_MS);

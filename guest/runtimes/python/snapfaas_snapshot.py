@@ -1,0 +1,139 @@
+"""From the imported function to the first invocation: what SEAL and START ask for.
+
+A snapshot is taken after SEAL; START comes in every VM that is restored from it, or at once where there is no snapshot.
+`resume` is on the way of the first request and, under emulation, pays for each line that runs for the first time: it
+looks only at modules that are there.
+"""
+import gc
+import json
+import os
+import sys
+
+import snapshot_restore_py
+from snapfaas_channel import HOOK_FAILED, REHEARSE, SEAL, SEALED, START, STARTED, Channel, ChannelLost
+from snapfaas_failure import describe
+from snapfaas_output import exit_status, flush, leave
+from snapfaas_serve import identity
+
+# After 16 rounds Python 3.11 has specialised what it will of the bytecode; later versions need fewer.
+REHEARSALS = 20
+SAMPLE_HEADER = b'{"id":"rehearsal","deadline_ms":0}'
+SAMPLE_EVENT = '{"text":"a \\"b\\" é","numbers":[0,-1.5,1e3],"nested":{"yes":true,"nothing":null}}'.encode()
+
+
+def wait_for_start(control, invoke):
+    """Obeys SEAL, any number of times, and START."""
+    while True:
+        kind, header, _ = control.read_frame()
+        if kind == START:
+            if json.loads(str(header, 'utf-8'))['restored']:
+                resume(control)
+            flush()
+            control.write_frame(STARTED)
+            return
+        if kind != SEAL:
+            raise ChannelLost('expected SEAL or START, got a frame of type %d' % kind)
+        step = json.loads(str(header, 'utf-8'))['step']
+        if step == 'hooks':
+            before_snapshot = snapshot_restore_py.get_before_snapshot()
+            while before_snapshot:  # a hook may register another
+                run_hook(control, *before_snapshot.pop())
+            rehearse(invoke)
+            # What lives until here lives on: the collector need not look at it, nor dirty its pages, again.
+            gc.collect()
+            gc.freeze()
+        elif step == 'generators':
+            draw_random_bytes()
+        else:
+            raise ChannelLost('SEAL asks for an unknown step: %s' % step)
+        flush()
+        control.write_frame(SEALED)
+
+
+def resume(control):
+    for name, reseed in GENERATORS:
+        module = sys.modules.get(name)
+        if module is not None:
+            try:
+                reseed(module)
+            except Exception:
+                pass  # a module of the function's that only has the name
+    for hook in snapshot_restore_py.get_after_restore():
+        run_hook(control, *hook)
+
+
+def run_hook(control, function, args, kwargs):
+    try:
+        function(*args, **kwargs)
+    except SystemExit as error:
+        leave(exit_status(error))
+    except BaseException as error:
+        failure = describe(error)
+        flush()
+        control.write_frame(HOOK_FAILED, failure)
+        leave(1)
+
+
+# ---- Rehearsal -------------------------------------------------------------------------------------------------------
+
+
+def rehearse(invoke):
+    """Runs all of an invocation but the function's own code, over a pipe, so that the snapshot has it warm."""
+    reading_fd, writing_fd = os.pipe()
+    reading, writing = Channel(reading_fd), Channel(writing_fd)
+    for _ in range(REHEARSALS):
+        writing.write_frame(REHEARSE, SAMPLE_EVENT, SAMPLE_HEADER)
+        _, header, payload = reading.read_frame()
+        kind, answer = invoke(identity, header, payload)
+        flush()
+        writing.write_frame(kind, answer)
+        reading.read_frame()
+    # Imports what failures need.
+    invoke(fail, memoryview(SAMPLE_HEADER), memoryview(SAMPLE_EVENT))
+    reading.close()
+    writing.close()
+
+
+def fail(event, context=None):
+    raise ValueError
+
+
+# ---- Random generators -----------------------------------------------------------------------------------------------
+
+
+def draw_random_bytes():
+    """Has OpenSSL's generators note the time of the day. One that finds later that time went backwards reseeds itself,
+    and with it those that are derived from it."""
+    openssl = sys.modules.get('_ssl')
+    if openssl is not None:
+        openssl.RAND_bytes(1)
+
+
+def reseed_openssl(openssl):
+    openssl.RAND_add(os.urandom(32), 32.0)
+    openssl.RAND_bytes(1)
+
+
+def reseed_random(random):
+    random.seed()
+
+
+def reseed_uuid(uuid):
+    """uuid1: a node of its own, and no library that remembers another."""
+    uuid._generate_time_safe = None
+    uuid._node = int.from_bytes(os.urandom(6), 'big') | 1 << 40  # the bit says that it is no hardware address
+    uuid._last_timestamp = None
+
+
+def reseed_tempfile(tempfile):
+    tempfile._name_sequence = None
+
+
+# By the module that holds them.
+GENERATORS = (
+    ('random', reseed_random),
+    ('_ssl', reseed_openssl),
+    ('numpy.random', reseed_random),
+    ('uuid', reseed_uuid),
+    ('tempfile', reseed_tempfile),
+)

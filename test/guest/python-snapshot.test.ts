@@ -1,0 +1,316 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { after, suite, test } from 'node:test';
+import { encodeFrame, type Frame } from '../../src/protocol/frame.ts';
+import { FrameType, type FunctionFailure, type LoadRequest } from '../../src/protocol/guest.ts';
+import { failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
+
+after(() => assert.equal(runningGuests(), 0, 'every runtime that was started has ended'));
+
+const HOOKS = { step: 'hooks' } as const;
+const GENERATORS = { step: 'generators' } as const;
+
+/** Imports `source` as the function's only module and hands the runtime over before START. */
+async function withImported(
+  source: string,
+  use: (guest: GuestProcess) => Promise<void>,
+  load: Partial<LoadRequest> = {},
+): Promise<void> {
+  const files = { 'workload.py': source, 'package/snapshot_restore_py.py': 'raise RuntimeError("a bundled copy")\n' };
+  const guest = await GuestProcess.start('python', files);
+  try {
+    const loaded = await guest.import(load);
+    assert.equal(loaded.type, FrameType.loaded, loaded.payload.toString());
+    await use(guest);
+  } finally {
+    await guest.stop();
+  }
+}
+
+async function seal(guest: GuestProcess, header: { step: string } = HOOKS): Promise<void> {
+  const answer = await guest.command(FrameType.seal, header);
+  assert.equal(answer.type, FrameType.sealed, answer.payload.toString());
+}
+
+async function start(guest: GuestProcess, restored: boolean): Promise<void> {
+  const answer = await guest.command(FrameType.start, { restored });
+  assert.equal(answer.type, FrameType.started, answer.payload.toString());
+}
+
+async function result(guest: GuestProcess, event = '{}'): Promise<unknown> {
+  const reply = await guest.invoke(event);
+  assert.equal(reply.type, FrameType.result, reply.payload.toString());
+  return JSON.parse(reply.payload.toString()) as unknown;
+}
+
+function hookFailure(answer: Frame): FunctionFailure {
+  assert.equal(answer.type, FrameType.hookFailed);
+  return failureOf(answer);
+}
+
+const RECORDING = `
+from snapshot_restore_py import register_before_snapshot, register_after_restore
+ran = []
+def record(*args, **kwargs):
+    print("hook", *args)
+    ran.append([list(args), kwargs])
+@register_before_snapshot
+def first():
+    record("before 1")
+register_before_snapshot(record, "before 2", with_keyword=True)
+register_after_restore(record, "after 1", with_keyword=True)
+@register_after_restore
+def second():
+    record("after 2")
+def handle(event):
+    return ran
+`;
+
+suite('python runtime around a snapshot', () => {
+  test('runs hooks before the snapshot last to first, and those after the restore first to last', () =>
+    withImported(RECORDING, async (guest) => {
+      await seal(guest);
+      await seal(guest, GENERATORS);
+      await start(guest, true);
+      assert.deepEqual(await result(guest), [
+        [['before 2'], { with_keyword: true }],
+        [['before 1'], {}],
+        [['after 1'], { with_keyword: true }],
+        [['after 2'], {}],
+      ]);
+      const printed = (await guest.printedBy(0)).stdout;
+      assert.equal(printed, 'hook before 2\nhook before 1\nhook after 1\nhook after 2\n');
+      assert.equal((await guest.printedBy(1)).stdout, '', 'a rehearsal prints nothing');
+    }));
+
+  test('runs no hook where there is no snapshot', () =>
+    withImported(RECORDING, async (guest) => {
+      await start(guest, false);
+      assert.deepEqual(await result(guest), []);
+    }));
+
+  test('runs a hook before the snapshot that another has registered', () =>
+    withImported(
+      `
+from snapshot_restore_py import *
+ran = []
+def outer():
+    ran.append("outer")
+    register_before_snapshot(ran.append, "inner")
+register_before_snapshot(outer)
+def handle(event):
+    return ran
+`,
+      async (guest) => {
+        await seal(guest);
+        await start(guest, true);
+        assert.deepEqual(await result(guest), ['outer', 'inner']);
+      },
+    ));
+
+  test('tells which hooks are registered, as the library of this name does', () =>
+    withImported(
+      `
+import snapshot_restore_py as hooks
+def hook(a, b=None):
+    pass
+assert hooks.register_before_snapshot(hook, 1, b=2) is hook
+assert hooks.register_after_restore(hook, 3) is hook
+listed = [hooks.get_before_snapshot()[0] == (hook, (1,), {"b": 2}), hooks.get_after_restore()[0] == (hook, (3,), {})]
+def handle(event):
+    return listed
+`,
+      async (guest) => {
+        await start(guest, false);
+        assert.deepEqual(await result(guest), [true, true]);
+      },
+    ));
+
+  const failing = (register: string): string => `
+import snapshot_restore_py
+def hook():
+    print("about to fail")
+    print("in part", end="")
+    raise LookupError("no such é")
+snapshot_restore_py.${register}(hook)
+def handle(event):
+    return event
+`;
+
+  for (const [register, send] of [
+    ['register_before_snapshot', (guest: GuestProcess) => guest.command(FrameType.seal, HOOKS)],
+    ['register_after_restore', (guest: GuestProcess) => guest.command(FrameType.start, { restored: true })],
+  ] as const) {
+    test(`reports a hook that fails and ends (${register})`, () =>
+      withImported(failing(register), async (guest) => {
+        const failure = hookFailure(await send(guest));
+        assert.equal(failure.type, 'LookupError');
+        assert.equal(failure.message, 'no such é');
+        const stack = failure.stack.join('\n');
+        assert.match(stack, /workload\.py", line 6, in hook/);
+        assert.doesNotMatch(stack, /snapfaas_|runtime\.py/);
+        assert.deepEqual(await guest.exited, { status: 1, signal: null });
+        assert.equal((await guest.printedBy(0)).stdout, 'about to fail\nin part');
+      }));
+
+    test(`ends with the status of a hook that leaves (${register})`, () =>
+      withImported(
+        failing(register).replace('raise LookupError("no such é")', 'raise SystemExit(7)'),
+        async (guest) => {
+          await assert.rejects(send(guest));
+          assert.deepEqual(await guest.exited, { status: 7, signal: null });
+        },
+      ));
+  }
+
+  const SEEDED = `
+import random, ssl, tempfile, uuid
+random.seed(1)
+expected = [random.Random(1).random() for _ in range(2)]
+expected_own = random.Random(1).random()
+own = random.Random(1)
+uuid.uuid1()
+node = uuid.getnode()
+next(tempfile._get_candidate_names())
+names = tempfile._name_sequence
+def handle(event):
+    return {
+        "random": random.random() == expected[0],
+        "own": own.random() == expected_own,
+        "node": uuid.uuid1().node == node,
+        "names": next(tempfile._get_candidate_names()) and tempfile._name_sequence is names,
+        "ssl": len(ssl.RAND_bytes(4)),
+    }
+`;
+
+  test('seeds the generators of the standard library anew after the restore, but not the own ones of a function', () =>
+    withImported(SEEDED, async (guest) => {
+      await seal(guest);
+      await seal(guest, GENERATORS);
+      await start(guest, true);
+      assert.deepEqual(await result(guest), { random: false, own: true, node: false, names: false, ssl: 4 });
+    }));
+
+  test('leaves the generators as they are where there is no snapshot', () =>
+    withImported(SEEDED, async (guest) => {
+      await start(guest, false);
+      assert.deepEqual(await result(guest), { random: true, own: true, node: true, names: true, ssl: 4 });
+    }));
+
+  test('seeds before the hooks after the restore run, which may seed otherwise', () =>
+    withImported(
+      `
+import random, snapshot_restore_py
+snapshot_restore_py.register_after_restore(random.seed, 5)
+def handle(event):
+    return random.random() == random.Random(5).random()
+`,
+      async (guest) => {
+        await seal(guest);
+        await start(guest, true);
+        assert.equal(await result(guest), true);
+      },
+    ));
+
+  test('gives numpy a new seed', { skip: !hasNumpy() && 'numpy is not installed' }, () =>
+    withImported(
+      `
+import numpy
+numpy.random.seed(1)
+def handle(event):
+    return numpy.random.random() == numpy.random.RandomState(1).random_sample()
+`,
+      async (guest) => {
+        await seal(guest);
+        await start(guest, true);
+        assert.equal(await result(guest), false);
+      },
+    ),
+  );
+
+  test("is not disturbed by a module of the function's with the name of a generator", async () => {
+    const guest = await GuestProcess.start('python', {
+      'workload.py': 'import uuid, tempfile\ndef handle(event):\n    return uuid.mine\n',
+      'uuid.py': 'mine = 1\n',
+      'tempfile.py': '',
+    });
+    assert.equal((await guest.import()).type, FrameType.loaded);
+    await seal(guest);
+    await start(guest, true);
+    assert.equal(await result(guest), 1);
+    await guest.stop();
+  });
+
+  test('answers a rehearsal with the event, without the handler and without counting it', () =>
+    withImported(
+      'def handle(event, context):\n    print("ran")\n    return 1\n',
+      async (guest) => {
+        await start(guest, true);
+        for (let round = 0; round < 2; round++) {
+          guest.functionChannel.write(
+            encodeFrame(FrameType.rehearse, { id: 'x', deadline_ms: 1 }, Buffer.from('{"a":[1]}')),
+          );
+          const answer = await guest.nextFunctionFrame();
+          assert.equal(answer.type, FrameType.result);
+          assert.equal(answer.payload.toString(), '{"a":[1]}');
+          assert.equal(await result(guest), 1);
+        }
+        assert.equal((await guest.printedBy(1)).stdout, 'ran\n', 'the first invocation has number 1');
+        assert.equal((await guest.printedBy(2)).stdout, 'ran\n');
+      },
+      { handler: 'workload.handle' },
+    ));
+
+  test('counts what hooks print as request 0, and no rehearsal, where output comes in frames', () =>
+    withImported(
+      `
+import snapshot_restore_py
+snapshot_restore_py.register_after_restore(print, "restored")
+def handle(event):
+    print("handled")
+`,
+      async (guest) => {
+        guest.controlChannel.write(encodeFrame(FrameType.start, { restored: true }));
+        const log = await guest.nextControlFrame();
+        assert.equal(log.type, FrameType.log);
+        assert.deepEqual(log.header, { request: 0, stream: 'stdout' });
+        assert.equal((await guest.nextControlFrame()).type, FrameType.started);
+        guest.functionChannel.write(encodeFrame(FrameType.rehearse, undefined, Buffer.from('1')));
+        await guest.nextFunctionFrame();
+        assert.equal(await result(guest), null);
+        assert.deepEqual((await guest.nextControlFrame()).header, { request: 1, stream: 'stdout' });
+      },
+      { output: 'frames' },
+    ));
+
+  test('leaves no descriptor behind and the collector running', () =>
+    withImported(
+      `
+import gc, os
+before = sorted(os.listdir("/proc/self/fd"))
+def handle(event):
+    return [sorted(os.listdir("/proc/self/fd")) == before, gc.isenabled(), gc.get_freeze_count() > 1000]
+`,
+      async (guest) => {
+        await seal(guest);
+        await start(guest, true);
+        assert.deepEqual(await result(guest), [true, true, true]);
+      },
+    ));
+
+  test('ends when the host asks for a step it does not know', () =>
+    withImported('def handle(event):\n    return 1\n', async (guest) => {
+      await assert.rejects(guest.command(FrameType.seal, { step: 'unknown' }));
+      assert.deepEqual(await guest.exited, { status: 1, signal: null });
+    }));
+
+  test('ends with 0 when the host is gone before START', () =>
+    withImported('def handle(event):\n    return 1\n', async (guest) => {
+      await seal(guest);
+      assert.deepEqual(await guest.stop(), { status: 0, signal: null });
+    }));
+});
+
+function hasNumpy(): boolean {
+  return spawnSync('python3', ['-c', 'import numpy']).status === 0;
+}
