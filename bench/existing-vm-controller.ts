@@ -16,11 +16,13 @@ const controller = new Controller({
     maxPayloadBytes: MAX_PAYLOAD_BYTES,
     queueCapacity: 1024,
     snapshotDirectory: '',
+    standbyMib: 0,
     functions: new Map([['hello-python', functionConfig('hello-python')]]),
     notes: [],
   },
   runnerCommand: [process.execPath, fileURLToPath(new URL('existing-vm.js', import.meta.url)), guestAddress],
   bootTimeoutMs: 60_000,
+  useSnapshots: false,
   logger: createLogger('error'),
 });
 await controller.start();

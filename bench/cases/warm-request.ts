@@ -119,9 +119,9 @@ export const warmRequest: Benchmark = {
     const ratios: number[] = [];
     let guestAddress = '';
     try {
-      const vm = await launchVm(
+      const vm = await launchVm({
         driver,
-        {
+        spec: {
           machine: {
             memoryMib: 128,
             vcpus: 1,
@@ -134,11 +134,17 @@ export const warmRequest: Benchmark = {
           },
           function: { name: 'hello-python', handler: null, environment: {} },
           bootTimeoutMs: 60_000,
+          snapshots: null,
         },
-        directory.create('bench'),
-        { onChannel: (path) => (guestAddress = path), onLog: () => undefined, onRuntimeExited: () => undefined },
-        new AbortController().signal,
-      );
+        from: null,
+        directory: directory.create('bench'),
+        observer: {
+          onChannel: (path) => (guestAddress = path),
+          onLog: () => undefined,
+          onRuntimeExited: () => undefined,
+        },
+        signal: new AbortController().signal,
+      });
       try {
         for (let round = 0; round < ROUNDS; round += 1) {
           const direct = await straight(guestAddress);

@@ -22,6 +22,8 @@ const program = new Command('firerunner')
     new Option('--runtime <name>', 'language of the root file system; only --vmm process asks').choices(RUNTIME_NAMES),
   )
   .option('--env <NAME=VALUE...>', 'environment of the function')
+  .option('--load_from <dir[,dir]>', 'restore from these snapshot layers, base first, instead of booting')
+  .option('--dump_to <dir>', 'make a snapshot layer in this new directory, and end')
   .option('--timeout <s>', 'time for each request, in seconds', seconds, 60)
   .option('--boot-timeout <s>', 'time from the launch to a loaded function, in seconds', seconds, 60)
   .addOption(new Option('--vmm <name>', 'what runs the VM').choices(['auto', ...VMM_NAMES]).default('auto'))
@@ -42,6 +44,11 @@ Examples:
   The same without any VM, for developing a handler:
     $ echo '{"payload":{"name":"Ada"}}' | firerunner --vmm process --runtime python3 \\
         --appfs examples/hello-python --mem_size 128 --vcpu_count 1
+  A base layer, a function layer on it, and a VM that is restored from both; … stands for the kernel, the root file
+  system and the sizes as above:
+    $ firerunner … --dump_to base
+    $ firerunner … --appfs hello.ext4 --load_from base --dump_to hello
+    $ echo '{"payload":{"name":"Ada"}}' | firerunner … --appfs hello.ext4 --load_from base,hello
 
 A line on stdin is a request as snapctr takes it, {"payload": any}; "function", "time" and "user_id" may be left out.
 A line on stdout is the function's result, or {"error": {"code", "message", …}}. Logs go to stderr.

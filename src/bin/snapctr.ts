@@ -7,6 +7,7 @@ import { registerImagesCommand } from '../images/command.ts';
 import { VMM_NAMES } from '../protocol/runner.ts';
 import { acceptBothSpellings, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
+import { registerSnapshotsCommand } from './snapshots-command.ts';
 
 const program: Command = new Command('snapctr')
   .description('Takes requests and runs each in a virtual machine that has the requested function loaded.')
@@ -27,6 +28,7 @@ const program: Command = new Command('snapctr')
   .addOption(new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'))
   .option('--drain-timeout <s>', 'seconds that running requests get to finish after the first SIGTERM', seconds, 30)
   .option('--boot-timeout <s>', 'seconds from the launch of a VM to its loaded function', seconds, 60)
+  .option('--no-snapshots', 'boot every VM instead of restoring it from a snapshot of its function')
   .addHelpText(
     'after',
     `
@@ -54,6 +56,7 @@ Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 
   });
 
 registerImagesCommand(program);
+registerSnapshotsCommand(program);
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
 await program.parseAsync(acceptBothSpellings(program, process.argv));
 process.exit();

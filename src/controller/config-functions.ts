@@ -1,6 +1,6 @@
 /** Runs in snapctr. The function list: each entry checked against the machine and the files around it. */
 import { readFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { RUNTIME_NAMES, type RuntimeName, type VmmName } from '../protocol/runner.ts';
 import type { FunctionConfig } from './config.ts';
 import { below, type Paths } from './config-paths.ts';
@@ -22,6 +22,7 @@ export interface FunctionContext {
   /** Null if the controller's file does not name it rightly; then nothing below it is checked. */
   readonly runtimefsDirectory: string | null;
   readonly appfsDirectory: string | null;
+  readonly snapshotDirectory: string | null;
 }
 
 /**
@@ -108,6 +109,7 @@ class FunctionList {
         timeoutMs: Math.round((yaml.timeout ?? DEFAULT_TIMEOUT_S) * 1000),
         handler: yaml.handler ?? null,
         environment: Object.freeze({ ...yaml.environment }),
+        snapshotLayers: this.#snapshotLayers(index, yaml),
       }),
     );
   }
@@ -194,6 +196,23 @@ class FunctionList {
       return undefined;
     }
     return Object.freeze({ kind: kind === 'file' ? 'image' : 'directory', path });
+  }
+
+  /** Layers made by hand. Where one is missing, as after a move from the original, firerunner makes its own. */
+  #snapshotLayers(index: number, yaml: FunctionYaml): FunctionConfig['snapshotLayers'] {
+    const { snapshotDirectory, paths } = this.#context;
+    const diffs = yaml.diff_dirs ?? [];
+    const inStore = (name: string): string => resolve(snapshotDirectory ?? '/', name);
+    const isMissing = (name: string): boolean => paths.kindOf(inStore(name)) !== 'directory';
+    const base = yaml.load_dir ? inStore(yaml.load_dir) : null;
+    const itself = 'the snapshot is made here by itself; make layers by hand with `firerunner --dump_to`';
+    if (yaml.load_dir && isMissing(yaml.load_dir)) {
+      this.#remark(index, 'load_dir', `has no effect; ${base ?? ''} is no directory, so ${itself}`);
+    } else if (base !== null && !diffs.some(isMissing)) {
+      return Object.freeze([base, ...diffs.map(inStore)]);
+    }
+    if (diffs.length > 0) this.#remark(index, 'diff_dirs', `has no effect; a layer is missing, so ${itself}`);
+    return null;
   }
 
   #concurrencyLimit(index: number, yaml: FunctionYaml): number | null {

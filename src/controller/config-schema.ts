@@ -14,13 +14,11 @@ const MAX_QUEUE_CAPACITY = 1_000_000;
 
 /** Keys of the original's function lists that mean nothing here, each with the reason. */
 export const UNUSED_FUNCTION_KEYS = {
-  load_dir: 'this version boots VMs instead of restoring them from snapshots',
-  diff_dirs: 'this version boots VMs instead of restoring them from snapshots',
-  copy_base: 'this version boots VMs instead of restoring them from snapshots',
-  copy_diff: 'this version boots VMs instead of restoring them from snapshots',
-  load_ws: 'this version boots VMs instead of restoring them from snapshots',
-  dump_ws: 'this version makes no snapshots',
-  dump_dir: 'this version makes no snapshots',
+  copy_base: 'the memory of a snapshot is always mapped, never copied',
+  copy_diff: 'the memory of a snapshot is always mapped, never copied',
+  load_ws: 'the working set is recorded and read ahead by itself',
+  dump_ws: 'the working set is recorded and read ahead by itself',
+  dump_dir: 'snapshots are made in `snapshot_dir`; make one by hand with `firerunner --dump_to`',
   kernel: "the controller's `kernel_path` is used for every function",
   cmdline: 'the kernel command line is chosen by the VMM driver',
   users: 'it describes a load, not a function',
@@ -46,6 +44,9 @@ function text(words: string): z.ZodType<string> {
   return z.string(wanted).min(1, wanted);
 }
 
+/** The part of `--mem` that VMs launched ahead of requests may take, unless `standby` says otherwise. */
+const DEFAULT_STANDBY_SHARE = 0.25;
+
 const requiredPath = text('a path');
 const optionalPath = text('a path').nullish();
 const unused = z.unknown().optional();
@@ -69,16 +70,22 @@ export const controllerSchema = z.strictObject(
       MAX_QUEUE_CAPACITY,
       `a whole number of requests from 1 to ${MAX_QUEUE_CAPACITY}`,
     ).nullish(),
+    standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
   },
   expected('a map of keys such as `kernel_path`'),
 );
 export type ControllerYaml = z.infer<typeof controllerSchema>;
 
-export function controllerDefaults(yaml: Pick<ControllerYaml, 'max_payload' | 'queue_capacity'>): {
+export function controllerDefaults(
+  yaml: Pick<ControllerYaml, 'max_payload' | 'queue_capacity' | 'standby'>,
+  memoryMib: number,
+): {
   readonly maxPayloadBytes: number;
   readonly queueCapacity: number;
+  readonly standbyMib: number;
 } {
   return {
+    standbyMib: yaml.standby ?? Math.floor(memoryMib * DEFAULT_STANDBY_SHARE),
     maxPayloadBytes: yaml.max_payload ?? MAX_PAYLOAD_BYTES,
     queueCapacity: yaml.queue_capacity ?? DEFAULT_QUEUE_CAPACITY,
   };
@@ -87,6 +94,7 @@ export function controllerDefaults(yaml: Pick<ControllerYaml, 'max_payload' | 'q
 const name = expected('1 to 64 letters, digits, `-`, `_` or `.`');
 const handler = expected('`file.function`, such as `workload.handle` or `src/app.handler`');
 const timeout = expected(`a number of seconds above 0 and up to ${MAX_TIMEOUT_S}`);
+const layerDirectories = expected('the directory of a function layer, or a list of such directories');
 const variableName = expected('letters, digits and `_`, not beginning with a digit');
 
 const unusedFunctionKeys = Object.fromEntries(Object.keys(UNUSED_FUNCTION_KEYS).map((key) => [key, unused])) as Record<
@@ -122,6 +130,10 @@ export const functionSchema = z.strictObject(
           }),
         expected('a map of names to strings'),
       )
+      .nullish(),
+    load_dir: text('the directory of a base layer').nullish(),
+    diff_dirs: z
+      .union([text('a directory').transform((directory) => [directory]), z.array(text('a directory'))], layerDirectories)
       .nullish(),
     ...unusedFunctionKeys,
   },

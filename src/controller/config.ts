@@ -27,6 +27,8 @@ export interface FunctionConfig {
   /** `file.function`; null: the original's `workload` and `handle`. */
   readonly handler: string | null;
   readonly environment: Readonly<Record<string, string>>;
+  /** Directories of snapshot layers made by hand, base first, absolute; null: firerunner makes its own. */
+  readonly snapshotLayers: readonly string[] | null;
 }
 
 export interface Config {
@@ -39,6 +41,8 @@ export interface Config {
   /** Requests that may wait for a worker. */
   readonly queueCapacity: number;
   readonly snapshotDirectory: string;
+  /** Memory for VMs launched ahead of requests. */
+  readonly standbyMib: number;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   /** What a user should know, one line each: keys without effect, paths found elsewhere. */
   readonly notes: readonly string[];
@@ -85,7 +89,13 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   files.checkInitrdDefault(initrdPath);
   files.noteFirerunner();
 
-  const functionContext: FunctionContext = { ...context, paths, runtimefsDirectory: runtimefs, appfsDirectory: appfs };
+  const functionContext: FunctionContext = {
+    ...context,
+    paths,
+    runtimefsDirectory: runtimefs,
+    appfsDirectory: appfs,
+    snapshotDirectory,
+  };
   const functions = functionList === null ? null : readFunctions(functionList, functionContext, problems, notes);
   if (problems.length === 0 && snapshotDirectory !== null) createDirectory(source, snapshotDirectory, problems);
 
@@ -95,7 +105,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     memoryMib: context.memoryMib,
     kernelPath,
     initrdPath,
-    ...controllerDefaults(yaml),
+    ...controllerDefaults(yaml, context.memoryMib),
     snapshotDirectory,
     functions,
     notes: Object.freeze(notes),

@@ -6,27 +6,30 @@
  *      ▲                             │
  *      └───────────reply─────────────┘
  * ```
+ *
+ * Beside them: `FunctionSnapshots` has snapshots made ready, and `Standby` launches VMs ahead of requests.
  */
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import { Channel } from './channel.ts';
 import type { Config, FunctionConfig } from './config.ts';
+import { FunctionSnapshots } from './function-snapshots.ts';
 import { LeastRecentlyUsed } from './keep-alive.ts';
+import { launchSpec, type LaunchOptions } from './launch-spec.ts';
 import type { Logger } from './log.ts';
 import { MemoryLedger } from './memory-ledger.ts';
 import { Metrics } from './metrics.ts';
 import { RunnerClient } from './runner-client.ts';
+import { Standby } from './standby.ts';
 import type { Task } from './task.ts';
 import { Vm, type VmOwner } from './vm.ts';
 import { VmPool, type PoolCounters, type VmCounts } from './vm-pool.ts';
-import { SMALLEST_VM_MIB, startWorkers, type Job, type WorkerPool } from './worker-pool.ts';
+import { SMALLEST_VM_MIB, startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
 
-export interface ControllerOptions {
+export interface ControllerOptions extends LaunchOptions {
   readonly config: Config;
   /** firerunner's program and arguments, `--serve` included. */
   readonly runnerCommand: readonly string[];
-  /** From launch to a loaded function, in ms. */
-  readonly bootTimeoutMs: number;
   readonly logger: Logger;
 }
 
@@ -42,7 +45,11 @@ export interface ControllerStatus {
     readonly idle_mib: number;
   };
   readonly counters: Readonly<PoolCounters>;
+  /** VMs launched ahead that wait for their first request. */
+  readonly standby: { readonly budget_mib: number; readonly vms: number };
   readonly functions: number;
+  /** What became of the functions' snapshots; all zero where none are used. */
+  readonly snapshots: { readonly preparing: number; readonly ready: number; readonly failed: number };
   /** By function and state; functions without a VM are left out. */
   readonly vms: VmCounts;
   readonly runner_pid: number | null;
@@ -56,6 +63,8 @@ export class Controller {
   readonly #policy = new LeastRecentlyUsed<Vm>();
   readonly #pool: VmPool;
   readonly #channel: Channel<Job>;
+  readonly #standby: Standby;
+  readonly #snapshots: FunctionSnapshots;
   #workers: WorkerPool | null = null;
   #draining = false;
   #launched = 0;
@@ -67,19 +76,38 @@ export class Controller {
     this.#ledger = new MemoryLedger(config.memoryMib);
     const owner: VmOwner = {
       kill: (vm) => this.#runner.kill(vm.id),
+      pause: (vm) => this.#runner.pause(vm.id),
+      resume: (vm) => this.#runner.resume(vm.id),
       onLost: (vm) => this.#pool.onLost(vm),
+      onFallback: (vm, reason) => this.#snapshots.onFallback(vm.function.name, reason),
     };
     this.#pool = new VmPool({
       functions: config.functions,
       ledger: this.#ledger,
       policy: this.#policy,
-      createVm: (fn) => new Vm(`vm-${++this.#launched}`, fn, owner, logger),
+      createVm: (fn, isAhead) => new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead),
       startVm: (vm) => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm),
       onLaunched: (vm, timings) => {
         this.metrics.onLaunched(timings);
-        logger.debug({ vm: vm.id, function: vm.function.name, ...timings }, 'VM launched');
+        logger.info({ vm: vm.id, function: vm.function.name, ahead: vm.isAhead, ...timings }, 'VM launched');
       },
+      onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
+      onGone: (vm) => this.#standby.onGone(vm),
     });
+    this.#standby = new Standby({
+      budgetMib: config.standbyMib,
+      launchAhead: (fn) => this.#pool.launchAhead(fn),
+      dismiss: (vm) => this.#pool.dismiss(vm),
+      isBusy: () => this.#pool.launching > 0,
+      logger,
+    });
+    this.#snapshots = new FunctionSnapshots({
+      functions: config.functions,
+      prepare: (fn, events) => this.#runner.prepare(fn.name, this.#launchSpec(fn), events),
+      onReady: (fn) => this.#standby.addCandidate(this.#pool.find(fn.name)),
+      logger,
+    });
+    this.#runner.onServing = () => this.#onServing();
     this.#channel = new Channel<Job>(config.queueCapacity, ({ task }) => {
       const error = new SnapfaasError('internal', 'the client is gone', { cause: task.signal.reason });
       task.reply({ status: 'error', error, start: null });
@@ -90,13 +118,33 @@ export class Controller {
   async start(): Promise<void> {
     await this.#runner.start();
     const size = Math.floor(this.#options.config.memoryMib / SMALLEST_VM_MIB);
-    this.#workers = startWorkers(size, this.#channel, this.#pool, (_task, outcome) => this.metrics.onOutcome(outcome));
+    this.#workers = startWorkers(
+      size,
+      this.#channel,
+      this.#pool,
+      (_task, outcome) => this.metrics.onOutcome(outcome),
+      (use) => this.#onFirstUse(use),
+    );
+  }
+
+  /** Also called for a firerunner that replaces a dead one. */
+  #onServing(): void {
+    const { canPause, canRestore } = this.#runner.abilities;
+    if (canPause) this.#pool.pauseIdleVms();
+    if (canRestore && this.#options.useSnapshots) this.#snapshots.prepareAll();
+  }
+
+  #onFirstUse(use: FirstUse): void {
+    this.metrics.onFirstUse(use);
+    const { vm, start, queueMs, firstResponseMs } = use;
+    this.#options.logger.info({ vm: vm.id, function: vm.function.name, start, queueMs, firstResponseMs }, 'first request');
   }
 
   /** The gateways' way in; see `SubmitTask`. */
   submit(task: Task): void {
     try {
-      this.#channel.send({ task, fn: this.#pool.find(task.request.function), signal: task.signal });
+      const fn = this.#pool.find(task.request.function);
+      this.#channel.send({ task, fn, signal: task.signal, submittedAt: performance.now() });
     } catch (error) {
       this.metrics.onOutcome({ status: 'error', error: SnapfaasError.from(error), start: null });
       throw error;
@@ -121,6 +169,7 @@ export class Controller {
    */
   async close(): Promise<void> {
     this.#draining = true;
+    this.#standby.close();
     this.#channel.close();
     await this.#pool.close(new SnapfaasError('shutting_down', 'the controller shut down while the request ran'));
     await this.#workers?.finished;
@@ -140,27 +189,15 @@ export class Controller {
         idle_mib: this.#policy.idleMib,
       },
       counters: this.#pool.counters,
+      standby: { budget_mib: config.standbyMib, vms: this.#standby.size },
       functions: config.functions.size,
+      snapshots: this.#snapshots.counts(),
       vms: this.#pool.counts(),
       runner_pid: this.#runner.pid,
     };
   }
 
   #launchSpec(fn: FunctionConfig): LaunchSpec {
-    const { config, bootTimeoutMs } = this.#options;
-    return {
-      machine: {
-        memoryMib: fn.memoryMib,
-        vcpus: fn.vcpus,
-        kernelPath: config.kernelPath,
-        initrdPath: config.initrdPath,
-        rootfsPath: fn.runtimefsPath,
-        appfsPath: fn.appfs?.path ?? null,
-        kernelArgs: '',
-        runtime: fn.runtime ?? 'python3',
-      },
-      function: { name: fn.name, handler: fn.handler, environment: fn.environment },
-      bootTimeoutMs,
-    };
+    return launchSpec(this.#options.config, fn, this.#options);
   }
 }

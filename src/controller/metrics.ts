@@ -3,6 +3,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { LaunchTimings } from '../protocol/runner.ts';
 import type { Outcome } from './task.ts';
 import type { ControllerStatus } from './controller.ts';
+import type { FirstUse } from './worker-pool.ts';
 
 /** Seconds; warm requests take well under a millisecond, cold boots under emulation several seconds. */
 const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -10,7 +11,7 @@ const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 export class Metrics {
   readonly #registry = new Registry();
   readonly #requests: Counter<'code' | 'start'>;
-  readonly #launches: Histogram<'phase'>;
+  readonly #starts: Histogram<'start' | 'phase'>;
 
   /** @param status read whenever the metrics are asked for. */
   constructor(status: () => ControllerStatus) {
@@ -21,10 +22,12 @@ export class Metrics {
       labelNames: ['code', 'start'],
       registers,
     });
-    this.#launches = new Histogram({
-      name: 'snapfaas_launch_seconds',
-      help: 'Parts of a VM launch: spawn the VMM, boot up to the runtime, load the function',
-      labelNames: ['phase'],
+    this.#starts = new Histogram({
+      name: 'snapfaas_start_seconds',
+      help:
+        'Parts of starting a VM and of the first request on it: queue, spawn (VMM), boot (cold only), load (the function ' +
+        'or the snapshot), resume (clock, random generators, hooks), first_response',
+      labelNames: ['start', 'phase'],
       buckets: SECONDS_BUCKETS,
       registers,
     });
@@ -43,6 +46,7 @@ export class Metrics {
     gauge('snapfaas_queue_length', 'Requests that wait for a worker', (s) => s.queue.length);
     gauge('snapfaas_memory_total_mib', 'Memory for VMs', (s) => s.memory.total_mib);
     gauge('snapfaas_memory_reserved_mib', 'Memory of launching, idle and running VMs', (s) => s.memory.reserved_mib);
+    gauge('snapfaas_standby_vms', 'VMs launched ahead that wait for their first request', (s) => s.standby.vms);
     gauge('snapfaas_evictions', 'Idle VMs killed to make room, since the start', (s) => s.counters.evictions);
     gauge('snapfaas_vm_launches', 'VMs launched, since the start', (s) => s.counters.launches);
     gauge('snapfaas_vm_reuses', 'Requests that found an idle VM, since the start', (s) => s.counters.reuses);
@@ -53,10 +57,16 @@ export class Metrics {
     this.#requests.inc({ code, start: outcome.start ?? 'none' });
   }
 
-  onLaunched(timings: LaunchTimings): void {
-    this.#launches.observe({ phase: 'spawn' }, timings.spawnMs / 1000);
-    this.#launches.observe({ phase: 'boot' }, timings.bootMs / 1000);
-    this.#launches.observe({ phase: 'load' }, timings.loadMs / 1000);
+  onLaunched({ kind, spawnMs, bootMs, loadMs, resumeMs }: LaunchTimings): void {
+    this.#starts.observe({ start: kind, phase: 'spawn' }, spawnMs / 1000);
+    if (kind === 'cold') this.#starts.observe({ start: kind, phase: 'boot' }, bootMs / 1000);
+    this.#starts.observe({ start: kind, phase: 'load' }, loadMs / 1000);
+    this.#starts.observe({ start: kind, phase: 'resume' }, resumeMs / 1000);
+  }
+
+  onFirstUse({ start, queueMs, firstResponseMs }: FirstUse): void {
+    this.#starts.observe({ start, phase: 'queue' }, queueMs / 1000);
+    this.#starts.observe({ start, phase: 'first_response' }, firstResponseMs / 1000);
   }
 
   async render(): Promise<{ contentType: string; body: string }> {

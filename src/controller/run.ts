@@ -1,7 +1,6 @@
 /** Runs in snapctr. One run of the controller from flags to exit code: start, serve, drain, end. */
 import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
 import { ConfigError, loadConfig, type Config } from './config.ts';
 import { Controller } from './controller.ts';
@@ -9,6 +8,7 @@ import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
+import { runnerCommand } from './runner-command.ts';
 import { holdStartupMemory, releaseStartupMemory } from './startup-memory.ts';
 
 /** The command line as commander hands it over. */
@@ -27,6 +27,8 @@ export interface SnapctrFlags {
   readonly drainTimeout: number;
   /** Seconds. */
   readonly bootTimeout: number;
+  /** False with `--no-snapshots`. */
+  readonly snapshots: boolean;
 }
 
 export const EXIT_OK = 0;
@@ -67,6 +69,7 @@ export async function runController(
       config,
       runnerCommand: runnerCommand(flags, config),
       bootTimeoutMs: flags.bootTimeout * 1000,
+      useSnapshots: flags.snapshots,
       logger,
     });
     await controller.start();
@@ -96,12 +99,6 @@ function readConfig(flags: SnapctrFlags, logger: Logger): Config {
   });
   for (const note of config.notes) logger.warn(note);
   return config;
-}
-
-function runnerCommand(flags: SnapctrFlags, config: Config): readonly string[] {
-  const program = fileURLToPath(new URL('../bin/firerunner.js', import.meta.url));
-  const command = [process.execPath, program, '--serve', '--vmm', flags.vmm, '--accel', flags.accel];
-  return flags.vmm === 'process' ? command : [...command, '--kernel', config.kernelPath, '--initrd', config.initrdPath];
 }
 
 /** SIGINT and SIGTERM: the first drains, the second ends at once. */

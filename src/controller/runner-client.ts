@@ -19,10 +19,25 @@ const CLOSE_PATIENCE_MS = 3000;
 /** What a VM wants to hear. `onGone` is the last call, and comes exactly once for every launch. */
 export interface VmEvents {
   onChannel(guestAddress: string): void;
-  onReady(timings: LaunchTimings): void;
+  onReady(timings: LaunchTimings, fallback: string | null): void;
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void;
   onRuntimeExited(reason: string): void;
   onGone(reason: string, failure: LaunchFailure | null): void;
+}
+
+/** What firerunner can do with the VMM it chose. */
+export interface RunnerAbilities {
+  /** Idle VMs can be paused, and should be: they take CPU time otherwise. */
+  readonly canPause: boolean;
+  readonly canRestore: boolean;
+}
+
+/** What is heard of the preparation of a function's snapshot. Exactly one of the last two comes for each `prepare`. */
+export interface PreparationEvents {
+  onPreparing(text: string): void;
+  onPreparationLog(stream: 'stdout' | 'stderr', text: string): void;
+  onPrepared(layer: string, builtMs: number | null): void;
+  onUnprepared(failure: LaunchFailure): void;
 }
 
 export class RunnerClient {
@@ -36,11 +51,19 @@ export class RunnerClient {
   #outage = 'firerunner was not started';
   #restarts: number[] = [];
   #closing = false;
+  readonly #preparations = new Map<string, PreparationEvents>();
+  #abilities: RunnerAbilities = { canPause: false, canRestore: false };
+  /** Called each time a firerunner takes commands; another one after the first knows nothing of what that one prepared. */
+  onServing: () => void = () => undefined;
 
   /** @param command firerunner's program and arguments, `--serve` included. */
   constructor(command: readonly string[], logger: Logger) {
     this.#command = command;
     this.#logger = logger;
+  }
+
+  get abilities(): RunnerAbilities {
+    return this.#abilities;
   }
 
   /** Process id of firerunner; null while there is none. */
@@ -85,6 +108,7 @@ export class RunnerClient {
         } else if (event.event === 'serving') {
           this.#logger.info({ vmm: event.vmm }, event.reason);
           if (event.notice !== null) this.#logger.warn({ vmm: event.vmm }, event.notice);
+          this.#abilities = { canPause: event.canPause, canRestore: event.canRestore };
           resolve(null);
         } else {
           this.#dispatch(event);
@@ -95,6 +119,7 @@ export class RunnerClient {
     this.#starting = null;
     if (failure !== null) throw new Error(failure);
     this.#child = child;
+    this.onServing();
     void ended.then((reason) => this.#onEnded(child, reason));
   }
 
@@ -108,6 +133,20 @@ export class RunnerClient {
 
   kill(vm: string): void {
     this.#send({ op: 'kill', vm });
+  }
+
+  pause(vm: string): void {
+    this.#send({ op: 'pause', vm });
+  }
+
+  resume(vm: string): void {
+    this.#send({ op: 'resume', vm });
+  }
+
+  /** Has the snapshot of a function made ready; one preparation of a function at a time. */
+  prepare(fn: string, spec: LaunchSpec, events: PreparationEvents): void {
+    this.#preparations.set(fn, events);
+    this.#send({ op: 'prepare', function: fn, spec });
   }
 
   /** Ends firerunner, and with it every VM. */
@@ -134,13 +173,14 @@ export class RunnerClient {
   }
 
   #dispatch(event: Exclude<RunnerEvent, { event: 'serving' }>): void {
+    if ('function' in event) return this.#dispatchPreparation(event);
     const vm = this.#vms.get(event.vm);
     if (vm === undefined) return;
     switch (event.event) {
       case 'channel':
         return vm.onChannel(event.guestAddress);
       case 'ready':
-        return vm.onReady(event.timings);
+        return vm.onReady(event.timings, event.fallback);
       case 'log':
         return vm.onLog(event.request, event.stream, event.text);
       case 'runtime-exited':
@@ -154,13 +194,33 @@ export class RunnerClient {
     }
   }
 
+  #dispatchPreparation(event: Extract<RunnerEvent, { function: string }>): void {
+    const preparation = this.#preparations.get(event.function);
+    if (preparation === undefined) return;
+    switch (event.event) {
+      case 'preparing':
+        return preparation.onPreparing(event.text);
+      case 'preparation-log':
+        return preparation.onPreparationLog(event.stream, event.text);
+      case 'prepared':
+        this.#preparations.delete(event.function);
+        return preparation.onPrepared(event.layer, event.builtMs);
+      case 'unprepared':
+        this.#preparations.delete(event.function);
+        return preparation.onUnprepared(event.failure);
+    }
+  }
+
   /** firerunner died, and every VM with it: the kernel kills VMMs with their parent. */
   #onEnded(child: ChildProcessWithoutNullStreams, reason: string): void {
     if (this.#child !== child) return;
     this.#child = null;
     const lost = [...this.#vms.values()];
+    const unprepared = [...this.#preparations.values()];
     this.#vms.clear();
+    this.#preparations.clear();
     const summary = reason.split('\n', 1)[0] ?? reason;
+    for (const events of unprepared) events.onUnprepared({ kind: 'vmm', message: summary, console: [] });
     for (const vm of lost) vm.onGone(summary, { kind: 'vmm', message: summary, console: [] });
     if (this.#closing) return;
     this.#logger.error({ lostVms: lost.length }, reason);

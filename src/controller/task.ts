@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { SnapfaasError } from '../protocol/errors.ts';
 import type { InvocationRequest } from '../protocol/request.ts';
 
-/** How the VM that answered came to be: booted for this request, restored for it, or idle since an earlier one. */
+/** How the VM that answered came to be: booted or restored, and unused so far; or idle since an earlier request. */
 export type StartKind = 'cold' | 'restored' | 'warm';
 
 /** What becomes of a task. `start` is null if no VM was ever found for it. */

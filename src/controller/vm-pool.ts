@@ -6,6 +6,7 @@ import { SnapfaasError } from '../protocol/errors.ts';
 import { abortError } from '../protocol/invoker.ts';
 import type { LaunchTimings } from '../protocol/runner.ts';
 import type { FunctionConfig } from './config.ts';
+import { IdlePauser } from './idle-pauser.ts';
 import type { KeepAlivePolicy } from './keep-alive.ts';
 import type { MemoryLedger } from './memory-ledger.ts';
 import type { StartKind } from './task.ts';
@@ -72,10 +73,13 @@ export interface VmPoolOptions {
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   readonly ledger: MemoryLedger;
   readonly policy: KeepAlivePolicy<Vm>;
-  /** A new VM in state `launching`, not started yet. */
-  readonly createVm: (fn: FunctionConfig) => Vm;
+  /** A new VM in state `launching`, not started yet. `isAhead`: nobody has asked for it yet. */
+  readonly createVm: (fn: FunctionConfig, isAhead: boolean) => Vm;
   readonly startVm: (vm: Vm) => void;
   readonly onLaunched?: (vm: Vm, timings: LaunchTimings) => void;
+  /** A VM was launched or taken for a request; called before it is used. */
+  readonly onTaken?: (fn: FunctionVms, vm: Vm) => void;
+  readonly onGone?: (vm: Vm) => void;
 }
 
 export type VmCounts = Readonly<Record<string, Partial<Record<VmState, number>>>>;
@@ -88,6 +92,10 @@ export class VmPool {
   readonly #vms = new Set<Vm>();
   /** Those of them that are dead, so that their memory counts as dying. */
   readonly #dying = new Set<Vm>();
+  /** Null where idle VMs cost nothing. */
+  #pauser: IdlePauser<Vm> | null = null;
+  /** Launches that a request waits for, or began. */
+  #launching = 0;
   #closed = false;
 
   constructor(options: VmPoolOptions) {
@@ -95,6 +103,16 @@ export class VmPool {
     for (const config of options.functions.values()) {
       this.#functions.set(config.name, new FunctionVms(config));
     }
+  }
+
+  /** Launches under way that were not made ahead. */
+  get launching(): number {
+    return this.#launching;
+  }
+
+  /** From now on VMs that stay idle are paused. */
+  pauseIdleVms(): void {
+    this.#pauser ??= new IdlePauser();
   }
 
   /** @throws SnapfaasError `function_not_found`. */
@@ -119,8 +137,9 @@ export class VmPool {
     }
     try {
       const idle = unclaimed === null ? this.#takeIdle(fn) : null;
-      const vm = idle ?? (await this.#awaitLaunch(fn, unclaimed ?? (await this.#launch(fn)), signal));
-      return await this.#lend(fn, vm, idle === null ? 'cold' : 'warm', use);
+      const vm = idle ?? (await this.#awaitLaunch(fn, unclaimed ?? (await this.#launch(fn, false)), signal));
+      this.#options.onTaken?.(fn, vm);
+      return await this.#lend(fn, vm, vm.startKind, use);
     } finally {
       fn.inUse -= 1;
     }
@@ -143,6 +162,7 @@ export class VmPool {
     const vm = fn.popIdle();
     if (vm === null) return null;
     this.#options.policy.remove(vm);
+    this.#pauser?.take(vm);
     vm.setState('busy');
     this.counters.reuses += 1;
     return vm;
@@ -153,6 +173,7 @@ export class VmPool {
     vm.setState('idle');
     fn.pushIdle(vm);
     this.#options.policy.add(vm);
+    this.#pauser?.add(vm);
   }
 
   /** Kills a VM; its memory is free in the books at once. */
@@ -172,19 +193,49 @@ export class VmPool {
     this.#dying.delete(vm);
     this.#vms.delete(vm);
     this.#options.ledger.ended(vm.memoryMib);
+    this.#options.onGone?.(vm);
   }
 
-  async #launch(fn: FunctionVms): Promise<Vm> {
+  /**
+   * Launches a VM that nobody has asked for yet, in free memory only. A request that comes meanwhile takes it over.
+   *
+   * @returns the VM when it is idle or taken; null if there is no room.
+   * @throws SnapfaasError as a launch does.
+   */
+  async launchAhead(fn: FunctionVms): Promise<Vm | null> {
+    if (this.#closed || this.#options.ledger.freeMib < fn.config.memoryMib) return null;
+    const vm = await this.#launch(fn, true);
+    this.#leaveUnclaimed(fn, vm);
+    await vm.ready;
+    return vm;
+  }
+
+  /** Ends an idle VM. */
+  dismiss(vm: Vm): void {
+    if (vm.state === 'idle') this.#evict(vm);
+  }
+
+  async #launch(fn: FunctionVms, isAhead: boolean): Promise<Vm> {
     const { ledger, createVm, startVm } = this.#options;
     if (this.#closed) throw new SnapfaasError('shutting_down', 'the controller is shutting down');
     this.#makeRoom(fn.config);
-    const vm = createVm(fn.config);
+    const vm = createVm(fn.config, isAhead);
     this.#vms.add(vm);
     this.counters.launches += 1;
     void vm.gone.then(() => this.#onGone(vm));
+    if (!isAhead) this.#launching += 1;
+    const settled = (): void => {
+      if (!isAhead) this.#launching -= 1;
+    };
     vm.ready.then(
-      (timings) => this.#options.onLaunched?.(vm, timings),
-      () => this.#markDying(vm),
+      (timings) => {
+        settled();
+        this.#options.onLaunched?.(vm, timings);
+      },
+      () => {
+        settled();
+        this.#markDying(vm);
+      },
     );
     await ledger.settled();
     if (vm.state === 'launching') startVm(vm);
@@ -196,14 +247,7 @@ export class VmPool {
   #awaitLaunch(fn: FunctionVms, vm: Vm, signal: AbortSignal): Promise<Vm> {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
-        fn.unclaimed.add(vm);
-        fn.inUse += 1;
-        const settle = (): void => {
-          if (!fn.unclaimed.delete(vm)) return;
-          fn.inUse -= 1;
-          this.#release(fn, vm);
-        };
-        vm.ready.then(settle, settle);
+        this.#leaveUnclaimed(fn, vm);
         reject(abortError(signal));
       };
       if (signal.aborted) return onAbort();
@@ -211,6 +255,18 @@ export class VmPool {
       const over = vm.ready.finally(() => signal.removeEventListener('abort', onAbort));
       over.then(() => resolve(vm), reject);
     });
+  }
+
+  /** The launch goes on: for the next request of the function, or to become idle. */
+  #leaveUnclaimed(fn: FunctionVms, vm: Vm): void {
+    fn.unclaimed.add(vm);
+    fn.inUse += 1;
+    const settle = (): void => {
+      if (!fn.unclaimed.delete(vm)) return;
+      fn.inUse -= 1;
+      this.#release(fn, vm);
+    };
+    vm.ready.then(settle, settle);
   }
 
   /**
@@ -241,6 +297,7 @@ export class VmPool {
 
   #forgetIdle(vm: Vm): void {
     this.#options.policy.remove(vm);
+    this.#pauser?.forget(vm);
     this.find(vm.function.name).removeIdle(vm);
   }
 

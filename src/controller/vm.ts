@@ -2,7 +2,7 @@
  * Runs in snapctr. One microVM as the controller sees it: it holds one function and runs one request at a time.
  *
  * ```
- *   launching ──ready──▶ busy ⇄ idle
+ *   launching ──ready──▶ busy ⇄ idle (paused or not)
  *       │                 │      │
  *       └──failed─────────┴──────┴──killed, lost──▶ dead ──process ended──▶ gone
  * ```
@@ -15,18 +15,28 @@ import type { FunctionConfig } from './config.ts';
 import type { IdleVm } from './keep-alive.ts';
 import type { Logger } from './log.ts';
 import type { VmEvents } from './runner-client.ts';
+import type { StartKind } from './task.ts';
 
 export type VmState = 'launching' | 'busy' | 'idle' | 'dead';
 
 /** Invocations whose ids are kept, because their output may arrive after the next one began. */
 const REMEMBERED_INVOCATIONS = 16;
 
+/** Invocations of the runtime's own handler that make a VM ready for its first request ahead of it. */
+const REHEARSALS = 3;
+const REHEARSAL_EVENT = Buffer.from('{"name":"rehearsal","values":[1,2.5,null,true]}');
+
 /** What the pool does for a VM. */
 export interface VmOwner {
   /** Asks firerunner to end the VM's process. */
   kill(vm: Vm): void;
+  /** Asks firerunner to take the CPU from the VM, and to give it back. */
+  pause(vm: Vm): void;
+  resume(vm: Vm): void;
   /** The VM broke while it was idle; it is killed next. */
   onLost(vm: Vm): void;
+  /** The VM was not restored from its function's snapshot, and why. */
+  onFallback(vm: Vm, reason: string): void;
 }
 
 export class Vm implements IdleVm<Vm>, VmEvents {
@@ -37,7 +47,9 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   readonly id: string;
   readonly function: FunctionConfig;
   readonly memoryMib: number;
-  /** Resolves when the function is loaded; rejects with a SnapfaasError if the launch failed. */
+  /** Launched before anybody asked for it: then it rehearses before it is ready. */
+  readonly isAhead: boolean;
+  /** Resolves when the function can be invoked; rejects with a SnapfaasError if the launch failed. */
   readonly ready: Promise<LaunchTimings>;
   /** Resolves when the VM's process has ended and its directory is removed. */
   readonly gone: Promise<void>;
@@ -53,10 +65,13 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** Ids of the last invocations by their number in this VM, from 1. */
   readonly #requestIds = new Map<number, string>();
   #invocations = 0;
+  /** Null until it is ready. */
+  #timings: LaunchTimings | null = null;
 
-  constructor(id: string, fn: FunctionConfig, owner: VmOwner, logger: Logger) {
+  constructor(id: string, fn: FunctionConfig, owner: VmOwner, logger: Logger, isAhead = false) {
     this.id = id;
     this.function = fn;
+    this.isAhead = isAhead;
     this.memoryMib = fn.memoryMib;
     this.#owner = owner;
     this.#logger = logger;
@@ -75,6 +90,31 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   setState(state: 'busy' | 'idle'): void {
     if (this.#state === 'dead') throw new Error(`VM ${this.id} is dead and cannot become ${state}`);
     this.#state = state;
+  }
+
+  /** No request has been sent to it yet. */
+  get isUnused(): boolean {
+    return this.#invocations === 0;
+  }
+
+  /** How the VM came to be, as the next request on it sees it. */
+  get startKind(): StartKind {
+    return this.isUnused ? (this.#timings?.kind ?? 'cold') : 'warm';
+  }
+
+  /** From firerunner's start of the launch until the function could be invoked, in ms; 0 if nobody waited for it. */
+  get launchMs(): number {
+    if (this.#timings === null || this.isAhead) return 0;
+    const { spawnMs, bootMs, loadMs, resumeMs } = this.#timings;
+    return spawnMs + bootMs + loadMs + resumeMs;
+  }
+
+  pause(): void {
+    this.#owner.pause(this);
+  }
+
+  resume(): void {
+    this.#owner.resume(this);
   }
 
   /** Runs the function once; see `Invoker.invoke`. The VM must be `busy`. */
@@ -112,18 +152,35 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#connecting.catch(() => undefined);
   }
 
-  onReady(timings: LaunchTimings): void {
+  onReady(timings: LaunchTimings, fallback: string | null): void {
+    this.#timings = timings;
+    if (fallback !== null) this.#owner.onFallback(this, fallback);
     const connecting = this.#connecting ?? Promise.reject(new Error('firerunner named no function channel'));
     connecting.then(
       (channel) => {
         if (this.#state !== 'launching') return;
         this.#invoker = new Invoker(channel, this.function.name, this.function.timeoutMs);
         channel.onBroken = (error) => this.#lostWhileIdle(error.message);
-        this.#state = 'busy';
-        this.#resolveReady(timings);
+        if (!this.isAhead) return this.#becomeReady(timings);
+        void this.#rehearse(channel).then(() => this.#becomeReady(timings));
       },
       (error: unknown) => this.kill(launchError(error instanceof Error ? error.message : String(error), [])),
     );
+  }
+
+  #becomeReady(timings: LaunchTimings): void {
+    if (this.#state !== 'launching') return;
+    this.#state = 'busy';
+    this.#resolveReady(timings);
+  }
+
+  /** A guest that does not answer is found out by the launch's time limit, or by its first request. */
+  async #rehearse(channel: FunctionChannel): Promise<void> {
+    for (let i = 0; i < REHEARSALS; i += 1) {
+      const header = { id: 'rehearsal', deadline_ms: Date.now() + this.function.timeoutMs };
+      const reply = await channel.rehearse(header, REHEARSAL_EVENT).catch(() => null);
+      if (reply === null) return this.kill(vmLost(this.function.name, 'its channel broke before the first request'));
+    }
   }
 
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void {

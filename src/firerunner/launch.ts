@@ -1,105 +1,125 @@
 /**
- * Runs in firerunner. From a launch spec to a VM that holds its function:
+ * Runs in firerunner. From a launch spec to a VM that can be invoked:
  *
  * ```
- *   boot ──▶ HELLO ──▶ LOAD ──▶ LOADED ──▶ ready ──▶ exited
- *     │        │                  │
- *     └────────┴──────────────────┴──▶ failed: the VM is killed, its directory removed
+ *   boot ──▶ HELLO ──┬──▶ LOAD ──▶ LOADED ──┬──▶ START ──▶ STARTED ──▶ ready ──▶ exited
+ *   restore a base ──┘                      │
+ *   restore a function ─────────────────────┘
+ *      any of these ──▶ failed: the VM is killed
  * ```
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { Frame } from '../protocol/frame.ts';
-import {
-  FrameType,
-  GUEST_PROTOCOL_VERSION,
-  MAX_PAYLOAD_BYTES,
-  parseFailure,
-  type FunctionFailure,
-  type LoadRequest,
-  type LogHeader,
-} from '../protocol/guest.ts';
+import { MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
 import type { LaunchFailure, LaunchSpec, LaunchTimings } from '../protocol/runner.ts';
-import { LaunchError, type Driver, type Machine, type MachineExit } from './drivers/driver.ts';
-import { LogDecoder } from './log-decoder.ts';
+import {
+  LaunchError,
+  type Driver,
+  type Machine,
+  type MachineExit,
+  type SavedMachine,
+  type Surroundings,
+} from './drivers/driver.ts';
+import { FunctionLoadError, GuestLife, type VmObserver } from './guest-life.ts';
 
 /** The app file system as a guest sees it. */
 const GUEST_APP_ROOT = '/srv';
-/** How long a VMM whose control channel closed may take to have ended as well, in ms. */
-const EXIT_REPORT_MS = 500;
 
-/** A VM whose function is loaded. */
+/** A VM whose function can be invoked. */
 export interface RunningVm {
   readonly timings: LaunchTimings;
+  readonly machine: Machine;
   /** Resolves when the VM is gone. Never rejects. */
   readonly exited: Promise<MachineExit>;
   kill(): Promise<MachineExit>;
 }
 
-/** What a VM says on its own; called at any time between launch and exit. */
-export interface VmObserver {
-  /** The function channel's unix socket; it must be dialled at once. Called once, before the launch is over. */
-  onChannel(guestAddress: string): void;
-  onLog(header: LogHeader, text: string): void;
-  /** The runtime ended inside the VM, which is of no more use. */
-  onRuntimeExited(reason: string): void;
+/** A snapshot of a guest: its runtime is up, and holds the function or none yet. */
+export interface SavedGuest {
+  readonly machine: SavedMachine;
+  readonly holdsFunction: boolean;
 }
 
-/** The function's own import failed; the machine was fine. */
-export class FunctionLoadError extends Error {
-  override readonly name = 'FunctionLoadError';
-  readonly failure: FunctionFailure;
+/** The guest did not get ready in time; whether that is its function's fault is not known. */
+export class LaunchTimeoutError extends LaunchError {}
 
-  constructor(failure: FunctionFailure) {
-    super(`${failure.type}: ${failure.message}`);
-    this.failure = failure;
-  }
+export interface Launch {
+  readonly driver: Driver;
+  readonly spec: LaunchSpec;
+  /** The snapshot it comes from; null: boot. */
+  readonly from: SavedGuest | null;
+  /** For the machine's sockets. */
+  readonly directory: string;
+  readonly observer: VmObserver;
+  /** Ends the launch early; its reason is thrown. */
+  readonly signal: AbortSignal;
+  /** Called when the machine runs, and the rest of the launch is the guest's work. */
+  readonly onRunning?: () => void;
+}
+
+/** @throws LaunchError, FunctionLoadError or the signal's reason; no process is left then. */
+export async function launchVm({ driver, spec, from, directory, observer, ...rest }: Launch): Promise<RunningVm> {
+  const started = performance.now();
+  return withTimeLimit(spec.bootTimeoutMs, rest.signal, async (signal, onMachine) => {
+    const surroundings = { directory, onChannel: (path: string): void => observer.onChannel(path), signal };
+    const machine = await startMachine(driver, spec, from, surroundings);
+    onMachine(machine);
+    try {
+      const guest = new GuestLife(machine, observer, signal);
+      const holdsFunction = from?.holdsFunction ?? false;
+      if (from === null) await guest.hello();
+      rest.onRunning?.();
+      const booted = holdsFunction ? machine.spawnedAt : performance.now();
+      if (!holdsFunction) {
+        guest.sync();
+        await guest.load(loadRequest(driver, spec));
+      }
+      const loaded = performance.now();
+      guest.sync();
+      await guest.start(holdsFunction);
+      const timings: LaunchTimings = {
+        kind: holdsFunction ? 'restored' : 'cold',
+        spawnMs: machine.spawnedAt - started,
+        bootMs: booted - machine.spawnedAt,
+        loadMs: loaded - booted,
+        resumeMs: performance.now() - loaded,
+      };
+      return { timings, machine, exited: machine.exited, kill: () => machine.kill() };
+    } catch (error) {
+      await machine.kill();
+      throw error;
+    }
+  });
+}
+
+function startMachine(
+  driver: Driver,
+  { machine }: LaunchSpec,
+  from: SavedGuest | null,
+  surroundings: Surroundings,
+): Promise<Machine> {
+  if (from === null) return driver.boot(machine, surroundings);
+  if (driver.snapshots === null) throw new LaunchError(`the ${driver.name} driver has no snapshots`);
+  return driver.snapshots.restore(machine, from.machine, surroundings);
 }
 
 /**
- * @param signal ends the launch early; its reason is thrown.
- * @throws LaunchError, FunctionLoadError or the signal's reason; no process is left then.
+ * Runs `work` with a signal that aborts when `outer` does, or with a LaunchError when the time is up, which then quotes
+ * the machine's last words.
  */
-export async function launchVm(
-  driver: Driver,
-  spec: LaunchSpec,
-  directory: string,
-  observer: VmObserver,
-  signal: AbortSignal,
-): Promise<RunningVm> {
-  const started = performance.now();
-  const timeout = AbortSignal.timeout(spec.bootTimeoutMs);
-  const surroundings = {
-    directory,
-    onChannel: (guestAddress: string): void => observer.onChannel(guestAddress),
-    signal: AbortSignal.any([signal, timeout]),
-  };
-  const machine = await driver.boot(spec.machine, surroundings).catch((error: unknown) => {
-    throw timeout.aborted ? timeoutError(spec, []) : error;
-  });
-  const spawned = performance.now();
-  const guest = new GuestLife(machine, observer);
-  const interrupted = new Promise<never>((_resolve, reject) => {
-    const abort = (): void => {
-      reject(signal.aborted ? reasonOf(signal) : timeoutError(spec, machine.consoleTail()));
-    };
-    signal.addEventListener('abort', abort, { once: true });
-    timeout.addEventListener('abort', abort, { once: true });
-    if (signal.aborted || timeout.aborted) abort();
-  });
+export async function withTimeLimit<T>(
+  limitMs: number,
+  outer: AbortSignal,
+  work: (signal: AbortSignal, onMachine: (machine: Machine) => void) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController();
+  let machine: Machine | null = null;
+  const timer = setTimeout(() => {
+    const console = machine?.consoleTail() ?? [];
+    limit.abort(new LaunchTimeoutError(`the VM did not come up within ${limitMs} ms`, { console }));
+  }, limitMs);
   try {
-    await Promise.race([guest.hello, interrupted]);
-    const booted = performance.now();
-    machine.control.send(FrameType.setClock, undefined, clockNow());
-    machine.control.send(FrameType.load, undefined, Buffer.from(JSON.stringify(loadRequest(driver, spec))));
-    await Promise.race([guest.loaded, interrupted]);
-    return {
-      timings: { spawnMs: spawned - started, bootMs: booted - spawned, loadMs: performance.now() - booted },
-      exited: machine.exited,
-      kill: () => machine.kill(),
-    };
-  } catch (error) {
-    await machine.kill();
-    throw error;
+    return await work(AbortSignal.any([outer, limit.signal]), (started) => (machine = started));
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -110,7 +130,8 @@ export function launchFailure(error: unknown): LaunchFailure {
   return { kind: 'vmm', message: error instanceof Error ? error.message : String(error), console };
 }
 
-function loadRequest(driver: Driver, spec: LaunchSpec): LoadRequest {
+/** What the guest is told of the function. */
+export function loadRequest(driver: Driver, spec: LaunchSpec): LoadRequest {
   return {
     function: spec.function.name,
     root: driver.name === 'process' ? (spec.machine.appfsPath ?? '/') : GUEST_APP_ROOT,
@@ -120,92 +141,4 @@ function loadRequest(driver: Driver, spec: LaunchSpec): LoadRequest {
     max_result_bytes: MAX_PAYLOAD_BYTES,
     output: driver.name === 'process' ? 'frames' : 'pipes',
   };
-}
-
-function reasonOf(signal: AbortSignal): Error {
-  return signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason));
-}
-
-/** The payload of SET_CLOCK: a machine's own clock knows whole seconds only. */
-function clockNow(): Buffer {
-  const payload = Buffer.alloc(8);
-  payload.writeBigUInt64BE(BigInt(Date.now()) * 1_000_000n);
-  return payload;
-}
-
-function timeoutError(spec: LaunchSpec, console: readonly string[]): LaunchError {
-  return new LaunchError(`the VM did not come up within ${spec.bootTimeoutMs} ms`, { console });
-}
-
-/** Follows a guest through its life by the frames of the control channel. */
-class GuestLife {
-  readonly hello: Promise<void>;
-  readonly loaded: Promise<void>;
-  readonly #machine: Machine;
-  readonly #observer: VmObserver;
-  readonly #logs: LogDecoder;
-  #onHello: () => void = () => undefined;
-  #onLoaded: () => void = () => undefined;
-  /** Rejects whichever step is waited for. */
-  #fail: (error: Error) => void = () => undefined;
-
-  constructor(machine: Machine, observer: VmObserver) {
-    this.#machine = machine;
-    this.#observer = observer;
-    this.#logs = new LogDecoder((header, text) => observer.onLog(header, text));
-    const failed = new Promise<never>((_resolve, reject) => (this.#fail = reject));
-    this.hello = Promise.race([new Promise<void>((resolve) => (this.#onHello = resolve)), failed]);
-    this.loaded = Promise.race([new Promise<void>((resolve) => (this.#onLoaded = resolve)), failed]);
-    // After the launch nobody waits for these any more.
-    for (const step of [failed, this.hello, this.loaded]) step.catch(() => undefined);
-    machine.control.onFrame = (frame) => this.#onFrame(frame);
-    machine.control.onClosed = (reason) => void this.#controlClosed(reason);
-    void machine.exited.then((exit) => this.#lost(exit.reason));
-  }
-
-  /** A VMM that ends takes its sockets with it, and its end tells more than theirs. */
-  async #controlClosed(reason: string): Promise<void> {
-    const patience = new AbortController();
-    const late = sleep(EXIT_REPORT_MS, undefined, { signal: patience.signal }).catch(() => undefined);
-    await Promise.race([this.#machine.exited, late]);
-    patience.abort();
-    this.#lost(reason);
-  }
-
-  /** The machine is of no more use: whoever waits for it learns why, and it ends. */
-  #lost(reason: string): void {
-    this.#fail(new LaunchError(reason, { console: this.#machine.consoleTail() }));
-    void this.#machine.kill();
-  }
-
-  #onFrame(frame: Frame): void {
-    switch (frame.type) {
-      case FrameType.hello:
-        if (frame.header['protocol'] === GUEST_PROTOCOL_VERSION) return this.#onHello();
-        return this.#fail(
-          new LaunchError(
-            `the root file system speaks guest protocol ${JSON.stringify(frame.header['protocol'])}, this firerunner ` +
-              `speaks ${GUEST_PROTOCOL_VERSION}; build the images again: snapctr images build all`,
-          ),
-        );
-      case FrameType.loaded:
-        return this.#onLoaded();
-      case FrameType.loadFailed:
-        return this.#fail(new FunctionLoadError(parseFailure(frame.payload)));
-      case FrameType.log:
-      case FrameType.logEnd:
-        return this.#logs.push(frame);
-      case FrameType.runtimeExited: {
-        const { status, signal } = frame.header;
-        const how = signal === undefined ? `exit status ${Number(status)}` : `signal ${Number(signal)}`;
-        const reason = `the runtime ended with ${how}`;
-        this.#fail(new LaunchError(reason, { console: this.#machine.consoleTail() }));
-        return this.#observer.onRuntimeExited(reason);
-      }
-      case FrameType.initFailed:
-        return this.#lost(`the guest's init failed: ${frame.payload.toString('utf8').slice(0, 500)}`);
-      default:
-        return this.#lost(`the guest sent a control frame of unknown type ${frame.type}`);
-    }
-  }
 }

@@ -6,7 +6,7 @@ import { LaunchError } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
 import { openRunDirectory, RunDirectoryError } from './run-directory.ts';
 import { serve } from './serve.ts';
-import { runStandalone } from './standalone.ts';
+import { dumpStandalone, runStandalone } from './standalone.ts';
 import { chooseVmm } from './vmm-choice.ts';
 
 /** The command line as commander hands it over. */
@@ -28,6 +28,8 @@ export interface FirerunnerFlags {
   readonly bootTimeout: number;
   readonly vmm: 'auto' | VmmName;
   readonly accel: 'auto' | QemuAccelerator;
+  readonly load_from?: string;
+  readonly dump_to?: string;
   readonly serve?: true;
 }
 
@@ -60,15 +62,9 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
       process.stderr.write(`firerunner: ${choice.reason}\n`);
       if (choice.driver.notice !== null) process.stderr.write(`firerunner: ${choice.driver.notice}\n`);
-      return await runStandalone({
-        driver: choice.driver,
-        directory,
-        id: flags.id,
-        spec,
-        timeoutMs: flags.timeout * 1000,
-        streams: process,
-        signal: interrupted.signal,
-      });
+      const options = { driver: choice.driver, directory, id: flags.id, spec, streams: process, signal: interrupted.signal };
+      if (flags.dump_to !== undefined) return await dumpStandalone(options, resolve(flags.dump_to));
+      return await runStandalone({ ...options, timeoutMs: flags.timeout * 1000 });
     } finally {
       directory.close();
     }
@@ -90,6 +86,14 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
   if (!/^[A-Za-z0-9_-]{1,32}$/.test(flags.id)) {
     throw new FlagError(EXIT_CODES.usage, `--id ${JSON.stringify(flags.id)}: use 1 to 32 of A-Z a-z 0-9 _ -`);
   }
+  for (const name of ['load_from', 'dump_to'] as const) {
+    if (isProcess && flags[name] !== undefined) {
+      throw new FlagError(EXIT_CODES.usage, `--${name}: the process driver has no snapshots; leave it out`);
+    }
+  }
+  if (flags.dump_to !== undefined && existsSync(flags.dump_to)) {
+    throw new FlagError(EXIT_CODES.usage, `--dump_to: ${flags.dump_to} exists; name a directory that does not`);
+  }
   const kernelPath = isProcess ? '' : readable('kernel', flags.kernel ?? missing('kernel'));
   return {
     machine: {
@@ -104,7 +108,17 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
     },
     function: { name: flags.id, handler: flags.handler ?? null, environment: parseEnvironment(flags.env ?? []) },
     bootTimeoutMs: flags.bootTimeout * 1000,
+    snapshots: flags.load_from === undefined ? null : { kind: 'layers', directories: layerDirectories(flags.load_from) },
   };
+}
+
+function layerDirectories(paths: string): readonly string[] {
+  const directories = paths.split(',').map((path) => path.trim());
+  return directories.map((path) => {
+    const absolute = readable('load_from', path);
+    if (statSync(absolute).isDirectory()) return absolute;
+    throw new FlagError(EXIT_CODES.usage, `--load_from: ${absolute} is no directory; make a layer with --dump_to`);
+  });
 }
 
 /** VMs mount an image, the process driver enters a directory. */

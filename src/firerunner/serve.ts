@@ -2,17 +2,27 @@
  * Runs in firerunner. The front door for snapctr: launch commands come in as JSON lines on stdin, events leave as JSON
  * lines on stdout (`protocol/runner.ts`). End of stdin means snapctr is gone, whatever it died of.
  */
+import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import type { RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
-import { launchFailure, launchVm, type RunningVm } from './launch.ts';
+import type { LogHeader } from '../protocol/guest.ts';
+import type { LaunchSpec, RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
+import { LaunchError, type Driver } from './drivers/driver.ts';
+import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
+import { Limit } from './limit.ts';
 import type { RunDirectory } from './run-directory.ts';
+import { Snapshots, type Restorable } from './snapshots/snapshots.ts';
 import type { VmmChoice } from './vmm-choice.ts';
+
+/** Restores under way at once: each keeps a core busy until its VM runs, so that more would only slow each other down. */
+const RESTORES_AT_ONCE = availableParallelism();
 
 interface ServedVm {
   /** Ends the launch if it is still under way. */
   readonly launching: AbortController;
   running: RunningVm | null;
+  /** What it was restored from; null if it was booted. */
+  restored: Restorable | null;
 }
 
 /** Serves until stdin ends; then every VM is killed, its directory removed, and the promise resolves. */
@@ -21,61 +31,177 @@ export async function serve(
   directory: RunDirectory,
   streams: { stdin: Readable; stdout: Writable },
 ): Promise<void> {
-  const { driver } = choice;
-  const vms = new Map<string, ServedVm>();
-  const ends = new Set<Promise<void>>();
-  const emit = (event: RunnerEvent): void => {
+  const server = new Server(choice.driver, directory, (event) => {
     streams.stdout.write(`${JSON.stringify(event)}\n`);
-  };
+  });
   // Without a reader there is nobody to tell; the end of stdin follows.
   streams.stdout.on('error', () => undefined);
-
-  const launch = async (vm: string, spec: Extract<RunnerCommand, { op: 'launch' }>['spec']): Promise<void> => {
-    const served: ServedVm = { launching: new AbortController(), running: null };
-    vms.set(vm, served);
-    try {
-      const observer = {
-        onChannel: (guestAddress: string): void => emit({ event: 'channel', vm, guestAddress }),
-        onLog: (header: { request: number; stream: 'stdout' | 'stderr' }, text: string): void =>
-          emit({ event: 'log', vm, text, ...header }),
-        onRuntimeExited: (reason: string): void => {
-          if (served.running !== null) emit({ event: 'runtime-exited', vm, reason });
-        },
-      };
-      const running = await launchVm(driver, spec, directory.create(vm), observer, served.launching.signal);
-      served.running = running;
-      emit({ event: 'ready', vm, timings: running.timings });
-      const exit = await running.exited;
-      directory.remove(vm);
-      emit({ event: 'exited', vm, reason: exit.reason });
-    } catch (error) {
-      directory.remove(vm);
-      emit({ event: 'failed', vm, failure: launchFailure(error) });
-    } finally {
-      vms.delete(vm);
-    }
-  };
-
-  const kill = (served: ServedVm): void => {
-    if (served.running === null) served.launching.abort(new Error('the launch was called off'));
-    else void served.running.kill();
-  };
-
-  emit({ event: 'serving', vmm: driver.name, reason: choice.reason, notice: driver.notice });
+  server.announce(choice.reason);
   for await (const line of createInterface({ input: streams.stdin })) {
     const command = parseCommand(line);
     // Only a snapctr that died while it wrote leaves half a line behind.
     if (command === null) break;
-    if (command.op === 'launch') {
-      const end = launch(command.vm, command.spec).finally(() => ends.delete(end));
-      ends.add(end);
-    } else {
-      const served = vms.get(command.vm);
-      if (served !== undefined) kill(served);
+    server.obey(command);
+  }
+  await server.close();
+}
+
+class Server {
+  readonly #driver: Driver;
+  readonly #directory: RunDirectory;
+  readonly #emit: (event: RunnerEvent) => void;
+  readonly #snapshots: Snapshots;
+  readonly #vms = new Map<string, ServedVm>();
+  readonly #ends = new Set<Promise<void>>();
+  readonly #restores = new Limit(RESTORES_AT_ONCE);
+  readonly #closing = new AbortController();
+
+  constructor(driver: Driver, directory: RunDirectory, emit: (event: RunnerEvent) => void) {
+    this.#driver = driver;
+    this.#directory = directory;
+    this.#emit = emit;
+    this.#snapshots = new Snapshots(driver, directory, this.#closing.signal);
+  }
+
+  announce(reason: string): void {
+    const { name, notice, canPause, snapshots } = this.#driver;
+    this.#emit({ event: 'serving', vmm: name, reason, notice, canPause, canRestore: snapshots !== null });
+  }
+
+  obey(command: RunnerCommand): void {
+    switch (command.op) {
+      case 'launch':
+        return this.#untilEnd(this.#launch(command.vm, command.spec));
+      case 'prepare':
+        return this.#untilEnd(this.#prepare(command.function, command.spec));
+      case 'kill': {
+        const served = this.#vms.get(command.vm);
+        return served === undefined ? undefined : this.#kill(served);
+      }
+      case 'pause': {
+        const served = this.#vms.get(command.vm);
+        return served?.running === null || served === undefined ? undefined : this.#pause(served, served.running);
+      }
+      case 'resume':
+        return this.#vms.get(command.vm)?.running?.machine.resume();
     }
   }
-  for (const served of vms.values()) kill(served);
-  await Promise.all(ends);
+
+  async close(): Promise<void> {
+    this.#closing.abort(new Error('firerunner ends'));
+    for (const served of this.#vms.values()) this.#kill(served);
+    await Promise.all(this.#ends);
+    await this.#snapshots.close();
+  }
+
+  #untilEnd(work: Promise<void>): void {
+    const end = work.finally(() => this.#ends.delete(end));
+    this.#ends.add(end);
+  }
+
+  #kill(served: ServedVm): void {
+    if (served.running === null) served.launching.abort(new Error('the launch was called off'));
+    else void served.running.kill();
+  }
+
+  /** The first VM of a layer that falls idle shows what an invocation touches. */
+  #pause(served: ServedVm, running: RunningVm): void {
+    running.machine.pause();
+    if (served.restored !== null) this.#snapshots.recordWorkingSet(served.restored, running.machine);
+  }
+
+  async #prepare(name: string, spec: LaunchSpec): Promise<void> {
+    try {
+      const { layer, builtMs } = await this.#snapshots.prepare(spec, {
+        onProgress: (text) => this.#emit({ event: 'preparing', function: name, text }),
+        onLog: (header, text) => this.#emit({ event: 'preparation-log', function: name, text, ...header }),
+      });
+      this.#emit({ event: 'prepared', function: name, layer, builtMs });
+    } catch (error) {
+      if (!this.#closing.signal.aborted) {
+        this.#emit({ event: 'unprepared', function: name, failure: launchFailure(error) });
+      }
+    }
+  }
+
+  async #launch(vm: string, spec: LaunchSpec): Promise<void> {
+    const served: ServedVm = { launching: new AbortController(), running: null, restored: null };
+    this.#vms.set(vm, served);
+    try {
+      const { running, fallback } = await this.#start(vm, spec, served);
+      served.running = running;
+      this.#emit({ event: 'ready', vm, timings: running.timings, fallback });
+      const exit = await running.exited;
+      this.#directory.remove(vm);
+      this.#emit({ event: 'exited', vm, reason: exit.reason });
+    } catch (error) {
+      this.#directory.remove(vm);
+      this.#emit({ event: 'failed', vm, failure: launchFailure(error) });
+    } finally {
+      this.#vms.delete(vm);
+    }
+  }
+
+  /** Restores if there is a snapshot, and boots if there is none or it turns out to be of no use. */
+  async #start(
+    vm: string,
+    spec: LaunchSpec,
+    served: ServedVm,
+  ): Promise<{ readonly running: RunningVm; readonly fallback: string | null }> {
+    const { signal } = served.launching;
+    const observer = {
+      onChannel: (guestAddress: string): void => this.#emit({ event: 'channel', vm, guestAddress }),
+      onLog: (header: LogHeader, text: string): void => this.#emit({ event: 'log', vm, text, ...header }),
+      onRuntimeExited: (reason: string): void => {
+        if (served.running !== null) this.#emit({ event: 'runtime-exited', vm, reason });
+      },
+    };
+    const launch = { driver: this.#driver, spec, observer, signal };
+    const { restorable, reason } = this.#snapshots.forLaunch(spec);
+    let fallback = reason;
+    if (restorable !== null) {
+      const attempt = await this.#restore({ ...launch, directory: this.#directory.create(vm) }, restorable);
+      if (attempt.running !== null) {
+        served.restored = restorable;
+        return { running: attempt.running, fallback };
+      }
+      this.#directory.remove(vm);
+      fallback = attempt.reason;
+    }
+    const running = await launchVm({ ...launch, directory: this.#directory.create(vm), from: null });
+    return { running, fallback };
+  }
+
+  /** @returns the reason if it is the snapshot that is of no use; whatever else goes wrong is thrown. */
+  async #restore(
+    launch: Omit<Launch, 'from' | 'onRunning'>,
+    restorable: Restorable,
+  ): Promise<{ readonly running: RunningVm } | { readonly running: null; readonly reason: string }> {
+    const leave = await this.#restores.enter();
+    let isRunning = false;
+    const onRunning = (): void => {
+      isRunning = true;
+      leave();
+    };
+    const release = restorable.hold();
+    try {
+      launch.signal.throwIfAborted();
+      return { running: await launchVm({ ...launch, from: restorable.guest, onRunning }) };
+    } catch (error) {
+      // Once it runs, a guest without its function can only fail by that function.
+      const isItsFault =
+        error instanceof LaunchError &&
+        !(error instanceof LaunchTimeoutError) &&
+        (restorable.guest.holdsFunction || !isRunning);
+      if (!isItsFault || launch.signal.aborted) throw error;
+      const reason = `its snapshot cannot be restored: ${error.message}`;
+      this.#snapshots.distrust(restorable, reason);
+      return { running: null, reason };
+    } finally {
+      release();
+      leave();
+    }
+  }
 }
 
 function parseCommand(line: string): RunnerCommand | null {

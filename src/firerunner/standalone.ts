@@ -12,8 +12,10 @@ import { parseRequest } from '../protocol/request.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import type { Driver } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
-import { FunctionLoadError, launchFailure, launchVm, type RunningVm } from './launch.ts';
+import { FunctionLoadError } from './guest-life.ts';
+import { launchFailure, launchVm, type RunningVm } from './launch.ts';
 import type { RunDirectory } from './run-directory.ts';
+import { Snapshots } from './snapshots/snapshots.ts';
 
 export interface StandaloneOptions {
   readonly driver: Driver;
@@ -50,17 +52,21 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
     },
   };
   let vm: RunningVm;
+  const snapshots = new Snapshots(driver, directory, signal);
   try {
-    vm = await launchVm(driver, spec, directory.create(id), observer, signal);
+    if (spec.snapshots !== null) await snapshots.prepare(spec);
+    const from = snapshots.forLaunch(spec).restorable?.guest ?? null;
+    vm = await launchVm({ driver, spec, from, directory: directory.create(id), observer, signal });
   } catch (error) {
     directory.remove(id);
     if (signal.aborted) return EXIT_CODES.interrupted;
     for (const line of describeFailure(error)) say(line);
     return error instanceof FunctionLoadError ? EXIT_CODES.load_failed : EXIT_CODES.launch_failed;
   }
-  const { spawnMs, bootMs, loadMs } = vm.timings;
-  const [spawn, boot, load] = [spawnMs, bootMs, loadMs].map((ms) => `${ms.toFixed(0)} ms`);
-  say(`VM ${id} is ready: spawn ${spawn}, boot ${boot}, load ${load}`);
+  const { kind, spawnMs, bootMs, loadMs, resumeMs } = vm.timings;
+  const parts = { spawn: spawnMs, boot: bootMs, load: loadMs, resume: resumeMs };
+  const took = Object.entries(parts).map(([part, ms]) => `${part} ${ms.toFixed(0)} ms`);
+  say(`VM ${id} is ready (${kind}): ${took.join(', ')}`);
   try {
     const [channel] = await Promise.all(dialled);
     if (channel === undefined) throw new Error('the driver named no function channel');
@@ -71,6 +77,32 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
   } finally {
     await vm.kill();
     directory.remove(id);
+    await snapshots.close();
+  }
+}
+
+/** Makes a snapshot layer by hand: loads the function, if there is one, and keeps the VM as it is then. */
+export async function dumpStandalone(
+  options: Pick<StandaloneOptions, 'driver' | 'directory' | 'spec' | 'streams' | 'signal'>,
+  target: string,
+): Promise<ExitCode> {
+  const { driver, directory, spec, streams, signal } = options;
+  const say = (text: string): void => {
+    streams.stderr.write(`firerunner: ${text}\n`);
+  };
+  const snapshots = new Snapshots(driver, directory, signal);
+  try {
+    const layer = await snapshots.dump(spec, target, {
+      onProgress: say,
+      onLog: (_header, text) => streams.stderr.write(text),
+    });
+    const mib = (layer.parts.pages.bytes / 1024 / 1024).toFixed(1);
+    say(`${target} holds a ${layer.kind} layer: ${mib} MiB of memory, ${layer.parts.state.bytes} bytes of device state`);
+    return EXIT_CODES.ok;
+  } catch (error) {
+    if (signal.aborted) return EXIT_CODES.interrupted;
+    for (const line of describeFailure(error)) say(line);
+    return error instanceof FunctionLoadError ? EXIT_CODES.load_failed : EXIT_CODES.launch_failed;
   }
 }
 

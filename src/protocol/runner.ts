@@ -21,7 +21,17 @@ export interface LaunchSpec {
   readonly function: FunctionSpec;
   /** From launch to `ready`, in ms. */
   readonly bootTimeoutMs: number;
+  /** Where its snapshot comes from; null: the VM is booted. */
+  readonly snapshots: SnapshotSource | null;
 }
+
+/**
+ * `store`: layers that firerunner makes and checks by itself, in this directory. `layers`: directories of layers made by
+ * hand, each on top of the one before; never changed, and an error if they do not fit.
+ */
+export type SnapshotSource =
+  | { readonly kind: 'store'; readonly directory: string }
+  | { readonly kind: 'layers'; readonly directories: readonly string[] };
 
 export interface MachineSpec {
   readonly memoryMib: number;
@@ -49,16 +59,27 @@ export interface FunctionSpec {
 
 export type RunnerCommand =
   | { readonly op: 'launch'; readonly vm: string; readonly spec: LaunchSpec }
-  | { readonly op: 'kill'; readonly vm: string };
+  | { readonly op: 'kill'; readonly vm: string }
+  /** Takes the CPU away from an idle VM; `resume` goes out before its next invocation. */
+  | { readonly op: 'pause'; readonly vm: string }
+  | { readonly op: 'resume'; readonly vm: string }
+  /** Makes the function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`. */
+  | { readonly op: 'prepare'; readonly function: string; readonly spec: LaunchSpec };
+
+/** How a VM came to life: `cold`: booted, and the function imported; `restored`: from a snapshot that holds the function. */
+export type LaunchKind = 'cold' | 'restored';
 
 /** How long each part of a launch took, in ms; together launch to `ready`. */
 export interface LaunchTimings {
+  readonly kind: LaunchKind;
   /** VMM process started and its sockets there. */
   readonly spawnMs: number;
-  /** Kernel and init, up to the runtime's HELLO. */
+  /** Kernel and init, up to the runtime's HELLO; 0 if restored. */
   readonly bootMs: number;
-  /** App file system mounted and handler imported. */
+  /** Cold: app file system mounted and handler imported. Restored: the snapshot loaded, and the machine running. */
   readonly loadMs: number;
+  /** Clock and random generators set, the function's hooks run. */
+  readonly resumeMs: number;
 }
 
 /** Why a launch failed. `function`: the function's own import did; `vmm`: the machine or the host did. */
@@ -68,15 +89,29 @@ export type LaunchFailure =
 
 export type RunnerEvent =
   /** firerunner takes commands. `reason`: why this VMM; `notice`: what a user should know of it, such as no isolation. */
-  | { readonly event: 'serving'; readonly vmm: VmmName; readonly reason: string; readonly notice: string | null }
+  | {
+      readonly event: 'serving';
+      readonly vmm: VmmName;
+      readonly reason: string;
+      readonly notice: string | null;
+      readonly canPause: boolean;
+      readonly canRestore: boolean;
+    }
   /** The unix socket of the function channel is there: to be dialled at once, the guest may wait for it. */
   | { readonly event: 'channel'; readonly vm: string; readonly guestAddress: string }
-  /** The function is loaded: requests may be sent. */
-  | { readonly event: 'ready'; readonly vm: string; readonly timings: LaunchTimings }
+  /** The function may be invoked. `fallback`: why the VM was booted although it has a source of snapshots. */
+  | { readonly event: 'ready'; readonly vm: string; readonly timings: LaunchTimings; readonly fallback: string | null }
   | { readonly event: 'failed'; readonly vm: string; readonly failure: LaunchFailure }
   /** Output of the function, decoded as UTF-8; broken sequences become U+FFFD. */
   | ({ readonly event: 'log'; readonly vm: string; readonly text: string } & LogHeader)
   /** The runtime process inside the VM ended; the VM is of no more use. */
   | { readonly event: 'runtime-exited'; readonly vm: string; readonly reason: string }
   /** The VM is gone, its directory removed. Sent once for every VM that was `ready`. */
-  | { readonly event: 'exited'; readonly vm: string; readonly reason: string };
+  | { readonly event: 'exited'; readonly vm: string; readonly reason: string }
+  /** What is being done for a `prepare`. */
+  | { readonly event: 'preparing'; readonly function: string; readonly text: string }
+  /** Output of the import and the hooks while a snapshot is made. */
+  | ({ readonly event: 'preparation-log'; readonly function: string; readonly text: string } & LogHeader)
+  /** `builtMs`: how long the building took; null if the snapshot was there. */
+  | { readonly event: 'prepared'; readonly function: string; readonly layer: string; readonly builtMs: number | null }
+  | { readonly event: 'unprepared'; readonly function: string; readonly failure: LaunchFailure };

@@ -88,6 +88,7 @@ test('config: the smallest useful files, and the defaults', () => {
       initrdPath: join(directory, 'images/initrd.cpio'),
       maxPayloadBytes: 6 * 1024 * 1024,
       queueCapacity: 1024,
+      standbyMib: 256,
       snapshotDirectory: join(directory, 'images/snapshots'),
       notes: [],
     });
@@ -100,6 +101,7 @@ test('config: the smallest useful files, and the defaults', () => {
         vcpus: 1,
         memoryMib: 128,
         concurrencyLimit: null,
+        snapshotLayers: null,
         timeoutMs: 60_000,
         handler: null,
         environment: {},
@@ -110,7 +112,7 @@ test('config: the smallest useful files, and the defaults', () => {
 });
 
 test('config: everything set', () => {
-  const controller = `${CONTROLLER}initrd_path: /dev/null\nmax_payload: 1000\nqueue_capacity: 7\n`;
+  const controller = `${CONTROLLER}initrd_path: /dev/null\nmax_payload: 1000\nqueue_capacity: 7\nstandby: 300\n`;
   const functions = `
 - name: A.b_c-9
   runtime: nodejs
@@ -126,6 +128,7 @@ test('config: everything set', () => {
   inInstallation({ 'controller.yaml': controller, 'functions.yaml': functions }, (directory) => {
     const config = load(directory);
     assert.deepEqual([config.initrdPath, config.maxPayloadBytes, config.queueCapacity], ['/dev/null', 1000, 7]);
+    assert.equal(config.standbyMib, 300);
     assert.deepEqual(config.functions.get('A.b_c-9'), {
       name: 'A.b_c-9',
       runtime: 'nodejs',
@@ -137,6 +140,7 @@ test('config: everything set', () => {
       timeoutMs: 1500,
       handler: 'src/app.main',
       environment: { LEVEL: '1', _empty: '' },
+      snapshotLayers: null,
     });
   });
 });
@@ -176,7 +180,7 @@ test('config: files of the original load from its working directory, with notes 
     );
     assert.match(notes, /resources\/controller\.yaml:2:1: `firerunner_path` has no effect/);
     assert.match(notes, /resources\/functions\.yaml:6:\d+: `concurrency_limit`: 0 means no limit/);
-    assert.match(notes, /resources\/functions\.yaml:7:3: `load_dir` \(here and in 1 more\): has no effect; .*boots/);
+    assert.match(notes, /resources\/functions\.yaml:7:3: `load_dir` \(here and in 1 more\): has no effect; .* is no directory/);
     for (const key of [
       'diff_dirs',
       'copy_base',

@@ -22,6 +22,7 @@ const SPEC: LaunchSpec = {
   },
   function: { name: 'f', handler: null, environment: {} },
   bootTimeoutMs: 1000,
+  snapshots: null,
 };
 
 /** A client of a program that stands where firerunner would; nothing of it may be left after the test. */

@@ -167,6 +167,7 @@ test('VM pool: a VM whose client hung up during the launch serves the next reque
   await assert.rejects(gone);
   launch.open();
   while (policy.idleMib === 0) await turn();
+  assert.equal(await call('f'), 'cold', 'nobody has used it yet');
   assert.equal(await call('f'), 'warm');
 });
 

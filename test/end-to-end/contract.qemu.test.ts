@@ -1,3 +1,3 @@
 import { contract } from './contract.ts';
 
-contract('qemu');
+contract('qemu', 'cold');

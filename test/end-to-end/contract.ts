@@ -1,6 +1,6 @@
 /**
  * What every VMM has to keep, from the client's side: the same requests over HTTP against the real programs, once for each
- * driver (`contract.process.test.ts`, `contract.qemu.test.ts`).
+ * driver, and once more with VMs restored from snapshots where the driver can (`contract.*.test.ts`).
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -38,9 +38,9 @@ const FATAL: readonly FatalCase[] = [
 /** A timeout long enough for emulated guests to fail by themselves where they can, in s. */
 const TIMEOUT_S: Readonly<Record<TestVmm, number>> = { process: 2, qemu: 6 };
 
-export function contract(vmm: TestVmm): void {
+export function contract(vmm: TestVmm, start: 'cold' | 'restored'): void {
   for (const runtime of LANGUAGES) {
-    describe(`${vmm}, ${runtime}`, () => {
+    describe(`${vmm}, ${start}, ${runtime}`, () => {
       let workspace: Workspace;
       let controller: RunningController;
       const keys = { timeout: TIMEOUT_S[vmm] };
@@ -48,7 +48,7 @@ export function contract(vmm: TestVmm): void {
 
       before(async () => {
         workspace = createWorkspace([obedient('obedient', runtime, keys), ...importFailures(runtime)]);
-        controller = await startController(workspace, { vmm });
+        controller = await startController(workspace, { vmm, snapshots: start === 'restored' });
       });
 
       after(async () => {
@@ -57,7 +57,7 @@ export function contract(vmm: TestVmm): void {
         workspace.remove();
       });
 
-      test('the first request is a cold start, the next ones find the VM with its state', async () => {
+      test(`the first request is a ${start} start, the next ones find the VM with its state`, async () => {
         const answers = [await ask({ do: 'count' }), await ask({ do: 'count' }), await ask({ do: 'count' })];
         assert.deepEqual(
           answers.map((answer) => answer.body),
@@ -65,7 +65,7 @@ export function contract(vmm: TestVmm): void {
         );
         assert.deepEqual(
           answers.map((answer) => answer.headers.get('x-snapfaas-start')),
-          ['cold', 'warm', 'warm'],
+          [start, 'warm', 'warm'],
         );
         const ids = new Set(answers.map((answer) => answer.headers.get('x-snapfaas-request-id')));
         assert.equal(ids.size, 3);
@@ -167,7 +167,7 @@ export function contract(vmm: TestVmm): void {
           assert.ok(codes.includes(errorOf(answer)?.code ?? ''), answer.text);
           const next = await ask({ do: 'nothing' });
           assert.equal(next.text, 'null');
-          assert.equal(next.headers.get('x-snapfaas-start'), 'cold');
+          assert.equal(next.headers.get('x-snapfaas-start'), start);
         });
       }
 

@@ -12,7 +12,7 @@ import { Vm, type VmOwner } from '../../src/controller/vm.ts';
 import { encodeFrame, FrameReader } from '../../src/protocol/frame.ts';
 import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
 
-const TIMINGS = { spawnMs: 1, bootMs: 1, loadMs: 1 };
+const TIMINGS = { kind: 'cold', spawnMs: 1, bootMs: 1, loadMs: 1, resumeMs: 1 } as const;
 
 export function functionConfig(name: string, keys: Partial<FunctionConfig> = {}): FunctionConfig {
   return {
@@ -26,6 +26,7 @@ export function functionConfig(name: string, keys: Partial<FunctionConfig> = {})
     timeoutMs: 60_000,
     handler: null,
     environment: {},
+    snapshotLayers: null,
     ...keys,
   };
 }
@@ -46,7 +47,13 @@ export class ScriptedGuests {
   exitGate: Promise<void> = Promise.resolve();
 
   createVm(fn: FunctionConfig, owner: { onLost(vm: Vm): void }): Vm {
-    const whole: VmOwner = { kill: (vm) => void this.end(vm, 'killed'), onLost: (vm) => owner.onLost(vm) };
+    const whole: VmOwner = {
+      kill: (vm) => void this.end(vm, 'killed'),
+      pause: () => undefined,
+      resume: () => undefined,
+      onLost: (vm) => owner.onLost(vm),
+      onFallback: () => undefined,
+    };
     return new Vm(`guest-${++this.#created}`, fn, whole, this.#logger);
   }
 
@@ -72,7 +79,7 @@ export class ScriptedGuests {
     this.#servers.set(vm.id, { server, sockets });
     await new Promise<void>((resolve) => server.listen(path, resolve));
     vm.onChannel(path);
-    vm.onReady(TIMINGS);
+    vm.onReady(TIMINGS, null);
   }
 
   /** The guest's process ends. */

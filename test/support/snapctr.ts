@@ -13,8 +13,12 @@ export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const IMAGES = join(PROJECT_ROOT, 'images');
 /** Staged functions and the verdict on KVM, away from the user's own and kept from run to run. */
 const TEST_CACHE = join(IMAGES, 'test-cache');
+export const TEST_SNAPSHOTS = join(TEST_CACHE, 'snapshots');
 export const SNAPCTR = join(PROJECT_ROOT, 'dist/bin/snapctr.js');
 export const FIRERUNNER = join(PROJECT_ROOT, 'dist/bin/firerunner.js');
+
+/** All base layers and a dozen functions, on two busy cores, in ms. */
+const SNAPSHOTS_PATIENCE_MS = 60_000;
 
 export type TestVmm = 'qemu' | 'process';
 
@@ -63,8 +67,11 @@ export function createWorkspace(functions: readonly TestFunction[], controllerKe
       `kernel_path: ${join(IMAGES, 'vmlinux')}`,
       `runtimefs_dir: ${join(IMAGES, 'runtimefs')}`,
       `appfs_dir: ${apps}`,
-      `snapshot_dir: ${join(directory, 'snapshots')}`,
+      // Layers are kept by what they are made of: tests share them.
+      ...(controllerKeys.some((key) => key.startsWith('snapshot_dir')) ? [] : [`snapshot_dir: ${TEST_SNAPSHOTS}`]),
       'function_config: functions.yaml',
+      // Launching ahead is for the tests that ask for it: it would be in the books of all others.
+      ...(controllerKeys.some((key) => key.startsWith('standby')) ? [] : ['standby: 0']),
       ...controllerKeys,
       '',
     ].join('\n'),
@@ -113,6 +120,8 @@ export async function startController(
     readonly vmm: TestVmm;
     readonly memoryMib?: number;
     readonly args?: readonly string[];
+    /** Start VMs from snapshots; the promise resolves when all that can be made are ready. */
+    readonly snapshots?: boolean;
     /** On top of this process's own. */
     readonly env?: NodeJS.ProcessEnv;
   },
@@ -121,7 +130,7 @@ export async function startController(
     process.execPath,
     [
       ...[SNAPCTR, '--config', workspace.config, '--mem', String(options.memoryMib ?? 1024), '--port', '0'],
-      ...['--vmm', options.vmm, ...(options.args ?? [])],
+      ...['--vmm', options.vmm, ...(options.snapshots === true ? [] : ['--no-snapshots']), ...(options.args ?? [])],
     ],
     { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...options.env } },
   );
@@ -150,7 +159,7 @@ export async function startController(
   };
   const status = async (): Promise<ControllerStatus> =>
     (await (await fetch(`${url}/status`)).json()) as ControllerStatus;
-  return {
+  const controller: RunningController = {
     url,
     pid: child.pid ?? 0,
     log,
@@ -173,6 +182,11 @@ export async function startController(
       return exited;
     },
   };
+  if (options.snapshots === true) {
+    const isDone = ({ snapshots }: ControllerStatus): boolean => snapshots.preparing === 0;
+    await controller.until(isDone, SNAPSHOTS_PATIENCE_MS);
+  }
+  return controller;
 }
 
 export interface Finished {

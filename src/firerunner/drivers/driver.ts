@@ -1,8 +1,9 @@
 /**
  * Runs in firerunner. The one interface to every VMM. A driver starts a machine and ends it; it never knows a function:
- * what is loaded is said on the control channel, by `launch.ts`.
+ * what is loaded is said on the control channel, by `guest-life.ts`.
  *
- * A driver is one file with the functions in this order: build the arguments, boot, kill.
+ * A driver is one file with the functions in this order: build the arguments, boot, restore, pause, resume, snapshot,
+ * kill.
  */
 import type { FrameHeader, Frame } from '../../protocol/frame.ts';
 import type { MachineSpec, VmmName } from '../../protocol/runner.ts';
@@ -11,12 +12,39 @@ export interface Driver {
   readonly name: VmmName;
   /** What a user should know at start, such as missing isolation; null if there is nothing to say. */
   readonly notice: string | null;
+  /** Whether an idle machine can be paused, so that it takes no CPU time. */
+  readonly canPause: boolean;
+  /** Null: this driver has no snapshots. */
+  readonly snapshots: SnapshotSupport | null;
   /**
    * Starts a machine. Resolves when its process runs and its channels can be written to; the guest may still be booting.
    *
    * @throws LaunchError if the VMM did not start; nothing is left running then.
    */
   boot(spec: MachineSpec, surroundings: Surroundings): Promise<Machine>;
+}
+
+export interface SnapshotSupport {
+  /**
+   * What a snapshot depends on beside the guest's files: version and settings of the VMM, the CPU. A snapshot is used
+   * only where all of it is equal.
+   */
+  stamp(): Promise<Readonly<Record<string, string>>>;
+  /**
+   * Starts a machine where a snapshot left it. Resolves when it runs.
+   *
+   * @param spec as it was at the snapshot, but for the app file system, which may be another one of the same size.
+   * @throws LaunchError if the VMM did not start or refuses the snapshot; nothing is left running then.
+   */
+  restore(spec: MachineSpec, saved: SavedMachine, surroundings: Surroundings): Promise<Machine>;
+}
+
+/** A snapshot as a driver takes it: descriptors of files that nobody changes while they are used. */
+export interface SavedMachine {
+  /** Device state as the VMM wrote it. */
+  readonly stateFd: number;
+  /** The guest's memory, mapped copy-on-write; null with `Surroundings.savable`, whose file holds it then. */
+  readonly memoryFd: number | null;
 }
 
 /** What a machine is given by whoever launches it. */
@@ -30,14 +58,35 @@ export interface Surroundings {
   readonly onChannel: (guestAddress: string) => void;
   /** Ends the boot early. */
   readonly signal: AbortSignal;
+  /** For a machine whose snapshot is to be taken; only with a driver that has `snapshots`. */
+  readonly savable?: {
+    /** A file of the guest's memory size; the machine's memory is what is in it, written through. */
+    readonly memoryPath: string;
+    /** Where `Machine.snapshot` writes the device state. */
+    readonly statePath: string;
+  };
 }
 
 export interface Machine {
   readonly control: ControlChannel;
+  /** The VMM's process; null if it has ended already. */
+  readonly pid: number | null;
+  /** When the VMM process had been started and took commands, by `performance.now()`. */
+  readonly spawnedAt: number;
   /** Resolves once, when the VMM process has ended and was reaped. Never rejects. */
   readonly exited: Promise<MachineExit>;
   /** The last lines of the guest's console and of the VMM's own messages, oldest first. */
   consoleTail(): readonly string[];
+  /** Takes the CPU away until `resume`; the guest's clocks go on. Without effect where `Driver.canPause` is false. */
+  pause(): void;
+  resume(): void;
+  /**
+   * Stops the machine for good and writes its device state; its memory is then complete in its file. Only for a machine
+   * with `Surroundings.savable`, which is killed next.
+   *
+   * @throws LaunchError with the VMM's reason.
+   */
+  snapshot(): Promise<void>;
   /** Ends the machine at once. Resolves with `exited`. */
   kill(): Promise<MachineExit>;
 }

@@ -43,6 +43,9 @@ export function processDriver(): Driver {
   return {
     name: 'process',
     notice: 'the process driver isolates nothing: functions run as plain processes of this user',
+    // An idle runtime waits in a read, which takes no CPU time.
+    canPause: false,
+    snapshots: null,
     async boot(spec, { directory, onChannel, signal }) {
       signal.throwIfAborted();
       const [command, ...args] = runtimeCommand(spec.runtime);
@@ -59,8 +62,16 @@ export function processDriver(): Driver {
       const init = new HostInit(vmm.child, channelToInit(vmm.child), vmm.exited);
       return {
         control: init,
+        spawnedAt: performance.now(),
+        get pid() {
+          const { exitCode, signalCode, pid } = vmm.child;
+          return exitCode === null && signalCode === null ? (pid ?? null) : null;
+        },
         exited: init.ended,
         consoleTail: () => tail.lines(),
+        pause: () => undefined,
+        resume: () => undefined,
+        snapshot: () => Promise.reject(new LaunchError('the process driver has no snapshots')),
         async kill() {
           await vmm.kill();
           return init.ended;

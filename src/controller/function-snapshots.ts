@@ -1,0 +1,67 @@
+/**
+ * Runs in snapctr. Follows the snapshots of the functions, which firerunner makes: has all of them made ready when it
+ * starts, tells of progress and failures in the log, and of every reason for a boot instead of a restore once.
+ */
+import type { FunctionConfig } from './config.ts';
+import type { Logger } from './log.ts';
+import type { PreparationEvents } from './runner-client.ts';
+
+export interface FunctionSnapshotsOptions {
+  readonly functions: ReadonlyMap<string, FunctionConfig>;
+  readonly prepare: (fn: FunctionConfig, events: PreparationEvents) => void;
+  /** The function can be restored. */
+  readonly onReady: (fn: FunctionConfig) => void;
+  readonly logger: Logger;
+}
+
+type State = 'preparing' | 'ready' | 'failed';
+
+export class FunctionSnapshots {
+  readonly #options: FunctionSnapshotsOptions;
+  readonly #states = new Map<string, State>();
+  /** Reasons for a boot that were logged, by function. */
+  readonly #logged = new Set<string>();
+
+  constructor(options: FunctionSnapshotsOptions) {
+    this.#options = options;
+  }
+
+  /** Has the snapshot of every function made ready, in the order of the configuration. */
+  prepareAll(): void {
+    for (const fn of this.#options.functions.values()) this.#prepare(fn);
+  }
+
+  /** A VM of the function could not be restored from the function's snapshot. */
+  onFallback(fn: string, reason: string): void {
+    const line = `${fn}\n${reason}`;
+    if (this.#logged.has(line)) return;
+    this.#logged.add(line);
+    this.#options.logger.warn({ function: fn, reason }, 'cold start without the snapshot of the function');
+  }
+
+  counts(): Readonly<Record<State, number>> {
+    const counts = { preparing: 0, ready: 0, failed: 0 };
+    for (const state of this.#states.values()) counts[state] += 1;
+    return counts;
+  }
+
+  #prepare(fn: FunctionConfig): void {
+    const { prepare, onReady, logger } = this.#options;
+    this.#states.set(fn.name, 'preparing');
+    prepare(fn, {
+      onPreparing: (text) => logger.info({ function: fn.name }, `snapshot: ${text}`),
+      onPreparationLog: (stream, text) => logger.info({ function: fn.name, stream, text }, 'function output'),
+      onPrepared: (layer, builtMs) => {
+        this.#states.set(fn.name, 'ready');
+        const how = builtMs === null ? 'was there' : `built in ${(builtMs / 1000).toFixed(1)} s`;
+        logger.info({ function: fn.name, layer, ready: this.counts().ready }, `snapshot ready: ${how}`);
+        onReady(fn);
+      },
+      onUnprepared: (failure) => {
+        this.#states.set(fn.name, 'failed');
+        const what = failure.kind === 'function' ? 'the function does not load' : 'no snapshot could be made';
+        logger.error({ function: fn.name, failure }, `${what}; its VMs are booted`);
+      },
+    });
+  }
+}

@@ -1,0 +1,33 @@
+/** Runs in snapctr. What firerunner is told of a function that it is to launch. */
+import type { LaunchSpec, SnapshotSource } from '../protocol/runner.ts';
+import type { Config, FunctionConfig } from './config.ts';
+
+export interface LaunchOptions {
+  /** From launch to a function that can be invoked, in ms. */
+  readonly bootTimeoutMs: number;
+  /** False: every VM is booted. */
+  readonly useSnapshots: boolean;
+}
+
+export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOptions): LaunchSpec {
+  return {
+    machine: {
+      memoryMib: fn.memoryMib,
+      vcpus: fn.vcpus,
+      kernelPath: config.kernelPath,
+      initrdPath: config.initrdPath,
+      rootfsPath: fn.runtimefsPath,
+      appfsPath: fn.appfs?.path ?? null,
+      kernelArgs: '',
+      runtime: fn.runtime ?? 'python3',
+    },
+    function: { name: fn.name, handler: fn.handler, environment: fn.environment },
+    bootTimeoutMs: options.bootTimeoutMs,
+    snapshots: options.useSnapshots ? snapshotSource(config, fn) : null,
+  };
+}
+
+function snapshotSource(config: Config, fn: FunctionConfig): SnapshotSource {
+  if (fn.snapshotLayers !== null) return { kind: 'layers', directories: fn.snapshotLayers };
+  return { kind: 'store', directory: config.snapshotDirectory };
+}

@@ -1,0 +1,123 @@
+/**
+ * Runs in firerunner. QEMU's machine protocol (QMP) on a socket that QEMU inherited: JSON objects, one per line.
+ *
+ * ```
+ *   QEMU  ──▶  {"QMP": …}                       once, when it takes commands
+ *   us    ──▶  {"execute": …, "id": n}
+ *   QEMU  ──▶  {"return": …, "id": n}  |  {"error": {"desc"}, "id": n}
+ *   QEMU  ──▶  {"event": …, "data": …}          at any time
+ * ```
+ */
+import type { Duplex } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
+
+interface QmpMessage {
+  readonly QMP?: unknown;
+  readonly return?: unknown;
+  readonly error?: { readonly desc: string };
+  readonly id?: number;
+  readonly event?: string;
+  readonly data?: Readonly<Record<string, unknown>>;
+}
+
+export interface QmpEvent {
+  readonly name: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class Qmp {
+  /** Resolves when QEMU has opened its devices and sockets and takes commands; rejects if it ends before. */
+  readonly greeting: Promise<void>;
+  readonly #socket: Duplex;
+  readonly #decoder = new StringDecoder('utf8');
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #listeners = new Set<(event: QmpEvent) => void>();
+  #partial = '';
+  #sent = 0;
+  #onGreeting: () => void = () => undefined;
+  #onEnd: (error: Error) => void = () => undefined;
+
+  constructor(socket: Duplex) {
+    this.#socket = socket;
+    this.greeting = new Promise((resolve, reject) => {
+      this.#onGreeting = resolve;
+      this.#onEnd = reject;
+    });
+    this.greeting.catch(() => undefined);
+    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    socket.on('error', () => undefined);
+    socket.on('close', () => this.#end());
+    // Negotiation; answered in order, so that commands may follow at once.
+    void this.execute('qmp_capabilities').catch(() => undefined);
+  }
+
+  /** @throws Error with QEMU's description if it refuses, or if it ends before it answers. */
+  execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    const id = ++this.#sent;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, {
+        resolve,
+        reject: (error) => reject(new Error(`QEMU refused ${command}: ${error.message}`)),
+      });
+      this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
+    });
+  }
+
+  /**
+   * Resolves with the first event that `wanted` accepts.
+   *
+   * @throws the signal's reason.
+   */
+  event(wanted: (event: QmpEvent) => boolean, signal: AbortSignal): Promise<QmpEvent> {
+    return new Promise((resolve, reject) => {
+      const stop = (): void => {
+        this.#listeners.delete(listener);
+        signal.removeEventListener('abort', onAbort);
+      };
+      const listener = (event: QmpEvent): void => {
+        if (!wanted(event)) return;
+        stop();
+        resolve(event);
+      };
+      const onAbort = (): void => {
+        stop();
+        reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+      };
+      this.#listeners.add(listener);
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (signal.aborted) onAbort();
+    });
+  }
+
+  #onData(chunk: Buffer): void {
+    const lines = (this.#partial + this.#decoder.write(chunk)).split('\n');
+    this.#partial = lines.pop() ?? '';
+    for (const line of lines) if (line.trim() !== '') this.#onMessage(JSON.parse(line) as QmpMessage);
+  }
+
+  #onMessage(message: QmpMessage): void {
+    if (message.QMP !== undefined) return this.#onGreeting();
+    if (message.event !== undefined) {
+      const event = { name: message.event, data: message.data ?? {} };
+      for (const listener of [...this.#listeners]) listener(event);
+      return;
+    }
+    const waiting = message.id === undefined ? undefined : this.#waiting.get(message.id);
+    if (waiting === undefined || message.id === undefined) return;
+    this.#waiting.delete(message.id);
+    if (message.error === undefined) waiting.resolve(message.return);
+    else waiting.reject(new Error(message.error.desc));
+  }
+
+  #end(): void {
+    const error = new Error('QEMU ended');
+    this.#onEnd(error);
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * Runs in firerunner. A guest's life as its control channel tells it, one step after the other:
+ *
+ * ```
+ *   boot ──▶ hello ──▶ load ──┬──────────────────────────────▶ start ──▶ in use
+ *             │               └─▶ seal ──▶ snapshot            ▲
+ *             └─▶ snapshot        (function layer) ─ restore ──┘
+ *        (base layer) ─ restore ─▶ load …
+ * ```
+ *
+ * Every step rejects if the guest or its VMM is lost, or the launch is called off.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Frame, FrameHeader } from '../protocol/frame.ts';
+import {
+  ENTROPY_BYTES,
+  FrameType,
+  GUEST_PROTOCOL_VERSION,
+  parseFailure,
+  type FunctionFailure,
+  type LoadRequest,
+  type LogHeader,
+  type SealHeader,
+  type StartHeader,
+} from '../protocol/guest.ts';
+import { LaunchError, type Machine } from './drivers/driver.ts';
+import { LogDecoder } from './log-decoder.ts';
+
+/** How long a VMM whose control channel closed may take to have ended as well, in ms. */
+const EXIT_REPORT_MS = 500;
+
+/** What a VM says on its own; called at any time between launch and exit. */
+export interface VmObserver {
+  /** The function channel's unix socket; it must be dialled at once. Called once, before the launch is over. */
+  onChannel(guestAddress: string): void;
+  onLog(header: LogHeader, text: string): void;
+  /** The runtime ended inside the VM, which is of no more use. */
+  onRuntimeExited(reason: string): void;
+}
+
+/** The function's own import, or one of its hooks, failed; the machine was fine. */
+export class FunctionLoadError extends Error {
+  override readonly name = 'FunctionLoadError';
+  readonly failure: FunctionFailure;
+
+  constructor(failure: FunctionFailure) {
+    super(`${failure.type}: ${failure.message}`);
+    this.failure = failure;
+  }
+}
+
+interface Waiting {
+  readonly type: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class GuestLife {
+  readonly #machine: Machine;
+  readonly #observer: VmObserver;
+  readonly #logs: LogDecoder;
+  /** Types of steps that came before anybody waited for them. */
+  readonly #early: number[] = [];
+  #waiting: Waiting | null = null;
+  #failure: Error | null = null;
+
+  /**
+   * @param interrupted ends whatever step is waited for, with its reason.
+   */
+  constructor(machine: Machine, observer: VmObserver, interrupted: AbortSignal) {
+    this.#machine = machine;
+    this.#observer = observer;
+    this.#logs = new LogDecoder((header, text) => observer.onLog(header, text));
+    machine.control.onFrame = (frame) => this.#onFrame(frame);
+    machine.control.onClosed = (reason) => void this.#controlClosed(reason);
+    void machine.exited.then((exit) => this.#lost(exit.reason));
+    const onAbort = (): void =>
+      this.#fail(interrupted.reason instanceof Error ? interrupted.reason : new Error(String(interrupted.reason)));
+    interrupted.addEventListener('abort', onAbort, { once: true });
+    if (interrupted.aborted) onAbort();
+  }
+
+  /** Waits until the runtime of a booted guest is up. */
+  hello(): Promise<void> {
+    return this.#step(FrameType.hello);
+  }
+
+  /** Sets the guest's clock, which knows whole seconds at best, and feeds its random generator. */
+  sync(wallClockMs = Date.now()): void {
+    const payload = Buffer.alloc(8 + ENTROPY_BYTES);
+    payload.writeBigUInt64BE(BigInt(Math.round(wallClockMs)) * 1_000_000n);
+    randomBytes(ENTROPY_BYTES).copy(payload, 8);
+    this.#machine.control.send(FrameType.sync, undefined, payload);
+  }
+
+  /** @throws FunctionLoadError if the import fails. */
+  load(request: LoadRequest): Promise<void> {
+    this.#machine.control.send(FrameType.load, undefined, Buffer.from(JSON.stringify(request)));
+    return this.#step(FrameType.loaded);
+  }
+
+  /** @throws FunctionLoadError if a hook before the snapshot fails. */
+  seal(step: SealHeader['step']): Promise<void> {
+    return this.#command(FrameType.seal, { step } satisfies SealHeader, FrameType.sealed);
+  }
+
+  /** @throws FunctionLoadError if a hook after the restore fails. */
+  start(restored: boolean): Promise<void> {
+    return this.#command(FrameType.start, { restored } satisfies StartHeader, FrameType.started);
+  }
+
+  #command(type: number, header: FrameHeader, answer: number): Promise<void> {
+    this.#machine.control.send(type, header);
+    return this.#step(answer);
+  }
+
+  #step(type: number): Promise<void> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    if (this.#early[0] === type) {
+      this.#early.shift();
+      return Promise.resolve();
+    }
+    return new Promise((resolve, reject) => (this.#waiting = { type, resolve, reject }));
+  }
+
+  #arrived(type: number): void {
+    const waiting = this.#waiting;
+    if (waiting === null) {
+      this.#early.push(type);
+    } else if (waiting.type === type) {
+      this.#waiting = null;
+      waiting.resolve();
+    } else {
+      this.#lost(`the guest sent control frame ${type} where ${waiting.type} was due`);
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    waiting?.reject(this.#failure);
+  }
+
+  /** A VMM that ends takes its sockets with it, and its end tells more than theirs. */
+  async #controlClosed(reason: string): Promise<void> {
+    const patience = new AbortController();
+    const late = sleep(EXIT_REPORT_MS, undefined, { signal: patience.signal }).catch(() => undefined);
+    await Promise.race([this.#machine.exited, late]);
+    patience.abort();
+    this.#lost(reason);
+  }
+
+  /** The machine is of no more use: whoever waits for it learns why, and it ends. */
+  #lost(reason: string): void {
+    this.#fail(new LaunchError(reason, { console: this.#machine.consoleTail() }));
+    void this.#machine.kill();
+  }
+
+  #onFrame(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.hello:
+        if (frame.header['protocol'] === GUEST_PROTOCOL_VERSION) return this.#arrived(frame.type);
+        return this.#fail(
+          new LaunchError(
+            `the root file system speaks guest protocol ${JSON.stringify(frame.header['protocol'])}, this firerunner ` +
+              `speaks ${GUEST_PROTOCOL_VERSION}; build the images again: snapctr images build all`,
+          ),
+        );
+      case FrameType.loaded:
+      case FrameType.sealed:
+      case FrameType.started:
+        return this.#arrived(frame.type);
+      case FrameType.loadFailed:
+      case FrameType.hookFailed:
+        return this.#fail(new FunctionLoadError(parseFailure(frame.payload)));
+      case FrameType.log:
+      case FrameType.logEnd:
+        return this.#logs.push(frame);
+      case FrameType.runtimeExited: {
+        const { status, signal } = frame.header;
+        const how = signal === undefined ? `exit status ${Number(status)}` : `signal ${Number(signal)}`;
+        const reason = `the runtime ended with ${how}`;
+        this.#fail(new LaunchError(reason, { console: this.#machine.consoleTail() }));
+        return this.#observer.onRuntimeExited(reason);
+      }
+      case FrameType.initFailed:
+        return this.#lost(`the guest's init failed: ${frame.payload.toString('utf8').slice(0, 500)}`);
+      default:
+        return this.#lost(`the guest sent a control frame of unknown type ${frame.type}`);
+    }
+  }
+}

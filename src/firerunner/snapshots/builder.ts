@@ -1,0 +1,139 @@
+/**
+ * Runs in firerunner. Makes layers by running a VM up to the moment that is kept:
+ *
+ * ```
+ *   base layer       boot ──▶ HELLO ──▶ stop, save
+ *   function layer   restore the base ──▶ LOAD, LOADED ──▶ SEAL, SEALED ──▶ stop, save
+ * ```
+ *
+ * The VM's memory is a file in the layer's temporary directory; what differs from the base is packed into the layer.
+ */
+import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
+import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../drivers/driver.ts';
+import { GuestLife, type VmObserver } from '../guest-life.ts';
+import { loadRequest, withTimeLimit } from '../launch.ts';
+import type { Layer } from './layer.ts';
+import { createWritableCopy, type MemorySource } from './memory.ts';
+import type { LayerDraft } from './publication.ts';
+
+const MIB = 1024 * 1024;
+/** How far ahead the guest's clock stands while its random generators are sealed: farther than a layer will live, in ms. */
+const SEAL_CLOCK_AHEAD_MS = 20 * 365 * 24 * 3600 * 1000;
+
+export interface BuildContext {
+  readonly driver: Driver;
+  readonly spec: LaunchSpec;
+  /** For sockets; short, as their paths are limited. */
+  readonly runDirectory: string;
+  readonly onLog: VmObserver['onLog'];
+  readonly signal: AbortSignal;
+}
+
+/** @throws LaunchError if the guest does not come up. */
+export async function buildBase(context: BuildContext, draft: LayerDraft): Promise<void> {
+  const { spec, driver } = context;
+  const memoryPath = join(draft.directory, 'memory');
+  await createBlankMemory(memoryPath, spec.machine);
+  await withBlankAppfs(spec.machine, draft.directory, (machine) =>
+    runMachine(
+      context,
+      { memoryPath, statePath: draft.statePath },
+      (surroundings) => driver.boot(machine, surroundings),
+      (guest) => guest.hello(),
+    ),
+  );
+  await draft.writeMemory(memoryPath, null);
+  await rm(memoryPath);
+}
+
+/** What a function layer is built on. */
+export interface BuildBase {
+  readonly layer: Layer;
+  readonly memory: MemorySource;
+  /** The two as a driver takes them. */
+  readonly saved: SavedMachine;
+}
+
+/**
+ * @param base null: the machine is booted, and the layer holds all of its memory.
+ * @throws FunctionLoadError if the import or a hook fails; LaunchError if the VM does.
+ */
+export async function buildFunction(
+  context: BuildContext,
+  base: BuildBase | null,
+  draft: LayerDraft,
+): Promise<void> {
+  const { spec, driver } = context;
+  const { snapshots } = driver;
+  if (snapshots === null) throw new LaunchError(`the ${driver.name} driver has no snapshots`);
+  const memoryPath = join(draft.directory, 'memory');
+  if (base === null) await createBlankMemory(memoryPath, spec.machine);
+  else await createWritableCopy(memoryPath, [base.layer]);
+  await runMachine(
+    context,
+    { memoryPath, statePath: draft.statePath },
+    (surroundings) =>
+      base === null
+        ? driver.boot(spec.machine, surroundings)
+        : snapshots.restore(spec.machine, { ...base.saved, memoryFd: null }, surroundings),
+    async (guest) => {
+      if (base === null) await guest.hello();
+      guest.sync();
+      await guest.load(loadRequest(driver, spec));
+      await guest.seal('hooks');
+      guest.sync(Date.now() + SEAL_CLOCK_AHEAD_MS);
+      await guest.seal('generators');
+    },
+  );
+  await draft.writeMemory(memoryPath, base?.memory ?? null);
+  await rm(memoryPath);
+}
+
+async function createBlankMemory(path: string, { memoryMib }: MachineSpec): Promise<void> {
+  await writeFile(path, '', { mode: 0o600 });
+  await truncate(path, memoryMib * MIB);
+}
+
+/** Starts a machine, brings its guest to the moment that is kept, saves and ends it. */
+async function runMachine(
+  { spec, runDirectory, onLog, signal }: BuildContext,
+  savable: NonNullable<Surroundings['savable']>,
+  start: (surroundings: Surroundings) => Promise<Machine>,
+  live: (guest: GuestLife) => Promise<void>,
+): Promise<void> {
+  await mkdir(runDirectory, { mode: 0o700 });
+  try {
+    await withTimeLimit(spec.bootTimeoutMs, signal, async (limited, onMachine) => {
+      // Nobody dials the function channel: it has no part in what is kept.
+      const machine = await start({ directory: runDirectory, onChannel: () => undefined, signal: limited, savable });
+      onMachine(machine);
+      try {
+        const observer = { onChannel: () => undefined, onLog, onRuntimeExited: () => undefined };
+        await live(new GuestLife(machine, observer, limited));
+        await machine.snapshot();
+      } finally {
+        await machine.kill();
+      }
+    });
+  } finally {
+    await rm(runDirectory, { recursive: true, force: true });
+  }
+}
+
+/** Gives `use` a machine whose app file system is a blank disk of the same size: any function's takes its place later. */
+async function withBlankAppfs(
+  machine: MachineSpec,
+  directory: string,
+  use: (machine: MachineSpec) => Promise<void>,
+): Promise<void> {
+  if (machine.appfsPath === null) return use(machine);
+  const appfs = await open(machine.appfsPath, 'r');
+  const { size } = await appfs.stat().finally(() => appfs.close());
+  const blank = join(directory, 'blank-appfs');
+  await writeFile(blank, '');
+  await truncate(blank, size);
+  await use({ ...machine, appfsPath: blank });
+  await rm(blank);
+}

@@ -1,0 +1,104 @@
+/**
+ * Runs in firerunner. A snapshot that is ready for launches: verified, its memory composed in one file. Both files have no
+ * name any more, so that nobody changes or removes what a VM has mapped, and nothing is left of them when firerunner ends.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import type { Machine } from '../drivers/driver.ts';
+import type { SavedGuest } from '../launch.ts';
+import { verifyState, type Layer } from './layer.ts';
+import { openPrivateFile, openPrivateMemory, type PrivateMemory } from './memory.ts';
+import { readAhead, touchedPages, type PageRun } from './working-set.ts';
+import { readWorkingSet, writeWorkingSet } from './working-set-file.ts';
+
+export class Restorable {
+  readonly guest: SavedGuest;
+  /** The layer on top. */
+  readonly layer: Layer;
+  readonly memory: PrivateMemory;
+  readonly #state: FileHandle;
+  #workingSet: readonly PageRun[] | null;
+  #isRecording = false;
+  #holds = 0;
+  #isRetired = false;
+
+  private constructor(
+    layer: Layer,
+    memory: PrivateMemory,
+    state: FileHandle,
+    workingSet: readonly PageRun[] | null,
+    holdsFunction: boolean,
+  ) {
+    this.layer = layer;
+    this.memory = memory;
+    this.#state = state;
+    this.#workingSet = workingSet;
+    this.guest = { machine: { memoryFd: memory.handle.fd, stateFd: state.fd }, holdsFunction };
+  }
+
+  /**
+   * @param directory for the private files.
+   * @param layers base first; all of them are verified.
+   * @throws DamagedLayerError
+   */
+  static async open(directory: string, layers: readonly Layer[], holdsFunction: boolean): Promise<Restorable> {
+    const top = layers.at(-1);
+    if (top === undefined) throw new Error('a snapshot has one layer at least');
+    const stateBytes = await verifyState(top);
+    const memory = await openPrivateMemory(directory, layers);
+    const state = await openPrivateFile(directory, stateBytes);
+    return new Restorable(top, memory, state, await readWorkingSet(top), holdsFunction);
+  }
+
+  /** Keeps the files open until the returned function is called. */
+  hold(): () => void {
+    this.#holds += 1;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      this.#holds -= 1;
+      this.#closeIfUnused();
+    };
+  }
+
+  /** No new launch will use it; VMs that run on it are not concerned. */
+  retire(): void {
+    this.#isRetired = true;
+    this.#closeIfUnused();
+  }
+
+  /** Starts to bring the working set into the page cache if it is not there. */
+  readAhead(): void {
+    const workingSet = this.#workingSet;
+    if (workingSet === null) return;
+    const release = this.hold();
+    // What cannot be read ahead is read when the VM touches it.
+    void readAhead(this.memory.handle, workingSet)
+      .catch(() => undefined)
+      .finally(release);
+  }
+
+  /** Records what a VM of this snapshot has touched by now, if that is not known yet. */
+  async recordWorkingSet({ pid }: Machine): Promise<void> {
+    if (this.#workingSet !== null || this.#isRecording || pid === null) return;
+    this.#isRecording = true;
+    const release = this.hold();
+    try {
+      const runs = await touchedPages(pid, this.memory.handle);
+      if (runs.length === 0) return;
+      this.#workingSet = runs;
+      await writeWorkingSet(this.layer, runs);
+    } catch {
+      // The VM ended meanwhile, or the store is read-only: the next VM or start records it.
+    } finally {
+      this.#isRecording = false;
+      release();
+    }
+  }
+
+  #closeIfUnused(): void {
+    if (!this.#isRetired || this.#holds > 0) return;
+    void this.memory.handle.close().catch(() => undefined);
+    void this.#state.close().catch(() => undefined);
+  }
+}
