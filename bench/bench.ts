@@ -4,14 +4,26 @@
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { coldStart } from './cases/cold-start.ts';
+import { burst } from './cases/burst.ts';
+import { density } from './cases/density.ts';
 import { idleMemory } from './cases/idle-memory.ts';
+import { layers } from './cases/layers.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
+import { starts } from './cases/starts.ts';
 import { throughput } from './cases/throughput.ts';
 import { warmRequest } from './cases/warm-request.ts';
 import { formatResult, surroundings, type Benchmark, type Result } from './result.ts';
 
-const BENCHMARKS: readonly Benchmark[] = [warmRequest, throughput, poolScaling, coldStart, idleMemory];
+const BENCHMARKS: readonly Benchmark[] = [
+  starts,
+  layers,
+  burst,
+  density,
+  warmRequest,
+  throughput,
+  poolScaling,
+  idleMemory,
+];
 
 const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });
 const chosen = BENCHMARKS.filter(({ name }) => values.only === undefined || name === values.only);

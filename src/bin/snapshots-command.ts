@@ -56,7 +56,11 @@ export function registerSnapshotsCommand(program: Command): void {
 
   building(snapshots.command('build'))
     .description('make the snapshot of every function, unless it is there')
-    .action(tellingFailures(async (flags: BuildFlags) => void (await build(flags))));
+    .action(
+      tellingFailures(async (flags: BuildFlags) => {
+        await build(flags);
+      }),
+    );
   reading(snapshots.command('list'))
     .description('show every layer with its size')
     .action(tellingFailures(async (flags: StoreFlags) => show(await openStore(flags).list(), flags)));

@@ -133,7 +133,10 @@ export const functionSchema = z.strictObject(
       .nullish(),
     load_dir: text('the directory of a base layer').nullish(),
     diff_dirs: z
-      .union([text('a directory').transform((directory) => [directory]), z.array(text('a directory'))], layerDirectories)
+      .union(
+        [text('a directory').transform((directory) => [directory]), z.array(text('a directory'))],
+        layerDirectories,
+      )
       .nullish(),
     ...unusedFunctionKeys,
   },

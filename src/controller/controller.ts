@@ -137,7 +137,10 @@ export class Controller {
   #onFirstUse(use: FirstUse): void {
     this.metrics.onFirstUse(use);
     const { vm, start, queueMs, firstResponseMs } = use;
-    this.#options.logger.info({ vm: vm.id, function: vm.function.name, start, queueMs, firstResponseMs }, 'first request');
+    this.#options.logger.info(
+      { vm: vm.id, function: vm.function.name, start, queueMs, firstResponseMs },
+      'first request',
+    );
   }
 
   /** The gateways' way in; see `SubmitTask`. */

@@ -32,7 +32,10 @@ export interface RunnerAbilities {
   readonly canRestore: boolean;
 }
 
-/** What is heard of the preparation of a function's snapshot. Exactly one of the last two comes for each `prepare`. */
+/**
+ * What is heard of the preparation of a function's snapshot. Exactly one of the last two comes for each `prepare`, unless
+ * the client is closed before.
+ */
 export interface PreparationEvents {
   onPreparing(text: string): void;
   onPreparationLog(stream: 'stdout' | 'stderr', text: string): void;
@@ -146,7 +149,10 @@ export class RunnerClient {
   /** Has the snapshot of a function made ready; one preparation of a function at a time. */
   prepare(fn: string, spec: LaunchSpec, events: PreparationEvents): void {
     this.#preparations.set(fn, events);
-    this.#send({ op: 'prepare', function: fn, spec });
+    if (this.#send({ op: 'prepare', function: fn, spec })) return;
+    this.#preparations.delete(fn);
+    const message = this.#outage;
+    queueMicrotask(() => events.onUnprepared({ kind: 'vmm', message, console: [] }));
   }
 
   /** Ends firerunner, and with it every VM. */
@@ -220,9 +226,9 @@ export class RunnerClient {
     this.#vms.clear();
     this.#preparations.clear();
     const summary = reason.split('\n', 1)[0] ?? reason;
-    for (const events of unprepared) events.onUnprepared({ kind: 'vmm', message: summary, console: [] });
     for (const vm of lost) vm.onGone(summary, { kind: 'vmm', message: summary, console: [] });
     if (this.#closing) return;
+    for (const events of unprepared) events.onUnprepared({ kind: 'vmm', message: summary, console: [] });
     this.#logger.error({ lostVms: lost.length }, reason);
     const now = performance.now();
     this.#restarts = [...this.#restarts.filter((at) => now - at < RESTART_WINDOW_MS), now];

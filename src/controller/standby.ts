@@ -7,7 +7,7 @@ import type { Logger } from './log.ts';
 import type { Vm } from './vm.ts';
 import type { FunctionVms } from './vm-pool.ts';
 
-/** Launching ahead waits until nothing has happened for this long, to stay out of the way of requests, in ms. */
+/** Launching ahead begins this long after whatever calls for it, to stay out of the way of the request behind it, in ms. */
 const QUIET_MS = 50;
 
 export interface StandbyOptions {
@@ -24,8 +24,12 @@ export interface StandbyOptions {
 
 export class Standby {
   readonly #options: StandbyOptions;
-  /** Functions that can be restored, those used last at the end. */
+  /** Functions that can be restored, in the order in which they became so. */
   readonly #candidates = new Set<FunctionVms>();
+  /** Functions that have been asked for, those asked for last at the end. */
+  readonly #used = new Set<FunctionVms>();
+  /** Functions that could not be launched ahead, until they are asked for again. */
+  readonly #failing = new Set<FunctionVms>();
   /** VMs that have served nobody yet. */
   readonly #waiting = new Map<Vm, FunctionVms>();
   #waitingMib = 0;
@@ -44,20 +48,20 @@ export class Standby {
 
   /** The function can be restored from now on. */
   addCandidate(fn: FunctionVms): void {
-    if (this.#options.budgetMib === 0 || this.#candidates.has(fn)) return;
-    // In front of those that have been used: the order of the configuration among the others.
-    const used = [...this.#candidates];
-    this.#candidates.clear();
-    for (const one of [fn, ...used]) this.#candidates.add(one);
+    if (this.#options.budgetMib === 0) return;
+    this.#candidates.add(fn);
+    this.#failing.delete(fn);
     this.#schedule();
   }
 
   /** A request has taken a VM of the function, launched ahead or not. */
   onTaken(fn: FunctionVms, vm: Vm): void {
+    if (this.#options.budgetMib === 0) return;
     this.#forget(vm);
-    if (!this.#candidates.delete(fn)) return;
-    this.#candidates.add(fn);
-    this.#schedule();
+    this.#used.delete(fn);
+    this.#used.add(fn);
+    this.#failing.delete(fn);
+    if (this.#candidates.has(fn)) this.#schedule();
   }
 
   /** A VM has ended, and memory may be free. */
@@ -97,35 +101,47 @@ export class Standby {
         this.#waiting.set(vm, fn);
         this.#waitingMib += vm.memoryMib;
       }
-      this.#schedule();
     } catch (error) {
       // Requests for it tell the client why; ahead of them it is not tried again until the next one.
-      this.#candidates.delete(fn);
+      this.#failing.add(fn);
       this.#options.logger.debug({ function: fn.config.name, err: error }, 'no VM could be launched ahead');
     } finally {
       this.#isLaunching = false;
     }
+    this.#schedule();
   }
 
   /** The function used last that has no VM to spare, if the budget allows one; one used before makes room if need be. */
   #next(): FunctionVms | null {
-    const byUse = [...this.#candidates].reverse();
+    const byUse = [...this.#used].reverse().filter((fn) => this.#candidates.has(fn));
+    for (const fn of this.#candidates) if (!this.#used.has(fn)) byUse.push(fn);
+    const heldMib = new Map<FunctionVms, number>();
+    for (const [vm, fn] of this.#waiting) heldMib.set(fn, (heldMib.get(fn) ?? 0) + vm.memoryMib);
+    /** Held for functions that were used before the one looked at. */
+    let spareMib = this.#waitingMib;
     for (const fn of byUse) {
-      if (fn.hasIdle || fn.unclaimed.size > 0) continue;
-      const needed = this.#waitingMib + fn.config.memoryMib - this.#options.budgetMib;
-      if (needed <= 0) return fn;
-      const rank = byUse.indexOf(fn);
-      const lessUsed = [...this.#waiting].filter(([, other]) => byUse.indexOf(other) > rank);
-      const spare = lessUsed.reduce((sum, [vm]) => sum + vm.memoryMib, 0);
-      if (spare < needed) continue;
-      let freed = 0;
-      for (const [vm] of lessUsed.sort(([, a], [, b]) => byUse.indexOf(b) - byUse.indexOf(a))) {
-        if (freed >= needed) break;
-        freed += vm.memoryMib;
-        this.#options.dismiss(vm);
-      }
+      spareMib -= heldMib.get(fn) ?? 0;
+      if (fn.hasIdle || fn.unclaimed.size > 0 || fn.isAtLimit || this.#failing.has(fn)) continue;
+      if (this.#missingMib(fn) > spareMib) continue;
+      if (this.#missingMib(fn) > 0) this.#makeRoom(fn, byUse);
       return fn;
     }
     return null;
+  }
+
+  /** What the budget lacks for another VM of the function; 0 or less if it lacks nothing. */
+  #missingMib(fn: FunctionVms): number {
+    return this.#waitingMib + fn.config.memoryMib - this.#options.budgetMib;
+  }
+
+  /** Dismisses VMs of the functions that were used least recently. */
+  #makeRoom(fn: FunctionVms, byUse: readonly FunctionVms[]): void {
+    const rank = new Map(byUse.map((one, i) => [one, i]));
+    const leastUsedFirst = [...this.#waiting].sort(([, a], [, b]) => (rank.get(b) ?? 0) - (rank.get(a) ?? 0));
+    for (const [vm] of leastUsedFirst) {
+      if (this.#missingMib(fn) <= 0) return;
+      this.#forget(vm);
+      this.#options.dismiss(vm);
+    }
   }
 }

@@ -31,6 +31,10 @@ export class FunctionVms {
     this.concurrencyLimit = config.concurrencyLimit;
   }
 
+  get isAtLimit(): boolean {
+    return this.concurrencyLimit !== null && this.inUse >= this.concurrencyLimit;
+  }
+
   get hasIdle(): boolean {
     return this.#latestIdle !== null;
   }
@@ -137,7 +141,7 @@ export class VmPool {
     }
     try {
       const idle = unclaimed === null ? this.#takeIdle(fn) : null;
-      const vm = idle ?? (await this.#awaitLaunch(fn, unclaimed ?? (await this.#launch(fn, false)), signal));
+      const vm = idle ?? (await this.#awaitLaunch(fn, unclaimed ?? (await this.#launch(fn)), signal));
       this.#options.onTaken?.(fn, vm);
       return await this.#lend(fn, vm, vm.startKind, use);
     } finally {
@@ -199,13 +203,14 @@ export class VmPool {
   /**
    * Launches a VM that nobody has asked for yet, in free memory only. A request that comes meanwhile takes it over.
    *
-   * @returns the VM when it is idle or taken; null if there is no room.
+   * @returns the VM when it is idle or taken; null if there is no room, or the function could not use it.
    * @throws SnapfaasError as a launch does.
    */
   async launchAhead(fn: FunctionVms): Promise<Vm | null> {
-    if (this.#closed || this.#options.ledger.freeMib < fn.config.memoryMib) return null;
-    const vm = await this.#launch(fn, true);
+    if (this.#closed || fn.isAtLimit || this.#options.ledger.freeMib < fn.config.memoryMib) return null;
+    const vm = this.#create(fn, true);
     this.#leaveUnclaimed(fn, vm);
+    await this.#start(vm);
     await vm.ready;
     return vm;
   }
@@ -215,11 +220,17 @@ export class VmPool {
     if (vm.state === 'idle') this.#evict(vm);
   }
 
-  async #launch(fn: FunctionVms, isAhead: boolean): Promise<Vm> {
-    const { ledger, createVm, startVm } = this.#options;
+  async #launch(fn: FunctionVms): Promise<Vm> {
+    const vm = this.#create(fn, false);
+    await this.#start(vm);
+    return vm;
+  }
+
+  /** A VM with its memory reserved, not started yet. */
+  #create(fn: FunctionVms, isAhead: boolean): Vm {
     if (this.#closed) throw new SnapfaasError('shutting_down', 'the controller is shutting down');
     this.#makeRoom(fn.config);
-    const vm = createVm(fn.config, isAhead);
+    const vm = this.#options.createVm(fn.config, isAhead);
     this.#vms.add(vm);
     this.counters.launches += 1;
     void vm.gone.then(() => this.#onGone(vm));
@@ -237,10 +248,14 @@ export class VmPool {
         this.#markDying(vm);
       },
     );
-    await ledger.settled();
-    if (vm.state === 'launching') startVm(vm);
-    else vm.onGone('it was never started', null);
     return vm;
+  }
+
+  /** Starts a VM as soon as the memory it was promised is there. */
+  async #start(vm: Vm): Promise<void> {
+    await this.#options.ledger.settled();
+    if (vm.state === 'launching') this.#options.startVm(vm);
+    else vm.onGone('it was never started', null);
   }
 
   /** If nobody waits for the launch any more, its VM is for the next request, or becomes idle when it is ready. */
@@ -329,8 +344,8 @@ export class VmPool {
   }
 }
 
-function checkConcurrency({ concurrencyLimit, config, inUse }: FunctionVms): void {
-  if (concurrencyLimit === null || inUse < concurrencyLimit) return;
+function checkConcurrency({ concurrencyLimit, config, isAtLimit }: FunctionVms): void {
+  if (!isAtLimit) return;
   const message = `${config.name} runs ${concurrencyLimit} requests already, its concurrency_limit`;
   throw new SnapfaasError('resource_exhausted', message);
 }

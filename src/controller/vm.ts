@@ -24,6 +24,8 @@ const REMEMBERED_INVOCATIONS = 16;
 
 /** Invocations of the runtime's own handler that make a VM ready for its first request ahead of it. */
 const REHEARSALS = 3;
+/** How long all of them may take, in ms. */
+const REHEARSAL_LIMIT_MS = 10_000;
 const REHEARSAL_EVENT = Buffer.from('{"name":"rehearsal","values":[1,2.5,null,true]}');
 
 /** What the pool does for a VM. */
@@ -174,13 +176,19 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#resolveReady(timings);
   }
 
-  /** A guest that does not answer is found out by the launch's time limit, or by its first request. */
+  /** For firerunner the launch is over by now, so that nobody else ends a VM that does not answer. */
   async #rehearse(channel: FunctionChannel): Promise<void> {
+    const { name } = this.function;
+    const late = (): void => this.kill(vmLost(name, `it did not rehearse within ${REHEARSAL_LIMIT_MS / 1000} s`));
+    const limit = setTimeout(late, REHEARSAL_LIMIT_MS);
     for (let i = 0; i < REHEARSALS; i += 1) {
-      const header = { id: 'rehearsal', deadline_ms: Date.now() + this.function.timeoutMs };
+      const header = { id: 'rehearsal', deadline_ms: Date.now() + REHEARSAL_LIMIT_MS };
       const reply = await channel.rehearse(header, REHEARSAL_EVENT).catch(() => null);
-      if (reply === null) return this.kill(vmLost(this.function.name, 'its channel broke before the first request'));
+      if (reply !== null) continue;
+      this.kill(vmLost(name, 'its channel broke before the first request'));
+      break;
     }
+    clearTimeout(limit);
   }
 
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void {
@@ -190,7 +198,10 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   }
 
   onRuntimeExited(reason: string): void {
-    if (this.#invoker?.interrupt(runtimeExited(reason)) !== true) this.#lostWhileIdle(reason);
+    if (this.#invoker?.interrupt(runtimeExited(reason)) === true) return;
+    // firerunner's launch is over: it is just being connected to, or rehearses.
+    if (this.#state === 'launching') this.kill(launchError(reason, []));
+    else this.#lostWhileIdle(reason);
   }
 
   onGone(reason: string, failure: LaunchFailure | null): void {

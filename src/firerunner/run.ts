@@ -62,7 +62,14 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
       process.stderr.write(`firerunner: ${choice.reason}\n`);
       if (choice.driver.notice !== null) process.stderr.write(`firerunner: ${choice.driver.notice}\n`);
-      const options = { driver: choice.driver, directory, id: flags.id, spec, streams: process, signal: interrupted.signal };
+      const options = {
+        driver: choice.driver,
+        directory,
+        id: flags.id,
+        spec,
+        streams: process,
+        signal: interrupted.signal,
+      };
       if (flags.dump_to !== undefined) return await dumpStandalone(options, resolve(flags.dump_to));
       return await runStandalone({ ...options, timeoutMs: flags.timeout * 1000 });
     } finally {
@@ -108,7 +115,8 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
     },
     function: { name: flags.id, handler: flags.handler ?? null, environment: parseEnvironment(flags.env ?? []) },
     bootTimeoutMs: flags.bootTimeout * 1000,
-    snapshots: flags.load_from === undefined ? null : { kind: 'layers', directories: layerDirectories(flags.load_from) },
+    snapshots:
+      flags.load_from === undefined ? null : { kind: 'layers', directories: layerDirectories(flags.load_from) },
   };
 }
 

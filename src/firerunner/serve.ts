@@ -157,7 +157,7 @@ class Server {
       },
     };
     const launch = { driver: this.#driver, spec, observer, signal };
-    const { restorable, reason } = this.#snapshots.forLaunch(spec);
+    const { restorable, reason } = await this.#snapshots.forLaunch(spec);
     let fallback = reason;
     if (restorable !== null) {
       const attempt = await this.#restore({ ...launch, directory: this.#directory.create(vm) }, restorable);
@@ -177,15 +177,17 @@ class Server {
     launch: Omit<Launch, 'from' | 'onRunning'>,
     restorable: Restorable,
   ): Promise<{ readonly running: RunningVm } | { readonly running: null; readonly reason: string }> {
+    // Before anything is waited for: its files may be closed as soon as nobody holds them.
+    const release = restorable.hold();
     const leave = await this.#restores.enter();
     let isRunning = false;
     const onRunning = (): void => {
       isRunning = true;
       leave();
     };
-    const release = restorable.hold();
     try {
       launch.signal.throwIfAborted();
+      restorable.readAhead();
       return { running: await launchVm({ ...launch, from: restorable.guest, onRunning }) };
     } catch (error) {
       // Once it runs, a guest without its function can only fail by that function.

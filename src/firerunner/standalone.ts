@@ -55,7 +55,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
   const snapshots = new Snapshots(driver, directory, signal);
   try {
     if (spec.snapshots !== null) await snapshots.prepare(spec);
-    const from = snapshots.forLaunch(spec).restorable?.guest ?? null;
+    const from = (await snapshots.forLaunch(spec)).restorable?.guest ?? null;
     vm = await launchVm({ driver, spec, from, directory: directory.create(id), observer, signal });
   } catch (error) {
     directory.remove(id);
@@ -97,7 +97,9 @@ export async function dumpStandalone(
       onLog: (_header, text) => streams.stderr.write(text),
     });
     const mib = (layer.parts.pages.bytes / 1024 / 1024).toFixed(1);
-    say(`${target} holds a ${layer.kind} layer: ${mib} MiB of memory, ${layer.parts.state.bytes} bytes of device state`);
+    say(
+      `${target} holds a ${layer.kind} layer: ${mib} MiB of memory, ${layer.parts.state.bytes} bytes of device state`,
+    );
     return EXIT_CODES.ok;
   } catch (error) {
     if (signal.aborted) return EXIT_CODES.interrupted;

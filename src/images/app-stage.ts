@@ -16,7 +16,8 @@ import { addPackages, PACKAGES_FILE, readPackagesFile } from './app-packages.ts'
 import { cacheDirectory } from './cache.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
-import { placeHooksPackage } from './hooks-package.ts';
+import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
+import { digestProjectFiles } from './project.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { runTool } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
@@ -59,7 +60,9 @@ type Stamp = z.infer<typeof stampSchema>;
 export async function stageApp(directory: string, options: StageOptions = {}): Promise<StagedApp> {
   const entries = await scanTree(directory);
   const skip = options.skipDebianPackages === true && hasFile(entries, PACKAGES_FILE);
-  const digest = sha256Json({ rules: STAGE_RULES_VERSION, tree: treeDigest(entries), skippedPackages: skip });
+  const hooksPackage = await digestProjectFiles(HOOKS_PACKAGE_FILES);
+  const rules = { version: STAGE_RULES_VERSION, hooksPackage };
+  const digest = sha256Json({ rules, tree: treeDigest(entries), skippedPackages: skip });
   const folder = join(options.cacheDirectory ?? cacheDirectory(), 'apps', digest);
   const staged = { digest, directory: join(folder, 'files') };
 

@@ -1,12 +1,26 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, cp, mkdir, open, readdir, readlink, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  cp,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  realpath,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { exportApp, packApp, SIZE_CLASSES } from '../../src/images/app-image.ts';
 import { stageApp, type StagedApp } from '../../src/images/app-stage.ts';
 import { verifyFile } from '../../src/images/manifest.ts';
 import { resolvePython, unpackPython } from '../../src/images/python3.ts';
+import { buildNodeRuntime } from '../support/guest-process.ts';
 import { debugfs, temporaryDirectory } from './temporary.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -33,6 +47,7 @@ describe('function images', () => {
   const stage = (directory: string): Promise<StagedApp> => stageApp(directory, { cacheDirectory: cache });
   const pack = async (directory: string): ReturnType<typeof packApp> => packApp(await stage(directory));
   before(async () => {
+    await buildNodeRuntime();
     cache = await temporaryDirectory();
   });
 
@@ -50,6 +65,12 @@ describe('function images', () => {
     assert.equal(first.digest, second.digest);
     assert.notEqual(first.directory, second.directory);
     assert.equal((await packApp(first)).digest, (await packApp(second)).digest);
+  });
+
+  test('modules of a staged function find the package of the hooks', async () => {
+    const { directory } = await stage(await makeApp([['deep/module.js', '']]));
+    const found = createRequire(join(directory, 'deep', 'module.js')).resolve('snapfaas');
+    assert.equal(found, join(await realpath(dirname(directory)), 'node_modules', 'snapfaas', 'index.cjs'));
   });
 
   test('what Python compiles while a function runs from its staged files does not get into the image', async () => {
@@ -112,7 +133,14 @@ describe('function images', () => {
     const results = await Promise.all([1, 2, 3, 4].map(() => pack(directory)));
     for (const result of results) assert.deepEqual(result, results[0]);
     const names = await readdir(join((await stage(directory)).directory, '..'));
-    assert.deepEqual(names.sort(), ['app.ext4', 'app.ext4.json', 'files', 'files.json', 'package.json']);
+    assert.deepEqual(names.sort(), [
+      'app.ext4',
+      'app.ext4.json',
+      'files',
+      'files.json',
+      'node_modules',
+      'package.json',
+    ]);
   });
 
   test('the image has the smallest size class that fits, and takes no more room on disk than its files', async () => {

@@ -60,17 +60,13 @@ export interface BuildBase {
  * @param base null: the machine is booted, and the layer holds all of its memory.
  * @throws FunctionLoadError if the import or a hook fails; LaunchError if the VM does.
  */
-export async function buildFunction(
-  context: BuildContext,
-  base: BuildBase | null,
-  draft: LayerDraft,
-): Promise<void> {
+export async function buildFunction(context: BuildContext, base: BuildBase | null, draft: LayerDraft): Promise<void> {
   const { spec, driver } = context;
   const { snapshots } = driver;
   if (snapshots === null) throw new LaunchError(`the ${driver.name} driver has no snapshots`);
   const memoryPath = join(draft.directory, 'memory');
   if (base === null) await createBlankMemory(memoryPath, spec.machine);
-  else await createWritableCopy(memoryPath, [base.layer]);
+  else await createWritableCopy(memoryPath, base.memory.layers);
   await runMachine(
     context,
     { memoryPath, statePath: draft.statePath },

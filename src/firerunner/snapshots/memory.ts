@@ -14,11 +14,14 @@ import { write } from 'node:fs';
 import { open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ourselves, ownerTag } from '../../storage/owner.ts';
 import { DamagedLayerError, PAGE_BYTES, type Layer } from './layer.ts';
 import { DATA, PageStream, ZERO } from './page-stream.ts';
 import { hasCode, SnapshotStoreError, storing } from './store-error.ts';
 
 const CHUNK_PAGES = 256;
+/** Begins the names that private files have for a moment. */
+export const PRIVATE = '.private-';
 /** So that one chunk is written while the next is put together. */
 const CHUNKS = 2;
 
@@ -127,7 +130,7 @@ async function openPrivate(directory: string, fill: (file: FileHandle) => Promis
 }
 
 async function openNameless(directory: string): Promise<FileHandle> {
-  const path = join(directory, `.snapfaas-${randomUUID()}`);
+  const path = join(directory, `${PRIVATE}${ownerTag(await ourselves())}-${randomUUID()}`);
   const handle = await open(path, 'wx+', 0o600);
   try {
     await rm(path);

@@ -19,7 +19,7 @@ import { removeLockLeftovers, withFreeLock } from '../../storage/lock.ts';
 import { isAlive, ourselves, ownerFromTag, ownerTag } from '../../storage/owner.ts';
 import { sync } from '../../storage/sync.ts';
 import { formatManifest, kindOfName, MANIFEST, PARTS, type LayerKind, type LayerStamp } from './layer.ts';
-import type { MemorySource } from './memory.ts';
+import { PRIVATE, type MemorySource } from './memory.ts';
 import { packMemory, type PackedMemory } from './pack.ts';
 import { hasCode, storing } from './store-error.ts';
 import { WORKING_SET_TEMPORARY } from './working-set-file.ts';
@@ -104,7 +104,7 @@ export async function removeLayer(store: string, name: string): Promise<void> {
 export async function removeLeftovers(store: string): Promise<void> {
   await storing('remove leftovers in', store, async () => {
     for (const name of await readdir(store)) {
-      const prefix = [BUILDING, OLD].find((candidate) => name.startsWith(candidate));
+      const prefix = [BUILDING, OLD, PRIVATE].find((candidate) => name.startsWith(candidate));
       if (prefix !== undefined) await removeIfDead(join(store, name), name.slice(prefix.length));
     }
   });

@@ -6,9 +6,8 @@
  *   forLaunch ──▶ the function's, else its base's, else none       never waits
  * ```
  */
-import { truncate, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { LogHeader } from '../../protocol/guest.ts';
 import type { LaunchSpec, MachineSpec, SnapshotSource } from '../../protocol/runner.ts';
 import { LaunchError, type Driver, type Machine } from '../drivers/driver.ts';
@@ -16,10 +15,11 @@ import { FunctionLoadError } from '../guest-life.ts';
 import { Limit } from '../limit.ts';
 import type { RunDirectory } from '../run-directory.ts';
 import { buildBase, buildFunction, type BuildContext } from './builder.ts';
+import { dumpLayer, openLayers } from './by-hand.ts';
 import { DamagedLayerError, type Layer } from './layer.ts';
 import { Restorable } from './restorable.ts';
-import { buildLayer } from './publication.ts';
-import { baseStamp, FileDigests, fileIdentity, functionStamp, isBlank, machineFiles, sizeOf } from './stamps.ts';
+import type { LayerDraft } from './publication.ts';
+import { baseStamp, FileDigests, fileIdentity, functionStamp, machineFiles, sizeOf } from './stamps.ts';
 import { SnapshotStore } from './store.ts';
 
 export { Restorable } from './restorable.ts';
@@ -29,8 +29,10 @@ const BUILDS_AT_ONCE = Math.max(1, availableParallelism() - 1);
 /** A layer that turns out to be damaged when it is read is built again this often. */
 const REBUILDS = 2;
 
-/** Size of most images of functions: the smallest class of `snapctr images app`. */
-const SMALLEST_APPFS_BYTES = 16 * 1024 * 1024;
+/** Functions that are prepared at once; most of what they wait for is the building of layers, which has its own limit. */
+const PREPARATIONS_AT_ONCE = 4;
+/** Snapshots whose memory is kept composed; each takes disk space like the memory a guest uses, 50 to 100 MB. */
+const OPEN_AT_MOST = 64;
 
 export interface PrepareHooks {
   /** What is being done, such as "booting the base layer". */
@@ -53,6 +55,8 @@ interface Entry {
   readonly identity: string;
   readonly prepared: Promise<Prepared>;
   restorable: Restorable | null;
+  /** Its layer is in the store, but its memory is not composed: so many others are, or were used later. */
+  isClosed: boolean;
   /** Why there is none, and will be none until the files change. */
   problem: string | null;
   /** Set after a restore failed, so that a snapshot that never works is not built again and again. */
@@ -71,7 +75,11 @@ export class Snapshots {
   readonly #digests = new FileDigests();
   readonly #entries = new Map<string, Entry>();
   readonly #bases = new Map<string, Base>();
+  readonly #preparations = new Limit(PREPARATIONS_AT_ONCE);
   readonly #builds = new Limit(BUILDS_AT_ONCE);
+  /** Entries with a `Restorable`, the one used last at the end; and how many are about to be. */
+  readonly #open = new Set<Entry>();
+  #opening = 0;
   #built = 0;
 
   /** @param signal ends every build. */
@@ -91,48 +99,37 @@ export class Snapshots {
     const identity = identityOf(spec.machine);
     const known = this.#entries.get(key);
     if (known?.identity === identity) return known.prepared;
-    known?.restorable?.retire();
-    return this.#begin({ key, spec, identity, isSecondTry: false }, hooks);
+    if (known !== undefined) this.#close(known);
+    return this.#begin({ key, spec, identity, isSecondTry: false }, (start) =>
+      this.#preparations.run(() => this.#prepareEntry(start, hooks, this.#open.size + this.#opening < OPEN_AT_MOST)),
+    );
   }
 
-  /**
-   * Makes a layer in the new directory `target`: of a guest without a function if the app file system is blank or absent,
-   * else of the function, on top of the layers that `spec` names if it names any.
-   *
-   * @throws as `prepare` does.
-   */
-  async dump(wanted: LaunchSpec, target: string, hooks: PrepareHooks): Promise<Layer> {
-    const spec = await this.#withDisk(wanted);
-    const below = spec.snapshots === null ? null : await this.#openLayers(spec);
-    const stampBelow = await baseStamp(this.#driver, spec.machine, this.#digests);
-    const { appfsPath } = spec.machine;
-    const isBase = appfsPath === null || (await isBlank(appfsPath));
-    const stamp = isBase ? stampBelow : await functionStamp(this.#driver, spec, stampBelow, this.#digests);
-    if (isBase && below !== null) throw new LaunchError('a layer on top of a base holds a function: give --appfs');
-    const kind = below === null ? 'base' : 'function';
-    await buildLayer(dirname(target), { name: basename(target), kind, stamp }, (draft) => {
-      const context = this.#context(spec, hooks);
-      if (isBase) return buildBase(context, draft);
-      const from = below === null ? null : { layer: below.layer, memory: below.memory, saved: below.guest.machine };
-      return buildFunction(context, from, draft);
-    });
-    below?.retire();
-    return SnapshotStore.openDirectory(target);
+  /** See `dumpLayer`. */
+  dump(spec: LaunchSpec, target: string, hooks: PrepareHooks): Promise<Layer> {
+    return dumpLayer(this.#context(spec, hooks), this.#digests, this.#runDirectory.path, target);
   }
 
   /** What to restore a VM from. `reason`: why it is not the function's own snapshot; null if it is, or none is wanted. */
-  forLaunch(spec: LaunchSpec): { readonly restorable: Restorable | null; readonly reason: string | null } {
+  async forLaunch(
+    spec: LaunchSpec,
+  ): Promise<{ readonly restorable: Restorable | null; readonly reason: string | null }> {
     if (spec.snapshots === null || this.#driver.snapshots === null) return { restorable: null, reason: null };
     const key = entryKey(spec);
     let reason: string;
     try {
-      const entry = this.#entries.get(key);
-      if (entry?.identity === identityOf(spec.machine)) {
-        if (entry.restorable !== null) return { restorable: entry.restorable, reason: null };
-        reason = entry.problem ?? 'its snapshot is still being made';
-      } else {
-        reason = entry === undefined ? 'its snapshot is being made' : 'its files have changed: a new snapshot is being made';
+      let entry = this.#entries.get(key);
+      if (entry?.identity !== identityOf(spec.machine)) {
+        reason =
+          entry === undefined ? 'its snapshot is being made' : 'its files have changed: a new snapshot is being made';
         this.prepare(spec).catch(() => undefined);
+      } else {
+        if (entry.isClosed) entry = await this.#reopen(entry);
+        if (entry.restorable !== null) {
+          this.#touch(entry);
+          return { restorable: entry.restorable, reason: null };
+        }
+        reason = entry.problem ?? 'its snapshot is still being made';
       }
     } catch (error) {
       // A file is missing; the boot says so in the VMM's words.
@@ -147,15 +144,17 @@ export class Snapshots {
     for (const [key, base] of this.#bases) if (base.restorable === restorable) this.#bases.delete(key);
     for (const entry of this.#entries.values()) {
       if (entry.restorable !== restorable) continue;
-      entry.restorable = null;
+      this.#close(entry);
       entry.problem = reason;
-      const { source } = storeOf(entry.spec);
+      const source = storeOf(entry.spec);
       if (entry.isSecondTry || source === null) continue;
       const { key, spec, identity } = entry;
       void new SnapshotStore(source)
         .remove(restorable.layer.name)
         .catch(() => undefined)
-        .then(() => this.#begin({ key, spec, identity, isSecondTry: true }, {}))
+        .then(() =>
+          this.#begin({ key, spec, identity, isSecondTry: true }, (start) => this.#prepareEntry(start, {}, true)),
+        )
         .catch(() => undefined);
     }
     restorable.retire();
@@ -175,39 +174,48 @@ export class Snapshots {
 
   #begin(
     start: Pick<Entry, 'key' | 'spec' | 'identity' | 'isSecondTry'>,
-    hooks: PrepareHooks,
+    work: (entry: Entry) => Promise<Prepared>,
   ): Promise<Prepared> {
-    const work = this.#open(start.spec, hooks);
-    const entry: Entry = {
-      ...start,
-      restorable: null,
-      problem: null,
-      prepared: work.then(({ restorable, builtMs }) => ({ layer: restorable.layer.name, builtMs })),
-    };
+    let begin: (prepared: Promise<Prepared>) => void = () => undefined;
+    const prepared = new Promise<Prepared>((resolve) => (begin = resolve));
+    const entry: Entry = { ...start, restorable: null, isClosed: false, problem: null, prepared };
     this.#entries.set(start.key, entry);
-    entry.prepared.catch(() => undefined);
-    work.then(
-      ({ restorable }) => {
-        // Its files may have changed meanwhile: then another entry has its place.
-        if (this.#entries.get(start.key) === entry) entry.restorable = restorable;
-        else restorable.retire();
-      },
-      (error: unknown) => {
-        const why = error instanceof FunctionLoadError ? 'the function does not load' : 'its snapshot cannot be made';
-        entry.problem = `${why}: ${error instanceof Error ? error.message : String(error)}`;
-      },
-    );
-    return entry.prepared;
+    begin(work(entry));
+    prepared.catch((error: unknown) => {
+      const why = error instanceof FunctionLoadError ? 'the function does not load' : 'its snapshot cannot be made';
+      entry.problem = `${why}: ${error instanceof Error ? error.message : String(error)}`;
+    });
+    return prepared;
   }
 
-  async #open(
-    spec: LaunchSpec,
-    hooks: PrepareHooks,
-  ): Promise<{ readonly restorable: Restorable; readonly builtMs: number | null }> {
+  async #reopen(closed: Entry): Promise<Entry> {
+    const { key, spec, identity, isSecondTry } = closed;
+    await this.#begin({ key, spec, identity, isSecondTry }, (entry) => this.#prepareEntry(entry, {}, true)).catch(
+      () => undefined,
+    );
+    return this.#entries.get(key) ?? closed;
+  }
+
+  /** @param open whether its memory is composed now; if not, when it is launched first. */
+  async #prepareEntry(entry: Entry, hooks: PrepareHooks, open: boolean): Promise<Prepared> {
+    const { spec } = entry;
     if (this.#driver.snapshots === null) throw new LaunchError(`the ${this.#driver.name} driver has no snapshots`);
-    const { source } = storeOf(spec);
-    if (source === null) return { restorable: await this.#openLayers(spec), builtMs: null };
-    const store = new SnapshotStore(source);
+    if (open) this.#opening += 1;
+    try {
+      const source = storeOf(spec);
+      if (source === null) {
+        const restorable = await openLayers(this.#driver, spec, this.#digests, this.#runDirectory.path);
+        this.#opened(entry, restorable);
+        return { layer: restorable.layer.name, builtMs: null };
+      }
+      return await this.#prepareInStore(entry, new SnapshotStore(source), hooks, open);
+    } finally {
+      if (open) this.#opening -= 1;
+    }
+  }
+
+  async #prepareInStore(entry: Entry, store: SnapshotStore, hooks: PrepareHooks, open: boolean): Promise<Prepared> {
+    const { spec } = entry;
     let builtMs: number | null = null;
     for (let attempt = 0; ; attempt += 1) {
       const base = await this.#base(spec, store, hooks);
@@ -220,10 +228,7 @@ export class Snapshots {
           this.#builds.run(async () => {
             const started = performance.now();
             hooks.onProgress?.('loading the function into a VM');
-            const { memory, layer: baseLayer, guest } = base;
-            const release = base.hold();
-            const from = { layer: baseLayer, memory, saved: guest.machine };
-            await buildFunction(this.#context(spec, hooks), from, draft).finally(release);
+            await this.#buildOn(base, spec, hooks, draft);
             builtMs = performance.now() - started;
           }),
         {
@@ -232,15 +237,50 @@ export class Snapshots {
           rebuild: existing !== null && existing.base !== base.layer.digest,
         },
       );
+      if (!open) {
+        entry.isClosed = true;
+        return { layer: layer.name, builtMs };
+      }
       try {
-        return { restorable: await Restorable.open(source, [base.layer, layer], true), builtMs };
+        this.#opened(entry, await Restorable.open(store.directory, [base.layer, layer], true));
+        return { layer: layer.name, builtMs };
       } catch (error) {
         if (!(error instanceof DamagedLayerError) || attempt >= REBUILDS) throw error;
         hooks.onProgress?.(`${error.message}; it is made again`);
-        if (error.directory === base.layer.directory) this.#bases.delete(baseKey(spec.machine, spec.snapshots));
-        await store.remove(error.directory === base.layer.directory ? base.layer.name : layer.name);
+        const isBase = error.directory === base.layer.directory;
+        if (isBase) this.#bases.delete(baseKey(spec.machine, spec.snapshots));
+        await store.remove(isBase ? base.layer.name : layer.name);
       }
     }
+  }
+
+  async #buildOn(base: Restorable, spec: LaunchSpec, hooks: PrepareHooks, draft: LayerDraft): Promise<void> {
+    const release = base.hold();
+    const from = { layer: base.layer, memory: base.memory, saved: base.guest.machine };
+    await buildFunction(this.#context(spec, hooks), from, draft).finally(release);
+  }
+
+  /** Other files may have taken its place meanwhile. */
+  #opened(entry: Entry, restorable: Restorable): void {
+    if (this.#entries.get(entry.key) !== entry) return restorable.retire();
+    entry.restorable = restorable;
+    this.#touch(entry);
+    for (const oldest of this.#open) {
+      if (this.#open.size <= OPEN_AT_MOST) break;
+      this.#close(oldest);
+      oldest.isClosed = true;
+    }
+  }
+
+  #touch(entry: Entry): void {
+    this.#open.delete(entry);
+    this.#open.add(entry);
+  }
+
+  #close(entry: Entry): void {
+    this.#open.delete(entry);
+    entry.restorable?.retire();
+    entry.restorable = null;
   }
 
   /** The base layer of a machine, shared by all its functions. */
@@ -280,40 +320,6 @@ export class Snapshots {
     }
   }
 
-  /** Layers made by hand: each must fit what is below it and the files of the launch. */
-  async #openLayers(spec: LaunchSpec): Promise<Restorable> {
-    const { directories } = storeOf(spec);
-    const base = await baseStamp(this.#driver, spec.machine, this.#digests);
-    const wanted = await functionStamp(this.#driver, spec, base, this.#digests);
-    const layers: Layer[] = [];
-    for (const directory of directories) {
-      const layer = await SnapshotStore.openDirectory(directory);
-      const below = layers.at(-1);
-      if (layer.base !== (below?.digest ?? null)) {
-        throw new LaunchError(`${directory} was not made on top of ${below?.directory ?? 'nothing'}: give its base first`);
-      }
-      for (const [name, value] of Object.entries(layer.stamp)) {
-        // What the function is called may differ by hand; what it consists of may not.
-        if (name !== 'function' && wanted[name] !== value) {
-          throw new LaunchError(`${directory} was made with another ${name}: ${String(value)}, now ${String(wanted[name])}`);
-        }
-      }
-      layers.push(layer);
-    }
-    const top = layers.at(-1);
-    if (top === undefined) throw new LaunchError('no layer was given');
-    return Restorable.open(this.#runDirectory.path, layers, 'function' in top.stamp);
-  }
-
-  /** A machine without an app file system gets a blank one of the smallest size, so that a function can follow. */
-  async #withDisk(spec: LaunchSpec): Promise<LaunchSpec> {
-    if (spec.machine.appfsPath !== null) return spec;
-    const appfsPath = join(this.#runDirectory.path, 'blank.ext4');
-    await writeFile(appfsPath, '');
-    await truncate(appfsPath, SMALLEST_APPFS_BYTES);
-    return { ...spec, machine: { ...spec.machine, appfsPath } };
-  }
-
   #context(spec: LaunchSpec, hooks: PrepareHooks): BuildContext {
     return {
       driver: this.#driver,
@@ -332,9 +338,9 @@ export class Snapshots {
   }
 }
 
-function storeOf({ snapshots }: LaunchSpec): { readonly source: string | null; readonly directories: readonly string[] } {
-  if (snapshots?.kind === 'store') return { source: snapshots.directory, directories: [] };
-  return { source: null, directories: snapshots?.directories ?? [] };
+/** The store that the spec names; null if it names layers made by hand. */
+function storeOf({ snapshots }: LaunchSpec): string | null {
+  return snapshots?.kind === 'store' ? snapshots.directory : null;
 }
 
 function entryKey({ machine, function: fn, snapshots }: LaunchSpec): string {

@@ -3,7 +3,7 @@
  * how layers get there and go, in publication.ts.
  */
 import { mkdir, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { sha256Json } from '../../storage/digest.ts';
 import { withFreeLock, withLock, type LockOptions } from '../../storage/lock.ts';
 import { layerNames, listLayers, readNamed, verifyLayers, type LayerSummary, type Verification } from './inventory.ts';
@@ -25,7 +25,7 @@ import {
   removeSmallLeftovers,
   type LayerDraft,
 } from './publication.ts';
-import { storing } from './store-error.ts';
+import { hasCode, storing } from './store-error.ts';
 
 export type { LayerSummary, Verification } from './inventory.ts';
 export type { LayerDraft } from './publication.ts';
@@ -93,7 +93,7 @@ export class SnapshotStore {
     const before = await this.open(kind, stamp).catch(ignoreDamage);
     if (before !== null && !rebuild) return before;
     options.signal?.throwIfAborted();
-    await storing('create', this.directory, () => mkdir(this.directory, { recursive: true, mode: 0o700 }));
+    await storing('create', this.directory, () => makeDirectory(this.directory));
     return this.#locked(name, options, async () => {
       const found = await this.#read(name, stamp).catch(ignoreDamage);
       // Another digest than before: somebody has just built it again.
@@ -176,6 +176,28 @@ export class SnapshotStore {
       () => false,
     );
   }
+}
+
+/** `mkdir` with `recursive` says ENOENT for whatever is wrong with the directories above. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') && dirname(path) !== path) {
+      await makeDirectory(dirname(path));
+      await mkdir(path, { mode: 0o700 }).catch(ignoreExisting);
+    } else if (
+      !(await stat(path).then(
+        (status) => status.isDirectory(),
+        () => false,
+      ))
+    )
+      throw error;
+  }
+}
+
+function ignoreExisting(error: unknown): void {
+  if (!hasCode(error, 'EEXIST')) throw error;
 }
 
 function ignoreDamage(error: unknown): null {

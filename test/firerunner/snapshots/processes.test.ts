@@ -69,6 +69,7 @@ describe('processes', () => {
         // Not to wait for something, but to come at any moment within a step.
         await sleep(Math.random() * 12);
         await builder.kill();
+        console.error((await readdir(store.directory).catch(() => [])).filter((n) => n.startsWith('.')).join(' '));
 
         for (let seed = 0; seed < 3; seed += 1) {
           const { base, fn } = sample(seed);

@@ -1,0 +1,69 @@
+/** Fifty functions that nobody has used, asked for at once, and what another function's warm requests feel of it. */
+import { cpus } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createWorkspace, startController } from '../../test/support/snapctr.ts';
+import { median, percentile, result, summary, type Benchmark } from '../result.ts';
+import { EVENT, HELLO, testFunction } from '../support/hello.ts';
+
+const FUNCTIONS = 50;
+const SINGLES = 10;
+const MEMORY_MIB = 128;
+/** Between two warm requests, in ms. */
+const PAUSE_MS = 5;
+const QUIET_REQUESTS = 300;
+
+export const burst: Benchmark = {
+  name: 'burst',
+  async run() {
+    const names = Array.from({ length: FUNCTIONS + SINGLES }, (_, i) => `f${i}`);
+    const workspace = createWorkspace([...names, 'calm'].map((name) => testFunction(name, HELLO.python3)));
+    const controller = await startController(workspace, {
+      vmm: 'qemu',
+      memoryMib: (FUNCTIONS + SINGLES + 1) * MEMORY_MIB,
+      snapshots: true,
+    });
+    const timed = async (name: string): Promise<number> => {
+      const began = performance.now();
+      const answer = await controller.invoke(name, EVENT);
+      if (answer.status !== 200) throw new Error(answer.text);
+      return performance.now() - began;
+    };
+    try {
+      const singles: number[] = [];
+      for (const name of names.splice(0, SINGLES)) singles.push(await timed(name));
+      await timed('calm');
+      const quiet: number[] = [];
+      for (let i = 0; i < QUIET_REQUESTS; i += 1) {
+        quiet.push(await timed('calm'));
+        await sleep(PAUSE_MS);
+      }
+      const meanwhile: number[] = [];
+      const began = performance.now();
+      let over = false;
+      const all = Promise.all(names.map(timed)).finally(() => (over = true));
+      while (!over) {
+        meanwhile.push(await timed('calm'));
+        await sleep(PAUSE_MS);
+      }
+      const each = await all;
+      const total = performance.now() - began;
+      const ideal = (FUNCTIONS * median(singles)) / cpus().length;
+      const note = `${total.toFixed(0)} ms in all, single ${summary(singles)} ms, in the burst ${summary(each)} ms`;
+      const disturbed = percentile(meanwhile, 99) / percentile(quiet, 99);
+      return [
+        result('burst-total', total / ideal, 'ratio', { at: 'most', value: 1.3 }, [total / ideal], note),
+        result(
+          'burst-warm-p99',
+          disturbed,
+          'ratio',
+          { at: 'most', value: 5 },
+          meanwhile,
+          `warm meanwhile ${summary(meanwhile)} ms; quiet ${summary(quiet)} ms`,
+        ),
+      ];
+    } finally {
+      await controller.stop();
+      workspace.remove();
+    }
+  },
+};

@@ -1,0 +1,357 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { HOOKS_PACKAGE_FILES } from '../../src/images/hooks-package.ts';
+import { PROJECT_ROOT } from '../../src/images/project.ts';
+import { encodeFrame, type Frame } from '../../src/protocol/frame.ts';
+import { FrameType, type FunctionFailure, type LoadRequest } from '../../src/protocol/guest.ts';
+import { buildNodeRuntime, failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
+
+const HOOKS = { step: 'hooks' } as const;
+const GENERATORS = { step: 'generators' } as const;
+
+const hooksPackage: Record<string, string> = {};
+
+before(async () => {
+  await buildNodeRuntime();
+  for (const path of HOOKS_PACKAGE_FILES) {
+    const place = join('node_modules', 'snapfaas', basename(path));
+    hooksPackage[place] = await readFile(join(PROJECT_ROOT, path), 'utf8');
+  }
+});
+after(() => assert.equal(runningGuests(), 0, 'every runtime that was started has ended'));
+
+interface Options {
+  readonly file?: string;
+  readonly load?: Partial<LoadRequest>;
+}
+
+/** Imports `source` as the function's only module. */
+async function importSource(source: string, { file = 'workload.js', load }: Options = {}): Promise<GuestProcess> {
+  const guest = await GuestProcess.start('node', { ...hooksPackage, [file]: source });
+  const answer = await guest.import(load);
+  if (answer.type !== FrameType.loaded) {
+    await guest.remove();
+    assert.fail(answer.payload.toString());
+  }
+  return guest;
+}
+
+async function withImported(
+  source: string,
+  use: (guest: GuestProcess) => Promise<void>,
+  options?: Options,
+): Promise<void> {
+  const guest = await importSource(source, options);
+  try {
+    await use(guest);
+  } finally {
+    await guest.stop();
+  }
+}
+
+async function seal(guest: GuestProcess, header: { readonly step: string } = HOOKS): Promise<void> {
+  const answer = await guest.command(FrameType.seal, { ...header });
+  assert.equal(answer.type, FrameType.sealed, answer.payload.toString());
+}
+
+async function start(guest: GuestProcess, restored: boolean): Promise<void> {
+  const answer = await guest.command(FrameType.start, { restored });
+  assert.equal(answer.type, FrameType.started, answer.payload.toString());
+}
+
+async function result(guest: GuestProcess, event = '{}'): Promise<unknown> {
+  const reply = await guest.invoke(event);
+  assert.equal(reply.type, FrameType.result, reply.payload.toString());
+  return JSON.parse(reply.payload.toString()) as unknown;
+}
+
+async function rehearse(guest: GuestProcess, event: string): Promise<Frame> {
+  guest.functionChannel.write(encodeFrame(FrameType.rehearse, { id: 'r', deadline_ms: 0 }, Buffer.from(event)));
+  return guest.nextFunctionFrame();
+}
+
+function hookFailure(answer: Frame): FunctionFailure {
+  assert.equal(answer.type, FrameType.hookFailed);
+  return failureOf(answer);
+}
+
+const RECORDING = `
+const ran = [];
+const record = (...args) => { console.log('hook', ...args); ran.push(args); };
+const recordLater = async (...args) => {
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  record(...args);
+};
+registerBeforeSnapshot(record, 'before 1', { with: 'more' });
+registerBeforeSnapshot(recordLater, 'before 2');
+registerAfterRestore(recordLater, 'after 1');
+registerAfterRestore(record, 'after 2', 3);
+`;
+const COMMON_JS = `const { registerAfterRestore, registerBeforeSnapshot } = require('snapfaas');\n`;
+const ES_MODULE = `import { registerAfterRestore, registerBeforeSnapshot } from 'snapfaas';\n`;
+
+suite('node runtime around a snapshot', () => {
+  for (const [what, source, file] of [
+    ['CommonJS', `${COMMON_JS}${RECORDING}\nexports.handle = () => ran;`, 'workload.js'],
+    ['ES module', `${ES_MODULE}${RECORDING}\nexport const handle = () => ran;`, 'workload.mjs'],
+  ] as const) {
+    test(`runs hooks before the snapshot last to first, and those after the restore first to last (${what})`, () =>
+      withImported(
+        source,
+        async (guest) => {
+          await seal(guest);
+          await seal(guest, GENERATORS);
+          await start(guest, true);
+          const expected = [['before 2'], ['before 1', { with: 'more' }], ['after 1'], ['after 2', 3]];
+          assert.deepEqual(await result(guest), expected);
+          const { stdout } = await guest.printedBy(0);
+          assert.equal(stdout.replace(/ \{.*\}/, ''), 'hook before 2\nhook before 1\nhook after 1\nhook after 2 3\n');
+          assert.deepEqual(await guest.printedBy(1), { stdout: '', stderr: '' }, 'a rehearsal prints nothing');
+        },
+        { file },
+      ));
+  }
+
+  test('runs no hook where there is no snapshot', () =>
+    withImported(`${COMMON_JS}${RECORDING}\nexports.handle = () => ran;`, async (guest) => {
+      await start(guest, false);
+      assert.deepEqual(await result(guest), []);
+    }));
+
+  test('runs a hook that another hook of its kind has registered', () =>
+    withImported(
+      `${COMMON_JS}
+const ran = [];
+const add = (what) => ran.push(what);
+registerBeforeSnapshot(() => { add('before'); registerBeforeSnapshot(add, 'before, inner'); });
+registerAfterRestore(() => { add('after'); registerAfterRestore(add, 'after, inner'); });
+exports.handle = () => ran;`,
+      async (guest) => {
+        await seal(guest);
+        await start(guest, true);
+        assert.deepEqual(await result(guest), ['before', 'before, inner', 'after', 'after, inner']);
+      },
+    ));
+
+  test('refuses a hook that is no function, and hooks of other threads', () =>
+    withImported(
+      `${COMMON_JS}
+const { Worker } = require('node:worker_threads');
+exports.handle = async (event) => {
+  if (event === 'no function') return registerAfterRestore(42);
+  const worker = new Worker("require('snapfaas').registerAfterRestore(() => {})", { eval: true });
+  await new Promise((resolve, reject) => worker.on('error', reject).on('exit', resolve));
+};`,
+      async (guest) => {
+        await start(guest, false);
+        const noFunction = failureOf(await guest.invoke('"no function"'));
+        assert.deepEqual([noFunction.type, noFunction.message], ['TypeError', 'a hook must be a function, not number']);
+        assert.match(failureOf(await guest.invoke('"thread"')).message, /main thread only/);
+      },
+    ));
+
+  for (const [what, hook, type, message] of [
+    ['throws', `() => { throw new RangeError('no such é'); }`, 'RangeError', /^no such é$/],
+    ['rejects', `async () => { throw new RangeError('later'); }`, 'RangeError', /^later$/],
+    ['throws null', '() => { throw null; }', 'null', /^null$/],
+    ['never ends', '() => new Promise(() => {})', 'Runtime.NodeJsExit', /hook never ends/],
+    [
+      'leaves an error that nobody catches',
+      `() => new Promise(() => setTimeout(() => { throw new TypeError('unseen'); }, 5))`,
+      'TypeError',
+      /^unseen$/,
+    ],
+  ] as const) {
+    for (const phase of ['before', 'after'] as const) {
+      test(`reports a hook that ${what} (${phase}) and ends`, async () => {
+        const register = phase === 'before' ? 'registerBeforeSnapshot' : 'registerAfterRestore';
+        const guest = await importSource(`${COMMON_JS}${register}(${hook});\nexports.handle = () => 1;`);
+        if (phase === 'after') await seal(guest);
+        const failure = hookFailure(
+          phase === 'before'
+            ? await guest.command(FrameType.seal, { ...HOOKS })
+            : await guest.command(FrameType.start, { restored: true }),
+        );
+        assert.equal(failure.type, type);
+        assert.match(failure.message, message);
+        assert.doesNotMatch(failure.stack.join('\n'), /runtime\.cjs|hooks\.cjs|snapfaas\/index/);
+        assert.deepEqual(await guest.remove(), { status: 1, signal: null });
+      });
+    }
+  }
+
+  test('ends when START is not what comes', async () => {
+    const guest = await importSource('exports.handle = () => 1;');
+    guest.controlChannel.write(encodeFrame(FrameType.drained, undefined));
+    assert.deepEqual(await guest.remove(), { status: 1, signal: null });
+    assert.match((await guest.printedBy(0)).stderr, /expected SEAL or START, got a frame of type 21/);
+  });
+});
+
+suite('node runtime: rehearsals', () => {
+  for (const handler of [null, 'workload.handle']) {
+    test(`are answered, but neither counted nor seen by the function (${handler ?? 'no handler named'})`, () =>
+      withImported(
+        `let calls = 0;\nexports.handle = () => { console.log('called'); return ++calls; };`,
+        async (guest) => {
+          await seal(guest);
+          await start(guest, true);
+          for (const event of ['{"a":[1,"é"]}', '2', 'null']) {
+            const reply = await rehearse(guest, event);
+            assert.equal(reply.type, FrameType.result);
+            assert.equal(reply.payload.toString(), event);
+          }
+          assert.equal(await result(guest), 1);
+          assert.equal((await rehearse(guest, '"between"')).payload.toString(), '"between"');
+          assert.equal(await result(guest), 2);
+          for (const request of [1, 2]) assert.equal((await guest.printedBy(request)).stdout, 'called\n');
+        },
+        { load: { handler } },
+      ));
+  }
+
+  test('do not take a promise that settles late for their own', () =>
+    withImported(
+      `
+let settle;
+exports.handle = (event) => {
+  const promise = new Promise((resolve) => { settle?.('late'); settle = resolve; });
+  if (event === 'slow') setImmediate(() => settle('in time'));
+  else settle('at once');
+  return promise;
+};`,
+      async (guest) => {
+        await start(guest, false);
+        assert.equal(await result(guest, '"slow"'), 'in time');
+        assert.equal((await rehearse(guest, '1')).payload.toString(), '1');
+        assert.equal(await result(guest), 'at once');
+      },
+    ));
+});
+
+/** `handle` tells which draws had Node fetch fresh bytes: only a first draw that does is another in each VM. */
+const DRAWING = (uuids: number, numbers: number): string => `
+const { randomInt, randomUUID } = require('node:crypto');
+const ofWeb = globalThis.crypto;
+for (let i = 0; i < ${uuids}; i++) randomUUID();
+for (let i = 0; i < ${numbers}; i++) randomInt(10);
+
+const prototype = Object.getPrototypeOf(Uint8Array.prototype);
+const byteLength = Object.getOwnPropertyDescriptor(prototype, 'byteLength');
+function fetches(draw) {
+  let count = 0;
+  const get = function () { count++; return byteLength.get.call(this); };
+  Object.defineProperty(prototype, 'byteLength', { ...byteLength, get });
+  draw();
+  Object.defineProperty(prototype, 'byteLength', byteLength);
+  return count > 0;
+}
+exports.handle = (ofWebToo) => ({
+  uuid: fetches(() => ofWebToo ? ofWeb.randomUUID() : randomUUID()),
+  secondUuid: fetches(() => randomUUID()),
+  int: fetches(() => randomInt(10)),
+  secondInt: fetches(() => randomInt(10)),
+});
+`;
+
+suite('node runtime: random generators', () => {
+  for (const [uuids, numbers, ofWeb] of [
+    [0, 0, false],
+    [1, 1, true],
+    [127, 1023, false],
+    [128, 1024, true],
+    [200, 1500, false],
+  ] as const) {
+    test(`no UUID and no number of before the snapshot is left (${uuids} and ${numbers} were drawn)`, () =>
+      withImported(DRAWING(uuids, numbers), async (guest) => {
+        await seal(guest);
+        await seal(guest, GENERATORS);
+        await start(guest, true);
+        const expected = { uuid: true, secondUuid: false, int: true, secondInt: false };
+        assert.deepEqual(await result(guest, String(ofWeb)), expected);
+      }));
+  }
+
+  test('leave byteLength of typed arrays as it was', () =>
+    withImported(
+      `
+const prototype = Object.getPrototypeOf(Uint8Array.prototype);
+const get = () => Object.getOwnPropertyDescriptor(prototype, 'byteLength');
+const before = get();
+exports.handle = () => {
+  const after = get();
+  return after.get === before.get && after.configurable && !after.enumerable;
+};`,
+      async (guest) => {
+        await seal(guest);
+        await start(guest, true);
+        assert.equal(await result(guest), true);
+      },
+    ));
+
+  for (const restored of [true, false]) {
+    test(`Math.random, taken at the import, has ${restored ? 'a new' : 'its old'} seed (restored: ${restored})`, () =>
+      withImported(
+        `
+const fs = require('node:fs');
+const { random } = Math;
+const { readSync } = fs;
+fs.readSync = (...args) => {
+  if (!(args[1] instanceof Int32Array)) return readSync(...args);
+  args[1].set([1, 2, 3, 4]);
+  return 16;
+};
+exports.handle = () => [random(), random()];`,
+        async (guest) => {
+          await seal(guest);
+          await start(guest, restored);
+          // The first numbers of xoshiro128** from this state, as its authors' program gives them.
+          const [a, b, c, d] = [11520, 0, 5927040, 70819200];
+          const expected = [((a >>> 5) * 2 ** 26 + (b >>> 6)) / 2 ** 53, ((c >>> 5) * 2 ** 26 + (d >>> 6)) / 2 ** 53];
+          if (restored) assert.deepEqual(await result(guest), expected);
+          else assert.notDeepEqual(await result(guest), expected);
+        },
+      ));
+  }
+
+  test('Math.random is even, in [0, 1), and looks like the original', () =>
+    withImported(
+      `
+const buckets = new Array(16).fill(0);
+exports.handle = (count) => {
+  let sum = 0, least = 1, most = 0, ofLastBit = 0;
+  for (let i = 0; i < count; i++) {
+    const value = Math.random();
+    sum += value;
+    least = Math.min(least, value);
+    most = Math.max(most, value);
+    buckets[Math.floor(value * 16)]++;
+    ofLastBit += (value * 2 ** 53) % 2;
+  }
+  const { value, ...attributes } = Object.getOwnPropertyDescriptor(Math, 'random');
+  return { mean: sum / count, least, most, buckets, ofLastBit: ofLastBit / count, attributes, name: value.name, length: value.length };
+};`,
+      async (guest) => {
+        await start(guest, false);
+        const count = 400_000;
+        const found = (await result(guest, String(count))) as {
+          mean: number;
+          least: number;
+          most: number;
+          buckets: number[];
+          ofLastBit: number;
+        } & Record<string, unknown>;
+        // Six standard deviations: one run in half a billion fails.
+        const near = (value: number, expected: number, deviation: number): void =>
+          assert.ok(Math.abs(value - expected) < (6 * deviation) / Math.sqrt(count), `${value} for ${expected}`);
+        near(found.mean, 0.5, Math.sqrt(1 / 12));
+        near(found.ofLastBit, 0.5, 0.5);
+        for (const hits of found.buckets) near(hits / count, 1 / 16, Math.sqrt(15) / 16);
+        assert.ok(found.least >= 0 && found.least < 0.001 && found.most < 1 && found.most > 0.999);
+        assert.deepEqual(found['attributes'], { writable: true, enumerable: false, configurable: true });
+        assert.deepEqual([found['name'], found['length']], ['random', 0]);
+      },
+    ));
+});
