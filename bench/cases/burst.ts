@@ -39,9 +39,9 @@ export const burst: Benchmark = {
       }
       const meanwhile: number[] = [];
       const began = performance.now();
-      let over = false;
-      const all = Promise.all(names.map(timed)).finally(() => (over = true));
-      while (!over) {
+      const burstOver = new AbortController();
+      const all = Promise.all(names.map(timed)).finally(() => burstOver.abort());
+      while (!burstOver.signal.aborted) {
         meanwhile.push(await timed('calm'));
         await sleep(PAUSE_MS);
       }

@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { SnapshotStore, type LayerSummary } from '../firerunner/snapshots/store.ts';
-import { SnapshotStoreError } from '../firerunner/snapshots/store-error.ts';
 import { ConfigError, loadConfig } from '../controller/config.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { createLogger } from '../controller/log.ts';
@@ -39,6 +38,7 @@ export function registerSnapshotsCommand(program: Command): void {
   const snapshots = program
     .command('snapshots')
     .description('make, list, verify and remove the snapshots that functions start from')
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE))
     .addHelpText('after', EXAMPLES);
   const building = (command: Command): Command =>
     command
@@ -52,7 +52,7 @@ export function registerSnapshotsCommand(program: Command): void {
     command
       .option('-c, --config <file>', 'controller configuration (YAML): its snapshot_dir')
       .option('--dir <directory>', 'directory of snapshots')
-      .option('--json', 'for machines');
+      .option('--json', 'as JSON, with all that is known of each layer');
 
   building(snapshots.command('build'))
     .description('make the snapshot of every function, unless it is there')
@@ -72,14 +72,13 @@ export function registerSnapshotsCommand(program: Command): void {
     .action(tellingFailures(prune));
 }
 
-/** A stack says nothing to someone whose configuration is wrong or whose disk is full. */
+/** A stack says nothing to someone whose configuration is wrong, whose disk is full, or whose VMM cannot do it. */
 function tellingFailures<Flags>(action: (flags: Flags) => Promise<void>) {
   return async (flags: Flags): Promise<void> => {
     try {
       await action(flags);
     } catch (error) {
-      if (!(error instanceof ConfigError || error instanceof SnapshotStoreError)) throw error;
-      process.stderr.write(`snapctr: ${error.message}\n`);
+      process.stderr.write(`snapctr: ${error instanceof Error ? error.message : String(error)}\n`);
       process.exitCode = error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILED;
     }
   };
@@ -105,10 +104,18 @@ async function build(flags: BuildFlags): Promise<{ directory: string; layers: re
 }
 
 async function verify(flags: StoreFlags): Promise<void> {
-  const problems = (await openStore(flags).verify()).filter(({ problem }) => problem !== null);
-  for (const { problem } of problems) process.stdout.write(`${problem ?? ''}\n`);
-  if (problems.length === 0) process.stdout.write('all layers are as they were made\n');
-  else process.exitCode = EXIT_FAILED;
+  const store = openStore(flags);
+  const verifications = await store.verify();
+  const damaged = verifications.filter(({ problem }) => problem !== null);
+  if (damaged.length > 0) process.exitCode = EXIT_FAILED;
+  if (flags.json === true) {
+    process.stdout.write(`${JSON.stringify(verifications, null, 2)}\n`);
+    return;
+  }
+  for (const { name, problem } of damaged) process.stdout.write(`${name}: ${problem ?? ''}\n`);
+  if (damaged.length > 0) return;
+  const { length } = verifications;
+  process.stdout.write(length === 0 ? `no layers in ${store.directory}\n` : `${length} layers are as they were made\n`);
 }
 
 async function prune(flags: BuildFlags): Promise<void> {

@@ -60,8 +60,8 @@ export class GuestLife {
   readonly #machine: Machine;
   readonly #observer: VmObserver;
   readonly #logs: LogDecoder;
-  /** Types of steps that came before anybody waited for them. */
-  readonly #early: number[] = [];
+  /** Type of a step that came before anybody waited for it: HELLO may, as the only one that needs no command. */
+  #early: number | null = null;
   #waiting: Waiting | null = null;
   #failure: Error | null = null;
 
@@ -117,8 +117,8 @@ export class GuestLife {
 
   #step(type: number): Promise<void> {
     if (this.#failure !== null) return Promise.reject(this.#failure);
-    if (this.#early[0] === type) {
-      this.#early.shift();
+    if (this.#early === type) {
+      this.#early = null;
       return Promise.resolve();
     }
     return new Promise((resolve, reject) => (this.#waiting = { type, resolve, reject }));
@@ -126,8 +126,10 @@ export class GuestLife {
 
   #arrived(type: number): void {
     const waiting = this.#waiting;
-    if (waiting === null) {
-      this.#early.push(type);
+    if (waiting === null && this.#early === null) {
+      this.#early = type;
+    } else if (waiting === null) {
+      this.#lost(`the guest sent control frame ${type} where nothing was due`);
     } else if (waiting.type === type) {
       this.#waiting = null;
       waiting.resolve();

@@ -101,6 +101,12 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
   if (flags.dump_to !== undefined && existsSync(flags.dump_to)) {
     throw new FlagError(EXIT_CODES.usage, `--dump_to: ${flags.dump_to} exists; name a directory that does not`);
   }
+  if (flags.dump_to !== undefined && !isDirectory(dirname(resolve(flags.dump_to)))) {
+    throw new FlagError(
+      EXIT_CODES.usage,
+      `--dump_to: ${dirname(resolve(flags.dump_to))} is no directory; make it first, or name another one`,
+    );
+  }
   const kernelPath = isProcess ? '' : readable('kernel', flags.kernel ?? missing('kernel'));
   return {
     machine: {
@@ -123,8 +129,8 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
 function layerDirectories(paths: string): readonly string[] {
   const directories = paths.split(',').map((path) => path.trim());
   return directories.map((path) => {
-    const absolute = readable('load_from', path);
-    if (statSync(absolute).isDirectory()) return absolute;
+    const absolute = readable('load_from', path, 'firerunner --dump_to makes layers');
+    if (isDirectory(absolute)) return absolute;
     throw new FlagError(EXIT_CODES.usage, `--load_from: ${absolute} is no directory; make a layer with --dump_to`);
   });
 }
@@ -132,14 +138,14 @@ function layerDirectories(paths: string): readonly string[] {
 /** VMs mount an image, the process driver enters a directory. */
 function appfs(path: string, isProcess: boolean): string {
   const absolute = readable('appfs', path);
-  const isDirectory = statSync(absolute).isDirectory();
-  if (isDirectory && !isProcess) {
+  const isUnpacked = isDirectory(absolute);
+  if (isUnpacked && !isProcess) {
     throw new FlagError(
       EXIT_CODES.usage,
       `--appfs: ${absolute} is a directory; make an image of it: snapctr images app ${path} --out app.ext4`,
     );
   }
-  if (!isDirectory && isProcess) {
+  if (!isUnpacked && isProcess) {
     throw new FlagError(EXIT_CODES.usage, `--appfs: ${absolute} is a file; --vmm process takes the directory itself`);
   }
   return absolute;
@@ -149,14 +155,18 @@ function initrdBeside(kernelPath: string, initrd: string | undefined): string {
   return resolve(initrd ?? join(dirname(kernelPath), 'initrd.cpio'));
 }
 
-function readable(flag: string, path: string): string {
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function readable(flag: string, path: string, help = '"snapctr images" builds images'): string {
   const absolute = resolve(path);
   try {
     accessSync(absolute, constants.R_OK);
     return absolute;
   } catch {
     const why = existsSync(absolute) ? 'cannot be read' : 'does not exist';
-    throw new FlagError(EXIT_CODES.file_missing, `--${flag}: ${absolute} ${why}; "snapctr images" builds images`);
+    throw new FlagError(EXIT_CODES.file_missing, `--${flag}: ${absolute} ${why}; ${help}`);
   }
 }
 

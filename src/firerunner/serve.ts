@@ -130,6 +130,8 @@ class Server {
     try {
       const { running, fallback } = await this.#start(vm, spec, served);
       served.running = running;
+      // A kill that came when the launch was over but for this line had nothing to call off any more.
+      if (served.launching.signal.aborted) void running.kill();
       this.#emit({ event: 'ready', vm, timings: running.timings, fallback });
       const exit = await running.exited;
       this.#directory.remove(vm);

@@ -17,6 +17,8 @@ interface Bench {
   readonly ledger: MemoryLedger;
   readonly guests: ScriptedGuests;
   readonly policy: LeastRecentlyUsed<Vm>;
+  /** VMs that were taken for requests. */
+  readonly taken: readonly Vm[];
   call(name: string, event?: string, signal?: AbortSignal): Promise<StartKind>;
 }
 
@@ -32,12 +34,14 @@ function createPool(memoryMib: number, functions: readonly FunctionConfig[]): Be
   const guests = new ScriptedGuests();
   const ledger = new MemoryLedger(memoryMib);
   const policy = new LeastRecentlyUsed<Vm>();
+  const taken: Vm[] = [];
   const pool: VmPool = new VmPool({
     functions: new Map(functions.map((fn) => [fn.name, fn])),
     ledger,
     policy,
-    createVm: (fn) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }),
+    createVm: (fn, isAhead) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead),
     startVm: (vm) => void guests.start(vm),
+    onTaken: (_fn, vm) => taken.push(vm),
   });
   const call = async (name: string, event = '1', signal = never): Promise<StartKind> => {
     return pool.withVm(pool.find(name), signal, async (vm, start) => {
@@ -45,7 +49,7 @@ function createPool(memoryMib: number, functions: readonly FunctionConfig[]): Be
       return start;
     });
   };
-  const bench = { pool, ledger, guests, policy, call };
+  const bench = { pool, ledger, guests, policy, taken, call };
   open.push(bench);
   return bench;
 }
@@ -220,9 +224,182 @@ test('VM pool: closing kills every VM, and what runs is told so', async () => {
   assert.equal(ledger.reservedMib + ledger.dyingMib, 0);
 });
 
+test('VM pool: a VM launched ahead has rehearsed, is idle, and its first request tells how it was launched', async () => {
+  const { call, guests, ledger, policy, pool, taken } = createPool(512, [functionConfig('f')]);
+  guests.launchKind = 'restored';
+  const vm = await pool.launchAhead(pool.find('f'));
+  assert.ok(vm !== null);
+  assert.deepEqual([vm.state, vm.isUnused, guests.rehearsals], ['idle', true, 3]);
+  assert.deepEqual([ledger.reservedMib, policy.idleMib, pool.find('f').inUse], [128, 128, 0]);
+  assert.equal(vm.launchMs, 0, 'no request waited for it');
+  assert.deepEqual([await call('f'), await call('f')], ['restored', 'warm']);
+  assert.deepEqual(taken, [vm, vm]);
+  assert.deepEqual(pool.counters, { launches: 1, evictions: 0, reuses: 2 });
+});
+
+test('VM pool: only VMs that are launched ahead rehearse', async () => {
+  const { call, guests } = createPool(128, [functionConfig('f')]);
+  await call('f');
+  assert.equal(guests.rehearsals, 0);
+});
+
+test('VM pool: a launch ahead is taken over by a request that comes meanwhile', async () => {
+  const { call, guests, pool, taken } = createPool(512, [functionConfig('f')]);
+  guests.launchKind = 'restored';
+  const launch = gate();
+  guests.launchGate = launch.promise;
+  const ahead = pool.launchAhead(pool.find('f'));
+  const request = call('f');
+  await turn();
+  assert.deepEqual([pool.find('f').unclaimed.size, pool.find('f').inUse, pool.launching], [0, 1, 0]);
+  launch.open();
+  assert.equal(await request, 'restored');
+  assert.deepEqual(taken, [await ahead]);
+  assert.equal(pool.counters.launches, 1);
+  assert.equal(pool.find('f').inUse, 0);
+});
+
+test('VM pool: a launch ahead that waits for memory to be free can be taken over already', async () => {
+  const { call, guests, pool } = createPool(128, [functionConfig('a'), functionConfig('b')]);
+  await call('a');
+  const ended = gate();
+  guests.exitGate = ended.promise;
+  await assert.rejects(call('a', '"garbage"'));
+  const ahead = pool.launchAhead(pool.find('b'));
+  const request = call('b');
+  await turn();
+  assert.equal(guests.alive, 1, 'the process of the VM before has not ended');
+  ended.open();
+  assert.equal(await request, 'cold');
+  assert.ok((await ahead) !== null);
+  assert.deepEqual([pool.counters.launches, guests.mostAlive], [2, 1]);
+});
+
+test('VM pool: a request that hangs up leaves a launch ahead to the next one', async () => {
+  const { call, guests, pool } = createPool(512, [functionConfig('f')]);
+  const launch = gate();
+  guests.launchGate = launch.promise;
+  const ahead = pool.launchAhead(pool.find('f'));
+  const client = new AbortController();
+  const gone = call('f', '1', client.signal);
+  await turn();
+  client.abort();
+  await assert.rejects(gone);
+  launch.open();
+  assert.equal((await ahead)?.state, 'idle');
+  assert.equal(await call('f'), 'cold', 'nobody has used it yet');
+  assert.equal(pool.counters.launches, 1);
+});
+
+test('VM pool: nothing is launched ahead without free memory, and nobody is evicted for it', async () => {
+  const { call, pool, policy } = createPool(256, [functionConfig('a'), functionConfig('big', { memoryMib: 256 })]);
+  await call('a');
+  assert.equal(await pool.launchAhead(pool.find('big')), null);
+  assert.deepEqual(pool.counters, { launches: 1, evictions: 0, reuses: 0 });
+  assert.equal(policy.idleMib, 128);
+});
+
+test('VM pool: nothing is launched ahead for a function that runs at its limit already', async () => {
+  const { call, pool } = createPool(512, [functionConfig('f', { concurrencyLimit: 1 })]);
+  const client = new AbortController();
+  const running = call('f', '"hang"', client.signal);
+  await turn();
+  assert.equal(await pool.launchAhead(pool.find('f')), null);
+  await assert.rejects(call('f'), { code: 'resource_exhausted' });
+  client.abort();
+  await assert.rejects(running);
+  assert.ok((await pool.launchAhead(pool.find('f'))) !== null);
+  assert.equal(await call('f'), 'cold');
+});
+
+test('VM pool: a launch ahead that fails tells why and gives its memory back', async () => {
+  const { guests, ledger, pool } = createPool(128, [functionConfig('f')]);
+  guests.launchFailure = 'no kernel';
+  await assert.rejects(pool.launchAhead(pool.find('f')), { code: 'vm_launch_failed', message: 'no kernel' });
+  assert.deepEqual([ledger.reservedMib, ledger.dyingMib, pool.find('f').inUse], [0, 0, 0]);
+});
+
+test('VM pool: only an idle VM can be dismissed', async () => {
+  const { call, ledger, pool, policy, taken } = createPool(512, [functionConfig('f')]);
+  const client = new AbortController();
+  const running = call('f', '"hang"', client.signal);
+  while (taken.length === 0) await turn();
+  const [busy] = taken;
+  assert.ok(busy !== undefined);
+  pool.dismiss(busy);
+  assert.deepEqual([busy.state, pool.counters.evictions], ['busy', 0]);
+  client.abort();
+  await assert.rejects(running);
+  const idle = await pool.launchAhead(pool.find('f'));
+  assert.ok(idle !== null);
+  pool.dismiss(idle);
+  pool.dismiss(idle);
+  assert.equal(idle.state, 'dead');
+  assert.deepEqual([ledger.reservedMib, policy.idleMib, pool.counters.evictions], [0, 0, 1]);
+  while (ledger.dyingMib > 0) await turn();
+  assert.equal(await call('f'), 'cold');
+});
+
+test('VM pool: closing ends launches ahead too', async () => {
+  const { guests, ledger, pool } = createPool(512, [functionConfig('f')]);
+  const idle = await pool.launchAhead(pool.find('f'));
+  const launch = gate();
+  guests.launchGate = launch.promise;
+  const ahead = pool.launchAhead(pool.find('f'));
+  await turn();
+  const closed = pool.close(new SnapfaasError('shutting_down', 'closing'));
+  await assert.rejects(ahead, { code: 'shutting_down' });
+  launch.open();
+  await closed;
+  assert.equal(idle?.state, 'dead');
+  assert.equal(await pool.launchAhead(pool.find('f')), null);
+  assert.deepEqual([ledger.reservedMib, ledger.dyingMib, guests.alive], [0, 0, 0]);
+});
+
+test('VM pool: a VM whose runtime ends while it rehearses is given up', async () => {
+  const { guests, ledger, pool } = createPool(128, [functionConfig('f')]);
+  guests.answersRehearsals = false;
+  const ahead = pool.launchAhead(pool.find('f'));
+  const [vm] = pool.find('f').unclaimed;
+  while (guests.rehearsals === 0) await turn();
+  vm?.onRuntimeExited('the runtime ended with signal 9');
+  await assert.rejects(ahead, { code: 'vm_launch_failed', message: 'the runtime ended with signal 9' });
+  while (ledger.dyingMib > 0) await turn();
+  assert.deepEqual([ledger.reservedMib, guests.alive], [0, 0]);
+});
+
+test('VM pool: a VM that does not answer while it rehearses is given up after a while', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { call, guests, ledger, pool } = createPool(128, [functionConfig('f', { concurrencyLimit: 1 })]);
+  guests.answersRehearsals = false;
+  const ahead = pool.launchAhead(pool.find('f'));
+  const request = call('f');
+  while (guests.rehearsals === 0) await turn();
+  t.mock.timers.tick(10_000);
+  const why = { code: 'vm_lost', message: 'the VM of f was lost: it did not rehearse within 10 s' };
+  await Promise.all([assert.rejects(ahead, why), assert.rejects(request, why)]);
+  while (ledger.dyingMib > 0) await turn();
+  assert.deepEqual([ledger.reservedMib, guests.alive, pool.find('f').inUse], [0, 0, 0]);
+});
+
+test('VM pool: a VM that was paused while it was idle runs again for its next request', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const { call, pool, taken } = createPool(128, [functionConfig('f')]);
+  pool.pauseIdleVms();
+  await call('f');
+  const [vm] = taken;
+  assert.ok(vm !== undefined);
+  const pause = t.mock.method(vm, 'pause');
+  const resume = t.mock.method(vm, 'resume');
+  t.mock.timers.tick(1000);
+  assert.deepEqual([pause.mock.callCount(), resume.mock.callCount()], [1, 0]);
+  assert.equal(await call('f'), 'warm');
+  assert.deepEqual([pause.mock.callCount(), resume.mock.callCount()], [1, 1]);
+});
+
 test('VM pool: under any load the memory books stay within the total and end exact', async () => {
   const names = ['a', 'b', 'c', 'big', 'limited'];
-  const events = ['1', '1', '1', '"fail"', '"garbage"', '"hang"'];
+  const events = ['1', '1', '1', 'ahead', '"fail"', '"garbage"', '"hang"'];
   const loads = fc.array(fc.tuple(fc.constantFrom(...names), fc.constantFrom(...events), fc.nat({ max: 3 })), {
     maxLength: 40,
   });
@@ -235,9 +412,11 @@ test('VM pool: under any load the memory books stay within the total and end exa
       ]);
       const settled: Promise<unknown>[] = [];
       for (const [name, event, pause] of load) {
-        settled.push(call(name, event).catch((error: unknown) => assert.ok(error instanceof SnapfaasError)));
+        const work = event === 'ahead' ? pool.launchAhead(pool.find(name)) : call(name, event);
+        settled.push(work.catch((error: unknown) => assert.ok(error instanceof SnapfaasError)));
         for (let i = 0; i < pause; i += 1) await turn();
         assert.ok(ledger.reservedMib <= 640 && ledger.freeMib >= 0);
+        assert.ok(pool.find('limited').inUse <= 2);
       }
       await Promise.all(settled);
       while (ledger.dyingMib > 0) await turn();

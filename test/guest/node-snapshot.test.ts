@@ -297,6 +297,7 @@ exports.handle = () => {
         `
 const fs = require('node:fs');
 const { random } = Math;
+random();
 const { readSync } = fs;
 fs.readSync = (...args) => {
   if (!(args[1] instanceof Int32Array)) return readSync(...args);

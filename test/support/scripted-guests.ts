@@ -9,10 +9,11 @@ import { join } from 'node:path';
 import type { FunctionConfig } from '../../src/controller/config.ts';
 import { createLogger } from '../../src/controller/log.ts';
 import { Vm, type VmOwner } from '../../src/controller/vm.ts';
-import { encodeFrame, FrameReader } from '../../src/protocol/frame.ts';
+import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
 import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
+import type { LaunchKind } from '../../src/protocol/runner.ts';
 
-const TIMINGS = { kind: 'cold', spawnMs: 1, bootMs: 1, loadMs: 1, resumeMs: 1 } as const;
+const TIMINGS = { spawnMs: 1, bootMs: 1, loadMs: 1, resumeMs: 1 } as const;
 
 export function functionConfig(name: string, keys: Partial<FunctionConfig> = {}): FunctionConfig {
   return {
@@ -39,6 +40,11 @@ export class ScriptedGuests {
   /** How many are alive now and were at most. */
   alive = 0;
   mostAlive = 0;
+  /** How the next launches say they went. */
+  launchKind: LaunchKind = 'cold';
+  /** Rehearsals that guests were asked for; set `answersRehearsals` to false to leave them unanswered. */
+  rehearsals = 0;
+  answersRehearsals = true;
   /** Set to make the next launches fail with these words. */
   launchFailure: string | null = null;
   /** Set to keep launches waiting until it resolves. */
@@ -46,15 +52,16 @@ export class ScriptedGuests {
   /** Set to keep killed guests' processes from ending until it resolves. */
   exitGate: Promise<void> = Promise.resolve();
 
-  createVm(fn: FunctionConfig, owner: { onLost(vm: Vm): void }): Vm {
+  createVm(fn: FunctionConfig, owner: Partial<VmOwner>, isAhead = false): Vm {
     const whole: VmOwner = {
       kill: (vm) => void this.end(vm, 'killed'),
       pause: () => undefined,
       resume: () => undefined,
-      onLost: (vm) => owner.onLost(vm),
+      onLost: () => undefined,
       onFallback: () => undefined,
+      ...owner,
     };
-    return new Vm(`guest-${++this.#created}`, fn, whole, this.#logger);
+    return new Vm(`guest-${++this.#created}`, fn, whole, this.#logger, isAhead);
   }
 
   async start(vm: Vm): Promise<void> {
@@ -73,13 +80,19 @@ export class ScriptedGuests {
       const reader = new FrameReader(MAX_FRAME_BYTES);
       socket.on('error', () => undefined);
       socket.on('data', (chunk: Buffer) => {
-        for (const frame of reader.push(chunk)) answer(socket, frame.payload);
+        for (const frame of reader.push(chunk)) this.#onFrame(socket, frame);
       });
     });
     this.#servers.set(vm.id, { server, sockets });
     await new Promise<void>((resolve) => server.listen(path, resolve));
     vm.onChannel(path);
-    vm.onReady(TIMINGS, null);
+    vm.onReady({ kind: this.launchKind, ...TIMINGS }, null);
+  }
+
+  #onFrame(socket: Socket, { type, payload }: Frame): void {
+    if (type !== FrameType.rehearse) return answer(socket, payload);
+    this.rehearsals += 1;
+    if (this.answersRehearsals) socket.write(encodeFrame(FrameType.result, undefined, payload));
   }
 
   /** The guest's process ends. */

@@ -1,7 +1,8 @@
 /** Random generators whose state a snapshot would hand to every VM that is restored from it. */
 import fs = require('node:fs');
 
-/** State of `random`: xoshiro128** by Blackman and Vigna, which needs 32-bit integers only. */
+/** State of `random`: xoshiro128** by Blackman and Vigna, which needs 32-bit integers only. Seeded at its first use. */
+let isSeeded = false;
 let s0 = 0;
 let s1 = 0;
 let s2 = 0;
@@ -9,14 +10,19 @@ let s3 = 0;
 
 const seed = new Int32Array(4);
 
-/** Takes a new state from the kernel's generator, which the host gives new entropy before this process goes on. */
-export function reseedMathRandom(): void {
+/** The next use takes a new state from the kernel's generator, which the host has given new entropy by then. */
+export function forgetSeed(): void {
+  isSeeded = false;
+}
+
+function takeSeed(): void {
   const fd = fs.openSync('/dev/urandom', 'r');
   fs.readSync(fd, seed, 0, seed.byteLength, null);
   fs.closeSync(fd);
   // With zeros only it would give zeros only.
   [s0 = 0, s1 = 0, s2 = 0, s3 = 1] = seed;
   s3 |= Number((s0 | s1 | s2 | s3) === 0);
+  isSeeded = true;
 }
 
 function next32(): number {
@@ -34,12 +40,12 @@ function next32(): number {
 
 /** In [0, 1), with 53 random bits. */
 function random(): number {
+  if (!isSeeded) takeSeed();
   return ((next32() >>> 5) * 0x4000000 + (next32() >>> 6)) / 0x20000000000000;
 }
 
 /** V8's own generator cannot be given a new seed, and keeps 64 numbers in stock. */
 export function replaceMathRandom(): void {
-  reseedMathRandom();
   Math.random = random;
 }
 
@@ -47,8 +53,9 @@ let fillRandom: ((target: Uint8Array) => unknown) | undefined;
 const scrap = new Uint8Array(16);
 
 /**
- * Uses OpenSSL's generator once: its own and its parent look at the clock then, and take new entropy if that stands before
- * their latest. The generators of other threads follow their parent.
+ * Uses OpenSSL's generator once, while the clock stands far in the future: it and its parent take new entropy and note the
+ * time. After a restore each finds at its next use that time went backwards, and takes new entropy again. The generators
+ * of other threads see that their parent has done so.
  */
 export function useOpenSsl(): void {
   fillRandom ??= (require('node:crypto') as typeof import('node:crypto')).randomFillSync;

@@ -24,6 +24,10 @@ export async function runBeforeSnapshot(): Promise<void> {
   for (let next = beforeSnapshot.pop(); next !== undefined; next = beforeSnapshot.pop()) await next.hook(...next.args);
 }
 
+export function hasAfterRestore(): boolean {
+  return afterRestore.length > 0;
+}
+
 /** In order. Includes hooks that are registered meanwhile. */
 export async function runAfterRestore(): Promise<void> {
   for (const { hook, args } of afterRestore) await hook(...args);

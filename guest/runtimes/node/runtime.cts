@@ -16,8 +16,8 @@
 import fs = require('node:fs');
 import { channelLost, Incoming, makeFrame, send, sendFrame, writeFully } from './channel.cjs';
 import { describe, describeLoadFailure, failureText } from './failures.cjs';
-import { drainCaches, replaceMathRandom, reseedMathRandom, useOpenSsl } from './generators.cjs';
-import { openRegistry, runAfterRestore, runBeforeSnapshot } from './hooks.cjs';
+import { drainCaches, forgetSeed, replaceMathRandom, useOpenSsl } from './generators.cjs';
+import { hasAfterRestore, openRegistry, runAfterRestore, runBeforeSnapshot } from './hooks.cjs';
 import { loadHandler, makeContext, type Callback, type Context, type Handler } from './loading.cjs';
 import { makeOutputSynchronous } from './output.cjs';
 import {
@@ -140,8 +140,13 @@ class Runtime {
   }
 
   #startRestored(): void {
-    useOpenSsl();
-    reseedMathRandom();
+    forgetSeed();
+    if (!hasAfterRestore()) {
+      this.#report(STARTED);
+      // Not in another turn of the event loop: its code would run for the first time here, on the way of the request.
+      this.#receive();
+      return;
+    }
     this.#state = 'hooks';
     runAfterRestore().then(
       () => this.#started(),

@@ -102,16 +102,11 @@ def fail(event, context=None):
 
 
 def draw_random_bytes():
-    """Has OpenSSL's generators note the time of the day. One that finds later that time went backwards reseeds itself,
-    and with it those that are derived from it."""
+    """Has OpenSSL's generators note the time of the day, which is far in the future. After a restore each finds at its
+    next use that time went backwards, and reseeds itself; those derived from it follow."""
     openssl = sys.modules.get('_ssl')
     if openssl is not None:
         openssl.RAND_bytes(1)
-
-
-def reseed_openssl(openssl):
-    openssl.RAND_add(os.urandom(32), 32.0)
-    openssl.RAND_bytes(1)
 
 
 def reseed_random(random):
@@ -132,7 +127,6 @@ def reseed_tempfile(tempfile):
 # By the module that holds them.
 GENERATORS = (
     ('random', reseed_random),
-    ('_ssl', reseed_openssl),
     ('numpy.random', reseed_random),
     ('uuid', reseed_uuid),
     ('tempfile', reseed_tempfile),

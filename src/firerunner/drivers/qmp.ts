@@ -26,6 +26,7 @@ export interface QmpEvent {
 }
 
 interface Waiting {
+  readonly command: string;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
 }
@@ -38,6 +39,8 @@ export class Qmp {
   readonly #waiting = new Map<number, Waiting>();
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   #partial = '';
+  /** Null until QEMU has ended. */
+  #ended: Error | null = null;
   #sent = 0;
   #onGreeting: () => void = () => undefined;
   #onEnd: (error: Error) => void = () => undefined;
@@ -58,12 +61,10 @@ export class Qmp {
 
   /** @throws Error with QEMU's description if it refuses, or if it ends before it answers. */
   execute(command: string, args?: Readonly<Record<string, unknown>>): Promise<unknown> {
+    if (this.#ended !== null) return Promise.reject(this.#ended);
     const id = ++this.#sent;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, {
-        resolve,
-        reject: (error) => reject(new Error(`QEMU refused ${command}: ${error.message}`)),
-      });
+      this.#waiting.set(id, { command, resolve, reject });
       this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`);
     });
   }
@@ -97,7 +98,13 @@ export class Qmp {
   #onData(chunk: Buffer): void {
     const lines = (this.#partial + this.#decoder.write(chunk)).split('\n');
     this.#partial = lines.pop() ?? '';
-    for (const line of lines) if (line.trim() !== '') this.#onMessage(JSON.parse(line) as QmpMessage);
+    for (const line of lines) {
+      if (line.trim() === '') continue;
+      const message = parseMessage(line);
+      // A guest that broke into QEMU may write anything: it must not reach further than its own machine.
+      if (message === null) return void this.#socket.destroy();
+      this.#onMessage(message);
+    }
   }
 
   #onMessage(message: QmpMessage): void {
@@ -111,13 +118,25 @@ export class Qmp {
     if (waiting === undefined || message.id === undefined) return;
     this.#waiting.delete(message.id);
     if (message.error === undefined) waiting.resolve(message.return);
-    else waiting.reject(new Error(message.error.desc));
+    else waiting.reject(new Error(`QEMU refused ${waiting.command}: ${message.error.desc}`));
   }
 
   #end(): void {
-    const error = new Error('QEMU ended');
-    this.#onEnd(error);
-    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#ended = new Error('QEMU ended');
+    this.#onEnd(this.#ended);
+    for (const { command, reject } of this.#waiting.values()) {
+      reject(new Error(`QEMU ended before it answered ${command}`));
+    }
     this.#waiting.clear();
+  }
+}
+
+/** Null for what is no message. */
+function parseMessage(line: string): QmpMessage | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' ? (value as QmpMessage | null) : null;
+  } catch {
+    return null;
   }
 }

@@ -2,9 +2,10 @@
 import { truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { LaunchSpec } from '../../protocol/runner.ts';
+import { sha256Json } from '../../storage/digest.ts';
 import { LaunchError, type Driver } from '../drivers/driver.ts';
 import { buildBase, buildFunction, type BuildContext } from './builder.ts';
-import type { Layer } from './layer.ts';
+import type { Layer, LayerStamp } from './layer.ts';
 import { buildLayer } from './publication.ts';
 import { Restorable } from './restorable.ts';
 import { baseStamp, functionStamp, isBlank, type FileDigests } from './stamps.ts';
@@ -34,17 +35,25 @@ export async function openLayers(
     if (layer.base !== (below?.digest ?? null)) {
       throw new LaunchError(`${path} was not made on top of ${below?.directory ?? 'nothing'}: give its base before it`);
     }
-    for (const [name, value] of Object.entries(layer.stamp)) {
-      // What the function is called may differ by hand; what it consists of may not.
-      if (name !== 'function' && wanted[name] !== value) {
-        throw new LaunchError(`${path} was made with another ${name}: ${String(value)}, now ${String(wanted[name])}`);
-      }
-    }
+    const problem = misfit(layer.stamp, wanted);
+    if (problem !== null) throw new LaunchError(`${path} was made with another ${problem}`);
     layers.push(layer);
   }
   const top = layers.at(-1);
   if (top === undefined) throw new LaunchError('no snapshot layer was given');
   return Restorable.open(directory, layers, 'function' in top.stamp);
+}
+
+/** @returns what is not as it is wanted; null if all of it is. */
+function misfit(stamp: LayerStamp, wanted: LayerStamp): string | null {
+  for (const [name, value] of Object.entries(stamp)) {
+    if (name !== 'function' && wanted[name] !== value) return `${name}: ${String(value)}, now ${String(wanted[name])}`;
+  }
+  if (stamp['function'] === undefined) return null;
+  // What the function is called may differ by hand; how it was loaded may not. Values may be secrets.
+  const [was, now] = [stamp, wanted].map((one) => JSON.parse(String(one['function'])) as Record<string, unknown>);
+  const names = Object.keys({ ...was, ...now }).filter((name) => name !== 'function');
+  return names.find((name) => sha256Json(was?.[name] ?? null) !== sha256Json(now?.[name] ?? null)) ?? null;
 }
 
 /**

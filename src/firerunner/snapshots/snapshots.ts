@@ -20,7 +20,7 @@ import { DamagedLayerError, type Layer } from './layer.ts';
 import { Restorable } from './restorable.ts';
 import type { LayerDraft } from './publication.ts';
 import { baseStamp, FileDigests, fileIdentity, functionStamp, machineFiles, sizeOf } from './stamps.ts';
-import { SnapshotStore } from './store.ts';
+import { SnapshotStore, type EnsureOptions } from './store.ts';
 
 export { Restorable } from './restorable.ts';
 
@@ -246,7 +246,7 @@ export class Snapshots {
         return { layer: layer.name, builtMs };
       } catch (error) {
         if (!(error instanceof DamagedLayerError) || attempt >= REBUILDS) throw error;
-        hooks.onProgress?.(`${error.message}; it is made again`);
+        hooks.onProgress?.(error.message);
         const isBase = error.directory === base.layer.directory;
         if (isBase) this.#bases.delete(baseKey(spec.machine, spec.snapshots));
         await store.remove(isBase ? base.layer.name : layer.name);
@@ -314,7 +314,7 @@ export class Snapshots {
         return await Restorable.open(store.directory, [layer], false);
       } catch (error) {
         if (!(error instanceof DamagedLayerError) || attempt >= REBUILDS) throw error;
-        hooks.onProgress?.(`${error.message}; it is made again`);
+        hooks.onProgress?.(error.message);
         await store.remove(layer.name);
       }
     }
@@ -330,10 +330,11 @@ export class Snapshots {
     };
   }
 
-  #ensureOptions(hooks: PrepareHooks): { readonly signal: AbortSignal; readonly onWait: (pid: number) => void } {
+  #ensureOptions(hooks: PrepareHooks): EnsureOptions {
     return {
       signal: this.#signal,
       onWait: (pid) => hooks.onProgress?.(`waiting for process ${pid}, which makes the same snapshot`),
+      onDamaged: (error) => hooks.onProgress?.(error.message),
     };
   }
 }

@@ -35,6 +35,8 @@ export { SnapshotStoreError } from './store-error.ts';
 export interface EnsureOptions extends LockOptions {
   /** Builds it although it is there. */
   readonly rebuild?: boolean;
+  /** Called once if the layer is there, but cannot be used. */
+  readonly onDamaged?: (error: DamagedLayerError) => void;
 }
 
 export class SnapshotStore {
@@ -87,10 +89,13 @@ export class SnapshotStore {
     kind: LayerKind,
     stamp: LayerStamp,
     build: (draft: LayerDraft) => Promise<void>,
-    { rebuild = false, ...options }: EnsureOptions = {},
+    { rebuild = false, onDamaged, ...options }: EnsureOptions = {},
   ): Promise<Layer> {
     const name = layerName(kind, stamp);
-    const before = await this.open(kind, stamp).catch(ignoreDamage);
+    const before = await this.open(kind, stamp).catch((error: unknown) => {
+      if (error instanceof DamagedLayerError) onDamaged?.(error);
+      return ignoreDamage(error);
+    });
     if (before !== null && !rebuild) return before;
     options.signal?.throwIfAborted();
     await storing('create', this.directory, () => makeDirectory(this.directory));

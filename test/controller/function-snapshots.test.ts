@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { pino } from 'pino';
+import { FunctionSnapshots } from '../../src/controller/function-snapshots.ts';
+import type { PreparationEvents } from '../../src/controller/runner-client.ts';
+import { functionConfig } from '../support/scripted-guests.ts';
+
+interface Bench {
+  readonly snapshots: FunctionSnapshots;
+  /** Functions whose snapshots were asked for, in order. */
+  readonly asked: readonly string[];
+  readonly ready: readonly string[];
+  readonly lines: readonly unknown[];
+  /** Of the last preparation of a function. */
+  events(fn: string): PreparationEvents;
+}
+
+function createBench(...names: string[]): Bench {
+  const asked: string[] = [];
+  const ready: string[] = [];
+  const lines: unknown[] = [];
+  const latest = new Map<string, PreparationEvents>();
+  const logger = pino(
+    { base: null, timestamp: false, formatters: { level: (level) => ({ level }) } },
+    { write: (line: string) => lines.push(JSON.parse(line)) },
+  );
+  const snapshots = new FunctionSnapshots({
+    functions: new Map(names.map((name) => [name, functionConfig(name)])),
+    prepare: (fn, events) => {
+      asked.push(fn.name);
+      latest.set(fn.name, events);
+    },
+    onReady: (fn) => ready.push(fn.name),
+    logger,
+  });
+  const events = (fn: string): PreparationEvents => {
+    const found = latest.get(fn);
+    assert.ok(found !== undefined, `the snapshot of ${fn} was asked for`);
+    return found;
+  };
+  return { snapshots, asked, ready, lines, events };
+}
+
+const BROKEN = { kind: 'function', failure: { type: 'ImportError', message: 'no such module', stack: [] } } as const;
+const NO_DISK = { kind: 'vmm', message: 'no space left', console: [] } as const;
+
+test('function snapshots: all are asked for in the order of the configuration, before any is ready', () => {
+  const { snapshots, asked, ready } = createBench('c', 'a', 'b');
+  assert.deepEqual(snapshots.counts(), { preparing: 0, ready: 0, failed: 0 });
+  snapshots.prepareAll();
+  assert.deepEqual([asked, ready], [['c', 'a', 'b'], []]);
+  assert.deepEqual(snapshots.counts(), { preparing: 3, ready: 0, failed: 0 });
+});
+
+test('function snapshots: each is counted as what became of it, and only those that are ready are told of', () => {
+  const { snapshots, ready, events } = createBench('a', 'b', 'c', 'd');
+  snapshots.prepareAll();
+  events('b').onPrepared('layer-b', null);
+  events('a').onUnprepared(BROKEN);
+  events('d').onPrepared('layer-d', 1500);
+  assert.deepEqual(ready, ['b', 'd']);
+  assert.deepEqual(snapshots.counts(), { preparing: 1, ready: 2, failed: 1 });
+});
+
+test('function snapshots: progress, output and outcome of each are in the log', () => {
+  const { snapshots, lines, events } = createBench('built', 'there', 'broken', 'unlucky');
+  snapshots.prepareAll();
+  events('built').onPreparing('booting the base layer');
+  events('built').onPreparationLog('stderr', 'importing');
+  events('built').onPrepared('layer-1', 2345);
+  events('there').onPrepared('layer-2', null);
+  events('broken').onUnprepared(BROKEN);
+  events('unlucky').onUnprepared(NO_DISK);
+  assert.deepEqual(lines, [
+    { level: 'info', function: 'built', msg: 'snapshot: booting the base layer' },
+    { level: 'info', function: 'built', stream: 'stderr', text: 'importing', msg: 'function output' },
+    { level: 'info', function: 'built', layer: 'layer-1', ready: 1, msg: 'snapshot ready: built in 2.3 s' },
+    { level: 'info', function: 'there', layer: 'layer-2', ready: 2, msg: 'snapshot ready: was there' },
+    {
+      level: 'error',
+      function: 'broken',
+      failure: BROKEN,
+      msg: 'the function does not load; its VMs are booted',
+    },
+    {
+      level: 'error',
+      function: 'unlucky',
+      failure: NO_DISK,
+      msg: 'no snapshot could be made; its VMs are booted',
+    },
+  ]);
+});
+
+test('function snapshots: a reason for a boot is logged once for each function', () => {
+  const { snapshots, lines } = createBench('a', 'b');
+  const msg = 'cold start without the snapshot of the function';
+  for (const [fn, reason] of [
+    ['a', 'being made'],
+    ['a', 'being made'],
+    ['b', 'being made'],
+    ['a', 'cannot be restored'],
+    ['b', 'being made'],
+    ['a', 'being made'],
+  ] as const) {
+    snapshots.onFallback(fn, reason);
+  }
+  assert.deepEqual(lines, [
+    { level: 'warn', function: 'a', reason: 'being made', msg },
+    { level: 'warn', function: 'b', reason: 'being made', msg },
+    { level: 'warn', function: 'a', reason: 'cannot be restored', msg },
+  ]);
+});
+
+test('function snapshots: another firerunner is asked for all of them again, and each has its place in the counts', () => {
+  const { snapshots, asked, ready, events } = createBench('a', 'b', 'c');
+  snapshots.prepareAll();
+  events('a').onPrepared('layer-a', 10);
+  events('b').onUnprepared(BROKEN);
+  // The first firerunner dies with what it was doing.
+  events('c').onUnprepared({ kind: 'vmm', message: 'firerunner ended with SIGKILL', console: [] });
+  snapshots.prepareAll();
+  assert.deepEqual(asked, ['a', 'b', 'c', 'a', 'b', 'c']);
+  assert.deepEqual(snapshots.counts(), { preparing: 3, ready: 0, failed: 0 });
+  for (const fn of ['a', 'b', 'c']) events(fn).onPrepared(`layer-${fn}`, null);
+  assert.deepEqual(snapshots.counts(), { preparing: 0, ready: 3, failed: 0 });
+  assert.deepEqual(ready, ['a', 'a', 'b', 'c']);
+});

@@ -1,0 +1,345 @@
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import type { FunctionConfig } from '../../src/controller/config.ts';
+import { LeastRecentlyUsed } from '../../src/controller/keep-alive.ts';
+import { createLogger } from '../../src/controller/log.ts';
+import { MemoryLedger } from '../../src/controller/memory-ledger.ts';
+import { Standby } from '../../src/controller/standby.ts';
+import type { StartKind } from '../../src/controller/task.ts';
+import type { Vm } from '../../src/controller/vm.ts';
+import { VmPool } from '../../src/controller/vm-pool.ts';
+import { SnapfaasError } from '../../src/protocol/errors.ts';
+import { functionConfig, ScriptedGuests } from '../support/scripted-guests.ts';
+
+const QUIET_MS = 50;
+
+interface Bench {
+  readonly standby: Standby;
+  readonly pool: VmPool;
+  readonly ledger: MemoryLedger;
+  readonly guests: ScriptedGuests;
+  /** Functions for which a VM was launched ahead, in order. */
+  readonly ahead: readonly string[];
+  /** The functions can be restored from now on. */
+  add(...names: string[]): void;
+  /** A request that is answered at once. */
+  call(name: string): Promise<StartKind>;
+  /** A request that keeps its VM busy until the test is over; resolves when it has the VM. */
+  occupy(name: string): Promise<StartKind>;
+  /** Lets time pass until no more VMs are launched ahead. */
+  settle(): Promise<void>;
+  /** Functions with an idle VM, one mention for each. */
+  idle(): string[];
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/** A standby in front of a pool whose guests are sockets; the clock is the test's. */
+function createBench(
+  t: TestContext,
+  { memoryMib = 4096, budgetMib }: { readonly memoryMib?: number; readonly budgetMib: number },
+  functions: readonly (string | FunctionConfig)[],
+): Bench {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const guests = new ScriptedGuests();
+  guests.launchKind = 'restored';
+  const ledger = new MemoryLedger(memoryMib);
+  const ahead: string[] = [];
+  const configs = functions.map((fn) => (typeof fn === 'string' ? functionConfig(fn) : fn));
+  const pool: VmPool = new VmPool({
+    functions: new Map(configs.map((fn) => [fn.name, fn])),
+    ledger,
+    policy: new LeastRecentlyUsed<Vm>(),
+    createVm: (fn, isAhead) => {
+      if (isAhead) ahead.push(fn.name);
+      return guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead);
+    },
+    startVm: (vm) => void guests.start(vm),
+    onTaken: (fn, vm) => standby.onTaken(fn, vm),
+    onGone: (vm) => standby.onGone(vm),
+  });
+  const standby: Standby = new Standby({
+    budgetMib,
+    launchAhead: (fn) => pool.launchAhead(fn),
+    dismiss: (vm) => pool.dismiss(vm),
+    isBusy: () => pool.launching > 0,
+    logger: createLogger('silent'),
+  });
+  const over = new AbortController();
+  t.after(async () => {
+    standby.close();
+    over.abort();
+    await pool.close(new SnapfaasError('shutting_down', 'the test is over'));
+    guests.close();
+  });
+  const invoke = (name: string, event: string, onStart: (start: StartKind) => void = () => undefined) =>
+    pool.withVm(pool.find(name), over.signal, async (vm, start) => {
+      onStart(start);
+      await vm.invoke('id', Buffer.from(event), over.signal);
+      return start;
+    });
+  const isMoving = (): boolean =>
+    ledger.dyingMib > 0 || Object.values(pool.counts()).some((states) => states.launching !== undefined);
+  return {
+    ...{ standby, pool, ledger, guests, ahead },
+    add: (...names) => {
+      for (const name of names) standby.addCandidate(pool.find(name));
+    },
+    call: (name) => invoke(name, '1'),
+    occupy: (name) =>
+      new Promise((resolve, reject) => {
+        invoke(name, '"hang"', resolve).catch(reject);
+      }),
+    settle: async () => {
+      for (let before = -1; before !== ahead.length;) {
+        before = ahead.length;
+        t.mock.timers.tick(QUIET_MS);
+        do await turn();
+        while (isMoving());
+      }
+    },
+    idle: () =>
+      Object.entries(pool.counts()).flatMap(([name, { idle = 0 }]) => Array.from({ length: idle }, () => name)),
+  };
+}
+
+test('standby: each function that can be restored gets one VM, in the order in which it became so', async (t) => {
+  const { standby, guests, ahead, add, settle, idle, call } = createBench(t, { budgetMib: 1024 }, ['a', 'b', 'c', 'd']);
+  add('c', 'a', 'b', 'a');
+  await settle();
+  assert.deepEqual(ahead, ['c', 'a', 'b']);
+  assert.deepEqual(idle(), ['c', 'a', 'b']);
+  assert.deepEqual([standby.size, guests.rehearsals], [3, 9]);
+  assert.equal(await call('a'), 'restored');
+});
+
+test('standby: its VMs stay within the budget', async (t) => {
+  const { standby, ledger, ahead, add, settle } = createBench(t, { budgetMib: 300 }, [
+    functionConfig('huge', { memoryMib: 512 }),
+    functionConfig('large', { memoryMib: 256 }),
+    'a',
+    'b',
+    'c',
+  ]);
+  add('huge', 'a', 'large', 'b', 'c');
+  await settle();
+  assert.deepEqual(ahead, ['a', 'b'], 'those that do not fit are left out');
+  assert.deepEqual([standby.size, ledger.reservedMib], [2, 256]);
+});
+
+test('standby: with a budget of 0 nothing is launched', async (t) => {
+  const { standby, ahead, add, settle, call } = createBench(t, { budgetMib: 0 }, ['a', 'b']);
+  add('a', 'b');
+  await call('a');
+  await settle();
+  assert.deepEqual([ahead, standby.size], [[], 0]);
+});
+
+test('standby: functions used last come first, also those used before they could be restored', async (t) => {
+  const { standby, ahead, add, settle, occupy } = createBench(t, { budgetMib: 384 }, ['a', 'b', 'c', 'd', 'e']);
+  await occupy('d');
+  await occupy('b');
+  add('a', 'b', 'c', 'd', 'e');
+  await settle();
+  assert.deepEqual(ahead, ['b', 'd', 'a']);
+  assert.equal(standby.size, 3);
+});
+
+test('standby: a function with an idle VM needs none', async (t) => {
+  const { standby, ahead, add, settle, call, occupy } = createBench(t, { budgetMib: 1024 }, ['a']);
+  await call('a');
+  add('a');
+  await settle();
+  assert.deepEqual([ahead, standby.size], [[], 0]);
+  assert.equal(await occupy('a'), 'warm');
+  await settle();
+  assert.deepEqual([ahead, standby.size], [['a'], 1]);
+});
+
+test('standby: a function that runs at its limit needs none', async (t) => {
+  const limited = functionConfig('limited', { concurrencyLimit: 1 });
+  const { ahead, add, settle, occupy } = createBench(t, { budgetMib: 1024 }, [limited, 'a']);
+  await occupy('limited');
+  add('limited', 'a');
+  await settle();
+  assert.deepEqual(ahead, ['a']);
+});
+
+test('standby: a VM that was taken is replaced after a quiet moment', async (t) => {
+  const { standby, ahead, add, settle, occupy } = createBench(t, { budgetMib: 128 }, ['a']);
+  add('a');
+  await settle();
+  assert.equal(await occupy('a'), 'restored');
+  assert.equal(standby.size, 0);
+  t.mock.timers.tick(QUIET_MS - 1);
+  assert.deepEqual(ahead, ['a']);
+  t.mock.timers.tick(1);
+  assert.deepEqual(ahead, ['a', 'a']);
+  await settle();
+  assert.equal(standby.size, 1);
+});
+
+test('standby: a VM that was taken while it was launched does not count, and is replaced', async (t) => {
+  const { standby, guests, ahead, add, settle, occupy } = createBench(t, { budgetMib: 128 }, ['a']);
+  let open: () => void = () => undefined;
+  guests.launchGate = new Promise((resolve) => (open = resolve));
+  add('a');
+  t.mock.timers.tick(QUIET_MS);
+  const request = occupy('a');
+  open();
+  assert.equal(await request, 'restored');
+  assert.deepEqual([ahead, standby.size], [['a'], 0]);
+  await settle();
+  assert.deepEqual([ahead, standby.size], [['a', 'a'], 1]);
+});
+
+test('standby: a VM that dies before its first request is replaced', async (t) => {
+  const { standby, pool, guests, ahead, add, settle } = createBench(t, { budgetMib: 128 }, ['a']);
+  const created = t.mock.method(guests, 'createVm');
+  add('a');
+  await settle();
+  const vm = created.mock.calls[0]?.result;
+  assert.ok(vm !== undefined);
+  await guests.end(vm, 'killed from outside');
+  await settle();
+  assert.deepEqual([ahead, standby.size, pool.counts()], [['a', 'a'], 1, { a: { idle: 1 } }]);
+});
+
+test('standby: the VM of a function used less recently makes room for one used more recently', async (t) => {
+  const { standby, ledger, ahead, add, settle, idle, occupy } = createBench(t, { budgetMib: 256 }, [
+    'a',
+    'b',
+    'c',
+    'd',
+  ]);
+  await occupy('b');
+  add('a', 'b', 'c', 'd');
+  await settle();
+  assert.deepEqual(idle(), ['b', 'a']);
+  await occupy('d');
+  await settle();
+  assert.deepEqual(
+    [idle(), ahead],
+    [
+      ['b', 'd'],
+      ['b', 'a', 'd'],
+    ],
+  );
+  await occupy('c');
+  await settle();
+  assert.deepEqual(
+    [idle(), ahead],
+    [
+      ['d', 'c'],
+      ['b', 'a', 'd', 'c'],
+    ],
+  );
+  assert.equal(standby.size, 2);
+  assert.equal(ledger.reservedMib, 3 * 128 + 2 * 128);
+});
+
+test('standby: no more VMs make room than are needed, and none if it would not be enough', async (t) => {
+  const { add, settle, idle, occupy } = createBench(t, { budgetMib: 512 }, [
+    functionConfig('large', { memoryMib: 256 }),
+    functionConfig('huge', { memoryMib: 640 }),
+    ...['a', 'b', 'c', 'd'],
+  ]);
+  add('a', 'b', 'c', 'd', 'large', 'huge');
+  await settle();
+  assert.deepEqual(idle(), ['a', 'b', 'c', 'd']);
+  await occupy('large');
+  await settle();
+  assert.deepEqual(idle(), ['a', 'b', 'large']);
+  await occupy('huge');
+  await settle();
+  assert.deepEqual(idle(), ['a', 'b', 'large']);
+});
+
+test('standby: nothing is launched while a request waits for a launch', async (t) => {
+  const { guests, ahead, add, settle, call } = createBench(t, { budgetMib: 1024 }, ['a', 'b']);
+  let open: () => void = () => undefined;
+  guests.launchGate = new Promise((resolve) => (open = resolve));
+  const request = call('b');
+  add('a', 'b');
+  for (let i = 0; i < 5; i += 1) {
+    t.mock.timers.tick(QUIET_MS);
+    await turn();
+  }
+  assert.deepEqual(ahead, []);
+  open();
+  await request;
+  await settle();
+  assert.deepEqual(ahead, ['a']);
+});
+
+test('standby: one VM is launched after the other', async (t) => {
+  const { guests, ahead, add, settle } = createBench(t, { budgetMib: 1024 }, ['a', 'b']);
+  let open: () => void = () => undefined;
+  guests.launchGate = new Promise((resolve) => (open = resolve));
+  add('a', 'b');
+  for (let i = 0; i < 5; i += 1) {
+    t.mock.timers.tick(QUIET_MS);
+    await turn();
+  }
+  assert.deepEqual(ahead, ['a']);
+  open();
+  await settle();
+  assert.deepEqual(ahead, ['a', 'b']);
+});
+
+test('standby: a launch that fails is not repeated until the function is asked for, and the others have theirs', async (t) => {
+  const { standby, guests, ahead, add, settle, occupy } = createBench(t, { budgetMib: 1024 }, ['a', 'b', 'c']);
+  guests.launchFailure = 'no kernel';
+  add('a', 'b');
+  await settle();
+  assert.deepEqual(ahead, ['a', 'b']);
+  guests.launchFailure = null;
+  add('c');
+  await settle();
+  assert.deepEqual(ahead, ['a', 'b', 'c']);
+  await occupy('a');
+  await settle();
+  assert.deepEqual(ahead, ['a', 'b', 'c', 'a']);
+  assert.equal(standby.size, 2);
+});
+
+test('standby: a launch that failed is repeated when the function has a new snapshot', async (t) => {
+  const { guests, ahead, add, settle } = createBench(t, { budgetMib: 1024 }, ['a']);
+  guests.launchFailure = 'no kernel';
+  add('a');
+  await settle();
+  guests.launchFailure = null;
+  add('a');
+  await settle();
+  assert.deepEqual(ahead, ['a', 'a']);
+});
+
+test('standby: takes free memory only, and fills up when some is given back', async (t) => {
+  const { pool, guests, ahead, add, settle, call, idle } = createBench(t, { memoryMib: 256, budgetMib: 256 }, [
+    ...['a', 'b', 'c'],
+  ]);
+  const created = t.mock.method(guests, 'createVm');
+  await call('a');
+  await call('b');
+  add('a', 'b', 'c');
+  await settle();
+  assert.deepEqual([ahead, pool.counters.evictions], [[], 0]);
+  const vm = created.mock.calls[0]?.result;
+  assert.ok(vm !== undefined);
+  await guests.end(vm, 'killed from outside');
+  await settle();
+  assert.deepEqual([ahead, idle()], [['a'], ['b', 'a']]);
+});
+
+test('standby: after it was closed nothing is launched', async (t) => {
+  const { standby, ahead, add, settle, occupy } = createBench(t, { budgetMib: 1024 }, ['a', 'b', 'c']);
+  add('a', 'b');
+  t.mock.timers.tick(QUIET_MS);
+  // The launch of the first is under way.
+  standby.close();
+  await settle();
+  add('c');
+  await occupy('a');
+  await settle();
+  assert.deepEqual(ahead, ['a']);
+});
