@@ -97,6 +97,7 @@ export class Controller {
     this.#standby = new Standby({
       budgetMib: config.standbyMib,
       launchAhead: (fn) => this.#pool.launchAhead(fn),
+      freeMib: () => this.#ledger.freeMib,
       dismiss: (vm) => this.#pool.dismiss(vm),
       isBusy: () => this.#pool.launching > 0,
       logger,

@@ -15,6 +15,8 @@ export interface StandbyOptions {
   readonly budgetMib: number;
   /** Starts a VM in free memory and resolves when it is idle; null if there is no room. */
   readonly launchAhead: (fn: FunctionVms) => Promise<Vm | null>;
+  /** Memory that no VM has, in MiB. */
+  readonly freeMib: () => number;
   /** Ends an idle VM. */
   readonly dismiss: (vm: Vm) => void;
   /** Whether a request waits for a VM to be launched. */
@@ -129,9 +131,10 @@ export class Standby {
     return null;
   }
 
-  /** What the budget lacks for another VM of the function; 0 or less if it lacks nothing. */
-  #missingMib(fn: FunctionVms): number {
-    return this.#waitingMib + fn.config.memoryMib - this.#options.budgetMib;
+  /** What the budget and the free memory lack for another VM of the function; 0 or less if they lack nothing. */
+  #missingMib({ config }: FunctionVms): number {
+    const { budgetMib, freeMib } = this.#options;
+    return Math.max(this.#waitingMib + config.memoryMib - budgetMib, config.memoryMib - freeMib());
   }
 
   /** Dismisses VMs of the functions that were used least recently. */

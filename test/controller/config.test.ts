@@ -180,7 +180,10 @@ test('config: files of the original load from its working directory, with notes 
     );
     assert.match(notes, /resources\/controller\.yaml:2:1: `firerunner_path` has no effect/);
     assert.match(notes, /resources\/functions\.yaml:6:\d+: `concurrency_limit`: 0 means no limit/);
-    assert.match(notes, /resources\/functions\.yaml:7:3: `load_dir` \(here and in 1 more\): has no effect; .* is no directory/);
+    assert.match(
+      notes,
+      /resources\/functions\.yaml:7:3: `load_dir` \(here and in 1 more\): has no effect; .* is no directory/,
+    );
     for (const key of [
       'diff_dirs',
       'copy_base',

@@ -300,10 +300,10 @@ test('VM pool: nothing is launched ahead without free memory, and nobody is evic
 });
 
 test('VM pool: nothing is launched ahead for a function that runs at its limit already', async () => {
-  const { call, pool } = createPool(512, [functionConfig('f', { concurrencyLimit: 1 })]);
+  const { call, pool, taken } = createPool(512, [functionConfig('f', { concurrencyLimit: 1 })]);
   const client = new AbortController();
   const running = call('f', '"hang"', client.signal);
-  await turn();
+  while (taken.length === 0) await turn();
   assert.equal(await pool.launchAhead(pool.find('f')), null);
   await assert.rejects(call('f'), { code: 'resource_exhausted' });
   client.abort();

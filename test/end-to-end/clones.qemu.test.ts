@@ -110,7 +110,10 @@ describe('clones of a snapshot', () => {
         const { clock, at_import, drawn } = answer.body as Draws;
         worst.offMs = Math.max(worst.offMs, sent - clock, clock - received);
         // All clones have the draws of the import in common: the snapshot was taken after it.
-        const values = clone === 0 ? [...entries('import', at_import), ...entries('clone 0', drawn)] : entries(`clone ${clone}`, drawn);
+        const values =
+          clone === 0
+            ? [...entries('import', at_import), ...entries('clone 0', drawn)]
+            : entries(`clone ${clone}`, drawn);
         for (const [where, value] of values) {
           assert.equal(seen.get(value), undefined, `${where} drew the same as ${seen.get(value)}: ${value}`);
           seen.set(value, where);

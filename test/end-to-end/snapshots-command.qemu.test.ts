@@ -106,7 +106,8 @@ describe('snapctr snapshots', { timeout: 240_000 }, () => {
     assert.equal(status, 0);
     const lines = stdout.trimEnd().split('\n');
     assert.equal(lines.length, 4);
-    for (const line of lines) assert.match(line, /^(base|function)-[0-9a-f]{16} +\d+\.\d MiB +\d{4}-\d\d-\d\dT\S+ +\S+$/);
+    for (const line of lines)
+      assert.match(line, /^(base|function)-[0-9a-f]{16} +\d+\.\d MiB +\d{4}-\d\d-\d\dT\S+ +\S+$/);
     assert.equal(lines.filter((line) => /^function-.* (python|node)$/.test(line)).length, 2);
     assert.equal((await snapshots('list', '--dir', store)).stdout, stdout);
     const layers = JSON.parse((await withConfig('list', '--json')).stdout) as LayerSummary[];
@@ -117,7 +118,10 @@ describe('snapctr snapshots', { timeout: 240_000 }, () => {
     for (const { kind, base, digest, problem, memoryBytes } of layers) {
       assert.deepEqual([problem, memoryBytes], [null, 128 * 1024 * 1024]);
       assert.match(digest ?? '', /^[0-9a-f]{64}$/);
-      assert.equal(layers.some((below) => below.kind === 'base' && below.digest === base), kind === 'function');
+      assert.equal(
+        layers.some((below) => below.kind === 'base' && below.digest === base),
+        kind === 'function',
+      );
     }
   });
 
@@ -127,7 +131,10 @@ describe('snapctr snapshots', { timeout: 240_000 }, () => {
     const json = await snapshots('verify', '--dir', store, '--json');
     assert.equal(json.status, 0);
     const verifications = JSON.parse(json.stdout) as { readonly name: string; readonly problem: string | null }[];
-    assert.deepEqual(verifications.map(({ problem }) => problem), [null, null, null, null]);
+    assert.deepEqual(
+      verifications.map(({ problem }) => problem),
+      [null, null, null, null],
+    );
   });
 
   test('verify names the damaged file; list does where its size tells', async () => {
@@ -190,7 +197,10 @@ describe('snapctr snapshots', { timeout: 240_000 }, () => {
     ] as const) {
       const finished = await snapshots(...args);
       assert.deepEqual([finished.status, finished.stdout], [status, ''], args.join(' '));
-      const lines = finished.stderr.trimEnd().split('\n').filter((line) => !line.startsWith('{'));
+      const lines = finished.stderr
+        .trimEnd()
+        .split('\n')
+        .filter((line) => !line.startsWith('{'));
       assert.equal(lines.length, 1, finished.stderr);
       assert.match(lines[0] ?? '', why);
     }
@@ -199,7 +209,10 @@ describe('snapctr snapshots', { timeout: 240_000 }, () => {
   test('a store that cannot be used is named, with what to do', async () => {
     writeFileSync(join(workspace.directory, 'file'), '');
     const config = join(workspace.directory, 'in-a-file.yaml');
-    writeFileSync(config, readFileSync(workspace.config, 'utf8').replace('snapshot_dir: store', 'snapshot_dir: file/store'));
+    writeFileSync(
+      config,
+      readFileSync(workspace.config, 'utf8').replace('snapshot_dir: store', 'snapshot_dir: file/store'),
+    );
     const { status, stderr } = await snapshots('build', '--config', config, '--vmm', 'qemu');
     assert.equal(status, 2);
     assert.match(stderr, /`snapshot_dir` cannot be created/);

@@ -161,7 +161,10 @@ describe('restored VMs', { timeout: 180_000 }, () => {
       assert.deepEqual(answers.map(startOf), ['restored', 'restored'], answers[0]?.text);
       for (const { body } of answers) {
         const { events, calls, left, written } = body as Told;
-        assert.deepEqual({ events, calls, left, written }, { events: EVENTS, calls: 1, left: 'left in /tmp', written: 1 });
+        assert.deepEqual(
+          { events, calls, left, written },
+          { events: EVENTS, calls: 1, left: 'left in /tmp', written: 1 },
+        );
       }
       const next = (await controller.invoke(name, {})).body as Told;
       assert.deepEqual([next.calls, next.written, next.events.length], [2, 2, EVENTS.length]);
@@ -214,13 +217,20 @@ describe('restored VMs', { timeout: 180_000 }, () => {
   test('the parts of a restore are in the metrics and in the log', async () => {
     const metrics = await (await fetch(`${controller.url}/metrics`)).text();
     const counts = new Map(
-      [...metrics.matchAll(/^snapfaas_start_seconds_count\{(.*)\} (\d+)$/gm)].map(([, labels, count]) => [labels, count]),
+      [...metrics.matchAll(/^snapfaas_start_seconds_count\{(.*)\} (\d+)$/gm)].map(([, labels, count]) => [
+        labels,
+        count,
+      ]),
     );
     for (const phase of ['queue', 'spawn', 'load', 'resume', 'first_response']) {
       const key = [`start="restored",phase="${phase}"`, `phase="${phase}",start="restored"`].find((k) => counts.has(k));
       assert.equal(counts.get(key), '4', `${phase}:\n${metrics}`);
     }
-    assert.equal([...counts.keys()].some((labels) => labels?.includes('boot')), false, metrics);
+    assert.equal(
+      [...counts.keys()].some((labels) => labels?.includes('boot')),
+      false,
+      metrics,
+    );
     const launched = logged(controller, 'VM launched');
     const first = logged(controller, 'first request');
     assert.deepEqual([launched.length, first.length], [4, 4]);
@@ -248,7 +258,8 @@ describe('restored VMs', { timeout: 180_000 }, () => {
     const pipe = openSync(requests, 'r+');
     try {
       await until('its snapshots are ready', () => ended || isReady(), 60_000);
-      for (const { name } of FUNCTIONS) writeSync(pipe, `${JSON.stringify({ time: 0, function: name, payload: {} })}\n`);
+      for (const { name } of FUNCTIONS)
+        writeSync(pipe, `${JSON.stringify({ time: 0, function: name, payload: {} })}\n`);
       await until('the requests have been read', () => ended || program.stdout.split('\n').length > FUNCTIONS.length);
     } finally {
       closeSync(pipe);
@@ -256,8 +267,15 @@ describe('restored VMs', { timeout: 180_000 }, () => {
     await until('it ends', () => ended).finally(() => program.kill('SIGKILL'));
     const { status, stdout, stderr } = await program.finished;
     assert.equal(status, 0, stderr);
-    const lines = stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as { readonly start: string });
-    assert.deepEqual(lines.map((line) => line.start), ['restored', 'restored'], stdout);
+    const lines = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { readonly start: string });
+    assert.deepEqual(
+      lines.map((line) => line.start),
+      ['restored', 'restored'],
+      stdout,
+    );
   });
 });
 

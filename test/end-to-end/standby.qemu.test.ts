@@ -101,7 +101,10 @@ describe('VMs launched ahead', { timeout: 180_000 }, () => {
     assert.equal(status.memory.idle_mib, 256);
     const isStopped = (pid: number): boolean => /^\d+ \(.*\) T/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
     await until('both are stopped', () => vmmsOf(status.runner_pid ?? 0).every(isStopped), 2000);
-    assert.deepEqual(logged(running, 'VM launched').map(({ ahead }) => ahead), [true, true]);
+    assert.deepEqual(
+      logged(running, 'VM launched').map(({ ahead }) => ahead),
+      [true, true],
+    );
 
     for (const name of ['python', 'node']) {
       const answer = await running.invoke(name, 'hello');
@@ -132,7 +135,7 @@ describe('VMs launched ahead', { timeout: 180_000 }, () => {
       }
       const launched = logged(running, 'VM launched');
       assert.ok(launched.length >= ROUNDS * functions.length);
-      assert.ok(launched.every(({ ahead }) => ahead === (standbyMib > 0)));
+      assert.ok(launched.every(({ ahead }) => ahead === standbyMib > 0));
       await stop(running);
     }
     for (const name of functions) {

@@ -89,7 +89,10 @@ describe('layers made by hand', { timeout: 240_000 }, () => {
   /** It ends with this exit code, and one line of its own says why. */
   const assertRefused = (finished: Finished, code: ExitCode, why: RegExp): void => {
     assert.deepEqual([finished.status, finished.stdout], [code, ''], finished.stderr);
-    const lines = finished.stderr.trimEnd().split('\n').filter((line) => !/^firerunner: (qemu with|QEMU runs)/.test(line));
+    const lines = finished.stderr
+      .trimEnd()
+      .split('\n')
+      .filter((line) => !/^firerunner: (qemu with|QEMU runs)/.test(line));
     assert.equal(lines.length, 1, finished.stderr);
     assert.match(lines[0] ?? '', why);
   };
@@ -120,13 +123,22 @@ describe('layers made by hand', { timeout: 240_000 }, () => {
       assert.match(stderr, /^restored$/m);
       assert.doesNotMatch(stderr, /^imported$/m);
     }
-    assert.deepEqual(answers(first).map(({ calls }) => calls), [1, 2]);
-    assert.deepEqual(answers(second).map(({ calls }) => calls), [1]);
+    assert.deepEqual(
+      answers(first).map(({ calls }) => calls),
+      [1, 2],
+    );
+    assert.deepEqual(
+      answers(second).map(({ calls }) => calls),
+      [1],
+    );
     assert.equal(answers(first)[0]?.loaded, answers(second)[0]?.loaded);
   });
 
   test('from the base layer alone any function is loaded, and no kernel is booted', async () => {
-    const counter = await firerunner({ appfs: image('counter'), load_from: layer('base'), env: 'GREETING=hello' }, null);
+    const counter = await firerunner(
+      { appfs: image('counter'), load_from: layer('base'), env: 'GREETING=hello' },
+      null,
+    );
     assert.equal(counter.status, EXIT_CODES.ok, counter.stderr);
     assert.equal(answers(counter)[0]?.greeting, 'hello');
     assert.match(counter.stderr, /^imported$/m);
@@ -252,6 +264,9 @@ describe('layers made by hand', { timeout: 240_000 }, () => {
     const { status, stderr } = await firerunner(flags);
     assert.equal(status, EXIT_CODES.load_failed, stderr);
     assert.match(stderr, /the function does not load: ValueError: .*as asked/);
-    assert.deepEqual(readdirSync(join(workspace.directory, 'layers')).filter((name) => /broken|^\./.test(name)), []);
+    assert.deepEqual(
+      readdirSync(join(workspace.directory, 'layers')).filter((name) => /broken|^\./.test(name)),
+      [],
+    );
   });
 });

@@ -63,7 +63,10 @@ describe('firerunner in the foreground', { timeout: 180_000 }, () => {
           .map((line) => JSON.parse(line) as unknown),
         [1, null, events[2], 2],
       );
-      assert.match(stderr, /^firerunner: VM abcde1234 is ready \(cold\): spawn \d+ ms, boot \d+ ms, load \d+ ms, resume \d+ ms$/m);
+      assert.match(
+        stderr,
+        /^firerunner: VM abcde1234 is ready \(cold\): spawn \d+ ms, boot \d+ ms, load \d+ ms, resume \d+ ms$/m,
+      );
       assert.match(stderr, /^a word$/m);
       assert.match(stderr, /isolates nothing/);
       assert.equal(status, EXIT_CODES.ok);

@@ -73,6 +73,11 @@ export class ScriptedGuests {
       vm.onGone('the launch failed', { kind: 'vmm', message: this.launchFailure, console: [] });
       return;
     }
+    if (vm.state === 'dead') {
+      this.alive -= 1;
+      vm.onGone('killed while it was launched', null);
+      return;
+    }
     const path = join(this.#directory, vm.id);
     const sockets = new Set<Socket>();
     const server = createServer((socket) => {

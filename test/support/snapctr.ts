@@ -120,8 +120,8 @@ export async function startController(
     readonly vmm: TestVmm;
     readonly memoryMib?: number;
     readonly args?: readonly string[];
-    /** Start VMs from snapshots; the promise resolves when all that can be made are ready. */
-    readonly snapshots?: boolean;
+    /** Start VMs from snapshots: `true` waits until all that can be made are ready, `being made` does not. */
+    readonly snapshots?: boolean | 'being made';
     /** On top of this process's own. */
     readonly env?: NodeJS.ProcessEnv;
   },
@@ -130,7 +130,12 @@ export async function startController(
     process.execPath,
     [
       ...[SNAPCTR, '--config', workspace.config, '--mem', String(options.memoryMib ?? 1024), '--port', '0'],
-      ...['--vmm', options.vmm, ...(options.snapshots === true ? [] : ['--no-snapshots']), ...(options.args ?? [])],
+      ...[
+        '--vmm',
+        options.vmm,
+        ...((options.snapshots ?? false) === false ? ['--no-snapshots'] : []),
+        ...(options.args ?? []),
+      ],
     ],
     { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...options.env } },
   );

@@ -135,7 +135,7 @@ export class Qmp {
 function parseMessage(line: string): QmpMessage | null {
   try {
     const value: unknown = JSON.parse(line);
-    return typeof value === 'object' ? (value as QmpMessage | null) : null;
+    return typeof value === 'object' ? value : null;
   } catch {
     return null;
   }

@@ -8,8 +8,8 @@
  *
  * The VM's memory is a file in the layer's temporary directory; what differs from the base is packed into the layer.
  */
-import { mkdir, open, rm, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, open, rm, statfs, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
 import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../drivers/driver.ts';
 import { GuestLife, type VmObserver } from '../guest-life.ts';
@@ -17,6 +17,7 @@ import { loadRequest, withTimeLimit } from '../launch.ts';
 import type { Layer } from './layer.ts';
 import { createWritableCopy, type MemorySource } from './memory.ts';
 import type { LayerDraft } from './publication.ts';
+import { SnapshotStoreError } from './store-error.ts';
 
 const MIB = 1024 * 1024;
 /** How far ahead the guest's clock stands while its random generators are sealed: farther than a layer will live, in ms. */
@@ -87,6 +88,19 @@ export async function buildFunction(context: BuildContext, base: BuildBase | nul
   await rm(memoryPath);
 }
 
+/** A VMM that writes to a mapped file on a full file system is killed (SIGBUS) without a word: find out before. */
+async function checkSpace(directory: string, { memoryMib }: MachineSpec): Promise<void> {
+  const { bavail, bsize } = await statfs(directory);
+  const freeMib = Math.floor((bavail * bsize) / MIB);
+  if (freeMib >= memoryMib) return;
+  const reason = `${freeMib} MiB are free and ${memoryMib} MiB may be needed`;
+  throw SnapshotStoreError.from(
+    Object.assign(new Error(reason), { code: 'ENOSPC', syscall: 'statfs' }),
+    'make a snapshot in',
+    directory,
+  );
+}
+
 async function createBlankMemory(path: string, { memoryMib }: MachineSpec): Promise<void> {
   await writeFile(path, '', { mode: 0o600 });
   await truncate(path, memoryMib * MIB);
@@ -99,6 +113,7 @@ async function runMachine(
   start: (surroundings: Surroundings) => Promise<Machine>,
   live: (guest: GuestLife) => Promise<void>,
 ): Promise<void> {
+  await checkSpace(dirname(savable.memoryPath), spec.machine);
   await mkdir(runDirectory, { mode: 0o700 });
   try {
     await withTimeLimit(spec.bootTimeoutMs, signal, async (limited, onMachine) => {
