@@ -158,7 +158,7 @@ describe('restored VMs', { timeout: 180_000 }, () => {
   for (const { name } of FUNCTIONS) {
     test(`${name}: two clones at once have run the hooks in order, and share neither variables nor files`, async () => {
       const answers = await Promise.all([controller.invoke(name, { ms: 800 }), controller.invoke(name, { ms: 800 })]);
-      assert.deepEqual(answers.map(startOf), ['restored', 'restored'], answers[0]?.text);
+      assert.deepEqual(answers.map(startOf), ['restored', 'restored'], answers[0].text);
       for (const { body } of answers) {
         const { events, calls, left, written } = body as Told;
         assert.deepEqual(

@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { LaunchError, type Machine, type MachineExit } from '../../src/firerunner/drivers/driver.ts';
+import { FunctionLoadError, GuestLife } from '../../src/firerunner/guest-life.ts';
+import type { Frame, FrameHeader } from '../../src/protocol/frame.ts';
+import { FrameType, GUEST_PROTOCOL_VERSION, type LoadRequest } from '../../src/protocol/guest.ts';
+
+interface Sent {
+  readonly type: number;
+  readonly header: FrameHeader | undefined;
+  readonly payload: Buffer;
+}
+
+/** A machine that does nothing by itself: the test is its guest. */
+function createGuest(): {
+  life: GuestLife;
+  sent: Sent[];
+  killed: () => boolean;
+  says(type: number, header?: FrameHeader, payload?: string): void;
+  end(reason: string): void;
+} {
+  const sent: Sent[] = [];
+  let killed = false;
+  let onExit: (exit: MachineExit) => void = () => undefined;
+  const exited = new Promise<MachineExit>((resolve) => (onExit = resolve));
+  const machine: Machine = {
+    control: {
+      send: (type, header, payload) => sent.push({ type, header, payload: Buffer.from(payload ?? []) }),
+      onFrame: () => undefined,
+      onClosed: () => undefined,
+    },
+    pid: null,
+    spawnedAt: 0,
+    exited,
+    consoleTail: () => ['last words'],
+    pause: () => undefined,
+    resume: () => undefined,
+    snapshot: () => Promise.resolve(),
+    kill() {
+      killed = true;
+      return exited;
+    },
+  };
+  const observer = { onChannel: () => undefined, onLog: () => undefined, onRuntimeExited: () => undefined };
+  const life = new GuestLife(machine, observer, new AbortController().signal);
+  const says = (type: number, header: FrameHeader = {}, payload = ''): void =>
+    machine.control.onFrame({ type, header, payload: Buffer.from(payload) } satisfies Frame);
+  const end = (reason: string): void => onExit({ status: 1, signal: null, reason });
+  return { life, sent, killed: () => killed, says, end };
+}
+
+const HELLO = { protocol: GUEST_PROTOCOL_VERSION };
+const REQUEST = { function: 'f' } as unknown as LoadRequest;
+const FAILURE = '{"type": "ValueError", "message": "as asked", "stack": []}';
+
+test('guest life: each step waits for its frame, also for one that came before', async () => {
+  const { life, sent, says } = createGuest();
+  says(FrameType.hello, HELLO);
+  await life.hello();
+  const loading = life.load(REQUEST);
+  says(FrameType.loaded);
+  await loading;
+  const starting = life.start(true);
+  says(FrameType.started);
+  await starting;
+  assert.deepEqual(
+    sent.map(({ type, header }) => [type, header]),
+    [
+      [FrameType.load, undefined],
+      [FrameType.start, { restored: true }],
+    ],
+  );
+});
+
+test('guest life: SYNC carries the time in ns, and random bytes that differ', () => {
+  const { life, sent } = createGuest();
+  life.sync(1_700_000_000_123);
+  life.sync(1_700_000_000_123);
+  const [first, second] = sent;
+  assert.equal(first?.payload.readBigUInt64BE(), 1_700_000_000_123_000_000n);
+  assert.equal(first.payload.length, 8 + 32);
+  assert.notDeepEqual(first.payload, second?.payload);
+});
+
+test('guest life: an import or a hook that fails is the function’s error', async () => {
+  for (const [type, step] of [
+    [FrameType.loadFailed, (life: GuestLife) => life.load(REQUEST)],
+    [FrameType.hookFailed, (life: GuestLife) => life.seal('hooks')],
+    [FrameType.hookFailed, (life: GuestLife) => life.start(true)],
+  ] as const) {
+    const { life, says } = createGuest();
+    const failing = step(life);
+    says(type, {}, FAILURE);
+    await assert.rejects(
+      failing,
+      (error) => error instanceof FunctionLoadError && error.failure.message === 'as asked',
+    );
+  }
+});
+
+test('guest life: a frame out of turn costs the machine its life', async () => {
+  const { life, killed, says } = createGuest();
+  const waiting = life.hello();
+  says(FrameType.started);
+  await assert.rejects(waiting, LaunchError);
+  assert.ok(killed());
+});
+
+test('guest life: a machine that ends says why to whoever waits, now and later', async () => {
+  const { life, end } = createGuest();
+  const waiting = life.hello();
+  end('it was killed by SIGBUS');
+  await assert.rejects(waiting, { name: 'LaunchError', message: 'it was killed by SIGBUS', console: ['last words'] });
+  await assert.rejects(life.start(false), /SIGBUS/);
+});
+
+test('guest life: a root file system of another protocol is refused with advice', async () => {
+  const { life, says } = createGuest();
+  const waiting = life.hello();
+  says(FrameType.hello, { protocol: 1 });
+  await assert.rejects(waiting, /build the images again/);
+});

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readAhead, touchedPages } from '../../src/firerunner/snapshots/working-set.ts';
+
+const PAGE_BYTES = 4096;
+const PAGES = 4096;
+
+/** Maps the file of its first argument as a VMM does, writes to the pages of the others, and waits. */
+const TOUCHER = `
+import mmap, sys
+file = open(sys.argv[1], 'r+b')
+memory = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE)
+for page in map(int, sys.argv[2:]):
+    memory[page * 4096] = 1
+print('ready', flush=True)
+sys.stdin.read()
+`;
+
+const skip = process.platform === 'linux' ? false : 'page tables are read from /proc';
+
+test('working set: the pages a process has touched, small gaps included', { skip, timeout: 20_000 }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'snapfaas-pages-'));
+  const path = join(directory, 'memory');
+  const memory = await open(path, 'wx+');
+  try {
+    await memory.truncate(PAGES * PAGE_BYTES);
+    // Far apart: what lies between 100 and 104 is read along, the others are runs of their own.
+    const touched = ['0', '100', '104', '2000', '4095'];
+    const toucher = spawn('python3', ['-c', TOUCHER, path, ...touched], { stdio: ['pipe', 'pipe', 'inherit'] });
+    await once(toucher.stdout, 'data');
+    const runs = await touchedPages(toucher.pid ?? 0, memory);
+    assert.deepEqual(runs, [
+      { firstPage: 0, pages: 1 },
+      { firstPage: 100, pages: 5 },
+      { firstPage: 2000, pages: 1 },
+      { firstPage: 4095, pages: 1 },
+    ]);
+    await readAhead(memory, runs);
+    toucher.stdin.end();
+    await once(toucher, 'close');
+  } finally {
+    await memory.close();
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('working set: a process that does not map the memory has touched nothing', { skip }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'snapfaas-pages-'));
+  const memory = await open(join(directory, 'memory'), 'wx+');
+  try {
+    await memory.truncate(PAGES * PAGE_BYTES);
+    assert.deepEqual(await touchedPages(process.pid, memory), []);
+  } finally {
+    await memory.close();
+    rmSync(directory, { recursive: true });
+  }
+});
