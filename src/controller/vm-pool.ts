@@ -39,7 +39,15 @@ export class FunctionVms {
     return this.#latestIdle !== null;
   }
 
+  /** One that has served comes back first; one that was launched ahead waits behind all of them. */
   pushIdle(vm: Vm): void {
+    if (vm.isUnused && this.#latestIdle !== null) {
+      let last = this.#latestIdle;
+      while (last.nextIdle !== null) last = last.nextIdle;
+      last.nextIdle = vm;
+      vm.nextIdle = null;
+      return;
+    }
     vm.nextIdle = this.#latestIdle;
     this.#latestIdle = vm;
   }

@@ -54,10 +54,11 @@ describe('examples, in virtual machines, from the request file', { timeout: 240_
     assert.ok(results.every(({ status }) => status === 'ok'));
   });
 
-  test('each function starts cold once and is warm afterwards', () => {
+  test('the first request of each function finds no VM that has served, later ones do', () => {
     for (const name of new Set(results.map((result) => result.function))) {
       const starts = results.filter((result) => result.function === name).map(({ start }) => start);
-      assert.deepEqual([starts[0], ...new Set(starts.slice(1))], ['cold', 'warm'], name);
+      assert.notEqual(starts[0], 'warm', name);
+      assert.ok(starts.length === 1 || starts.includes('warm'), name);
     }
   });
 
