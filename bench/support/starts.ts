@@ -8,6 +8,7 @@ import {
   type RunningController,
   type Workspace,
 } from '../../test/support/snapctr.ts';
+import { Client } from './client.ts';
 import { EVENT, EXIT_EVENT, EXPECTED, testFunction, type Measured } from './hello.ts';
 
 export interface StartOptions {
@@ -21,11 +22,13 @@ export interface StartOptions {
 export class StartBench {
   readonly workspace: Workspace;
   readonly #controller: RunningController;
+  readonly #client: Client;
   readonly #options: StartOptions;
 
   private constructor(workspace: Workspace, controller: RunningController, options: StartOptions) {
     this.workspace = workspace;
     this.#controller = controller;
+    this.#client = new Client(controller.url);
     this.#options = options;
   }
 
@@ -46,17 +49,16 @@ export class StartBench {
   async start(): Promise<number> {
     const controller = this.#controller;
     if (this.#options.ahead === true) await controller.until(({ standby }) => standby.vms === 1, 30_000);
-    const began = performance.now();
-    const answer = await controller.invoke('measured', EVENT);
-    const took = performance.now() - began;
-    if (JSON.stringify(answer.body) !== JSON.stringify(EXPECTED)) throw new Error(`wrong answer: ${answer.text}`);
+    const answer = await this.#client.invoke('measured', EVENT);
+    if (answer.text !== JSON.stringify(EXPECTED)) throw new Error(`wrong answer: ${answer.text}`);
     const kind = this.#options.snapshots === false ? 'cold' : 'restored';
-    if (answer.headers.get('x-snapfaas-start') !== kind) throw new Error(`the start was not ${kind}`);
-    await controller.invoke('measured', EXIT_EVENT);
-    return took;
+    if (answer.start !== kind) throw new Error(`the start was not ${kind}`);
+    await this.#client.invoke('measured', EXIT_EVENT);
+    return answer.tookMs;
   }
 
   async close(): Promise<void> {
+    this.#client.close();
     await this.#controller.stop();
     this.workspace.remove();
   }
