@@ -59,6 +59,7 @@ async function launchSpec(place: string, name: string, { runtime, files }: Measu
       appfsPath: (await packApp(await stageApp(app))).image,
       kernelArgs: '',
       runtime,
+      network: false,
     },
     function: { name, handler: null, environment: {} },
     bootTimeoutMs: 60_000,

@@ -118,6 +118,7 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
       appfsPath: flags.appfs === undefined ? null : appfs(flags.appfs, isProcess),
       kernelArgs: flags.kernel_args,
       runtime: flags.runtime ?? (isProcess ? missing('runtime') : 'python3'),
+      network: false,
     },
     function: { name: flags.id, handler: flags.handler ?? null, environment: parseEnvironment(flags.env ?? []) },
     bootTimeoutMs: flags.bootTimeout * 1000,

@@ -5,11 +5,12 @@
 import { createHash } from 'node:crypto';
 import { constants as fs, accessSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
 import { LaunchError, type Driver } from './drivers/driver.ts';
 import { processDriver } from './drivers/process.ts';
 import { QEMU_COMMAND, qemuDriver } from './drivers/qemu.ts';
+import { findProgram } from './find-program.ts';
 import { OutputTail, startVmmProcess } from './vmm-process.ts';
 
 /** A guest that runs at all says so within this time, in ms. */
@@ -34,7 +35,8 @@ export interface VmmChoice {
 /** @throws LaunchError with the remedy if the wish cannot be met. */
 export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
   if (wish.vmm === 'process') return { driver: processDriver(), reason: 'process: asked for' };
-  if (!isInstalled(QEMU_COMMAND)) {
+  if (wish.vmm === 'firecracker') throw new LaunchError('the firecracker driver is being written');
+  if (findProgram(QEMU_COMMAND) === null) {
     throw new LaunchError(
       `${QEMU_COMMAND} is not installed: run "apt-get install qemu-system-x86", or use --vmm process for functions ` +
         'as plain processes without isolation',
@@ -46,17 +48,6 @@ export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
   const verdict = await kvmVerdict(wish.kernelPath, wish.initrdPath);
   const accelerator = verdict.usable ? 'kvm' : 'tcg';
   return { driver: qemuDriver(accelerator), reason: `qemu with ${accelerator}: ${verdict.reason}` };
-}
-
-function isInstalled(command: string): boolean {
-  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
-    try {
-      accessSync(join(directory, command), fs.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
 
 interface KvmVerdict {

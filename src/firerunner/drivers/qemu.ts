@@ -109,7 +109,9 @@ export function qemuDriver(accelerator: QemuAccelerator): Driver {
     name: 'qemu',
     notice: accelerator === 'tcg' ? 'QEMU runs the VMs under software emulation, which is slower than KVM' : null,
     canPause: true,
+    close: () => Promise.resolve(),
     snapshots: {
+      filesDirectory: null,
       stamp: () => (stamps[accelerator] ??= qemuStamp(accelerator)),
       restore: (spec, saved, surroundings) => startQemu(spec, accelerator, saved, surroundings),
     },
@@ -128,10 +130,10 @@ async function startQemu(
   const memory = savable === undefined ? privateMemory : { path: savable.memoryPath, share: true };
   const args = qemuArguments(spec, directory, { accelerator, from: saved === null ? 'boot' : 'restore', memory });
   // A description of its own: QEMU reads from where it stands, and others restore from the same file.
-  const stateIn = saved === null ? null : openSync(`/proc/self/fd/${saved.stateFd}`, 'r');
+  const stateIn = saved === null ? null : openSync(`/proc/self/fd/${saved.state.fd}`, 'r');
   let vmm: VmmProcess;
   try {
-    const inherited = [stateIn ?? 'ignore', saved?.memoryFd ?? 'ignore'] as const;
+    const inherited = [stateIn ?? 'ignore', saved?.memory.fd ?? 'ignore'] as const;
     vmm = await startVmmProcess(QEMU_COMMAND, args, {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', ...inherited],
       cwd: '/',
@@ -154,7 +156,7 @@ async function startQemu(
     await untilAborted(qmp.greeting, anyEnd);
     const spawnedAt = performance.now();
     // QEMU opens its sockets before it takes commands.
-    onChannel(functionSocket(directory));
+    onChannel({ socketPath: functionSocket(directory), vsockPort: null });
     if (saved !== null) await loadState(qmp, anyEnd);
     const { child } = vmm;
     return {
@@ -273,6 +275,7 @@ async function qemuStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     appfsPath: '',
     kernelArgs: '',
     runtime: 'python3',
+    network: false,
   } as const;
   return {
     vmm: stdout.split('\n', 1)[0] ?? '',

@@ -242,7 +242,7 @@ export class Snapshots {
         return { layer: layer.name, builtMs };
       }
       try {
-        this.#opened(entry, await Restorable.open(store.directory, [base.layer, layer], true));
+        this.#opened(entry, await Restorable.open(this.#driver, store.directory, [base.layer, layer], true));
         return { layer: layer.name, builtMs };
       } catch (error) {
         if (!(error instanceof DamagedLayerError) || attempt >= REBUILDS) throw error;
@@ -311,7 +311,7 @@ export class Snapshots {
         this.#ensureOptions(hooks),
       );
       try {
-        return await Restorable.open(store.directory, [layer], false);
+        return await Restorable.open(this.#driver, store.directory, [layer], false);
       } catch (error) {
         if (!(error instanceof DamagedLayerError) || attempt >= REBUILDS) throw error;
         hooks.onProgress?.(error.message);
