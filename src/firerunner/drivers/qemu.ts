@@ -15,6 +15,7 @@ import { CONTROL_PORT_NAME, FUNCTION_PORT_NAME } from '../../protocol/guest.ts';
 import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
 import { FrameSocket } from '../frame-socket.ts';
 import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
+import { cpuIdentity } from './cpu.ts';
 import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
 import { Qmp } from './qmp.ts';
 
@@ -264,8 +265,6 @@ async function qemuStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     promisify(execFile)(QEMU_COMMAND, ['--version']),
     readFile('/proc/cpuinfo', 'utf8'),
   ]);
-  const [firstCpu = ''] = cpuinfo.split('\n\n', 1);
-  const field = (name: string): string => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(firstCpu)?.[1] ?? '';
   const placeholder = {
     memoryMib: 0,
     vcpus: 0,
@@ -281,6 +280,6 @@ async function qemuStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     vmm: stdout.split('\n', 1)[0] ?? '',
     accelerator,
     machine: qemuArguments(placeholder, '', { accelerator, from: 'boot', memory: null }).join(' '),
-    cpu: ['model name', 'cpu family', 'model', 'stepping', 'microcode', 'flags'].map(field).join('; '),
+    cpu: cpuIdentity(cpuinfo),
   };
 }
