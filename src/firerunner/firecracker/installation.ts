@@ -1,5 +1,6 @@
 /** Runs in firerunner. Finds Firecracker and its jailer, and refuses versions that cannot do what is asked of them. */
 import { execFile } from 'node:child_process';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
 import { findProgram } from '../find-program.ts';
@@ -71,7 +72,7 @@ async function versionOf(path: string, name: string): Promise<string> {
   const output = await new Promise<string>((resolve, reject) => {
     execFile(path, ['--version'], { timeout: VERSION_LIMIT_MS }, (error, stdout) => {
       if (error === null) resolve(stdout);
-      else reject(new LaunchError(`${path} ${whyNot(error)}`, { cause: error }));
+      else reject(new LaunchError(`${path} ${whyNot(error, path)}`, { cause: error }));
     });
   });
   const [firstLine = ''] = output.split('\n', 1);
@@ -82,19 +83,37 @@ async function versionOf(path: string, name: string): Promise<string> {
   return version;
 }
 
-function whyNot(error: Error & { readonly code?: unknown; readonly killed?: boolean }): string {
+function whyNot(error: Error & { readonly code?: unknown; readonly killed?: boolean }, path: string): string {
   switch (error.code) {
     case 'ENOENT':
       return 'does not exist; correct the path';
     case 'EACCES':
       return 'may not be executed; make it executable (chmod +x)';
-    case 'ENOEXEC':
-      return `does not run on this machine: it is no program for ${process.arch}; install the release for it`;
     default:
+      if (isForAnotherProcessor(path)) {
+        return `does not run on this machine: it is a program for another processor; install the release for ${process.arch}`;
+      }
       return error.killed === true
         ? `--version did not answer within ${VERSION_LIMIT_MS} ms`
         : `--version failed: ${error.message.trim()}`;
   }
+}
+
+/** ELF's `e_machine`, at byte 18. A shell gets to see such a program, and says nothing useful of it. */
+function isForAnotherProcessor(path: string): boolean {
+  const machines: Partial<Record<NodeJS.Architecture, number>> = { x64: 62, arm64: 183 };
+  const header = Buffer.alloc(20);
+  try {
+    const fd = openSync(path, 'r');
+    try {
+      readSync(fd, header, 0, header.length, 0);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return false;
+  }
+  return header.toString('latin1', 0, 4) === '\x7fELF' && header.readUInt16LE(18) !== machines[process.arch];
 }
 
 function isOlder(version: string, than: string): boolean {
