@@ -13,7 +13,7 @@ import type { Restorable } from '../../../src/firerunner/snapshots/restorable.ts
 import { Snapshots } from '../../../src/firerunner/snapshots/snapshots.ts';
 import { FunctionChannel } from '../../../src/protocol/function-channel.ts';
 import type { GuestAddress, JailerSettings, LaunchSpec } from '../../../src/protocol/runner.ts';
-import { childrenOf, commandOf } from '../../end-to-end/processes.ts';
+import { childrenOf, commandOf, until } from '../../end-to-end/processes.ts';
 import type { Fault } from '../../support/firecracker/faults.ts';
 import { installFakeFirecracker } from '../../support/firecracker/install.ts';
 import { parseJournal, type JournalLine } from '../../support/firecracker/journal.ts';
@@ -153,6 +153,13 @@ export class Host {
         return JSON.parse(reply.result.toString()) as unknown;
       },
     };
+  }
+
+  /** Waits until so many VMMs answer on their API sockets and have nothing to do. */
+  async untilWaiting(count: number): Promise<void> {
+    const isWaiting = (pid: number): boolean =>
+      this.journal().filter((line) => line.pid === pid && line.event === 'request').length === 1;
+    await until(`${count} VMMs wait`, () => this.vmms().filter(isWaiting).length >= count);
   }
 
   /** What the stand-ins wrote down. */
