@@ -16,7 +16,7 @@ import { SpareVmms } from '../firecracker/spare-vmms.ts';
 import { FirecrackerVmm } from '../firecracker/vmm.ts';
 import { FrameSocket } from '../frame-socket.ts';
 import { cpuIdentity } from './cpu.ts';
-import type { Driver, Machine, SavedMachine, Surroundings } from './driver.ts';
+import { HostError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
 
 /** A load opens the files, maps the memory and restores the devices, in ms. */
 const LOAD_LIMIT_MS = 10_000;
@@ -62,7 +62,9 @@ async function start(
   const { signal, onChannel, savable } = surroundings;
   const vmm = await spares.take(signal);
   return vmm.untilEnd(signal, async (end) => {
-    await lendFiles(vmm, spec, saved);
+    await lendFiles(vmm, spec, saved).catch((error: unknown) => {
+      throw HostError.from(error);
+    });
     if (saved === null) {
       for (const request of bootRequests(spec, surroundings.network)) await vmm.send(request, end);
     } else {

@@ -11,7 +11,7 @@
 import { readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LaunchError } from '../drivers/driver.ts';
+import { HostError } from '../drivers/driver.ts';
 import { hasCode } from '../snapshots/store-error.ts';
 
 const PARENT = 'snapfaas';
@@ -38,7 +38,7 @@ interface Mount {
 /**
  * @param limits files of a cgroup and what is written to them, such as `memory.max`.
  * @returns null if there are none: then the jailer makes no cgroup.
- * @throws LaunchError if this host has no hierarchy with the controllers that the limits name.
+ * @throws HostError if this host has no hierarchy with the controllers that the limits name.
  */
 export async function cgroupPlan(
   limits: Readonly<Record<string, string>>,
@@ -59,7 +59,7 @@ export async function cgroupPlan(
     for (const controller of controllers) {
       const mount = mounts.find((one) => one.version === 1 && one.options.includes(controller));
       if (mount === undefined) {
-        throw new LaunchError(
+        throw new HostError(
           `this host has no cgroup controller \`${controller}\`, which \`jailer: {cgroup: …}\` asks for; mount it, or leave ` +
             'the limit out',
         );

@@ -16,7 +16,7 @@ import { chown, copyFile, link, mkdir, realpath, rename, rm, stat, writeFile } f
 import { join } from 'node:path';
 import { ourselves, ownerTag } from '../../storage/owner.ts';
 import type { JailerSettings } from '../../protocol/runner.ts';
-import { LaunchError, type SavedFile } from '../drivers/driver.ts';
+import { HostError, type SavedFile } from '../drivers/driver.ts';
 import { removePrivateLeftovers } from '../snapshots/private-file.ts';
 import { hasCode } from '../snapshots/store-error.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';
@@ -70,12 +70,12 @@ export class Jails implements VmmHomes {
   /**
    * Prepares the chroot base, and removes what firerunners that are gone have left in it.
    *
-   * @throws LaunchError that says what is needed: root, a short path, cgroups.
+   * @throws HostError that says what is needed: root, a short path, cgroups.
    */
   static async open(options: JailOptions): Promise<Jails> {
     const { settings, installation } = options;
     if (process.getuid?.() !== 0) {
-      throw new LaunchError(
+      throw new HostError(
         `the jailer needs root: it makes ${settings.chrootBase}, device nodes, cgroups and changes the user; run snapctr as ` +
           'root, or leave `jailer` out of the configuration',
       );
@@ -84,7 +84,7 @@ export class Jails implements VmmHomes {
     const jails = jailsDirectory(settings, installation.path);
     const longest = Buffer.byteLength(join(jails, owner) + LONGEST_SOCKET_NAME);
     if (longest > MAX_SOCKET_PATH_BYTES) {
-      throw new LaunchError(
+      throw new HostError(
         `\`chroot_base\` ${settings.chrootBase} is too long: sockets in its jails would have paths of ${longest} bytes, ` +
           `${MAX_SOCKET_PATH_BYTES} are possible; use a shorter directory`,
       );
@@ -121,7 +121,7 @@ export class Jails implements VmmHomes {
       };
     } catch (error) {
       await this.#remove(jail, id, lease);
-      throw new LaunchError(`a jail cannot be made: ${error instanceof Error ? error.message : String(error)}`, {
+      throw new HostError(`a jail cannot be made: ${error instanceof Error ? error.message : String(error)}`, {
         cause: error,
       });
     }
@@ -142,7 +142,7 @@ export class Jails implements VmmHomes {
 
   async #lend(source: string | SavedFile, target: string, owner: JailOwner): Promise<void> {
     const named = typeof source === 'string' ? source : source.path;
-    if (named === null) throw new LaunchError('a file without a name cannot be lent to a jail');
+    if (named === null) throw new HostError('a file without a name cannot be lent to a jail');
     const path = await realpath(named);
     const { mode } = await stat(path);
     const isReadable = (mode & READABLE_BY_OTHERS) !== 0;
@@ -196,7 +196,7 @@ async function makeDirectory(path: string, mode: number): Promise<void> {
     await mkdir(path, { recursive: true, mode });
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new LaunchError(`the chroot base cannot be used: ${why}; name another one with \`chroot_base\``, { cause });
+    throw new HostError(`the chroot base cannot be used: ${why}; name another one with \`chroot_base\``, { cause });
   }
 }
 

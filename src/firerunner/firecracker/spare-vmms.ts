@@ -32,7 +32,10 @@ export class SpareVmms {
 
   /** One that waits, or else a new one. @throws as its start. */
   async take(signal: AbortSignal): Promise<FirecrackerVmm> {
-    return this.#waiting.shift() ?? this.#start(AbortSignal.any([signal, this.#closing.signal]));
+    let vmm = this.#waiting.shift();
+    // One that has ended is only taken out of the list when its home is gone.
+    while (vmm?.pid === null) vmm = this.#waiting.shift();
+    return vmm ?? this.#start(AbortSignal.any([signal, this.#closing.signal]));
   }
 
   /** Starts as many as are missing, behind the back of whoever calls. */
@@ -71,6 +74,7 @@ export class SpareVmms {
     const index = this.#waiting.indexOf(vmm);
     if (index === -1) return;
     this.#waiting.splice(index, 1);
+    // Not at once: what ended it may end the next one as well.
     this.#retryLater();
   }
 

@@ -5,7 +5,7 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAlive, ourselves, ownerFromTag, ownerTag, type Owner } from '../../storage/owner.ts';
-import { LaunchError } from '../drivers/driver.ts';
+import { HostError } from '../drivers/driver.ts';
 
 export interface UidLease {
   readonly uid: number;
@@ -27,7 +27,7 @@ export class UidPool {
     this.#count = count;
   }
 
-  /** @throws LaunchError if every user of the range is taken. */
+  /** @throws HostError if every user of the range is taken. */
   async take(): Promise<UidLease> {
     for (let tried = 0; tried < this.#count; tried += 1) {
       const uid = this.#first + this.#next;
@@ -42,7 +42,7 @@ export class UidPool {
       this.#taken.delete(uid);
     }
     const last = this.#first + this.#count - 1;
-    throw new LaunchError(
+    throw new HostError(
       `all ${this.#count} users of \`uid_range\` ${this.#first}-${last} are taken by VMs; give it more users`,
     );
   }

@@ -8,7 +8,7 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LaunchError, type MachineExit } from '../drivers/driver.ts';
+import { HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
 import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
 import { ApiRefusal, FirecrackerApi } from './api.ts';
 import { HOME_FILES, type ApiRequest } from './bodies.ts';
@@ -69,14 +69,19 @@ export class FirecrackerVmm {
     const api = new FirecrackerApi(join(home.path, HOME_FILES.apiSocket));
     const started = new FirecrackerVmm(home, api, vmm, tail);
     const limit = AbortSignal.timeout(START_LIMIT_MS);
-    return started.untilEnd(AbortSignal.any([signal, limit]), async (end) => {
-      await api.untilUp(end).catch((error: unknown) => {
-        const isLate = limit.aborted && !signal.aborted;
-        throw isLate ? new LaunchError(`Firecracker's API did not answer within ${START_LIMIT_MS} ms`) : error;
+    try {
+      await started.untilEnd(signal, async (end) => {
+        await api.untilUp(AbortSignal.any([end, limit])).catch((error: unknown) => {
+          const isLate = limit.aborted && !end.aborted;
+          throw isLate ? new Error(`Firecracker's API did not answer within ${START_LIMIT_MS} ms`) : error;
+        });
       });
-      started.#startedAt = performance.now();
-      return started;
-    });
+    } catch (error) {
+      // It was told nothing of a machine yet.
+      throw error instanceof LaunchError ? HostError.from(error) : error;
+    }
+    started.#startedAt = performance.now();
+    return started;
   }
 
   /** When it took commands, by `performance.now()`. */
@@ -107,10 +112,11 @@ export class FirecrackerVmm {
       return await work(AbortSignal.any([signal, this.#ended]));
     } catch (error) {
       const isAborted = signal.aborted;
-      if (!isAborted && !(error instanceof ApiRefusal)) await this.#untilEndedByItself();
+      if (!isAborted && !(error instanceof ApiRefusal || error instanceof HostError)) await this.#untilEndedByItself();
       const own: unknown = this.#ended.aborted ? this.#ended.reason : null;
       await this.kill();
       if (isAborted) throw signal.reason;
+      if (error instanceof HostError) throw error;
       if (own instanceof LaunchError && !(error instanceof ApiRefusal)) throw own;
       throw new LaunchError(error instanceof Error ? error.message : String(error), {
         console: this.consoleTail(),

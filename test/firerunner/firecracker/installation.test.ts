@@ -37,7 +37,7 @@ describe('firecracker installation', () => {
     for (const version of ['1.16.0', '1.9.9', '0.25.0']) {
       const path = program('firecracker', says(`Firecracker v${version}`));
       await assert.rejects(find(path), {
-        name: 'LaunchError',
+        name: 'HostError',
         message: new RegExp(`is Firecracker ${version}; 1\\.16\\.1 or newer is needed: .*vsock`),
       });
     }
