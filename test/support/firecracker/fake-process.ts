@@ -104,7 +104,7 @@ export class FakeProcess {
       if (byte === null) {
         if (socket.readableEnded || socket.destroyed)
           throw new Error(`port ${port}: closed after ${JSON.stringify(text)}`);
-        await Promise.race([once(socket, 'readable'), once(socket, 'close')]);
+        await readableOrClosed(socket);
         continue;
       }
       if (byte[0] === 0x0a) break;
@@ -169,6 +169,16 @@ export class GuestConnection {
     this.socket.destroy();
     await this.closed;
   }
+}
+
+function readableOrClosed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const over = (): void => {
+      socket.off('readable', over).off('close', over);
+      resolve();
+    };
+    socket.on('readable', over).on('close', over);
+  });
 }
 
 export async function dial(path: string): Promise<Socket> {

@@ -24,6 +24,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { buildNodeRuntime } from '../guest-process.ts';
+import { quoted } from './jailer.ts';
 import { apiDocument } from './validate-request.ts';
 
 const PROJECT_ROOT = fileURLToPath(new URL('../../../', import.meta.url));
@@ -47,7 +48,7 @@ export async function installFakeFirecracker(
   home ??= makeHome();
   const place = await home;
   await mkdir(directory, { recursive: true });
-  const write = async (program: string): Promise<string> => {
+  const write = async (program: 'firecracker' | 'jailer'): Promise<string> => {
     const path = join(directory, program);
     await writeFile(path, script(program, place, options.version ?? '1.16.1'));
     await chmod(path, 0o755);
@@ -57,17 +58,23 @@ export async function installFakeFirecracker(
 }
 
 /** `exec`: the fake has the process id that its starter knows. */
-function script(program: string, place: string, version: string): string {
+function script(program: 'firecracker' | 'jailer', place: string, version: string): string {
+  const played = `${quoted(nodeForAll())} ${quoted(join(place, 'bundle.mjs'))} ${program}`;
   return `#!/bin/sh
 FAKE_FIRECRACKER_HOME=${quoted(place)}
 FAKE_FIRECRACKER_VERSION=${quoted(version)}
 export FAKE_FIRECRACKER_HOME FAKE_FIRECRACKER_VERSION
-exec ${quoted(nodeForAll())} ${quoted(join(place, 'bundle.mjs'))} ${program} "$@"
+${program === 'firecracker' ? `exec ${played} "$@"` : jailerCommands(played)}
 `;
 }
 
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
+/** The jailer keeps no descriptor but the first three. What is to be executed comes on descriptor 4, see jailer.ts. */
+function jailerCommands(played: string): string {
+  return `exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+exec 3>&1
+plan=$(${played} $$ "$@" 4>&1 >&3 3>&-) || exit $?
+exec 3>&-
+eval "$plan"`;
 }
 
 /** This Node, if every user may run it; else the system's. */

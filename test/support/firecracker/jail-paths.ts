@@ -1,10 +1,10 @@
 /**
  * Runs in the fake Firecracker. A Node program cannot be put into a root of its own (its libraries are outside), so the
- * fake finds paths the way a process in the jail would: absolute ones from the jail's root, symbolic links as well.
+ * fake finds paths the way a process in the jail would: all from the jail's root, which is the working directory.
  * Stricter than a root: what leads out of it is an error, where the kernel would stop at the root.
  */
 import { lstatSync, readlinkSync } from 'node:fs';
-import { isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { isAbsolute, join, relative, sep } from 'node:path';
 
 /** Bytes of a unix socket's path, the ending zero not counted. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -19,7 +19,8 @@ export class JailPaths {
   }
 
   /**
-   * The host's path of a path in the jail. The last component need not exist.
+   * The host's path of a path in the jail, from the working directory, which is the root: the way to it may be closed to the
+   * jail's user. The last component need not exist.
    *
    * @throws Error if the path leads out of the jail.
    */
@@ -27,13 +28,13 @@ export class JailPaths {
     if (path === '') throw new Error('an empty path was given');
     const root = this.#root;
     if (root === null) return path;
-    let found = isAbsolute(path) ? root : process.cwd();
+    let found = root;
     const left = path.split('/').filter((name) => name !== '' && name !== '.');
     for (let links = 0; left.length > 0;) {
       const name = left.shift() ?? '';
-      const next = resolve(found, name);
+      const next = join(found, name);
       if (next !== root && !next.startsWith(root + sep)) throw new Error(`${path} leads out of the jail ${root}`);
-      const target = linkTarget(next);
+      const target = linkTarget(`./${relative(root, next)}`);
       if (target === null) {
         found = next;
         continue;
@@ -42,7 +43,7 @@ export class JailPaths {
       if (isAbsolute(target)) found = root;
       left.unshift(...target.split('/').filter((part) => part !== '' && part !== '.'));
     }
-    return found;
+    return `./${relative(root, found)}`;
   }
 
   /**
@@ -55,8 +56,7 @@ export class JailPaths {
     if (bytes > MAX_SOCKET_PATH_BYTES) {
       throw new Error(`the socket path ${path} has ${bytes} bytes; at most ${MAX_SOCKET_PATH_BYTES} are allowed`);
     }
-    // Relative to the working directory: the jail's own path may be longer than a socket's may.
-    return this.#root === null ? path : join('.', relative(process.cwd(), this.resolve(path)));
+    return this.resolve(path);
   }
 }
 

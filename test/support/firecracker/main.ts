@@ -15,7 +15,12 @@ import { Journal } from './journal.ts';
 import { Machine } from './machine.ts';
 import { describeStateFile } from './state-file.ts';
 
-const SIGHUP_STATUS = 156;
+/** Signals that end it in order, with a status of their own. */
+const SIGNAL_STATUSES = [
+  ['SIGHUP', 156],
+  ['SIGXFSZ', 151],
+  ['SIGXCPU', 154],
+] as const;
 
 export async function runFirecracker(argv: readonly string[]): Promise<void> {
   const environment = readEnvironment(process.env);
@@ -50,7 +55,7 @@ export async function runFirecracker(argv: readonly string[]): Promise<void> {
       process.kill(pid, 'SIGABRT');
       return await new Promise(() => undefined);
     }
-    process.on('SIGHUP', () => exit(SIGHUP_STATUS, 'SIGHUP'));
+    for (const [signal, status] of SIGNAL_STATUSES) process.on(signal, () => exit(status, signal));
     const faults = new Faults(environment.fault, journal);
     await faults.perform(faults.take('start'), exit);
     machine = await serve(options, environment, { journal, faults, exit });

@@ -17,7 +17,7 @@ export type GuestLanguage = 'python3' | 'nodejs';
 const UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"';
 /** $0: the process group, $1: the directory. A line on stdin says that the group has ended. */
 const KEEPER =
-  'while read -r ended; do over=1; done; test -n "$over" || kill -KILL -- "-$0" 2>/dev/null; rm -rf -- "$1"';
+  'while read -r ended; do over=1; done; test -n "$over" || kill -s KILL -- "-$0" 2>/dev/null; rm -rf -- "$1"';
 /** How long output of an ended runtime may take, if something escaped that holds its pipes. */
 const LAST_WORDS_MS = 1000;
 
@@ -42,7 +42,7 @@ export class RuntimeProcess {
 
   /** @param home the fake's own directory, with the runtimes. */
   constructor(language: GuestLanguage, home: string) {
-    this.#directory = mkdtempSync(join(tmpdir(), 'fake-firecracker-'));
+    this.#directory = mkdtempSync(join(tmpdir(), `fake-firecracker-${process.pid}-`));
     this.root = join(this.#directory, 'srv');
     mkdirSync(this.root);
     const guard = ['--pdeathsig', 'KILL', '--', '/bin/sh', '-c', UNLESS_ORPHANED, String(process.pid)];

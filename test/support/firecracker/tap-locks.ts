@@ -2,7 +2,17 @@
  * Runs in the fake Firecracker. TAP devices of the host: a device must exist in this network namespace and have no other
  * holder among the fakes that share a directory of locks. The fake sends and receives nothing.
  */
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readlinkSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 /** More than one retry: another fake may take the lock of a dead one at the same time. */
@@ -34,7 +44,7 @@ function namespaceOf(): string {
 
 /** Returns the process that holds the lock; null if it is ours now. */
 function takeLock(path: string, directory: string): string | null {
-  mkdirSync(directory, { recursive: true, mode: 0o1777 });
+  makeDirectory(directory);
   for (let tries = 0; tries < TRIES; tries++) {
     try {
       const fd = openSync(path, 'wx', 0o644);
@@ -54,6 +64,13 @@ function takeLock(path: string, directory: string): string | null {
     }
   }
   return 'unknown';
+}
+
+/** Open to all users: jailed fakes have one each. */
+function makeDirectory(path: string): void {
+  if (existsSync(path)) return;
+  mkdirSync(path, { recursive: true });
+  chmodSync(path, 0o777);
 }
 
 function readHolder(path: string): string | null {
