@@ -3,7 +3,8 @@
  * list of them.
  *
  * - `at`: `start` (before anything), `listen` (before the API socket is bound), a request such as
- *   `PUT /snapshot/load`, `boot` (before the guest's runtime is started) or `vsock` (a CONNECT that would be answered).
+ *   `PUT /snapshot/load`, `boot` (before the guest's runtime is started), `vsock` (a CONNECT of the host) or `vsock 1025` (one
+ *   to that port).
  * - `when`: `before` (default) or `after`; `after` is for requests: when the answer is in the socket.
  * - `do`, with its members:
  *   - `exit` `status` (default 1) | `signal` `signal` | `hang` | `delay` `ms` | `flood` `bytes` (to stdout)

@@ -16,8 +16,8 @@ import {
   readFileSync,
   renameSync,
   statSync,
+  writeFileSync,
 } from 'node:fs';
-import { writeFileSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -95,7 +95,8 @@ async function makeHome(): Promise<string> {
   const cache = join(PROJECT_ROOT, 'images', 'test-cache');
   mkdirSync(cache, { recursive: true });
   const place = join(isOpenToAll(cache) ? cache : tmpdir(), `fake-firecracker-${hash.digest('hex').slice(0, 16)}`);
-  if (existsSync(place)) return place;
+  // In a directory for all, somebody else may have put something there.
+  if (existsSync(place) && statSync(place).uid === process.getuid?.()) return place;
   // Under a name of its own first: other test files may be at it as well.
   const draft = `${place}.${randomBytes(4).toString('hex')}`;
   mkdirSync(draft, { recursive: true, mode: 0o755 });

@@ -232,6 +232,29 @@ describe('fake jailer', { skip }, () => {
     assert.match(limits, /^Max file size +1048576 +1048576/m);
   });
 
+  test('a file over the limit ends it with 151', async () => {
+    const fake = await started({ extra: ['--resource-limit', 'fsize=1048576'] });
+    await boot(fake);
+    await (await fake.dialGuest(CONTROL_PORT)).next(FrameType.hello);
+    await assert.rejects(pauseAndSave(fake, 'Full'));
+    assert.equal((await fake.exited).status, 151);
+  });
+
+  test('joins a network namespace', async () => {
+    const name = `snapfaas-fake-${process.pid}`;
+    execFileSync('ip', ['netns', 'add', name]);
+    try {
+      const fake = await started({ extra: ['--netns', `/run/netns/${name}`] });
+      const joined = readlinkSync(`/proc/${fake.child.pid}/ns/net`);
+      assert.notEqual(joined, readlinkSync('/proc/self/ns/net'));
+      execFileSync('ip', ['-n', name, 'tuntap', 'add', 'dev', 'snaptap0', 'mode', 'tap']);
+      await fake.ok('PUT', '/network-interfaces/eth0', { iface_id: 'eth0', host_dev_name: 'snaptap0' });
+      await fake.kill();
+    } finally {
+      execFileSync('ip', ['netns', 'del', name]);
+    }
+  });
+
   test('refuses bad command lines', async () => {
     const { args } = jail();
     const without = (name: string): string[] => args.toSpliced(args.indexOf(name), 2);
