@@ -4,7 +4,7 @@
  */
 import { createInterface } from 'node:readline';
 
-const [guestAddress] = process.argv.slice(2);
+const guestAddress = JSON.parse(process.argv[2]);
 const emit = (event) => process.stdout.write(`${JSON.stringify(event)}\n`);
 emit({ event: 'serving', vmm: 'qemu', reason: 'a VM that runs already', notice: null });
 createInterface({ input: process.stdin }).on('line', (line) => {

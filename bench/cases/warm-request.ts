@@ -17,7 +17,9 @@ import { stageApp } from '../../src/images/app-stage.ts';
 import { launchVm } from '../../src/firerunner/launch.ts';
 import { openRunDirectory } from '../../src/firerunner/run-directory.ts';
 import { chooseVmm } from '../../src/firerunner/vmm-choice.ts';
+import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
 import { FunctionChannel } from '../../src/protocol/function-channel.ts';
+import type { GuestAddress } from '../../src/protocol/runner.ts';
 import { IMAGES, PROJECT_ROOT } from '../../test/support/snapctr.ts';
 import { startBare } from '../bare-server.ts';
 import { median, result, summary, type Benchmark } from '../result.ts';
@@ -39,7 +41,7 @@ async function measure(request: () => Promise<void>): Promise<number[]> {
   return samples;
 }
 
-async function straight(guestAddress: string): Promise<number[]> {
+async function straight(guestAddress: GuestAddress): Promise<number[]> {
   const channel = await FunctionChannel.connect(guestAddress);
   try {
     return await measure(async () => {
@@ -79,9 +81,9 @@ async function postOneByOne(port: number): Promise<number[]> {
   return samples;
 }
 
-async function throughController(guestAddress: string): Promise<number[]> {
+async function throughController(guestAddress: GuestAddress): Promise<number[]> {
   const program = fileURLToPath(new URL('../existing-vm-controller.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', 'tsx', program, guestAddress], {
+  const child = spawn(process.execPath, ['--import', 'tsx', program, JSON.stringify(guestAddress)], {
     cwd: PROJECT_ROOT,
     stdio: ['pipe', 'pipe', 'inherit'],
   });
@@ -108,7 +110,10 @@ export const warmRequest: Benchmark = {
   name: 'warm-request',
   async run() {
     const [kernelPath, initrdPath] = [join(IMAGES, 'vmlinux'), join(IMAGES, 'initrd.cpio')];
-    const { driver } = await chooseVmm({ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath });
+    const { driver } = await chooseVmm({
+      ...{ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath, settings: NO_SETTINGS },
+      ...{ directory: tmpdir(), say: () => undefined },
+    });
     const app = mkdtempSync(join(tmpdir(), 'snapfaas-bench-'));
     writeFileSync(
       join(app, 'workload.py'),
@@ -117,7 +122,7 @@ export const warmRequest: Benchmark = {
     const directory = openRunDirectory();
     const samples = { straight: [] as number[], http: [] as number[] };
     const ratios: number[] = [];
-    let guestAddress = '';
+    let guestAddress: GuestAddress = { socketPath: '', vsockPort: null };
     try {
       const vm = await launchVm({
         driver,
@@ -131,6 +136,7 @@ export const warmRequest: Benchmark = {
             appfsPath: (await packApp(await stageApp(app))).image,
             kernelArgs: '',
             runtime: 'python3',
+            network: false,
           },
           function: { name: 'hello-python', handler: null, environment: {} },
           bootTimeoutMs: 60_000,
@@ -139,7 +145,7 @@ export const warmRequest: Benchmark = {
         from: null,
         directory: directory.create('bench'),
         observer: {
-          onChannel: (path) => (guestAddress = path),
+          onChannel: (address) => (guestAddress = address),
           onLog: () => undefined,
           onRuntimeExited: () => undefined,
         },

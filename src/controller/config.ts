@@ -1,10 +1,11 @@
 /** Runs in snapctr. The configuration: read once, checked whole, then frozen. See docs/config.md. */
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import type { RuntimeName, VmmName } from '../protocol/runner.ts';
+import type { RuntimeName, VmmName, VmmSettings } from '../protocol/runner.ts';
 import { readFunctions, type FunctionContext } from './config-functions.ts';
 import { Paths, type PathKind } from './config-paths.ts';
 import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './config-schema.ts';
+import { firecrackerSettings, jailerSettings } from './config-vmm.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from './config-yaml.ts';
 
 export { ConfigError } from './config-yaml.ts';
@@ -44,6 +45,8 @@ export interface Config {
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
+  /** What firerunner is told of the host. */
+  readonly vmmSettings: VmmSettings;
   /** What a user should know, one line each: keys without effect, paths found elsewhere. */
   readonly notes: readonly string[];
 }
@@ -88,6 +91,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   const functionList = files.take('function_config', 'file', 'write the list of functions, or correct the path');
   files.checkInitrdDefault(initrdPath);
   files.noteFirerunner();
+  files.noteJailer();
 
   const functionContext: FunctionContext = {
     ...context,
@@ -108,6 +112,11 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     ...controllerDefaults(yaml, context.memoryMib),
     snapshotDirectory,
     functions,
+    vmmSettings: Object.freeze({
+      firecracker: firecrackerSettings(yaml.firecracker, files.absolute),
+      jailer: jailerSettings(yaml.jailer, files.absolute),
+      network: null,
+    }),
     notes: Object.freeze(notes),
   });
 }
@@ -135,7 +144,9 @@ class ControllerFiles {
   readonly #values: Readonly<Record<string, unknown>>;
   readonly #directory: string;
   readonly #paths: Paths;
-  readonly #withVms: boolean;
+  readonly #vmm: ConfigContext['vmm'];
+  /** A path of this file that need not lead anywhere. */
+  readonly absolute = (path: string): string => resolve(this.#directory, path);
   readonly #problems: Problem[];
   readonly #notes: string[];
 
@@ -152,7 +163,7 @@ class ControllerFiles {
     this.#values = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
     this.#directory = dirname(resolve(context.cwd, file));
     this.#paths = paths;
-    this.#withVms = context.vmm !== 'process';
+    this.#vmm = context.vmm;
     this.#problems = problems;
     this.#notes = notes;
   }
@@ -187,9 +198,15 @@ class ControllerFiles {
   /** A default that is not there is the kernel's matter: it was built without its initial RAM disk. */
   checkInitrdDefault(path: string | null): void {
     const isDefault = (this.#values['initrd_path'] ?? null) === null;
-    if (!this.#withVms || !isDefault || path === null || this.#paths.kindOf(path) === 'file') return;
+    if (this.#vmm === 'process' || !isDefault || path === null || this.#paths.kindOf(path) === 'file') return;
     const message = `the initial RAM disk ${path} does not exist; build it with \`snapctr images build kernel\`, or name it with \`initrd_path\``;
     this.#problems.push(this.#source.problemAt(['kernel_path'], message));
+  }
+
+  noteJailer(): void {
+    const isUsed = this.#vmm === 'auto' || this.#vmm === 'firecracker';
+    if (isUsed || (this.#values['jailer'] ?? null) === null) return;
+    this.#note('jailer', `\`jailer\` has no effect: it is Firecracker's, and VMs run with --vmm ${this.#vmm}`);
   }
 
   noteFirerunner(): void {

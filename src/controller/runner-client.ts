@@ -5,7 +5,14 @@
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import type { LaunchFailure, LaunchSpec, LaunchTimings, RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
+import type {
+  GuestAddress,
+  LaunchFailure,
+  LaunchSpec,
+  LaunchTimings,
+  RunnerCommand,
+  RunnerEvent,
+} from '../protocol/runner.ts';
 import type { Logger } from './log.ts';
 
 /** A firerunner that dies this often within the window below is not started again. */
@@ -18,7 +25,7 @@ const CLOSE_PATIENCE_MS = 3000;
 
 /** What a VM wants to hear. `onGone` is the last call, and comes exactly once for every launch. */
 export interface VmEvents {
-  onChannel(guestAddress: string): void;
+  onChannel(guestAddress: GuestAddress): void;
   onReady(timings: LaunchTimings, fallback: string | null): void;
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void;
   onRuntimeExited(reason: string): void;

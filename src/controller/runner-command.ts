@@ -10,5 +10,7 @@ export function runnerCommand(
 ): readonly string[] {
   const program = fileURLToPath(new URL('../bin/firerunner.js', import.meta.url));
   const command = [process.execPath, program, '--serve', '--vmm', flags.vmm, '--accel', flags.accel];
-  return flags.vmm === 'process' ? command : [...command, '--kernel', config.kernelPath, '--initrd', config.initrdPath];
+  if (flags.vmm === 'process') return command;
+  const guest = ['--kernel', config.kernelPath, '--initrd', config.initrdPath];
+  return [...command, ...guest, '--vmm-settings', JSON.stringify(config.vmmSettings)];
 }

@@ -10,7 +10,7 @@
 import { SnapfaasError } from '../protocol/errors.ts';
 import { FunctionChannel } from '../protocol/function-channel.ts';
 import { functionError, Invoker, runtimeExited, vmLost } from '../protocol/invoker.ts';
-import type { LaunchFailure, LaunchTimings } from '../protocol/runner.ts';
+import type { GuestAddress, LaunchFailure, LaunchTimings } from '../protocol/runner.ts';
 import type { FunctionConfig } from './config.ts';
 import type { IdleVm } from './keep-alive.ts';
 import type { Logger } from './log.ts';
@@ -149,7 +149,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#invoker = null;
   }
 
-  onChannel(guestAddress: string): void {
+  onChannel(guestAddress: GuestAddress): void {
     this.#connecting = FunctionChannel.connect(guestAddress);
     this.#connecting.catch(() => undefined);
   }

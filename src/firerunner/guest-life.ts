@@ -24,6 +24,7 @@ import {
   type SealHeader,
   type StartHeader,
 } from '../protocol/guest.ts';
+import type { GuestAddress } from '../protocol/runner.ts';
 import { LaunchError, type Machine } from './drivers/driver.ts';
 import { LogDecoder } from './log-decoder.ts';
 
@@ -33,7 +34,7 @@ const EXIT_REPORT_MS = 500;
 /** What a VM says on its own; called at any time between launch and exit. */
 export interface VmObserver {
   /** The function channel's unix socket; it must be dialled at once. Called once, before the launch is over. */
-  onChannel(guestAddress: string): void;
+  onChannel(guestAddress: GuestAddress): void;
   onLog(header: LogHeader, text: string): void;
   /** The runtime ended inside the VM, which is of no more use. */
   onRuntimeExited(reason: string): void;

@@ -9,7 +9,7 @@
  * ```
  */
 import { MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
-import type { LaunchFailure, LaunchSpec, LaunchTimings } from '../protocol/runner.ts';
+import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings } from '../protocol/runner.ts';
 import {
   LaunchError,
   type Driver,
@@ -59,7 +59,8 @@ export interface Launch {
 export async function launchVm({ driver, spec, from, directory, observer, ...rest }: Launch): Promise<RunningVm> {
   const started = performance.now();
   return withTimeLimit(spec.bootTimeoutMs, rest.signal, async (signal, onMachine) => {
-    const surroundings = { directory, onChannel: (path: string): void => observer.onChannel(path), signal };
+    const onChannel = (address: GuestAddress): void => observer.onChannel(address);
+    const surroundings = { directory, network: null, onChannel, signal };
     const machine = await startMachine(driver, spec, from, surroundings);
     onMachine(machine);
     try {

@@ -4,13 +4,15 @@ import { dirname, join, resolve } from 'node:path';
 import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
 import { LaunchError } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
+import { originalFlagNotes, type OriginalFlag } from './original-flags.ts';
 import { openRunDirectory, RunDirectoryError } from './run-directory.ts';
 import { serve } from './serve.ts';
 import { dumpStandalone, runStandalone } from './standalone.ts';
-import { chooseVmm } from './vmm-choice.ts';
+import { chooseVmm, type VmmChoice } from './vmm-choice.ts';
+import { NO_SETTINGS, parseVmmSettings, VmmSettingsError } from './vmm-settings.ts';
 
 /** The command line as commander hands it over. */
-export interface FirerunnerFlags {
+export interface FirerunnerFlags extends Partial<Record<OriginalFlag, unknown>> {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly rootfs?: string;
@@ -31,6 +33,8 @@ export interface FirerunnerFlags {
   readonly load_from?: string;
   readonly dump_to?: string;
   readonly serve?: true;
+  /** `VmmSettings` as JSON. */
+  readonly vmmSettings?: string;
 }
 
 /** A problem the user can mend, with the exit code that stands for it. */
@@ -45,13 +49,19 @@ class FlagError extends Error {
 
 export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
   try {
+    for (const note of originalFlagNotes(flags)) say(note);
     const spec = flags.serve === true ? null : launchSpec(flags);
     const kernelPath = flags.kernel === undefined ? null : resolve(flags.kernel);
     const initrdPath = kernelPath === null ? null : initrdBeside(kernelPath, flags.initrd);
-    const choice = await chooseVmm({ vmm: flags.vmm, accelerator: flags.accel, kernelPath, initrdPath });
+    const settings = flags.vmmSettings === undefined ? NO_SETTINGS : parseVmmSettings(flags.vmmSettings);
     const interrupted = new AbortController();
     const directory = openRunDirectory();
+    let choice: VmmChoice | null = null;
     try {
+      choice = await chooseVmm({
+        ...{ vmm: flags.vmm, accelerator: flags.accel, kernelPath, initrdPath, settings },
+        ...{ directory: directory.path, say },
+      });
       if (spec === null) {
         // snapctr decides when to end: by the end of stdin, which also comes when it dies.
         process.on('SIGINT', () => undefined).on('SIGTERM', () => undefined);
@@ -60,8 +70,8 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       }
       const interrupt = (): void => interrupted.abort();
       process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-      process.stderr.write(`firerunner: ${choice.reason}\n`);
-      if (choice.driver.notice !== null) process.stderr.write(`firerunner: ${choice.driver.notice}\n`);
+      say(choice.reason);
+      if (choice.driver.notice !== null) say(choice.driver.notice);
       const options = {
         driver: choice.driver,
         directory,
@@ -73,16 +83,21 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       if (flags.dump_to !== undefined) return await dumpStandalone(options, resolve(flags.dump_to));
       return await runStandalone({ ...options, timeoutMs: flags.timeout * 1000 });
     } finally {
+      await choice?.driver.close();
       directory.close();
     }
   } catch (error) {
-    process.stderr.write(`firerunner: ${error instanceof Error ? error.message : String(error)}\n`);
+    say(error instanceof Error ? error.message : String(error));
     if (error instanceof FlagError) return error.exitCode;
-    if (error instanceof RunDirectoryError) return EXIT_CODES.usage;
+    if (error instanceof RunDirectoryError || error instanceof VmmSettingsError) return EXIT_CODES.usage;
     if (error instanceof LaunchError) return EXIT_CODES.launch_failed;
     process.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
     return EXIT_CODES.internal;
   }
+}
+
+function say(text: string): void {
+  process.stderr.write(`firerunner: ${text}\n`);
 }
 
 function launchSpec(flags: FirerunnerFlags): LaunchSpec {
@@ -118,6 +133,7 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
       appfsPath: flags.appfs === undefined ? null : appfs(flags.appfs, isProcess),
       kernelArgs: flags.kernel_args,
       runtime: flags.runtime ?? (isProcess ? missing('runtime') : 'python3'),
+      network: false,
     },
     function: { name: flags.id, handler: flags.handler ?? null, environment: parseEnvironment(flags.env ?? []) },
     bootTimeoutMs: flags.bootTimeout * 1000,

@@ -6,8 +6,8 @@ import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import type { LogHeader } from '../protocol/guest.ts';
-import type { LaunchSpec, RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
-import { LaunchError, type Driver } from './drivers/driver.ts';
+import type { GuestAddress, LaunchSpec, RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
+import { HostError, LaunchError, type Driver } from './drivers/driver.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
 import { Limit } from './limit.ts';
 import type { RunDirectory } from './run-directory.ts';
@@ -152,7 +152,7 @@ class Server {
   ): Promise<{ readonly running: RunningVm; readonly fallback: string | null }> {
     const { signal } = served.launching;
     const observer = {
-      onChannel: (guestAddress: string): void => this.#emit({ event: 'channel', vm, guestAddress }),
+      onChannel: (guestAddress: GuestAddress): void => this.#emit({ event: 'channel', vm, guestAddress }),
       onLog: (header: LogHeader, text: string): void => this.#emit({ event: 'log', vm, text, ...header }),
       onRuntimeExited: (reason: string): void => {
         if (served.running !== null) this.#emit({ event: 'runtime-exited', vm, reason });
@@ -195,7 +195,7 @@ class Server {
       // Once it runs, a guest without its function can only fail by that function.
       const isItsFault =
         error instanceof LaunchError &&
-        !(error instanceof LaunchTimeoutError) &&
+        !(error instanceof LaunchTimeoutError || error instanceof HostError) &&
         (restorable.guest.holdsFunction || !isRunning);
       if (!isItsFault || launch.signal.aborted) throw error;
       const reason = `its snapshot cannot be restored: ${error.message}`;

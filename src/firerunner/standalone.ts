@@ -9,7 +9,7 @@ import { FunctionChannel } from '../protocol/function-channel.ts';
 import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
 import { functionError, Invoker, runtimeExited, vmLost } from '../protocol/invoker.ts';
 import { parseRequest } from '../protocol/request.ts';
-import type { LaunchSpec } from '../protocol/runner.ts';
+import type { GuestAddress, LaunchSpec } from '../protocol/runner.ts';
 import type { Driver } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
 import { FunctionLoadError } from './guest-life.ts';
@@ -39,7 +39,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
   let invoker: Invoker | null = null;
   const dialled: Promise<FunctionChannel>[] = [];
   const observer = {
-    onChannel: (guestAddress: string): void => {
+    onChannel: (guestAddress: GuestAddress): void => {
       const channel = FunctionChannel.connect(guestAddress);
       channel.catch(() => undefined);
       dialled.push(channel);

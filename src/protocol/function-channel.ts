@@ -5,6 +5,11 @@
 import { connect, type Socket } from 'node:net';
 import { encodeFrame, FrameError, FrameReader, type Frame } from './frame.ts';
 import { FrameType, MAX_FRAME_BYTES, parseFailure, type FunctionFailure, type InvokeHeader } from './guest.ts';
+import type { GuestAddress } from './runner.ts';
+import { dialVsock } from './vsock.ts';
+
+/** How long a guest may take to accept the connection to its vsock port, in ms: it listens by then. */
+const VSOCK_DIAL_LIMIT_MS = 10_000;
 
 export type InvokeReply =
   { readonly ok: true; readonly result: Buffer } | { readonly ok: false; readonly failure: FunctionFailure };
@@ -53,8 +58,26 @@ export class FunctionChannel {
     );
   }
 
-  /** @throws FunctionChannelError if nobody listens at the path. */
-  static connect(guestAddress: string): Promise<FunctionChannel> {
+  /** @throws FunctionChannelError if nobody listens at the address. */
+  static connect({ socketPath, vsockPort }: GuestAddress): Promise<FunctionChannel> {
+    return vsockPort === null
+      ? FunctionChannel.#connectUnix(socketPath)
+      : FunctionChannel.#connectVsock({ socketPath, vsockPort });
+  }
+
+  static async #connectVsock(address: GuestAddress & { readonly vsockPort: number }): Promise<FunctionChannel> {
+    try {
+      const socket = await dialVsock(address, AbortSignal.timeout(VSOCK_DIAL_LIMIT_MS));
+      const channel = new FunctionChannel(socket);
+      socket.on('data', (chunk: Buffer) => channel.#onData(chunk)).resume();
+      return channel;
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new FunctionChannelError(`the function channel cannot be reached: ${why}`, { cause });
+    }
+  }
+
+  static #connectUnix(path: string): Promise<FunctionChannel> {
     return new Promise((resolve, reject) => {
       let channel: FunctionChannel | null = null;
       const onread = {
@@ -64,7 +87,7 @@ export class FunctionChannel {
           return true;
         },
       };
-      const socket = connect({ path: guestAddress, onread });
+      const socket = connect({ path, onread });
       const refused = (cause: Error): void => {
         reject(new FunctionChannelError(`the function channel cannot be reached: ${cause.message}`, { cause }));
       };

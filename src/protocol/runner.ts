@@ -5,11 +5,50 @@
 import type { FunctionFailure, LogHeader } from './guest.ts';
 
 /** VMMs a user can ask for; `auto` becomes one of the others before anything is launched. */
-export const VMM_NAMES = ['qemu', 'process'] as const;
+export const VMM_NAMES = ['firecracker', 'qemu', 'process'] as const;
 export type VmmName = (typeof VMM_NAMES)[number];
 
 /** How QEMU runs the guest's instructions: hardware virtualisation or software emulation. */
 export type QemuAccelerator = 'kvm' | 'tcg';
+
+/** What firerunner is told of the host once, at its start, as JSON (`--vmm-settings`). */
+export interface VmmSettings {
+  readonly firecracker: FirecrackerSettings | null;
+  /** Null: Firecracker runs as firerunner's own user, without a jail. */
+  readonly jailer: JailerSettings | null;
+  /** Null: no VM gets a network interface. */
+  readonly network: NetworkSettings | null;
+}
+
+export interface FirecrackerSettings {
+  /** The program; null: `firecracker` from PATH. */
+  readonly path: string | null;
+  /** VMM processes that are kept waiting for a VM to load. */
+  readonly prestarted: number;
+}
+
+/** How every VM is run under Firecracker's jailer. */
+export interface JailerSettings {
+  /** The program; null: `jailer` beside Firecracker, or from PATH. */
+  readonly path: string | null;
+  /** Each VM runs as another user, from `firstUid` on. */
+  readonly firstUid: number;
+  readonly uidCount: number;
+  /** Group of all VMs; null: the number of the VM's user. */
+  readonly gid: number | null;
+  /** Jails are directories below this one. Absolute. */
+  readonly chrootBase: string;
+  /** Files of each VM's cgroup and what is written to them, such as `memory.max`. */
+  readonly cgroup: Readonly<Record<string, string>>;
+}
+
+/** The host's end of the VMs' networks. */
+export interface NetworkSettings {
+  /** Names of tap devices that exist, one for each VM that may run with a network at once. */
+  readonly taps: readonly string[];
+  /** IPv4 network in CIDR notation that the addresses of hosts and guests are taken from, two for each tap. */
+  readonly subnet: string;
+}
 
 /** Languages with a runtime of ours. */
 export const RUNTIME_NAMES = ['python3', 'nodejs'] as const;
@@ -48,6 +87,8 @@ export interface MachineSpec {
   readonly kernelArgs: string;
   /** The runtime in the root file system; what the `process` driver starts. */
   readonly runtime: RuntimeName;
+  /** Whether it has a network interface. Which one of the host's is at its other end is firerunner's choice. */
+  readonly network: boolean;
 }
 
 export interface FunctionSpec {
@@ -65,6 +106,14 @@ export type RunnerCommand =
   | { readonly op: 'resume'; readonly vm: string }
   /** Makes the function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`. */
   | { readonly op: 'prepare'; readonly function: string; readonly spec: LaunchSpec };
+
+/** How the host reaches a channel of a guest. */
+export interface GuestAddress {
+  /** A unix socket of the VMM. */
+  readonly socketPath: string;
+  /** The guest's port behind it, which the VMM connects to when it is asked (`vsock.ts`); null: the socket is the channel. */
+  readonly vsockPort: number | null;
+}
 
 /** How a VM came to life: `cold`: booted, and the function imported; `restored`: from a snapshot that holds the function. */
 export type LaunchKind = 'cold' | 'restored';
@@ -97,8 +146,8 @@ export type RunnerEvent =
       readonly canPause: boolean;
       readonly canRestore: boolean;
     }
-  /** The unix socket of the function channel is there: to be dialled at once, the guest may wait for it. */
-  | { readonly event: 'channel'; readonly vm: string; readonly guestAddress: string }
+  /** The function channel is there: to be dialled at once, the guest may wait for it. */
+  | { readonly event: 'channel'; readonly vm: string; readonly guestAddress: GuestAddress }
   /** The function may be invoked. `fallback`: why the VM was booted although it has a source of snapshots. */
   | { readonly event: 'ready'; readonly vm: string; readonly timings: LaunchTimings; readonly fallback: string | null }
   | { readonly event: 'failed'; readonly vm: string; readonly failure: LaunchFailure }

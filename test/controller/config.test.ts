@@ -90,6 +90,7 @@ test('config: the smallest useful files, and the defaults', () => {
       queueCapacity: 1024,
       standbyMib: 256,
       snapshotDirectory: join(directory, 'images/snapshots'),
+      vmmSettings: { firecracker: { path: null, prestarted: 2 }, jailer: null, network: null },
       notes: [],
     });
     assert.deepEqual(Object.fromEntries(functions), {
@@ -142,6 +143,35 @@ test('config: everything set', () => {
       environment: { LEVEL: '1', _empty: '' },
       snapshotLayers: null,
     });
+  });
+});
+
+test('config: Firecracker and its jail', () => {
+  const controller = `${CONTROLLER}
+firecracker: {path: bin/firecracker, prestarted: 0}
+jailer:
+  path: /opt/jailer
+  uid_range: 100000-100199
+  gid: 5000
+  chroot_base: jails
+  cgroup: {memory.max: 536870912, cpu.max: 50000 100000}
+`;
+  inInstallation({ 'controller.yaml': controller }, (directory) => {
+    const { vmmSettings, notes } = load(directory, { vmm: 'auto' });
+    assert.deepEqual(vmmSettings, {
+      firecracker: { path: join(directory, 'bin/firecracker'), prestarted: 0 },
+      jailer: {
+        path: '/opt/jailer',
+        firstUid: 100_000,
+        uidCount: 200,
+        gid: 5000,
+        chrootBase: join(directory, 'jails'),
+        cgroup: { 'memory.max': '536870912', 'cpu.max': '50000 100000' },
+      },
+      network: null,
+    });
+    assert.deepEqual(notes, []);
+    assert.match(load(directory, { vmm: 'qemu' }).notes.join('\n'), /`jailer` has no effect: it is Firecracker's/);
   });
 });
 
@@ -384,6 +414,48 @@ const refusals: readonly Refusal[] = [
     ...withController(
       `${CONTROLLER}queue_capacity: 0\n`,
       /^controller\.yaml:6:17: `queue_capacity` must be a whole number/,
+    ),
+  },
+  {
+    title: 'a misspelt key of the jail',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 100000-100009, chrootbase: /x}\n`,
+      /^controller\.yaml:6:36: unknown key `chrootbase`; did you mean `chroot_base`\?/,
+    ),
+  },
+  {
+    title: 'a jail without users',
+    ...withController(
+      `${CONTROLLER}jailer: {chroot_base: /x}\n`,
+      /`jailer.uid_range` is missing; it must be two user ids/,
+    ),
+  },
+  {
+    title: 'a jail whose users end before they begin',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 2000-1999}\n`,
+      /`jailer.uid_range` must be two user ids .* not "2000-1999"/,
+    ),
+  },
+  {
+    title: 'a jail whose users belong to the system',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 0-10}\n`,
+      /`jailer.uid_range` must be two user ids from 1000 on/,
+    ),
+  },
+  {
+    title: 'a limit that is no file of a cgroup',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 2000-2001, cgroup: {../x: 1}}\n`,
+      /must be the name of a file of a cgroup, such as `memory.max`/,
+    ),
+  },
+  {
+    title: 'too many VMMs started ahead',
+    ...withController(
+      `${CONTROLLER}firecracker: {prestarted: 1001}\n`,
+      /`firecracker.prestarted` must be a whole number/,
     ),
   },
   {

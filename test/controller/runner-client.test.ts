@@ -19,6 +19,7 @@ const SPEC: LaunchSpec = {
   machine: {
     ...{ memoryMib: 128, vcpus: 1, kernelPath: '', initrdPath: '', rootfsPath: '', appfsPath: null, kernelArgs: '' },
     runtime: 'nodejs',
+    network: false,
   },
   function: { name: 'f', handler: null, environment: {} },
   bootTimeoutMs: 1000,

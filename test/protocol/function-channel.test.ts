@@ -27,7 +27,7 @@ describe('function channel', { timeout: 10_000 }, () => {
     server = createServer().listen(path);
     await once(server, 'listening');
     const connected = once(server, 'connection') as Promise<[Socket]>;
-    channel = await FunctionChannel.connect(path);
+    channel = await FunctionChannel.connect({ socketPath: path, vsockPort: null });
     [guest] = await connected;
     invokes = [];
     const reader = new FrameReader(MAX_FRAME_BYTES);
@@ -49,7 +49,7 @@ describe('function channel', { timeout: 10_000 }, () => {
   const invoke = (event = '{}'): ReturnType<FunctionChannel['invoke']> => channel.invoke(HEADER, Buffer.from(event));
 
   test('nobody at the path is an error that says so', async () => {
-    await assert.rejects(FunctionChannel.connect(join(directory, 'nobody.sock')), {
+    await assert.rejects(FunctionChannel.connect({ socketPath: join(directory, 'nobody.sock'), vsockPort: null }), {
       name: 'FunctionChannelError',
       message: /cannot be reached: .*ENOENT/,
     });

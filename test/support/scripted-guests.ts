@@ -90,7 +90,7 @@ export class ScriptedGuests {
     });
     this.#servers.set(vm.id, { server, sockets });
     await new Promise<void>((resolve) => server.listen(path, resolve));
-    vm.onChannel(path);
+    vm.onChannel({ socketPath: path, vsockPort: null });
     vm.onReady({ kind: this.launchKind, ...TIMINGS }, null);
   }
 

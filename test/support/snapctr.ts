@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { ControllerStatus } from '../../src/controller/controller.ts';
+import { pathWithFakeFirecracker } from './firecracker/path.ts';
 
 export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const IMAGES = join(PROJECT_ROOT, 'images');
@@ -20,7 +21,8 @@ export const FIRERUNNER = join(PROJECT_ROOT, 'dist/bin/firerunner.js');
 /** All base layers and a dozen functions, on two busy cores, in ms. */
 const SNAPSHOTS_PATIENCE_MS = 60_000;
 
-export type TestVmm = 'qemu' | 'process';
+/** `fake-firecracker`: the firecracker driver, with a stand-in for the program in PATH. */
+export type TestVmm = 'qemu' | 'process' | 'firecracker' | 'fake-firecracker';
 
 /** One function of a test: its files by name and further keys of its YAML. */
 export interface TestFunction {
@@ -126,18 +128,20 @@ export async function startController(
     readonly env?: NodeJS.ProcessEnv;
   },
 ): Promise<RunningController> {
+  const isFake = options.vmm === 'fake-firecracker';
+  const path = isFake ? { PATH: await pathWithFakeFirecracker(TEST_CACHE) } : {};
   const child = spawn(
     process.execPath,
     [
       ...[SNAPCTR, '--config', workspace.config, '--mem', String(options.memoryMib ?? 1024), '--port', '0'],
       ...[
         '--vmm',
-        options.vmm,
+        isFake ? 'firecracker' : options.vmm,
         ...((options.snapshots ?? false) === false ? ['--no-snapshots'] : []),
         ...(options.args ?? []),
       ],
     ],
-    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...options.env } },
+    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...path, ...options.env } },
   );
   const log: string[] = [];
   const exited = once(child, 'exit').then(([status, signal]) => (status ?? signal) as number | string);

@@ -6,7 +6,7 @@
  * kill.
  */
 import type { FrameHeader, Frame } from '../../protocol/frame.ts';
-import type { MachineSpec, VmmName } from '../../protocol/runner.ts';
+import type { GuestAddress, MachineSpec, VmmName } from '../../protocol/runner.ts';
 
 export interface Driver {
   readonly name: VmmName;
@@ -22,6 +22,8 @@ export interface Driver {
    * @throws LaunchError if the VMM did not start; nothing is left running then.
    */
   boot(spec: MachineSpec, surroundings: Surroundings): Promise<Machine>;
+  /** Ends what the driver keeps beside its machines, such as VMMs started ahead. Machines are ended by their launchers. */
+  close(): Promise<void>;
 }
 
 export interface SnapshotSupport {
@@ -31,6 +33,10 @@ export interface SnapshotSupport {
    */
   stamp(): Promise<Readonly<Record<string, string>>>;
   /**
+   * Where the files of a `SavedMachine` must lie, under names, for the VMM to be given them; null: anywhere, without a name.
+   */
+  readonly filesDirectory: string | null;
+  /**
    * Starts a machine where a snapshot left it. Resolves when it runs.
    *
    * @param spec as it was at the snapshot, but for the app file system, which may be another one of the same size.
@@ -39,32 +45,50 @@ export interface SnapshotSupport {
   restore(spec: MachineSpec, saved: SavedMachine, surroundings: Surroundings): Promise<Machine>;
 }
 
-/** A snapshot as a driver takes it: descriptors of files that nobody changes while they are used. */
+/** A snapshot as a driver takes it: files that nobody changes while they are used. */
 export interface SavedMachine {
   /** Device state as the VMM wrote it. */
-  readonly stateFd: number;
-  /** The guest's memory, mapped copy-on-write; null with `Surroundings.savable`, whose file holds it then. */
-  readonly memoryFd: number | null;
+  readonly state: SavedFile;
+  /** The guest's memory, mapped copy-on-write. */
+  readonly memory: SavedFile;
+}
+
+export interface SavedFile {
+  readonly fd: number;
+  /** Its name, if it lies in `SnapshotSupport.filesDirectory`. */
+  readonly path: string | null;
 }
 
 /** What a machine is given by whoever launches it. */
 export interface Surroundings {
   /** The machine's own, for sockets; removed by the launcher once the machine has exited. */
   readonly directory: string;
+  /** The end of the machine's network interface on the host; null if it has none (`MachineSpec.network`). */
+  readonly network: NetworkAttachment | null;
   /**
-   * Called with the path of a unix socket that leads to the function channel, as soon as it can be dialled. It must be
-   * dialled, once: a driver may wait for it.
+   * Called with the address of the function channel as soon as it can be dialled. It must be dialled, once: a driver may wait
+   * for it.
    */
-  readonly onChannel: (guestAddress: string) => void;
+  readonly onChannel: (guestAddress: GuestAddress) => void;
   /** Ends the boot early. */
   readonly signal: AbortSignal;
   /** For a machine whose snapshot is to be taken; only with a driver that has `snapshots`. */
   readonly savable?: {
-    /** A file of the guest's memory size; the machine's memory is what is in it, written through. */
+    /**
+     * A file of the guest's memory size that holds what its memory begins with: zeros, or the saved memory. It holds all of
+     * the memory after `Machine.snapshot`; a driver may write to it before.
+     */
     readonly memoryPath: string;
     /** Where `Machine.snapshot` writes the device state. */
     readonly statePath: string;
   };
+}
+
+export interface NetworkAttachment {
+  /** A tap device of the host. */
+  readonly tapName: string;
+  /** The guest's address, six hex pairs with colons. */
+  readonly mac: string;
 }
 
 export interface Machine {
@@ -108,11 +132,20 @@ export interface ControlChannel {
 
 /** A machine did not come up. Carries the VMM's last words. */
 export class LaunchError extends Error {
-  override readonly name = 'LaunchError';
+  override readonly name: string = 'LaunchError';
   readonly console: readonly string[];
 
   constructor(message: string, options: { console?: readonly string[]; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.console = options.console ?? [];
+  }
+}
+
+/** The host lacks something that any machine needs: neither the guest nor its snapshot is at fault. */
+export class HostError extends LaunchError {
+  override readonly name = 'HostError';
+
+  static from(cause: unknown, message = cause instanceof Error ? cause.message : String(cause)): HostError {
+    return new HostError(message, { console: cause instanceof LaunchError ? cause.console : [], cause });
   }
 }

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import type { MachineSpec, RuntimeName } from '../../protocol/runner.ts';
 import { HostInit } from '../host-init.ts';
 import { OutputTail, startVmmProcess } from '../vmm-process.ts';
-import { LaunchError, type Driver, type Machine } from './driver.ts';
+import { LaunchError, type Driver, type Machine, type Surroundings } from './driver.ts';
 
 const PROJECT_ROOT = new URL('../../../', import.meta.url);
 
@@ -46,6 +46,7 @@ export function processDriver(): Driver {
     // An idle runtime waits in a read, which takes no CPU time.
     canPause: false,
     snapshots: null,
+    close: () => Promise.resolve(),
     async boot(spec, { directory, onChannel, signal }) {
       signal.throwIfAborted();
       const [command, ...args] = runtimeCommand(spec.runtime);
@@ -93,13 +94,13 @@ function channelToInit(child: ChildProcess): Duplex {
  * Opens a unix socket and waits for the one connection to it, which becomes the runtime's: like that the bytes of a
  * request go straight from snapctr to the runtime and not through this process.
  */
-async function acceptOne(path: string, onListening: (path: string) => void, signal: AbortSignal): Promise<Socket> {
+async function acceptOne(path: string, onListening: Surroundings['onChannel'], signal: AbortSignal): Promise<Socket> {
   const server = createServer({ pauseOnConnect: true });
   try {
     server.listen(path);
     await once(server, 'listening', { signal });
     const accepted = once(server, 'connection', { signal }) as Promise<[Socket]>;
-    onListening(path);
+    onListening({ socketPath: path, vsockPort: null });
     const [socket] = await accepted;
     makeBlocking(socket);
     return socket;

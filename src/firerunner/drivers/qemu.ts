@@ -15,6 +15,7 @@ import { CONTROL_PORT_NAME, FUNCTION_PORT_NAME } from '../../protocol/guest.ts';
 import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
 import { FrameSocket } from '../frame-socket.ts';
 import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
+import { cpuIdentity } from './cpu.ts';
 import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
 import { Qmp } from './qmp.ts';
 
@@ -109,7 +110,9 @@ export function qemuDriver(accelerator: QemuAccelerator): Driver {
     name: 'qemu',
     notice: accelerator === 'tcg' ? 'QEMU runs the VMs under software emulation, which is slower than KVM' : null,
     canPause: true,
+    close: () => Promise.resolve(),
     snapshots: {
+      filesDirectory: null,
       stamp: () => (stamps[accelerator] ??= qemuStamp(accelerator)),
       restore: (spec, saved, surroundings) => startQemu(spec, accelerator, saved, surroundings),
     },
@@ -128,10 +131,10 @@ async function startQemu(
   const memory = savable === undefined ? privateMemory : { path: savable.memoryPath, share: true };
   const args = qemuArguments(spec, directory, { accelerator, from: saved === null ? 'boot' : 'restore', memory });
   // A description of its own: QEMU reads from where it stands, and others restore from the same file.
-  const stateIn = saved === null ? null : openSync(`/proc/self/fd/${saved.stateFd}`, 'r');
+  const stateIn = saved === null ? null : openSync(`/proc/self/fd/${saved.state.fd}`, 'r');
   let vmm: VmmProcess;
   try {
-    const inherited = [stateIn ?? 'ignore', saved?.memoryFd ?? 'ignore'] as const;
+    const inherited = [stateIn ?? 'ignore', saved?.memory.fd ?? 'ignore'] as const;
     vmm = await startVmmProcess(QEMU_COMMAND, args, {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', ...inherited],
       cwd: '/',
@@ -154,7 +157,7 @@ async function startQemu(
     await untilAborted(qmp.greeting, anyEnd);
     const spawnedAt = performance.now();
     // QEMU opens its sockets before it takes commands.
-    onChannel(functionSocket(directory));
+    onChannel({ socketPath: functionSocket(directory), vsockPort: null });
     if (saved !== null) await loadState(qmp, anyEnd);
     const { child } = vmm;
     return {
@@ -262,8 +265,6 @@ async function qemuStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     promisify(execFile)(QEMU_COMMAND, ['--version']),
     readFile('/proc/cpuinfo', 'utf8'),
   ]);
-  const [firstCpu = ''] = cpuinfo.split('\n\n', 1);
-  const field = (name: string): string => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(firstCpu)?.[1] ?? '';
   const placeholder = {
     memoryMib: 0,
     vcpus: 0,
@@ -273,11 +274,12 @@ async function qemuStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     appfsPath: '',
     kernelArgs: '',
     runtime: 'python3',
+    network: false,
   } as const;
   return {
     vmm: stdout.split('\n', 1)[0] ?? '',
     accelerator,
     machine: qemuArguments(placeholder, '', { accelerator, from: 'boot', memory: null }).join(' '),
-    cpu: ['model name', 'cpu family', 'model', 'stepping', 'microcode', 'flags'].map(field).join('; '),
+    cpu: cpuIdentity(cpuinfo),
   };
 }

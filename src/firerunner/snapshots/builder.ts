@@ -74,7 +74,7 @@ export async function buildFunction(context: BuildContext, base: BuildBase | nul
     (surroundings) =>
       base === null
         ? driver.boot(spec.machine, surroundings)
-        : snapshots.restore(spec.machine, { ...base.saved, memoryFd: null }, surroundings),
+        : snapshots.restore(spec.machine, base.saved, surroundings),
     async (guest) => {
       if (base === null) await guest.hello();
       guest.sync();
@@ -118,7 +118,13 @@ async function runMachine(
   try {
     await withTimeLimit(spec.bootTimeoutMs, signal, async (limited, onMachine) => {
       // Nobody dials the function channel: it has no part in what is kept.
-      const machine = await start({ directory: runDirectory, onChannel: () => undefined, signal: limited, savable });
+      const machine = await start({
+        directory: runDirectory,
+        network: null,
+        onChannel: () => undefined,
+        signal: limited,
+        savable,
+      });
       onMachine(machine);
       try {
         const observer = { onChannel: () => undefined, onLog, onRuntimeExited: () => undefined };

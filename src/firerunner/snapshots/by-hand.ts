@@ -41,7 +41,7 @@ export async function openLayers(
   }
   const top = layers.at(-1);
   if (top === undefined) throw new LaunchError('no snapshot layer was given');
-  return Restorable.open(directory, layers, 'function' in top.stamp);
+  return Restorable.open(driver, directory, layers, 'function' in top.stamp);
 }
 
 /** @returns what is not as it is wanted; null if all of it is. */

@@ -9,19 +9,14 @@
  *
  * Every byte read is hashed as it comes; the file is good for use only when everything has been compared.
  */
-import { randomUUID } from 'node:crypto';
 import { write } from 'node:fs';
 import { open, rm, type FileHandle } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { ourselves, ownerTag } from '../../storage/owner.ts';
 import { DamagedLayerError, PAGE_BYTES, type Layer } from './layer.ts';
 import { DATA, PageStream, ZERO } from './page-stream.ts';
-import { hasCode, SnapshotStoreError, storing } from './store-error.ts';
+import { openPrivate, type PrivateFile, type PrivatePlace } from './private-file.ts';
+import { storing } from './store-error.ts';
 
 const CHUNK_PAGES = 256;
-/** Begins the names that private files have for a moment. */
-export const PRIVATE = '.private-';
 /** So that one chunk is written while the next is put together. */
 const CHUNKS = 2;
 
@@ -32,7 +27,7 @@ export interface MemorySource {
   readonly layers: readonly Layer[];
 }
 
-export interface PrivateMemory extends MemorySource {
+export interface PrivateMemory extends MemorySource, PrivateFile {
   readonly bytes: number;
 }
 
@@ -76,20 +71,18 @@ export async function composeMemory(layers: readonly Layer[], target: FileHandle
 }
 
 /**
- * The memory that `layers` describe, in a file that only the returned handle leads to: nobody can change or remove by name
- * what a VM maps, and nothing is left when this process is killed.
+ * The memory that `layers` describe, in a private file.
  *
- * @param directory where its bytes lie; the directory for temporary files if this one cannot be written to.
  * @throws DamagedLayerError as `composeMemory`; SnapshotStoreError if it cannot be written.
  */
-export async function openPrivateMemory(directory: string, layers: readonly Layer[]): Promise<PrivateMemory> {
-  const handle = await openPrivate(directory, (file) => composeMemory(layers, file));
-  return { handle, bytes: layers[0]?.memoryBytes ?? 0, layers };
+export async function openPrivateMemory(place: PrivatePlace, layers: readonly Layer[]): Promise<PrivateMemory> {
+  const file = await openPrivate(place, (handle) => composeMemory(layers, handle));
+  return { ...file, bytes: layers[0]?.memoryBytes ?? 0, layers };
 }
 
 /** The same for bytes that are there already, such as those of `verifyState`. */
-export async function openPrivateFile(directory: string, bytes: Uint8Array): Promise<FileHandle> {
-  return openPrivate(directory, (file) => writeFully(file.fd, bytes, 0));
+export async function openPrivateFile(place: PrivatePlace, bytes: Uint8Array): Promise<PrivateFile> {
+  return openPrivate(place, (handle) => writeFully(handle.fd, bytes, 0));
 }
 
 /**
@@ -109,36 +102,6 @@ export async function createWritableCopy(path: string, layers: readonly Layer[])
       await handle.close();
     }
   });
-}
-
-async function openPrivate(directory: string, fill: (file: FileHandle) => Promise<void>): Promise<FileHandle> {
-  const action = 'write the memory of VMs to';
-  let place = directory;
-  const handle = await openNameless(place).catch((error: unknown) => {
-    if (!hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOTDIR'))
-      throw SnapshotStoreError.from(error, action, place);
-    place = tmpdir();
-    return storing(action, place, () => openNameless(place));
-  });
-  try {
-    await storing(action, place, () => fill(handle));
-    return handle;
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
-}
-
-async function openNameless(directory: string): Promise<FileHandle> {
-  const path = join(directory, `${PRIVATE}${ownerTag(await ourselves())}-${randomUUID()}`);
-  const handle = await open(path, 'wx+', 0o600);
-  try {
-    await rm(path);
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
-  return handle;
 }
 
 /** @returns the size of the memory in bytes. */

@@ -19,8 +19,9 @@ import { removeLockLeftovers, withFreeLock } from '../../storage/lock.ts';
 import { isAlive, ourselves, ownerFromTag, ownerTag } from '../../storage/owner.ts';
 import { sync } from '../../storage/sync.ts';
 import { formatManifest, kindOfName, MANIFEST, PARTS, type LayerKind, type LayerStamp } from './layer.ts';
-import { PRIVATE, type MemorySource } from './memory.ts';
+import type { MemorySource } from './memory.ts';
 import { packMemory, type PackedMemory } from './pack.ts';
+import { PRIVATE } from './private-file.ts';
 import { hasCode, storing } from './store-error.ts';
 import { WORKING_SET_TEMPORARY } from './working-set-file.ts';
 

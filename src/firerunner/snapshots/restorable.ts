@@ -1,12 +1,12 @@
 /**
- * Runs in firerunner. A snapshot that is ready for launches: verified, its memory composed in one file. Both files have no
- * name any more, so that nobody changes or removes what a VM has mapped, and nothing is left of them when firerunner ends.
+ * Runs in firerunner. A snapshot that is ready for launches: verified, its memory composed in one file. Both files are
+ * private, so that nobody changes or removes what a VM has mapped.
  */
-import type { FileHandle } from 'node:fs/promises';
-import type { Machine } from '../drivers/driver.ts';
+import type { Driver, Machine, SavedFile } from '../drivers/driver.ts';
 import type { SavedGuest } from '../launch.ts';
 import { verifyState, type Layer } from './layer.ts';
 import { openPrivateFile, openPrivateMemory, type PrivateMemory } from './memory.ts';
+import { closePrivate, type PrivateFile } from './private-file.ts';
 import { readAhead, touchedPages, type PageRun } from './working-set.ts';
 import { readWorkingSet, writeWorkingSet } from './working-set-file.ts';
 
@@ -15,7 +15,7 @@ export class Restorable {
   /** The layer on top. */
   readonly layer: Layer;
   readonly memory: PrivateMemory;
-  readonly #state: FileHandle;
+  readonly #state: PrivateFile;
   #workingSet: readonly PageRun[] | null;
   #isRecording = false;
   #holds = 0;
@@ -24,7 +24,7 @@ export class Restorable {
   private constructor(
     layer: Layer,
     memory: PrivateMemory,
-    state: FileHandle,
+    state: PrivateFile,
     workingSet: readonly PageRun[] | null,
     holdsFunction: boolean,
   ) {
@@ -32,20 +32,34 @@ export class Restorable {
     this.memory = memory;
     this.#state = state;
     this.#workingSet = workingSet;
-    this.guest = { machine: { memoryFd: memory.handle.fd, stateFd: state.fd }, holdsFunction };
+    this.guest = {
+      machine: { memory: savedFile(memory), state: savedFile(state) },
+      holdsFunction,
+    };
   }
 
   /**
-   * @param directory for the private files.
+   * @param driver what it will be restored with.
+   * @param directory for the private files, if the driver does not want them elsewhere.
    * @param layers base first; all of them are verified.
    * @throws DamagedLayerError
    */
-  static async open(directory: string, layers: readonly Layer[], holdsFunction: boolean): Promise<Restorable> {
+  static async open(
+    driver: Driver,
+    directory: string,
+    layers: readonly Layer[],
+    holdsFunction: boolean,
+  ): Promise<Restorable> {
     const top = layers.at(-1);
     if (top === undefined) throw new Error('a snapshot has one layer at least');
+    const filesDirectory = driver.snapshots?.filesDirectory ?? null;
+    const place = { directory: filesDirectory ?? directory, isNamed: filesDirectory !== null };
     const stateBytes = await verifyState(top);
-    const memory = await openPrivateMemory(directory, layers);
-    const state = await openPrivateFile(directory, stateBytes);
+    const memory = await openPrivateMemory(place, layers);
+    const state = await openPrivateFile(place, stateBytes).catch(async (error: unknown) => {
+      await closePrivate(memory);
+      throw error;
+    });
     return new Restorable(top, memory, state, await readWorkingSet(top), holdsFunction);
   }
 
@@ -98,7 +112,10 @@ export class Restorable {
 
   #closeIfUnused(): void {
     if (!this.#isRetired || this.#holds > 0) return;
-    void this.memory.handle.close().catch(() => undefined);
-    void this.#state.close().catch(() => undefined);
+    for (const file of [this.memory, this.#state]) void closePrivate(file).catch(() => undefined);
   }
+}
+
+function savedFile({ handle, path }: PrivateFile): SavedFile {
+  return { fd: handle.fd, path };
 }

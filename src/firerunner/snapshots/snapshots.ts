@@ -10,7 +10,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { LogHeader } from '../../protocol/guest.ts';
 import type { LaunchSpec, MachineSpec, SnapshotSource } from '../../protocol/runner.ts';
-import { LaunchError, type Driver, type Machine } from '../drivers/driver.ts';
+import { HostError, LaunchError, type Driver, type Machine } from '../drivers/driver.ts';
 import { FunctionLoadError } from '../guest-life.ts';
 import { Limit } from '../limit.ts';
 import type { RunDirectory } from '../run-directory.ts';
@@ -184,6 +184,8 @@ export class Snapshots {
     prepared.catch((error: unknown) => {
       const why = error instanceof FunctionLoadError ? 'the function does not load' : 'its snapshot cannot be made';
       entry.problem = `${why}: ${error instanceof Error ? error.message : String(error)}`;
+      // The host may have by the next launch what it lacked.
+      if (error instanceof HostError && this.#entries.get(start.key) === entry) this.#entries.delete(start.key);
     });
     return prepared;
   }
@@ -242,7 +244,7 @@ export class Snapshots {
         return { layer: layer.name, builtMs };
       }
       try {
-        this.#opened(entry, await Restorable.open(store.directory, [base.layer, layer], true));
+        this.#opened(entry, await Restorable.open(this.#driver, store.directory, [base.layer, layer], true));
         return { layer: layer.name, builtMs };
       } catch (error) {
         if (!(error instanceof DamagedLayerError) || attempt >= REBUILDS) throw error;
@@ -311,7 +313,7 @@ export class Snapshots {
         this.#ensureOptions(hooks),
       );
       try {
-        return await Restorable.open(store.directory, [layer], false);
+        return await Restorable.open(this.#driver, store.directory, [layer], false);
       } catch (error) {
         if (!(error instanceof DamagedLayerError) || attempt >= REBUILDS) throw error;
         hooks.onProgress?.(error.message);

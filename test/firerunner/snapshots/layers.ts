@@ -60,7 +60,7 @@ export async function fill(draft: LayerDraft, { memory, state }: Saved, base: La
   await writeFile(path, memory);
   await writeFile(draft.statePath, state);
   if (base === null) return draft.writeMemory(path, null);
-  const source = await openPrivateMemory(draft.directory, [base]);
+  const source = await openPrivateMemory({ directory: draft.directory, isNamed: false }, [base]);
   try {
     await draft.writeMemory(path, source);
   } finally {
@@ -80,7 +80,7 @@ export function ensure(
 
 /** The memory that layers describe. */
 export async function readMemory(directory: string, layers: readonly Layer[]): Promise<Buffer> {
-  const { handle, bytes } = await openPrivateMemory(directory, layers);
+  const { handle, bytes } = await openPrivateMemory({ directory: directory, isNamed: false }, layers);
   try {
     const memory = Buffer.alloc(bytes);
     for (let done = 0; done < bytes;) {

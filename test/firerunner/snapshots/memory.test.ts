@@ -70,7 +70,7 @@ describe('memory', () => {
     ]);
     const layer = await ensure(store, { a: 1 }, { memory, state });
     assert.equal(layer.parts.pages.bytes, 10 * PAGE_BYTES);
-    const { handle } = await openPrivateMemory(directory, [layer]);
+    const { handle } = await openPrivateMemory({ directory: directory, isNamed: false }, [layer]);
     const { blocks, size } = await handle.stat();
     assert.equal(size, 8010 * PAGE_BYTES);
     assert.ok(blocks * 512 < 100 * PAGE_BYTES, `${blocks * 512} bytes`);
@@ -88,8 +88,8 @@ describe('memory', () => {
     const place = join(directory, 'store', layers[0].name);
     const before = await readdir(place);
     for (const at of [place, join(directory, 'absent')]) {
-      const memory = await openPrivateMemory(at, layers);
-      const file = await openPrivateFile(at, state);
+      const memory = await openPrivateMemory({ directory: at, isNamed: false }, layers);
+      const { handle: file } = await openPrivateFile({ directory: at, isNamed: false }, state);
       assert.equal((await memory.handle.stat()).nlink, 0);
       assert.equal((await file.stat()).nlink, 0);
       assert.deepEqual(

@@ -261,8 +261,13 @@ describe('what an administrator can help', () => {
       { b: 1 },
       { memory: await readFile(path), state: saved.state },
     );
-    await assert.rejects(openPrivateMemory(directory, [large]), { name: 'SnapshotStoreError', code: 'ENOSPC' });
-    await assert.rejects(openPrivateFile(directory, await readFile(path)), { code: 'ENOSPC' });
+    await assert.rejects(openPrivateMemory({ directory: directory, isNamed: false }, [large]), {
+      name: 'SnapshotStoreError',
+      code: 'ENOSPC',
+    });
+    await assert.rejects(openPrivateFile({ directory: directory, isNamed: false }, await readFile(path)), {
+      code: 'ENOSPC',
+    });
     assert.deepEqual(await readdir(directory), ['store']);
     await ensure(store, { a: 2 }, saved);
   });

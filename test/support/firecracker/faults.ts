@@ -74,6 +74,8 @@ export class Faults {
         process.kill(process.pid, fault.signal ?? 'SIGKILL');
         return new Promise(() => undefined);
       case 'hang':
+        // A process that waits for nothing would end.
+        setInterval(() => undefined, 2 ** 30);
         return new Promise(() => undefined);
       case 'delay':
         return new Promise((resolve) => setTimeout(resolve, fault.ms ?? 100));

@@ -1,0 +1,135 @@
+/**
+ * Runs in firerunner. A client of one Firecracker process's API: HTTP/1.1 over a unix socket, one request at a time.
+ *
+ * The server knows the length of a body from Content-Length alone, wants one for PUT and PATCH and none for GET, and answers
+ * 204 without a body. Source: Firecracker's `firecracker.yaml` and docs/api_requests.
+ */
+import { Agent, request } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LaunchError } from '../drivers/driver.ts';
+import type { ApiRequest } from './bodies.ts';
+
+/** How long an answer may take unless it is said otherwise, in ms. */
+const ANSWER_LIMIT_MS = 10_000;
+/** Pause between two looks whether the socket is there, in ms. */
+const SOCKET_POLL_MS = 1;
+/** An answer is a few hundred bytes; more is cut, in bytes. */
+const MAX_ANSWER_BYTES = 64 * 1024;
+
+/** The server said no. It lives on, but for a failed load. */
+export class ApiRefusal extends LaunchError {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** What `GET /` tells. */
+export interface InstanceInfo {
+  readonly id: string;
+  readonly state: 'Not started' | 'Running' | 'Paused';
+  readonly vmm_version: string;
+}
+
+export class FirecrackerApi {
+  readonly #socketPath: string;
+  /** Firecracker takes ten connections at most; one, kept open, is enough. */
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+  }
+
+  /**
+   * Waits until the API answers.
+   *
+   * @param signal ends the wait with its reason.
+   */
+  async untilUp(signal: AbortSignal): Promise<InstanceInfo> {
+    for (;;) {
+      try {
+        const { text } = await this.#exchange('GET', '/', null, signal);
+        return JSON.parse(text) as InstanceInfo;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!(error instanceof Error) || !isNotUpYet(error)) throw error;
+      }
+      await sleep(SOCKET_POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
+  }
+
+  /**
+   * @param limitMs for the answer. After it the state of the VM is unknown: it must be killed.
+   * @throws ApiRefusal with the server's reason; LaunchError if it does not answer, or breaks off; the signal's reason.
+   */
+  async send({ method, path, body }: ApiRequest, signal: AbortSignal, limitMs = ANSWER_LIMIT_MS): Promise<void> {
+    const limit = AbortSignal.timeout(limitMs);
+    const name = `${method} ${path}`;
+    let answer: Answer;
+    try {
+      answer = await this.#exchange(method, path, JSON.stringify(body), AbortSignal.any([signal, limit]));
+    } catch (cause) {
+      signal.throwIfAborted();
+      if (limit.aborted) {
+        throw new LaunchError(`Firecracker did not answer ${name} within ${limitMs} ms`, { cause });
+      }
+      throw new LaunchError(
+        `Firecracker broke off ${name}: ${cause instanceof Error ? cause.message : String(cause)}`,
+        {
+          cause,
+        },
+      );
+    }
+    if (answer.status === 204 || answer.status === 200) return;
+    throw new ApiRefusal(answer.status, `Firecracker refused ${name} (${answer.status}): ${faultMessage(answer.text)}`);
+  }
+
+  /** Lets the connection go. */
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  #exchange(method: string, path: string, body: string | null, signal: AbortSignal): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const headers =
+        body === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+      const options = { socketPath: this.#socketPath, agent: this.#agent, method, path, headers, signal };
+      const outgoing = request(options, (incoming) => {
+        let text = '';
+        incoming.setEncoding('utf8');
+        incoming.on('data', (chunk: string) => {
+          if (text.length < MAX_ANSWER_BYTES) text += chunk;
+        });
+        incoming.on('error', reject);
+        incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, text }));
+      });
+      outgoing.on('error', reject);
+      // In one piece: the server takes a half-closed connection for a closed one.
+      if (body === null) outgoing.end();
+      else outgoing.end(body);
+    });
+  }
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** The socket is not bound yet, or nobody accepts on it. */
+function isNotUpYet(error: Error & { readonly code?: unknown }): boolean {
+  return error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+}
+
+/** Errors of its HTTP parser hold raw newlines and are no JSON. */
+function faultMessage(text: string): string {
+  try {
+    const { fault_message: message } = JSON.parse(text) as { readonly fault_message?: unknown };
+    if (typeof message === 'string') return message;
+  } catch {
+    // As it is, then.
+  }
+  return text.trim() === '' ? 'no reason given' : text.trim();
+}

@@ -1,0 +1,88 @@
+/**
+ * Runs in firerunner. Files that VMs map, and that nobody else may change or remove:
+ *
+ * ```
+ *   nameless   only the handle leads to it; nothing is left when this process is killed
+ *   named      for a VMM that can only be given a name (a link in its jail): read-only for everybody, in a directory that only
+ *              we may enter; what a killed process left is removed by the next one
+ * ```
+ */
+import { randomUUID } from 'node:crypto';
+import { chmod, mkdir, open, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isAlive, ourselves, ownerFromTag, ownerTag } from '../../storage/owner.ts';
+import { hasCode, SnapshotStoreError, storing } from './store-error.ts';
+
+/** Begins the names of private files; those without a name have it for a moment. */
+export const PRIVATE = '.private-';
+
+const ACTION = 'write the memory of VMs to';
+
+export interface PrivateFile {
+  readonly handle: FileHandle;
+  /** Null: it has none. */
+  readonly path: string | null;
+}
+
+/** Where private files are made. */
+export interface PrivatePlace {
+  readonly directory: string;
+  readonly isNamed: boolean;
+}
+
+/**
+ * Makes a file and has `fill` write it.
+ *
+ * @param place nameless files go to the directory for temporary files if this one cannot be written to.
+ * @throws SnapshotStoreError if it cannot be written, or whatever `fill` throws; nothing is left then.
+ */
+export async function openPrivate(
+  place: PrivatePlace,
+  fill: (file: FileHandle) => Promise<void>,
+): Promise<PrivateFile> {
+  let { directory } = place;
+  const file = await create(place).catch((error: unknown) => {
+    const isElsewhere = !place.isNamed && hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOTDIR');
+    if (!isElsewhere) throw SnapshotStoreError.from(error, ACTION, directory);
+    directory = tmpdir();
+    return storing(ACTION, directory, () => create({ directory, isNamed: false }));
+  });
+  try {
+    await storing(ACTION, directory, () => fill(file.handle));
+    // A VM runs as another user than we do, and must not be able to write.
+    if (file.path !== null) await chmod(file.path, 0o444);
+    return file;
+  } catch (error) {
+    await closePrivate(file);
+    throw error;
+  }
+}
+
+/** Closes it, and takes its name away; what has been mapped stays. */
+export async function closePrivate({ handle, path }: PrivateFile): Promise<void> {
+  if (path !== null) await rm(path, { force: true });
+  await handle.close();
+}
+
+/** Removes named files of processes that are gone. */
+export async function removePrivateLeftovers(directory: string): Promise<void> {
+  for (const name of await readdir(directory).catch(() => [])) {
+    const owner = name.startsWith(PRIVATE) ? ownerFromTag(name.slice(PRIVATE.length)) : null;
+    if (owner !== null && !(await isAlive(owner))) await rm(join(directory, name), { force: true });
+  }
+}
+
+async function create({ directory, isNamed }: PrivatePlace): Promise<PrivateFile> {
+  if (isNamed) await mkdir(directory, { recursive: true, mode: 0o700 });
+  const path = join(directory, `${PRIVATE}${ownerTag(await ourselves())}-${randomUUID()}`);
+  const handle = await open(path, 'wx+', 0o600);
+  if (isNamed) return { handle, path };
+  try {
+    await rm(path);
+    return { handle, path: null };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
