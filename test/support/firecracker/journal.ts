@@ -14,6 +14,7 @@
  * | `invoke`         | `number` of the invocation in this process, from 1                                      |
  * | `runtime-exited` | `status, signal`                                                                       |
  * | `memory-changed` | `reason`                                                                               |
+ * | `device-missing` | `path, reason`: a device node that the jailer was not allowed to make                    |
  * | `fault`          | `fault`: one that struck                                                               |
  * | `exit`           | `status, reason`                                                                       |
  */

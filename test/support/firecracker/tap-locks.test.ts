@@ -8,7 +8,7 @@ import { FrameType } from '../../../src/protocol/guest.ts';
 import { BenchOfMachines, configure, CONTROL_PORT, loadBody, loadFunction, pauseAndSave } from './bench-of-machines.ts';
 import type { FakeProcess } from './fake-process.ts';
 
-const TAPS = ['snapfake0', 'snapfake1'] as const;
+const TAPS = [`sf${process.pid}a`, `sf${process.pid}b`] as const;
 const skip = process.getuid?.() === 0 ? false : 'TAP devices need root';
 
 describe('fake network interfaces', { skip }, () => {
