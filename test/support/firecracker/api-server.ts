@@ -15,8 +15,8 @@ export interface ApiAnswer {
   readonly body?: string;
   /** The request had a deprecated member. */
   readonly isDeprecated?: boolean;
-  /** Called once the answer is in the client's socket. */
-  readonly sent?: () => void;
+  /** Called once the answer is in the client's socket; the next request is served when it has resolved. */
+  readonly sent?: () => void | Promise<void>;
 }
 
 export type ApiHandler = (request: HttpRequest) => Promise<ApiAnswer>;
@@ -79,8 +79,8 @@ export class ApiServer {
     this.#turn = this.#turn.then(async () => {
       if (socket.destroyed) return;
       const answer = await this.#handler(request);
-      if (!socket.writable) answer.sent?.();
-      else await new Promise<void>((resolve) => socket.write(answerBytes(answer), () => resolve(answer.sent?.())));
+      if (socket.writable) await new Promise<void>((resolve) => socket.write(answerBytes(answer), () => resolve()));
+      await answer.sent?.();
     });
   }
 }

@@ -153,6 +153,9 @@ describe('fake firecracker: which request comes when', () => {
     const fake = await bench.start();
     for (const [method, path, body] of [
       ['PUT', '/serial', {}],
+      ['PUT', '/mmds', { some: 'data' }],
+      ['PUT', '/balloon', { amount_mib: 1, deflate_on_oom: true }],
+      ['PUT', '/pmem/p0', { id: 'p0', path_on_host: 'app.ext4' }],
       ['PUT', '/cpu-config', {}],
       ['PUT', '/logger', {}],
       ['PUT', '/metrics', { metrics_path: 'metrics' }],
@@ -182,6 +185,10 @@ describe('fake firecracker: which request comes when', () => {
       ['/boot-source', { kernel_image_path: 'vmlinux' }],
       ['/machine-config', { vcpu_count: 1, mem_size_mib: 128 }],
       ['/vsock', { guest_cid: 3, uds_path: 'w.sock' }],
+      ['/drives/rootfs', { drive_id: 'rootfs', path_on_host: 'app.ext4', is_root_device: false, is_read_only: true }],
+      ['/network-interfaces/eth0', { iface_id: 'eth0', host_dev_name: 'tap0' }],
+      ['/pmem/p0', { id: 'p0', path_on_host: 'app.ext4' }],
+      ['/balloon', { amount_mib: 1, deflate_on_oom: true }],
       ['/entropy', {}],
       ['/logger', {}],
       ['/metrics', { metrics_path: 'metrics' }],
@@ -193,6 +200,10 @@ describe('fake firecracker: which request comes when', () => {
       await refused(fake, 'PUT', path, body, after);
     }
     await refused(fake, 'PUT', '/snapshot/create', { snapshot_path: 's', mem_file_path: 'm' }, /pause it first/);
+    await refused(fake, 'PUT', '/actions', { action_type: 'FlushMetrics' }, /not set up/);
+    for (const path of ['/', '/version', '/machine-config', '/vm/config']) {
+      assert.equal((await fake.request('GET', path)).status, 200);
+    }
     await fake.ok('PATCH', '/drives/appfs', { drive_id: 'appfs', path_on_host: 'rootfs.ext4' });
     await refused(fake, 'PATCH', '/drives/rootfs', { drive_id: 'rootfs', path_on_host: 'app.ext4' }, /has mounted/);
     for (const state of ['Paused', 'Paused', 'Resumed', 'Resumed'] as const) {

@@ -47,6 +47,8 @@ export interface FirecrackerArguments {
   readonly apiSocket: string;
   readonly id: string;
   readonly logPath: string | null;
+  /** False: only warnings and errors are logged, of which the fake has none. */
+  readonly logsInfo: boolean;
   readonly metricsPath: string | null;
   readonly maxBodyBytes: number;
   /** Prints one thing and ends; null: serves the API. */
@@ -84,6 +86,7 @@ export function parseArguments(argv: readonly string[]): FirecrackerArguments {
     apiSocket: given.get('api-sock') ?? '/run/firecracker.socket',
     id: given.get('id') ?? 'anonymous-instance',
     logPath: given.get('log-path') ?? null,
+    logsInfo: ['trace', 'debug', 'info'].includes(level?.toLowerCase() ?? 'info'),
     metricsPath: given.get('metrics-path') ?? null,
     maxBodyBytes: Number(limit),
     question: questionOf(given),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../../end-to-end/processes.ts';
 import { BenchOfMachines, boot, configure } from './bench-of-machines.ts';
 
@@ -119,6 +120,16 @@ describe('fake firecracker: faults', () => {
     const fake = await bench.start(bench.makeDirectory(), inject(fault));
     assert.equal((await fake.request('PUT', '/entropy', {})).status, 204);
     assert.equal((await fake.exited).signal, 'SIGKILL');
+  });
+
+  test('silence behind the answer', async () => {
+    const fault = { at: 'PUT /entropy', when: 'after', do: 'hang' };
+    const fake = await bench.start(bench.makeDirectory(), inject(fault));
+    assert.equal((await fake.request('PUT', '/entropy', {})).status, 204);
+    const later = fake.request('GET', '/').catch(() => 'broken off');
+    assert.equal(await Promise.race([later, sleep(200, 'silence')]), 'silence');
+    await fake.kill();
+    assert.equal(await later, 'broken off');
   });
 
   test('death without an answer, in the first process only', async () => {

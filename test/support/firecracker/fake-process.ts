@@ -144,6 +144,10 @@ export class GuestConnection {
     });
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   send(type: number, header?: FrameHeader, payload?: Buffer): void {
     this.socket.write(encodeFrame(type, header, payload));
   }

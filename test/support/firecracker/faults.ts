@@ -3,13 +3,14 @@
  * list of them.
  *
  * - `at`: `start` (before anything), `listen` (before the API socket is bound), a request such as
- *   `PUT /snapshot/load`, `boot` (before the guest's runtime is started) or `vsock` (a CONNECT that would be answered).
+ *   `PUT /snapshot/load`, `boot` (before the guest's runtime is started), `vsock` (a CONNECT of the host) or `vsock 1025`
+ *   (one to that port).
  * - `when`: `before` (default) or `after`; `after` is for requests: when the answer is in the socket.
  * - `do`, with its members:
  *   - `exit` `status` (default 1) | `signal` `signal` | `hang` | `delay` `ms` | `flood` `bytes` (to stdout)
  *   - for requests: `refuse` `text` (400 with that fault_message) | `garbage` `text` (400 with a body that is no JSON)
- *   - for `vsock`: `eof` (closed before OK) | `split` (OK byte by byte) | `together` (OK and the guest's first bytes in
- *     one write)
+ *   - for `vsock`, where `hang` means that one connection is never answered: `eof` (closed before OK) | `split` (OK byte by
+ *     byte) | `together` (OK and the guest's first bytes in one write)
  * - `skip` (default 0): so many times it passes first; `times` (default: always): so many times it strikes.
  * - `marker`: path of a file that need not exist; the times are then counted over all processes that share it (in files
  *   beside it), so that a retry in a new process can succeed. `times` is 1 then by default.

@@ -102,7 +102,11 @@ export class GuestInit {
     const reader = new FrameReader(LOAD_FRAME_BYTES);
     connection.onData = (bytes) => {
       try {
-        for (const frame of reader.push(bytes)) this.#fromHost = this.#fromHost.then(() => this.obey(frame));
+        for (const frame of reader.push(bytes)) {
+          this.#fromHost = this.#fromHost
+            .then(() => this.obey(frame))
+            .catch((error: unknown) => this.#fatal(String(error)));
+        }
       } catch (error) {
         if (!(error instanceof FrameError)) throw error;
         this.#fatal(`the host sent no frame: ${error.message}`);

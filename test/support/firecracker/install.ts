@@ -15,9 +15,10 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
+  writeFileSync,
 } from 'node:fs';
-import { writeFileSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -31,6 +32,10 @@ const PROJECT_ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const ENTRY = fileURLToPath(new URL('bundle-entry.ts', import.meta.url));
 const PYTHON_RUNTIME = join(PROJECT_ROOT, 'guest/runtimes/python');
 const NODE_RUNTIME = join(PROJECT_ROOT, 'dist/guest/node');
+
+const HOME_NAME = /^fake-firecracker-[0-9a-f]{16}(\.[0-9a-f]{8})?$/;
+/** A test that runs uses what it has found for less than this, in ms. */
+const KEPT_MS = 24 * 60 * 60 * 1000;
 
 export interface InstalledFake {
   readonly firecracker: string;
@@ -95,7 +100,8 @@ async function makeHome(): Promise<string> {
   const cache = join(PROJECT_ROOT, 'images', 'test-cache');
   mkdirSync(cache, { recursive: true });
   const place = join(isOpenToAll(cache) ? cache : tmpdir(), `fake-firecracker-${hash.digest('hex').slice(0, 16)}`);
-  if (existsSync(place)) return place;
+  if (isOurs(place)) return place;
+  removeOld(dirname(place));
   // Under a name of its own first: other test files may be at it as well.
   const draft = `${place}.${randomBytes(4).toString('hex')}`;
   mkdirSync(draft, { recursive: true, mode: 0o755 });
@@ -106,9 +112,24 @@ async function makeHome(): Promise<string> {
   try {
     renameSync(draft, place);
   } catch (error) {
-    if (!existsSync(place)) throw error;
+    rmSync(draft, { recursive: true });
+    if (!isOurs(place)) throw error;
   }
   return place;
+}
+
+/** In a directory for all, somebody else may have put something there. */
+function isOurs(place: string): boolean {
+  return statSync(place, { throwIfNoEntry: false })?.uid === process.getuid?.();
+}
+
+/** What was made of sources that have changed since. */
+function removeOld(cache: string): void {
+  for (const name of readdirSync(cache).filter((one) => HOME_NAME.test(one))) {
+    const place = join(cache, name);
+    if (isOurs(place) && Date.now() - statSync(place).mtimeMs > KEPT_MS)
+      rmSync(place, { recursive: true, force: true });
+  }
 }
 
 async function bundled(): Promise<Uint8Array> {

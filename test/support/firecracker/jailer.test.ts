@@ -28,6 +28,8 @@ import {
 } from './bench-of-machines.ts';
 import type { FakeProcess } from './fake-process.ts';
 
+/** Of this run's own: others may test on the same host. */
+const CGROUP = `snapfaas-test-${process.pid}`;
 const UID = 64_123;
 const GID = 64_124;
 const skip = process.getuid?.() === 0 ? false : 'the jailer needs root';
@@ -188,21 +190,24 @@ describe('fake jailer', { skip }, () => {
     furnish(root);
     const args = [
       ...['--id', id, '--exec-file', bench.programs.firecracker, '--uid', String(UID), '--gid', String(GID)],
-      ...['--chroot-base-dir', base, '--parent-cgroup', 'snapfaas-test', '--cgroup', 'pids.max=100'],
+      ...['--chroot-base-dir', base, '--parent-cgroup', CGROUP, '--cgroup', 'pids.max=100'],
       ...['--cgroup', 'memory.limit_in_bytes=536870912', '--', '--api-sock', 'api.sock'],
     ];
     const fake = bench.runJailer(args, root);
-    await fake.listening();
-    const places = ['pids', 'memory'].map((name) => join(hierarchies, name, 'snapfaas-test', id));
-    assert.equal(readFileSync(join(places[0] ?? '', 'pids.max'), 'utf8'), '100\n');
-    assert.equal(readFileSync(join(places[1] ?? '', 'memory.limit_in_bytes'), 'utf8'), '536870912\n');
-    for (const place of places) {
-      assert.ok(readFileSync(join(place, 'cgroup.procs'), 'utf8').split('\n').includes(String(fake.child.pid)));
-    }
-    await fake.kill();
-    for (const place of places) {
-      rmdirSync(place);
-      rmdirSync(join(place, '..'));
+    const places = ['pids', 'memory'].map((name) => join(hierarchies, name, CGROUP, id));
+    try {
+      await fake.listening();
+      assert.equal(readFileSync(join(places[0] ?? '', 'pids.max'), 'utf8'), '100\n');
+      assert.equal(readFileSync(join(places[1] ?? '', 'memory.limit_in_bytes'), 'utf8'), '536870912\n');
+      for (const place of places) {
+        assert.ok(readFileSync(join(place, 'cgroup.procs'), 'utf8').split('\n').includes(String(fake.child.pid)));
+      }
+    } finally {
+      await fake.kill();
+      for (const place of places.filter((one) => existsSync(one))) {
+        rmdirSync(place);
+        rmdirSync(join(place, '..'));
+      }
     }
   });
 
@@ -210,10 +215,10 @@ describe('fake jailer', { skip }, () => {
     const unified = ['/sys/fs/cgroup/unified', '/sys/fs/cgroup'].find((path) => existsSync(join(path, 'cgroup.procs')));
     if (unified === undefined) return context.skip('no cgroup hierarchy of version 2 here');
     await failed(jail({ extra: ['--parent-cgroup', 'snapfaas-none'] }).args, /Failed to write to .*cgroup\.procs/);
-    const parent = join(unified, 'snapfaas-test-parent');
+    const parent = join(unified, CGROUP);
     mkdirSync(parent);
     try {
-      const fake = await started({ extra: ['--parent-cgroup', 'snapfaas-test-parent'] });
+      const fake = await started({ extra: ['--parent-cgroup', CGROUP] });
       assert.equal(readFileSync(join(parent, 'cgroup.procs'), 'utf8'), `${fake.child.pid}\n`);
       assert.deepEqual(
         readdirSync(parent, { withFileTypes: true }).filter((entry) => entry.isDirectory()),
@@ -230,6 +235,29 @@ describe('fake jailer', { skip }, () => {
     const limits = readFileSync(`/proc/${fake.child.pid}/limits`, 'utf8');
     assert.match(limits, /^Max open files +512 +512/m);
     assert.match(limits, /^Max file size +1048576 +1048576/m);
+  });
+
+  test('a file over the limit ends it with 151', async () => {
+    const fake = await started({ extra: ['--resource-limit', 'fsize=1048576'] });
+    await boot(fake);
+    await (await fake.dialGuest(CONTROL_PORT)).next(FrameType.hello);
+    await assert.rejects(pauseAndSave(fake, 'Full'));
+    assert.equal((await fake.exited).status, 151);
+  });
+
+  test('joins a network namespace', async () => {
+    const name = `snapfaas-fake-${process.pid}`;
+    execFileSync('ip', ['netns', 'add', name]);
+    try {
+      const fake = await started({ extra: ['--netns', `/run/netns/${name}`] });
+      const joined = readlinkSync(`/proc/${fake.child.pid}/ns/net`);
+      assert.notEqual(joined, readlinkSync('/proc/self/ns/net'));
+      execFileSync('ip', ['-n', name, 'tuntap', 'add', 'dev', 'snaptap0', 'mode', 'tap']);
+      await fake.ok('PUT', '/network-interfaces/eth0', { iface_id: 'eth0', host_dev_name: 'snaptap0' });
+      await fake.kill();
+    } finally {
+      execFileSync('ip', ['netns', 'del', name]);
+    }
   });
 
   test('refuses bad command lines', async () => {

@@ -6,7 +6,7 @@
  * | ---------------- | -------------------------------------------------------------------------------------- |
  * | `start`          | `program, argv, cwd, uid, gid, environment` (names only), `readyMs` since the process began |
  * | `listen`         | `path`                                                                                 |
- * | `request`        | `method, path, body, status, ms, deprecated` (names of deprecated members that were sent) |
+ * | `request`        | `method, path, body, status, ms, isDeprecated`, `answer` if it was refused               |
  * | `boot`           | `workMs`: the fake's own work until the runtime was started                              |
  * | `load`           | `workMs`: the fake's own work, of which `replayMs` for what a real memory would have held |
  * | `snapshot`       | `type, pages`                                                                          |
@@ -14,6 +14,7 @@
  * | `invoke`         | `number` of the invocation in this process, from 1                                      |
  * | `runtime-exited` | `status, signal`                                                                       |
  * | `memory-changed` | `reason`                                                                               |
+ * | `device-missing` | `path, reason`: a device node that the jailer was not allowed to make                    |
  * | `fault`          | `fault`: one that struck                                                               |
  * | `exit`           | `status, reason`                                                                       |
  */

@@ -14,19 +14,20 @@ import {
   type Drive,
   type MachineConfig,
   type NetworkInterface,
+  type Vsock,
 } from './configuration.ts';
-import type { Vsock } from './configuration.ts';
 import type { ApiDescription } from './description.ts';
 import { snapshotFormat, type Environment } from './environment.ts';
 import type { Faults } from './faults.ts';
-import { Guest, type GuestSurroundings, type SavedGuest } from './guest.ts';
-import { GuestMemory } from './guest-memory.ts';
+import type { Guest } from './guest.ts';
+import type { GuestMemory } from './guest-memory.ts';
 import type { HttpRequest } from './http-parser.ts';
 import type { JailPaths } from './jail-paths.ts';
 import type { Journal } from './journal.ts';
 import type { MappedFile } from './mapped-file.ts';
 import { isConfiguration, refusal, requestName, type VmState } from './request-order.ts';
 import { createSnapshot, loadSnapshot, type LoadParameters, type CreateParameters } from './snapshots.ts';
+import { bootGuest, checkMemory } from './starting.ts';
 import { VsockDevice } from './vsock.ts';
 
 export interface MachineSurroundings {
@@ -40,9 +41,6 @@ export interface MachineSurroundings {
   readonly exit: (status: number, reason: string) => void;
   readonly print: (line: string) => void;
 }
-
-/** The guest's kernel and init print here if they were told to. */
-const CONSOLE_ARGUMENT = /(^|\s)console=ttyS0(,|\s|$)/;
 
 export class Machine {
   readonly configuration: Configuration;
@@ -119,7 +117,8 @@ export class Machine {
         this.openMetrics((body as { readonly metrics_path: string }).metrics_path);
         break;
       case 'PUT /actions InstanceStart':
-        await this.#boot();
+        await bootGuest(this);
+        this.#state = 'Running';
         break;
       case 'PUT /actions FlushMetrics':
         this.#flushMetrics();
@@ -164,71 +163,13 @@ export class Machine {
         faults,
         journal,
         strike: (struck) => faults.perform(struck, exit),
-        beforeConnect: () => this.#checkMemory(),
+        beforeConnect: () => checkMemory(this),
       },
       lastHostPort,
     );
     await device.bind(paths.socket(uds_path));
     this.vsock = device;
     this.configuration.vsock = { guest_cid, uds_path };
-  }
-
-  /** What the guest is started with, whether it boots or is restored. */
-  guestSurroundings(): GuestSurroundings {
-    const { environment, journal, exit, print } = this.surroundings;
-    return {
-      home: environment.home,
-      appImage: () => this.configuration.image(1),
-      onInvoke: (number) => {
-        this.#checkMemory();
-        journal.write('invoke', { number });
-      },
-      onRuntimeExited: (ended) => journal.write('runtime-exited', { ...ended }),
-      onConsole: (line) => {
-        if (CONSOLE_ARGUMENT.test(this.configuration.bootSource?.boot_args ?? '')) print(line);
-      },
-      onReset: () => exit(0, 'the guest reset the machine'),
-    };
-  }
-
-  /** @throws Error if the configuration is not one that our guest boots with. */
-  async #boot(): Promise<void> {
-    const began = performance.now();
-    const { faults, exit, journal } = this.surroundings;
-    const source = this.configuration.bootSource;
-    if (source === null) throw new Error('Cannot start microvm without kernel configuration.');
-    const { boot_args: args, initrd_path: initrd } = source;
-    // The real one would start; the guest would not come up.
-    if (initrd === undefined) throw new Error('fake: without an initrd the guest has no init');
-    if (args === undefined) throw new Error('fake: without boot_args the kernel gets `nomodule`, and finds no device');
-    if (/(^|\s)nomodule(\s|$)/.test(args))
-      throw new Error('fake: with `nomodule` in boot_args the guest finds no device');
-    await faults.perform(faults.take('boot'), exit);
-    const surroundings = this.guestSurroundings();
-    this.#state = 'Running';
-    if (/(^|\s)snapfaas\.probe(\s|$)/.test(args)) {
-      surroundings.onConsole('snapfaas-probe-ok');
-      setImmediate(surroundings.onReset);
-      return;
-    }
-    const image = this.configuration.image(0);
-    if (image === null || this.vsock === null) {
-      surroundings.onConsole(`snapfaas-init: no ${image === null ? 'disk' : 'channel'}`);
-      setImmediate(surroundings.onReset);
-      return;
-    }
-    this.guest = await Guest.boot(image, surroundings);
-    this.memory = GuestMemory.boot(this.configuration.machine.mem_size_mib);
-    this.vsock.attach(this.guest);
-    journal.write('boot', { workMs: performance.now() - began });
-  }
-
-  /** @throws Error if the guest cannot be brought to where it was. */
-  async restoreGuest(saved: SavedGuest): Promise<void> {
-    this.guest = await Guest.restore(saved, this.guestSurroundings());
-    this.guest.freeze();
-    this.vsock?.freeze();
-    this.vsock?.attach(this.guest);
   }
 
   #pause(): void {
@@ -266,13 +207,5 @@ export class Machine {
   #flushMetrics(): void {
     if (this.#metricsPath === null) throw new Error('Metrics are not set up.');
     appendFileSync(this.#metricsPath, `${JSON.stringify({ utc_timestamp_ms: Date.now() })}\n`);
-  }
-
-  /** A memory file that was changed under a live guest: what the real one dies of. */
-  #checkMemory(): void {
-    const change = this.mapped?.change() ?? null;
-    if (change === null) return;
-    this.surroundings.journal.write('memory-changed', { reason: change });
-    this.surroundings.exit(149, `the memory file of a live machine was changed: ${change}`);
   }
 }

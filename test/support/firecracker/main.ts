@@ -76,7 +76,7 @@ async function serve(
   environment: Environment,
   { journal, faults, exit }: Tools,
 ): Promise<Machine> {
-  const { id, apiSocket, logPath, metricsPath, maxBodyBytes } = options;
+  const { id, apiSocket, logPath, logsInfo, metricsPath, maxBodyBytes } = options;
   const paths = new JailPaths(environment.jail);
   const log = logPath === null ? 1 : openSync(paths.resolve(logPath), 'a');
   const document = JSON.parse(readFileSync(join(environment.home, 'description.json'), 'utf8')) as ApiDocument;
@@ -91,14 +91,15 @@ async function serve(
     print: (line) => print(1, line),
   });
   if (metricsPath !== null) machine.openMetrics(metricsPath);
-  print(log, `[${id}:main] Running Firecracker v${environment.version}`);
+  const info = (text: string): void => (logsInfo ? print(log, `[${id}:main] ${text}`) : undefined);
+  info(`Running Firecracker v${environment.version}`);
   await faults.perform(faults.take('listen'), exit);
   const server = new ApiServer((request) => answer(machine, request, { journal, faults, exit }), maxBodyBytes);
   await server.listen(paths.socket(apiSocket)).catch((cause: unknown) => {
     throw new Error(`Failed to open the API socket at: ${apiSocket}. Check that it is not already used.`, { cause });
   });
   journal.write('listen', { path: apiSocket });
-  print(log, `[${id}:main] Listening on API socket ("${apiSocket}").`);
+  info(`Listening on API socket ("${apiSocket}").`);
   if (log !== 1) closeSync(log);
   return machine;
 }
@@ -124,9 +125,9 @@ async function answer(machine: Machine, request: HttpRequest, { journal, faults,
   if (later === null) return given;
   return {
     ...given,
-    sent: () => {
-      given.sent?.();
-      void faults.perform(later, exit);
+    sent: async () => {
+      await given.sent?.();
+      await faults.perform(later, exit);
     },
   };
 }

@@ -118,6 +118,7 @@ describe('fake snapshots: a whole life', () => {
     const fake = await bootedToHello();
     const control = await fake.dialGuest(CONTROL_PORT);
     await pauseAndSave(fake, 'Full');
+    assert.ok(!control.isClosed, 'nothing happens before the guest runs again');
     await fake.ok('PATCH', '/vm', { state: 'Resumed' });
     await control.closed;
     const again = await fake.dialGuest(CONTROL_PORT);

@@ -10,6 +10,7 @@ import type { SavedGuest } from './guest.ts';
 import { GuestMemory } from './guest-memory.ts';
 import type { Machine } from './machine.ts';
 import { MappedFile } from './mapped-file.ts';
+import { restoreGuest } from './starting.ts';
 import { readStateFile, writeStateFile, type SavedState } from './state-file.ts';
 
 export interface CreateParameters {
@@ -61,8 +62,7 @@ export async function createSnapshot(machine: Machine, parameters: CreateParamet
     memory: memory.digests(),
   };
   writeStateFile(paths.resolve(parameters.snapshot_path), format, state);
-  // The real one queues the reset for the guest's driver; both ends find out when the machine runs again.
-  vsock?.resetConnections();
+  vsock?.resetAtThaw();
   journal.write('snapshot', { type, pages });
 }
 
@@ -89,7 +89,7 @@ export async function loadSnapshot(machine: Machine, parameters: LoadParameters,
     await machine.openVsock({ guest_cid: guestCid, uds_path: override ?? udsPath }, lastHostPort);
   }
   const replayed = performance.now();
-  await machine.restoreGuest(machine.memory.state as SavedGuest);
+  await restoreGuest(machine, machine.memory.state as SavedGuest);
   const done = performance.now();
   journal.write('load', { workMs: done - began, replayMs: done - replayed });
 }

@@ -2,17 +2,7 @@
  * Runs in the fake Firecracker. TAP devices of the host: a device must exist in this network namespace and have no other
  * holder among the fakes that share a directory of locks. The fake sends and receives nothing.
  */
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
+import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** More than one retry: another fake may take the lock of a dead one at the same time. */
@@ -45,25 +35,37 @@ function namespaceOf(): string {
 /** Returns the process that holds the lock; null if it is ours now. */
 function takeLock(path: string, directory: string): string | null {
   makeDirectory(directory);
-  for (let tries = 0; tries < TRIES; tries++) {
-    try {
-      const fd = openSync(path, 'wx', 0o644);
-      writeSync(fd, String(process.pid));
-      closeSync(fd);
-      return null;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  // Whole from the moment it is there: others may read it at once.
+  const draft = `${path}.${process.pid}`;
+  writeFileSync(draft, `${process.pid} ${startOf(String(process.pid))}`);
+  try {
+    for (let tries = 0; tries < TRIES; tries++) {
+      if (link(draft, path)) return null;
+      const [holder = '', start] = (readFile(path) ?? '').split(' ');
+      if (startOf(holder) === start) return holder;
+      rmSync(path, { force: true });
     }
-    const holder = readHolder(path);
-    if (holder === null) continue;
-    if (existsSync(`/proc/${holder}`)) return holder;
-    try {
-      unlinkSync(path);
-    } catch {
-      // Another fake was faster.
-    }
+  } finally {
+    rmSync(draft, { force: true });
   }
   return 'unknown';
+}
+
+/** False: the name is taken. */
+function link(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return false;
+  }
+}
+
+/** When a process began, in ticks: its number alone may be another's by now. Empty: there is none. */
+function startOf(pid: string): string {
+  const stat = readFile(`/proc/${pid}/stat`);
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
 }
 
 /** Open to all users: jailed fakes have one each. */
@@ -73,7 +75,7 @@ function makeDirectory(path: string): void {
   chmodSync(path, 0o777);
 }
 
-function readHolder(path: string): string | null {
+function readFile(path: string): string | null {
   try {
     return readFileSync(path, 'utf8');
   } catch {

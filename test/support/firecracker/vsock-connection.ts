@@ -45,6 +45,11 @@ export class VsockConnection {
     this.#greeting = greeting;
   }
 
+  /** Sends the greeting now, if it is still to be sent. */
+  greet(): void {
+    if (this.#greeting !== null) this.write(Buffer.alloc(0));
+  }
+
   /** Somebody in the guest reads from now on. */
   release(): void {
     this.#isHeld = false;
@@ -66,6 +71,7 @@ export class VsockConnection {
     this.#isFrozen = false;
     this.#flow();
     for (const bytes of this.#unsent.splice(0)) this.write(bytes);
+    if (!this.#socket.writableNeedDrain) this.onDrain();
   }
 
   /** False: the host is slow; `onDrain` follows. */

@@ -94,6 +94,15 @@ describe('fake vsock: the handshake', () => {
     assert.equal((await (await fake.dialGuest(CONTROL_PORT)).next()).type, FrameType.hello);
   });
 
+  test('faults: one try that is never answered, at one port', async () => {
+    const fake = await booted({ at: `vsock ${CONTROL_PORT}`, do: 'hang', times: 1 });
+    await fake.dialGuest(FUNCTION_PORT);
+    const first = await dial(join(fake.directory, 'v.sock'));
+    first.write(`CONNECT ${CONTROL_PORT}\n`);
+    await isSilent(first);
+    assert.equal((await (await fake.dialGuest(CONTROL_PORT)).next()).type, FrameType.hello);
+  });
+
   test('faults: OK in pieces, and OK together with what the guest says', async () => {
     const slow = await booted({ at: 'vsock', do: 'split' });
     assert.equal((await (await slow.dialGuest(CONTROL_PORT)).next()).type, FrameType.hello);

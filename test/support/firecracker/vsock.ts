@@ -13,6 +13,8 @@ const FIRST_HOST_PORT = 2 ** 30;
 const MAX_CONNECTIONS = 1023;
 /** The longest CONNECT line, its newline included. */
 const MAX_LINE_BYTES = 32;
+/** How long OK waits for the guest's first bytes where a fault wants both in one write. */
+const GREETING_PATIENCE_MS = 100;
 
 /** What the guest's kernel knows: whether a port is listened on. */
 export interface GuestPorts {
@@ -36,6 +38,7 @@ export class VsockDevice {
   readonly #unseen = new Set<Socket>();
   #guest: GuestPorts | null = null;
   #isFrozen = false;
+  #isResetDue = false;
   #lastHostPort: number;
 
   constructor(surroundings: VsockSurroundings, lastHostPort = FIRST_HOST_PORT - 1) {
@@ -69,14 +72,15 @@ export class VsockDevice {
 
   thaw(): void {
     this.#isFrozen = false;
+    if (this.#isResetDue) for (const connection of this.#connections) connection.reset();
+    this.#isResetDue = false;
     for (const connection of this.#connections) connection.thaw();
     this.#serveUnseen();
   }
 
-  /** What a snapshot does to the connections; listeners stay. */
-  resetConnections(): void {
-    for (const connection of this.#connections) connection.reset();
-    this.#connections.clear();
+  /** What a snapshot does to the connections: the guest's driver resets them when it runs again. Listeners stay. */
+  resetAtThaw(): void {
+    this.#isResetDue = true;
   }
 
   #accepted(socket: Socket): void {
@@ -115,7 +119,7 @@ export class VsockDevice {
     };
     if (!(port <= 0xffff_ffff)) return refuse('malformed');
     beforeConnect();
-    const fault = faults.take('vsock');
+    const fault = faults.take('vsock') ?? faults.take(`vsock ${port}`);
     if (fault?.do === 'eof') return refuse('fault');
     await strike(fault);
     const listener = this.#guest?.listener(port) ?? null;
@@ -132,6 +136,7 @@ export class VsockDevice {
   #greet(socket: Socket, connection: VsockConnection, greeting: Buffer, fault: Fault | null): void {
     if (fault?.do === 'together') {
       connection.greetLater(greeting);
+      setTimeout(() => connection.greet(), GREETING_PATIENCE_MS);
     } else if (fault?.do === 'split') {
       connection.freeze();
       void writeSlowly(socket, greeting).then(() => connection.thaw());
