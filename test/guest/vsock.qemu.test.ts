@@ -31,8 +31,18 @@ const QUIET_MS = 1000;
 const LARGE_VARIABLE = 'v'.repeat(200_000);
 
 const PYTHON = `
-import os
+import os, stat, threading
 calls = 0
+def flood():
+    sockets = [fd for fd in range(3, 256) if is_socket(fd)]
+    while True:
+        for fd in sockets:
+            os.write(fd, bytes(100000))
+def is_socket(fd):
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False
 def handle(request):
     global calls
     calls += 1
@@ -40,14 +50,23 @@ def handle(request):
         print('x' * request['print'])
     if 'close' in request:
         os.closerange(0, 256)
+    if 'flood' in request:
+        threading.Thread(target=flood, daemon=True).start()
+    hoard = []
+    while 'hoard' in request:
+        hoard.append(bytearray(b'x' * (1 << 20)))
     return {'calls': calls, 'got': request.get('send'), 'variable': len(os.environ['LARGE'])}
 `;
 const NODE = `
+const { Worker } = require('worker_threads');
+const FLOOD = "for (const fs = require('fs');;) try { fs.writeSync(3, Buffer.alloc(100000)); } catch {}";
 let calls = 0;
 exports.handle = async (request) => {
   calls += 1;
   if ('print' in request) console.log('x'.repeat(request.print));
   if ('close' in request) for (let fd = 0; fd < 256; fd += 1) { try { require('fs').closeSync(fd); } catch {} }
+  if ('flood' in request) new Worker(FLOOD, { eval: true });
+  for (const hoard = []; 'hoard' in request; ) hoard.push(Buffer.alloc(1 << 20, 1));
   return { calls, got: request.send ?? null, variable: process.env.LARGE.length };
 };
 `;
@@ -266,6 +285,15 @@ for (const fn of LANGUAGES) {
         assert.equal((await outputOf(control)).bytes, 6);
       });
 
+      test('a reset of all connections, as by a restore, is harmless between two exchanges', async () => {
+        const line = await dialFunction();
+        const { calls } = await invoke(line, {});
+        await guest.replaceDevice();
+        control = await guest.dial(CONTROL_VSOCK_PORT);
+        assert.equal((await invoke(await dialFunction(), { print: 7 })).calls, calls + 1);
+        assert.equal((await outputOf(control)).bytes, 8);
+      });
+
       test('a host that goes away in the middle of a request ends the runtime', async () => {
         const line = await dialFunction();
         line.socket.end(request({ send: 'x'.repeat(100_000) }).subarray(0, 50_000));
@@ -276,6 +304,10 @@ for (const fn of LANGUAGES) {
     });
 
     describe('at its end', () => {
+      const restart = async (): Promise<void> => {
+        await guest.stop();
+        await start();
+      };
       before(start);
       after(() => guest.stop());
 
@@ -288,8 +320,19 @@ for (const fn of LANGUAGES) {
         assert.notEqual(exited.header['status'], 0);
       });
 
+      test('a function that takes all memory is killed, and the host hears of it', async () => {
+        await restart();
+        await startFunction();
+        const line = await guest.dial(FUNCTION_VSOCK_PORT);
+        line.socket.write(request({ flood: true, hoard: true }));
+        const exited = await control.nextOf(FrameType.runtimeExited);
+        assert.deepEqual(exited.header, { signal: 9 });
+        await soon('the end of the function channel', line.closed);
+      });
+
       test('last words of init reach the host, and the machine stops', async () => {
-        sync(control);
+        await restart();
+        await startFunction();
         control.send(FrameType.load, undefined, LOAD);
         const words = await control.nextOf(FrameType.initFailed);
         assert.match(words.payload.toString('utf8'), /^the host sent a second LOAD$/);

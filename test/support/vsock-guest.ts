@@ -7,7 +7,9 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Qmp } from '../../src/firerunner/drivers/qmp.ts';
 import { OutputTail, startVmmProcess, type VmmProcess } from '../../src/firerunner/vmm-process.ts';
 import { encodeFrame, FrameReader, type Frame, type FrameHeader } from '../../src/protocol/frame.ts';
 import { MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
@@ -20,6 +22,8 @@ const PATIENCE_MS = 60_000;
 const ATTEMPT_MS = 2000;
 const GUEST_CID = 3;
 const MEMORY_MIB = 192;
+/** A descriptor that QEMU inherits. */
+const QMP_FD = 3;
 
 /** The program of the device, and why it cannot be used, or false. */
 export const VHOST_DEVICE = process.env['SNAPFAAS_VHOST_DEVICE_VSOCK'] ?? 'vhost-device-vsock';
@@ -110,16 +114,35 @@ export class Line {
   }
 }
 
+/** A vhost-user device; `number` tells those of one guest apart. */
+async function startDevice(directory: string, number: number): Promise<{ process: VmmProcess; socket: string }> {
+  const socket = join(directory, `vhost-${number}.sock`);
+  const process = await startVmmProcess(
+    VHOST_DEVICE,
+    ['--guest-cid', String(GUEST_CID), '--socket', socket, '--uds-path', hostSocket(directory, number)],
+    { stdio: 'ignore' },
+  );
+  await until('the device listens', () => existsSync(socket));
+  return { process, socket };
+}
+
+function hostSocket(directory: string, number: number): string {
+  return join(directory, `v-${number}.sock`);
+}
+
 export class VsockGuest {
   readonly #directory: string;
-  readonly #device: VmmProcess;
+  /** The last one is plugged in. */
+  readonly #devices: VmmProcess[];
   readonly #qemu: VmmProcess;
+  readonly #qmp: Qmp;
   readonly #console = new OutputTail();
 
   private constructor(directory: string, device: VmmProcess, qemu: VmmProcess) {
     this.#directory = directory;
-    this.#device = device;
+    this.#devices = [device];
     this.#qemu = qemu;
+    this.#qmp = new Qmp(qemu.child.stdio[QMP_FD] as Duplex);
     this.#console.watch(qemu.child.stdout);
     this.#console.watch(qemu.child.stderr);
   }
@@ -130,13 +153,7 @@ export class VsockGuest {
    */
   static async start(scratch: string, runtime: TestFunction['runtime'], appImage: string): Promise<VsockGuest> {
     const directory = mkdtempSync(join(scratch, 'vm-'));
-    const vhostSocket = join(directory, 'vhost.sock');
-    const device = await startVmmProcess(
-      VHOST_DEVICE,
-      ['--guest-cid', String(GUEST_CID), '--socket', vhostSocket, '--uds-path', join(directory, 'v.sock')],
-      { stdio: 'ignore' },
-    );
-    await until('the device listens', () => existsSync(vhostSocket));
+    const device = await startDevice(directory, 1);
     const disks = [join(IMAGES, 'runtimefs', `${runtime}.ext4`), appImage].flatMap((file, index) => [
       ...['-drive', `id=disk${index},file=${file},format=raw,if=none,readonly=on`],
       ...['-device', `virtio-blk-pci,drive=disk${index}`],
@@ -151,13 +168,36 @@ export class VsockGuest {
         ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot'],
         ...['-kernel', join(IMAGES, 'vmlinux'), '-initrd', join(IMAGES, 'initrd.cpio')],
         ...['-append', 'console=ttyS0 quiet reboot=t panic=-1 random.trust_cpu=on'],
+        ...['-chardev', `socket,id=qmp,fd=${QMP_FD}`, '-mon', 'chardev=qmp,mode=control'],
         ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
         ...disks,
-        ...['-chardev', `socket,id=vsock,path=${vhostSocket}`, '-device', 'vhost-user-vsock-pci,chardev=vsock'],
+        ...['-device', 'pcie-root-port,id=root-port,chassis=1'],
+        ...['-chardev', `socket,id=vsock-1,path=${device.socket}`],
+        ...['-device', 'vhost-user-vsock-pci,id=vsock-1,chardev=vsock-1,bus=root-port'],
       ],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] },
     );
-    return new VsockGuest(directory, device, qemu);
+    return new VsockGuest(directory, device.process, qemu);
+  }
+
+  /**
+   * Takes the vsock device out and puts another in. The guest's driver then does what it does after a restore: resets all
+   * connections, and keeps what listens.
+   */
+  async replaceDevice(): Promise<void> {
+    const [number, next] = [this.#devices.length, this.#devices.length + 1];
+    const isOut = this.#qmp.event(
+      ({ name, data }) => name === 'DEVICE_DELETED' && data['device'] === `vsock-${number}`,
+      AbortSignal.timeout(PATIENCE_MS),
+    );
+    await this.#qmp.execute('device_del', { id: `vsock-${number}` });
+    await isOut;
+    const device = await startDevice(this.#directory, next);
+    this.#devices.push(device.process);
+    const backend = { type: 'socket', data: { addr: { type: 'unix', data: { path: device.socket } }, server: false } };
+    await this.#qmp.execute('chardev-add', { id: `vsock-${next}`, backend });
+    const id = `vsock-${next}`;
+    await this.#qmp.execute('device_add', { driver: 'vhost-user-vsock-pci', id, chardev: id, bus: 'root-port' });
   }
 
   get consoleTail(): string {
@@ -171,7 +211,7 @@ export class VsockGuest {
 
   /** One attempt; null if the guest refuses, or does not answer. */
   async dialOnce(port: number): Promise<Line | null> {
-    const socket = connect(join(this.#directory, 'v.sock'));
+    const socket = connect(hostSocket(this.#directory, this.#devices.length));
     socket.on('error', () => undefined);
     socket.setTimeout(ATTEMPT_MS, () => socket.destroy());
     socket.write(`CONNECT ${port}\n`);
@@ -196,13 +236,14 @@ export class VsockGuest {
     for (;;) {
       const line = await this.dialOnce(port);
       if (line !== null) return line;
-      if (Date.now() > deadline) throw new Error(`port ${port} was not reached; console:\n${this.consoleTail}`);
+      const isOver = Date.now() > deadline || this.#qemu.child.exitCode !== null;
+      if (isOver) throw new Error(`port ${port} was not reached; console:\n${this.consoleTail}`);
       await sleep(20);
     }
   }
 
   async stop(): Promise<void> {
-    await Promise.all([this.#qemu.kill(), this.#device.kill()]);
+    await Promise.all([this.#qemu, ...this.#devices].map((process) => process.kill()));
     rmSync(this.#directory, { recursive: true });
   }
 }
