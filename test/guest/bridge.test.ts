@@ -1,26 +1,13 @@
 /** init's bridge as a process of the host, with unix sockets for vsock: what passes, and what the end of a connection means. */
 import assert from 'node:assert/strict';
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { randomBytes, randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { encodeFrame } from '../../src/protocol/frame.ts';
 import { FrameType } from '../../src/protocol/guest.ts';
-import { isRunning, until } from '../end-to-end/processes.ts';
+import { InitPart, noCompiler, QUIET_MS, type End } from '../support/init-on-host.ts';
 
-const INIT = fileURLToPath(new URL('../../guest/init/', import.meta.url));
-const FIXTURE = fileURLToPath(new URL('fixtures/bridge-on-host.c', import.meta.url));
-const noCompiler = spawnSync('gcc', ['--version']).error === undefined ? false : 'gcc is not installed';
-
-/** Time in which something that must not happen would have happened, in ms. */
-const QUIET_MS = 300;
 /** What all buffers between two ends hold at most, the kernel's included, in bytes. */
 const BUFFERS_BYTES = 2 * 1024 * 1024;
 const CHUNK_BYTES = 16 * 1024;
@@ -28,57 +15,19 @@ const CHUNK_BYTES = 16 * 1024;
 const REQUEST = encodeFrame(FrameType.invoke, { id: 'r' }, Buffer.from('"in"'));
 const ANSWER = encodeFrame(FrameType.result, undefined, Buffer.from('"out"'));
 
-/** One end: what came, and whether it was closed. */
-class End {
-  readonly stream: Duplex;
-  closed = false;
-  readonly #chunks: Buffer[] = [];
-  #bytes = 0;
-
-  constructor(stream: Duplex) {
-    this.stream = stream;
-    stream.on('error', () => undefined);
-    stream.on('data', (chunk: Buffer) => {
-      this.#chunks.push(chunk);
-      this.#bytes += chunk.length;
-    });
-    stream.on('end', () => (this.closed = true));
-    stream.on('close', () => (this.closed = true));
-  }
-
-  /** Waits for so many bytes and takes them; no more may have come. */
-  async take(bytes: number): Promise<Buffer> {
-    await until(`${bytes} bytes`, () => this.#bytes >= bytes);
-    assert.equal(this.#bytes, bytes);
-    this.#bytes = 0;
-    return Buffer.concat(this.#chunks.splice(0));
-  }
-
-  get pendingBytes(): number {
-    return this.#bytes;
-  }
-
-  async isClosed(): Promise<void> {
-    await until('the end of a stream', () => this.closed);
-  }
-}
-
 describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
-  let directory: string;
-  let program: string;
-  let bridge: ChildProcess;
+  let bridge: InitPart;
   let runtime: End;
-  const hosts: Socket[] = [];
-  let number = 0;
 
-  const path = (): string => join(directory, `${number}.sock`);
-
-  const dial = async (): Promise<End> => {
-    const socket = connect(path());
-    hosts.push(socket);
-    await once(socket, 'connect');
-    return new End(socket);
-  };
+  before(() => {
+    bridge = new InitPart('bridge-on-host', ['bridge.c', 'vsock.c'], ['-Wl,--wrap=socketpair']);
+  });
+  after(() => bridge.remove());
+  beforeEach(async () => {
+    await bridge.start();
+    runtime = bridge.runtime;
+  });
+  afterEach(() => bridge.stop());
 
   /** Both ways once, on whichever connection. */
   const exchange = async (host: End): Promise<void> => {
@@ -86,22 +35,6 @@ describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
     assert.deepEqual(await runtime.take(REQUEST.length), REQUEST);
     runtime.stream.write(ANSWER);
     assert.deepEqual(await host.take(ANSWER.length), ANSWER);
-  };
-
-  const isRefused = async (): Promise<void> => {
-    await assert.rejects(dial(), { code: 'ECONNREFUSED' });
-  };
-
-  /** Processor time that the bridge has taken, in clock ticks of 10 ms. */
-  const ticks = (): number => {
-    const fields = readFileSync(`/proc/${bridge.pid ?? 0}/stat`, 'utf8').split(' ');
-    return Number(fields[13]) + Number(fields[14]);
-  };
-
-  const isIdle = async (): Promise<void> => {
-    const begun = ticks();
-    await sleep(QUIET_MS);
-    assert.ok(ticks() - begun <= 2, `${ticks() - begun} ticks of processor time within ${QUIET_MS} ms`);
   };
 
   /** Writes until nothing more is taken; returns the number of bytes that were. */
@@ -117,42 +50,8 @@ describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
     return taken;
   };
 
-  before(() => {
-    directory = mkdtempSync(join(tmpdir(), 'snapfaas-bridge-'));
-    program = join(directory, 'bridge');
-    const sources = [FIXTURE, join(INIT, 'bridge.c'), join(INIT, 'vsock.c')];
-    const flags = [
-      '-O1',
-      '-g',
-      '-fsanitize=undefined',
-      '-Wall',
-      '-Wextra',
-      '-Werror',
-      '-Wl,--wrap=socketpair',
-      '-I',
-      INIT,
-    ];
-    const compiled = spawnSync('gcc', [...flags, '-o', program, ...sources], { encoding: 'utf8' });
-    assert.equal(compiled.status, 0, compiled.stderr);
-  });
-  after(() => rmSync(directory, { recursive: true }));
-
-  beforeEach(async () => {
-    number += 1;
-    bridge = spawn(program, [path()], { stdio: ['pipe', 'pipe', 'inherit', 'pipe'] });
-    runtime = new End(bridge.stdio[3] as Duplex);
-    await once(bridge.stdout as Duplex, 'data');
-  });
-  afterEach(async () => {
-    for (const socket of hosts.splice(0)) socket.destroy();
-    const ended = once(bridge, 'exit');
-    bridge.stdin?.end();
-    assert.deepEqual(await ended, [0, null]);
-    assert.equal(isRunning(bridge.pid ?? 0), false);
-  });
-
   test('passes frames of all sizes, in whatever pieces they come', async () => {
-    const host = await dial();
+    const host = await bridge.dial();
     for (const bytes of [0, 1, 4, 100, 65_529, 65_536, 65_537, 1 << 20, 6 << 20]) {
       const request = encodeFrame(FrameType.invoke, undefined, randomBytes(bytes));
       for (let at = 0; at < request.length;) {
@@ -164,18 +63,18 @@ describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
       runtime.stream.write(request);
       assert.equal((await host.take(request.length)).equals(request), true);
     }
-    await isIdle();
+    await bridge.isIdle();
   });
 
   test('connections that come and go without a byte, or after an exchange, are nothing to the runtime', async () => {
-    await isIdle();
-    for (let round = 0; round < 5; round += 1) (await dial()).stream.destroy();
+    await bridge.isIdle();
+    for (let round = 0; round < 5; round += 1) (await bridge.dial()).stream.destroy();
     for (let round = 0; round < 5; round += 1) {
-      const host = await dial();
+      const host = await bridge.dial();
       await exchange(host);
       host.stream.destroy();
     }
-    await exchange(await dial());
+    await exchange(await bridge.dial());
     assert.equal(runtime.closed, false);
   });
 
@@ -187,7 +86,7 @@ describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
   ];
   for (const [when, request, answer] of fatalEnds) {
     test(`a host that goes away ${when} ends the runtime's socket, and the next is refused`, async () => {
-      const first = await dial();
+      const first = await bridge.dial();
       await exchange(first);
       first.stream.write(request);
       await runtime.take(request.length);
@@ -195,57 +94,57 @@ describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
       await first.take(answer.length);
       first.stream.destroy();
       await runtime.isClosed();
-      await isRefused();
-      await isIdle();
+      await bridge.refuses();
+      await bridge.isIdle();
     });
   }
 
   test('what the runtime said before it closed its descriptor arrives before the end', async () => {
-    const host = await dial();
+    const host = await bridge.dial();
     host.stream.write(REQUEST);
     await runtime.take(REQUEST.length);
     const answer = encodeFrame(FrameType.result, undefined, randomBytes(1 << 20));
     runtime.stream.end(answer);
     assert.equal((await host.take(answer.length)).equals(answer), true);
     await host.isClosed();
-    await isRefused();
-    await isIdle();
+    await bridge.refuses();
+    await bridge.isIdle();
   });
 
   test('a host that does not read stops the runtime, and gets everything once it does', async () => {
-    const host = await dial();
+    const host = await bridge.dial();
     host.stream.write(REQUEST);
     await runtime.take(REQUEST.length);
     host.stream.pause();
     const answer = encodeFrame(FrameType.result, undefined, randomBytes(6 << 20));
     assert.ok((await flood(runtime, answer)) < BUFFERS_BYTES);
-    await isIdle();
+    await bridge.isIdle();
     host.stream.resume();
     assert.equal((await host.take(answer.length)).equals(answer), true);
   });
 
   test('a runtime that does not read stops the host, and gets everything once it does', async () => {
-    const host = await dial();
+    const host = await bridge.dial();
     runtime.stream.pause();
     const request = encodeFrame(FrameType.invoke, undefined, randomBytes(6 << 20));
     assert.ok((await flood(host, request)) < BUFFERS_BYTES);
-    await isIdle();
+    await bridge.isIdle();
     runtime.stream.resume();
     assert.equal((await runtime.take(request.length)).equals(request), true);
   });
 
   test('a runtime that says something while nobody is connected waits', async () => {
     assert.ok((await flood(runtime, randomBytes(6 << 20))) < BUFFERS_BYTES);
-    await isIdle();
+    await bridge.isIdle();
   });
 
   test('a second connection waits until the first has ended', async () => {
-    const [first, second] = [await dial(), await dial()];
+    const [first, second] = [await bridge.dial(), await bridge.dial()];
     second.stream.write(REQUEST);
     await exchange(first);
     await sleep(QUIET_MS);
     assert.equal(runtime.pendingBytes, 0);
-    await isIdle();
+    await bridge.isIdle();
     first.stream.destroy();
     await runtime.take(REQUEST.length);
     runtime.stream.write(ANSWER);
@@ -253,11 +152,11 @@ describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
   });
 
   test('what was said on a connection that was given up while it waited is not done', async () => {
-    const [first, second] = [await dial(), await dial()];
+    const [first, second] = [await bridge.dial(), await bridge.dial()];
     await exchange(first);
     second.stream.end(REQUEST);
     await once(second.stream, 'finish');
     first.stream.destroy();
-    await exchange(await dial());
+    await exchange(await bridge.dial());
   });
 });
