@@ -26,6 +26,8 @@ export interface CgroupPlan {
   readonly parents: readonly string[];
   /** Removes the cgroups of a VM whose process has ended. Never rejects. */
   remove(id: string): Promise<void>;
+  /** Removes the parents, unless another firerunner has VMs in them. Never rejects. */
+  close(): Promise<void>;
 }
 
 interface Mount {
@@ -77,6 +79,9 @@ export async function cgroupPlan(
     parents,
     async remove(id) {
       await Promise.all(parents.map((parent) => removeCgroup(join(parent, id))));
+    },
+    async close() {
+      await Promise.all(parents.map((parent) => rmdir(parent).catch(() => undefined)));
     },
   };
 }

@@ -38,10 +38,11 @@ while [ $tries -lt 20 ]; do
       rmdir "$cgroup" 2>/dev/null || left=1
     done
   done
-  [ $left = 0 ] && exit
+  [ $left = 0 ] && break
   tries=$((tries + 1))
   sleep 0.05
 done
+for parent; do rmdir "$parent" 2>/dev/null; done
 `;
 
 export interface JailPlaces {

@@ -133,6 +133,7 @@ export class Jails implements VmmHomes {
     const copies = await Promise.allSettled(this.#copies.values());
     for (const copy of copies) if (copy.status === 'fulfilled') await rm(copy.value, { force: true });
     await this.#uids.close();
+    await this.#cgroups?.close();
     this.#dismissJanitor();
   }
 
