@@ -245,6 +245,21 @@ describe('fake jailer', { skip }, () => {
     assert.equal((await fake.exited).status, 151);
   });
 
+  test("a TAP device of another user is not the jailed one's", async () => {
+    const taps = { theirs: `sj${process.pid}a`, own: `sj${process.pid}b` };
+    execFileSync('ip', ['tuntap', 'add', 'dev', taps.theirs, 'mode', 'tap', 'user', String(UID + 10)]);
+    execFileSync('ip', ['tuntap', 'add', 'dev', taps.own, 'mode', 'tap', 'user', String(UID)]);
+    try {
+      const fake = await started();
+      const put = (tap: string): Promise<{ readonly status: number; readonly body: string }> =>
+        fake.request('PUT', '/network-interfaces/eth0', { iface_id: 'eth0', host_dev_name: tap });
+      assert.match((await put(taps.theirs)).body, /operation not permitted/);
+      assert.equal((await put(taps.own)).status, 204);
+    } finally {
+      for (const name of Object.values(taps)) execFileSync('ip', ['link', 'del', name]);
+    }
+  });
+
   test('joins a network namespace', async () => {
     const name = `snapfaas-fake-${process.pid}`;
     execFileSync('ip', ['netns', 'add', name]);

@@ -45,6 +45,17 @@ describe('fake network interfaces', { skip }, () => {
     );
   });
 
+  test('a device with several queues is refused', async () => {
+    const name = `sf${process.pid}q`;
+    execFileSync('ip', ['tuntap', 'add', 'dev', name, 'mode', 'tap', 'multi_queue']);
+    try {
+      const { body } = await (await start()).request('PUT', '/network-interfaces/eth0', interfaceOn(name));
+      assert.match(body, /several queues/);
+    } finally {
+      execFileSync('ip', ['link', 'del', name]);
+    }
+  });
+
   test('a snapshot names the device it had; a load takes it or another one', async () => {
     const source = await start();
     await configure(source);
