@@ -5,7 +5,7 @@
  * ```
  *   CHROOT_BASE/snapfaas/         0700: ours
  *     uids/UID-OWNER              users that are taken (uid-pool.ts)
- *     files/                      what several jails have links to: memory of snapshots
+ *     files/                      what jails have links to: memory of snapshots, and images that cannot be linked
  *   CHROOT_BASE/firecracker/ID/   ID: OWNER-NUMBER, OWNER the firerunner
  *     pid                         of the VMM, for whoever has to clean up after us
  *     root/                       the VMM's root directory and home: its own, but for the links in it
@@ -17,7 +17,8 @@ import { join } from 'node:path';
 import { ourselves, ownerTag } from '../../storage/owner.ts';
 import type { JailerSettings } from '../../protocol/runner.ts';
 import { HostError, type SavedFile } from '../drivers/driver.ts';
-import { removePrivateLeftovers } from '../snapshots/private-file.ts';
+import { copyPrivate, removePrivateLeftovers } from '../snapshots/private-file.ts';
+import { fileIdentity } from '../snapshots/stamps.ts';
 import { hasCode } from '../snapshots/store-error.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';
 import { firecrackerArguments, type VmmHome, type VmmHomes } from './home.ts';
@@ -35,7 +36,7 @@ const READABLE_BY_OTHERS = 0o004;
 export interface JailOptions {
   readonly settings: JailerSettings;
   readonly installation: FirecrackerInstallation & { readonly jailerPath: string };
-  /** Called once for each file that must be copied into jails, with the reason. */
+  /** Called once for each file that must be copied for jails to have links to it, with the reason. */
   readonly onCopy: (note: string) => void;
 }
 
@@ -47,7 +48,8 @@ export class Jails implements VmmHomes {
   readonly #uids: UidPool;
   readonly #cgroups: CgroupPlan | null;
   readonly #dismissJanitor: () => void;
-  readonly #copied = new Set<string>();
+  /** Copies of files that jails cannot have links to, by path and identity. */
+  readonly #copies = new Map<string, Promise<string>>();
   #made = 0;
 
   private constructor(options: JailOptions, owner: string, uids: UidPool, cgroups: CgroupPlan | null) {
@@ -114,7 +116,7 @@ export class Jails implements VmmHomes {
         path,
         command: this.#command(id, owner),
         onStarted: (pid) => void writeFile(join(jail, 'pid'), String(pid)).catch(() => undefined),
-        lend: (name, source) => this.#lend(source, join(path, name), owner),
+        lend: (name, source) => this.#lend(source, join(path, name)),
         lendToWrite: (name, target) => lendToWrite(target, join(path, name), owner),
         takeBack: (name, target) => takeBack(join(path, name), target),
         remove: () => this.#remove(jail, id, lease),
@@ -128,6 +130,8 @@ export class Jails implements VmmHomes {
   }
 
   async close(): Promise<void> {
+    const copies = await Promise.allSettled(this.#copies.values());
+    for (const copy of copies) if (copy.status === 'fulfilled') await rm(copy.value, { force: true });
     await this.#uids.close();
     this.#dismissJanitor();
   }
@@ -140,7 +144,8 @@ export class Jails implements VmmHomes {
     ];
   }
 
-  async #lend(source: string | SavedFile, target: string, owner: JailOwner): Promise<void> {
+  /** The VMM may read what it has a link to, and no more: the file stays ours. */
+  async #lend(source: string | SavedFile, target: string): Promise<void> {
     const named = typeof source === 'string' ? source : source.path;
     if (named === null) throw new HostError('a file without a name cannot be lent to a jail');
     const path = await realpath(named);
@@ -150,10 +155,19 @@ export class Jails implements VmmHomes {
     const why = isReadable
       ? 'it is not on the file system of `chroot_base`, so it cannot be linked'
       : 'other users may not read it';
-    if (!this.#copied.has(path)) this.#options.onCopy(`${path} is copied into each jail: ${why}`);
-    this.#copied.add(path);
-    await copyFile(path, target, constants.COPYFILE_FICLONE);
-    await chown(target, owner.uid, owner.gid);
+    await link(await this.#copyOf(path, why), target);
+  }
+
+  async #copyOf(path: string, why: string): Promise<string> {
+    const key = `${path} ${fileIdentity(path)}`;
+    let copy = this.#copies.get(key);
+    if (copy === undefined) {
+      this.#options.onCopy(`${path} is copied to ${this.filesDirectory}, for jails to have links to it: ${why}`);
+      copy = copyPrivate(this.filesDirectory, path);
+      copy.catch(() => this.#copies.delete(key));
+      this.#copies.set(key, copy);
+    }
+    return copy;
   }
 
   async #remove(jail: string, id: string, lease: UidLease): Promise<void> {

@@ -99,8 +99,13 @@ export class Host {
     setVariable('FAKE_FIRECRACKER_FAULT', fault === null ? null : JSON.stringify(fault));
   }
 
+  /** The snapshot of another host's function, from that host's store. */
+  prepareFrom(other: Host): Promise<{ readonly restorable: Restorable; close(): Promise<void> }> {
+    return this.prepare(other.spec);
+  }
+
   /** The function's own snapshot, made ready. */
-  async prepare(): Promise<{ readonly restorable: Restorable; close(): Promise<void> }> {
+  async prepare(spec = this.spec): Promise<{ readonly restorable: Restorable; close(): Promise<void> }> {
     const end = new AbortController();
     const snapshots = new Snapshots(this.driver, this.#runDirectory, end.signal);
     const close = async (): Promise<void> => {
@@ -108,8 +113,8 @@ export class Host {
       await snapshots.close();
     };
     try {
-      await snapshots.prepare(this.spec);
-      const { restorable, reason } = await snapshots.forLaunch(this.spec);
+      await snapshots.prepare(spec);
+      const { restorable, reason } = await snapshots.forLaunch(spec);
       if (restorable === null) throw new Error(`there is no snapshot: ${reason ?? ''}`);
       return { restorable, close };
     } catch (error) {
@@ -121,7 +126,7 @@ export class Host {
   /** @param from null: booted. */
   async launch(
     from: Restorable | null,
-    options: { readonly bootTimeoutMs?: number; readonly signal?: AbortSignal } = {},
+    options: { readonly bootTimeoutMs?: number; readonly signal?: AbortSignal; readonly appfsPath?: string } = {},
   ): Promise<{ readonly vm: RunningVm; invoke(event: unknown): Promise<unknown> }> {
     const addresses: GuestAddress[] = [];
     const observer: VmObserver = {
@@ -132,7 +137,11 @@ export class Host {
     const name = `vm-${++this.#launched}`;
     const vm = await launchVm({
       driver: this.driver,
-      spec: { ...this.spec, bootTimeoutMs: options.bootTimeoutMs ?? this.spec.bootTimeoutMs },
+      spec: {
+        ...this.spec,
+        machine: { ...this.spec.machine, ...(options.appfsPath === undefined ? {} : { appfsPath: options.appfsPath }) },
+        bootTimeoutMs: options.bootTimeoutMs ?? this.spec.bootTimeoutMs,
+      },
       from: from?.guest ?? null,
       directory: this.#runDirectory.create(name),
       observer,
