@@ -90,10 +90,6 @@ export const CONTROL_PORT_NAME = 'snapfaas.control';
 export const FUNCTION_VSOCK_PORT = 1024;
 export const CONTROL_VSOCK_PORT = 1025;
 
-/** Ports on which a guest without virtio-serial listens for the host (vsock, under Firecracker). */
-export const FUNCTION_VSOCK_PORT = 1024;
-export const CONTROL_VSOCK_PORT = 1025;
-
 /** Output that is kept of one invocation, stdout and stderr together, in bytes; the rest is cut with a mark. */
 export const MAX_LOG_BYTES_PER_REQUEST = 256 * 1024;
 /** Largest event and result, in bytes (6 MiB). */
