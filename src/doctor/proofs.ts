@@ -26,6 +26,10 @@ export class Proofs implements Prospects {
     this.#directory = directory;
   }
 
+  get jailed(): boolean {
+    return this.#settings.jailer !== null;
+  }
+
   kvmDevice(): Verdict {
     return kvmDevice();
   }

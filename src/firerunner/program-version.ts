@@ -48,7 +48,7 @@ function refuseForeign(path: string): void {
   }
   if (machine === null || machine === process.arch) return;
   throw new UnusableProgramError(
-    `${path} does not run on this machine: it is built for ${machine}, not for ${process.arch}`,
+    `${path} does not run on this machine: it is a program for another processor (${machine}, not ${process.arch})`,
     `install the release for ${process.arch}`,
   );
 }

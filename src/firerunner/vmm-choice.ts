@@ -56,6 +56,7 @@ export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
     case 'auto': {
       const { settings, guest, directory } = wish;
       const ranking = await rankVmms({
+        jailed: settings.jailer !== null,
         firecracker: () => firecrackerVerdict(settings, guest, directory, cache),
         kvm,
         qemu: qemuVerdict,

@@ -144,7 +144,12 @@ describe('doctor', { timeout: 30_000 }, () => {
   test('Firecracker that is too old, and a QEMU that does not run: warnings with a remedy', async () => {
     process.env['PATH'] = pathWith(bin.directory);
     bin.add('firecracker', 'echo "Firecracker v1.9.0"');
-    await assertFinding(firecrackerCheck.run(host.context()), 'warning', /is Firecracker 1\.9\.0/, /1\.16\.1 or newer/);
+    await assertFinding(
+      firecrackerCheck.run(host.context()),
+      'warning',
+      /is Firecracker 1\.9\.0; 1\.16\.1 or newer/,
+      /newer release/,
+    );
     bin.add('qemu-system-x86_64', 'echo "cannot open shared object" >&2; exit 127');
     await assertFinding(
       qemuCheck.run(host.context()),
@@ -158,6 +163,14 @@ describe('doctor', { timeout: 30_000 }, () => {
     process.env['PATH'] = bin.directory;
     const words = /firecracker is not in PATH \(install.*qemu-system-x86\).*--vmm process/;
     await assertFinding(vmmCheck.run(host.context()), 'problem', words, /lines above/);
+  });
+
+  test('with a jail asked for and no Firecracker: a problem, though QEMU is there', async () => {
+    process.env['PATH'] = bin.directory;
+    bin.add('qemu-system-x86_64', 'echo snapfaas-probe-ok');
+    const context = host.context({ settings: { ...NO_SETTINGS, jailer: jailer() } });
+    const words = /^Firecracker cannot be used: .*not in PATH \(install.*\)\. QEMU would run VMs without the jail/;
+    await assertFinding(vmmCheck.run(context), 'problem', words, /lines above/);
   });
 
   test('without a guest nothing can run, even where QEMU is there', async () => {
@@ -224,10 +237,10 @@ describe('doctor', { timeout: 30_000 }, () => {
       host.write('/proc/self/limits', `Max open files   1024   ${hard}   files\n`);
     const check = (): Finding | Promise<Finding> => openFilesCheck.run(host.context({ memoryMib: 12_800 }));
     await assertFinding(check(), 'skipped', /does not tell/);
-    limits('1056');
-    await assertFinding(check(), 'ok', /^1056 for each/);
-    limits('1055');
-    await assertFinding(check(), 'warning', /100 VMs.*need about 1056/, /ulimit -Hn 1056/);
+    limits('1256');
+    await assertFinding(check(), 'ok', /^1256 for each/);
+    limits('1255');
+    await assertFinding(check(), 'warning', /100 VMs.*need about 1256/, /ulimit -Hn 1256/);
     limits('unlimited');
     await assertFinding(check(), 'ok', /unlimited/);
   });

@@ -60,7 +60,7 @@ describe('choice of the VMM', { timeout: 30_000 }, () => {
   test('Firecracker that is asked for and missing, or too old, is an error at once', async () => {
     await refusal({ vmm: 'firecracker' }, /^firecracker is not in PATH; install version 1\.16\.1 or newer/);
     bin.add('firecracker', 'echo "Firecracker v1.15.2"');
-    await refusal({ vmm: 'firecracker' }, /is Firecracker 1\.15\.2/, /install 1\.16\.1 or newer/);
+    await refusal({ vmm: 'firecracker' }, /is Firecracker 1\.15\.2/, /1\.16\.1 or newer is needed/);
   });
 
   test('auto takes Firecracker where a guest ran under it', withKvm, async () => {

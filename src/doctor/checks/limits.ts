@@ -7,7 +7,7 @@ import { readHostFile } from '../context.ts';
 import { availableMib, SMALLEST_VM_MIB } from './memory.ts';
 
 /** Sockets, pipes and files that snapctr or firerunner have open for a VM. */
-const DESCRIPTORS_PER_VM = 8;
+const DESCRIPTORS_PER_VM = 10;
 /** Beside those for VMs: connections of clients, snapshots, log. */
 const OTHER_DESCRIPTORS = 256;
 

@@ -42,8 +42,9 @@ export async function findFirecracker(
   const version = await versionOf(path, 'Firecracker');
   if (isOlder(version, OLDEST_VERSION)) {
     throw new UnusableProgramError(
-      `${path} is Firecracker ${version}, with which the vsock of a restored VM loses connections`,
-      `install ${OLDEST_VERSION} or newer (https://github.com/firecracker-microvm/firecracker/releases)`,
+      `${path} is Firecracker ${version}; ${OLDEST_VERSION} or newer is needed: before it, the vsock of a restored VM loses ` +
+        'connections',
+      'install a newer release (https://github.com/firecracker-microvm/firecracker/releases)',
     );
   }
   if (jailer === null) return { path, version, jailerPath: null };

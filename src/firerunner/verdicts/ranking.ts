@@ -4,6 +4,8 @@ import type { Verdict } from './verdict.ts';
 
 /** How the verdicts are come by; asked for in this order, and only as far as needed. */
 export interface Prospects {
+  /** VMs are to be jailed, which only Firecracker's are: nothing takes its place. */
+  readonly jailed: boolean;
   firecracker(): Promise<Verdict>;
   kvm(): Promise<Verdict>;
   qemu(): Verdict;
@@ -19,6 +21,11 @@ export type Ranking =
 export async function rankVmms(prospects: Prospects): Promise<Ranking> {
   const firecracker = await prospects.firecracker();
   if (firecracker.usable) return { vmm: 'firecracker', reason: `firecracker: ${firecracker.finding}` };
+  if (prospects.jailed) {
+    const { finding, remedy } = firecracker;
+    const reason = `Firecracker cannot be used: ${finding}${remedy === null ? '' : ` (${remedy})`}`;
+    return { vmm: null, reason: `${reason}. QEMU would run VMs without the jail that \`jailer\` asks for` };
+  }
   const qemu = prospects.qemu();
   if (!qemu.usable) {
     const reasons = [firecracker, qemu].map(({ finding, remedy }) =>

@@ -71,8 +71,8 @@ describe('Firecracker installation', { timeout: 30_000 }, () => {
       else
         await refusal(
           findFirecracker(null, null),
-          new RegExp(`is Firecracker ${version},`),
-          /install 1\.16\.1 or newer/,
+          new RegExp(`is Firecracker ${version}; 1\\.16\\.1 or newer is needed: .*vsock`),
+          /install a newer release/,
         );
     });
   }
@@ -91,7 +91,9 @@ describe('Firecracker installation', { timeout: 30_000 }, () => {
     const foreign = bin.addBytes('firecracker', elfHeader(FOREIGN.machine));
     await refusal(
       findFirecracker(null, null),
-      new RegExp(`^${foreign} does not run on this machine: it is built for ${FOREIGN.name}, not for ${process.arch}$`),
+      new RegExp(
+        `^${foreign} does not run on this machine: it is a program for another processor \\(${FOREIGN.name}, not ${process.arch}\\)$`,
+      ),
       new RegExp(`install the release for ${process.arch}`),
     );
   });

@@ -14,6 +14,7 @@ function prospects(firecracker: Verdict, kvm: Verdict, qemu: Verdict, asked: str
     return verdict;
   };
   return {
+    jailed: false,
     firecracker: () => Promise.resolve(tell('firecracker', firecracker)),
     kvm: () => Promise.resolve(tell('kvm', kvm)),
     qemu: () => tell('qemu', qemu),
@@ -55,4 +56,16 @@ test('ranking: with neither it names every remedy, and that --vmm process works,
     assert.ok(reason.includes(`${verdict.finding} (${verdict.remedy ?? ''})`), reason);
   }
   assert.match(reason, /--vmm process runs functions as plain processes, without isolation/);
+});
+
+test('ranking: with a jail asked for, nothing takes the place of Firecracker', async () => {
+  const asked: string[] = [];
+  const others = prospects(NO_FIRECRACKER, usable('KVM ran a guest'), usable('/usr/bin/qemu'), asked);
+  const { vmm, reason } = await rankVmms({ ...others, jailed: true });
+  assert.equal(vmm, null);
+  assert.match(
+    reason,
+    /^Firecracker cannot be used: firecracker is not in PATH \(install .*\)\. QEMU would run .* without the jail/,
+  );
+  assert.deepEqual(asked, ['firecracker']);
 });
