@@ -32,7 +32,7 @@ export const vmmCheck: Check = {
   name: 'vmm',
   async run({ proofs }) {
     const ranking = await proofs.ranking();
-    if (ranking.vmm === null) return problem(ranking.reason, 'mend one of them as the lines above say');
+    if (ranking.vmm === null) return problem(ranking.reason, 'do what the lines above say');
     if (ranking.vmm === 'firecracker' || ranking.accelerator === 'kvm') return ok(ranking.reason);
     const { usable, finding, remedy } = await proofs.emulation();
     return usable ? ok(`${ranking.reason}; ${finding}`) : problem(finding, remedy);
