@@ -10,11 +10,11 @@ import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT } from '../../protocol/guest.ts
 import type { MachineSpec } from '../../protocol/runner.ts';
 import { dialVsock } from '../../protocol/vsock.ts';
 import { bootRequests, HOME_FILES, loadRequest, snapshotRequests, type ApiRequest } from '../firecracker/bodies.ts';
+import { DialledControl } from '../firecracker/dialled-control.ts';
 import type { VmmHomes } from '../firecracker/home.ts';
 import type { FirecrackerInstallation } from '../firecracker/installation.ts';
 import { SpareVmms } from '../firecracker/spare-vmms.ts';
 import { FirecrackerVmm } from '../firecracker/vmm.ts';
-import { FrameSocket } from '../frame-socket.ts';
 import { cpuIdentity } from './cpu.ts';
 import { HostError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
 
@@ -71,12 +71,13 @@ async function start(
       await vmm.send(loadRequest(surroundings.network, savable !== undefined), end, LOAD_LIMIT_MS);
     }
     const socketPath = join(vmm.home.path, HOME_FILES.vsock);
-    // The guest listens at both ports before it takes this connection.
-    const socket = await dialVsock({ socketPath, vsockPort: CONTROL_VSOCK_PORT }, end);
-    onChannel({ socketPath, vsockPort: FUNCTION_VSOCK_PORT });
+    const dial = (): Promise<Socket> => dialVsock({ socketPath, vsockPort: CONTROL_VSOCK_PORT }, end);
+    // The guest listens at both ports before it answers at one.
+    const onReached = (): void => onChannel({ socketPath, vsockPort: FUNCTION_VSOCK_PORT });
+    const control = new DialledControl(await dial(), dial, onReached);
     // Not before: what takes its place would compete with this launch for the processor.
     spares.refill();
-    return machineOf(vmm, socket, { spec, saved, savable, signal });
+    return machineOf(vmm, control, { spec, saved, savable, signal });
   });
 }
 
@@ -87,9 +88,7 @@ interface Started {
   readonly signal: AbortSignal;
 }
 
-function machineOf(vmm: FirecrackerVmm, socket: Socket, { spec, saved, savable, signal }: Started): Machine {
-  const control = new FrameSocket(socket);
-  socket.resume();
+function machineOf(vmm: FirecrackerVmm, control: DialledControl, { spec, saved, savable, signal }: Started): Machine {
   return {
     control,
     spawnedAt: vmm.startedAt,

@@ -186,6 +186,19 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
       await vm.kill();
     });
 
+    test('a connection that the restored guest resets is dialled again, and loses nothing', async () => {
+      host.setFault({ at: 'vsock 1025', do: 'reset', times: 2 });
+      const { vm, invoke } = await host.launch(snapshot.restorable);
+      assert.deepEqual(await invoke(1), { echo: 1, calls: 1 });
+      await vm.kill();
+    });
+
+    test('a guest that resets every connection is given up', async () => {
+      host.setFault({ at: 'vsock 1025', do: 'reset' });
+      await assert.rejects(host.launch(snapshot.restorable), { message: /the control channel was closed/ });
+      await assertNothingLeft(host);
+    });
+
     test('a flood of output is drained, and only its end is kept', async () => {
       host.setFault({ at: AT_LOAD, do: 'flood', bytes: 8 * 1024 * 1024 });
       const { vm } = await host.launch(snapshot.restorable);
