@@ -1,6 +1,6 @@
 /*
  * The control channel. Frames to the host are gathered in a buffer that is written when the port takes it; frames from
- * the host are obeyed here (SYNC) or passed on to the runtime whole and in order (LOAD, SEAL, START).
+ * the host are obeyed here (SYNC, NETWORK) or passed on to the runtime whole and in order (LOAD, SEAL, START).
  *
  * The host is trusted: a frame of it that makes no sense means that it is of another version, and ends the machine.
  */
@@ -159,18 +159,32 @@ static void begin_step(void)
         start_came = start_unanswered = 1;
 }
 
-/* False: not all of the frame has come yet. */
+/* True: all of the frame at the front has come. Frames that are obeyed here have a payload of a fixed size. */
+static int has_come(const char *name, size_t payload_bytes)
+{
+    const size_t bytes = FRAME_PREFIX_BYTES + payload_bytes;
+    if (frame_bytes(from_host) != bytes || frame_header_bytes(from_host) != 0)
+        fatal("the host sent a %s of %zu bytes; %zu are expected", name, frame_bytes(from_host), bytes);
+    return from_host_bytes >= bytes;
+}
+
 static int take_sync(void)
 {
-    const size_t bytes = FRAME_PREFIX_BYTES + SYNC_BYTES;
-    if (frame_bytes(from_host) != bytes || frame_header_bytes(from_host) != 0)
-        fatal("the host sent a SYNC of %zu bytes; %zu are expected", frame_bytes(from_host), bytes);
-    if (from_host_bytes < bytes)
+    if (!has_come("SYNC", SYNC_BYTES))
         return 0;
     sync_with_host(from_host + FRAME_PREFIX_BYTES);
     /* Random numbers that were used must not be found in a snapshot. */
     explicit_bzero(from_host + FRAME_PREFIX_BYTES, SYNC_BYTES);
-    forget_bytes_of_host(bytes);
+    forget_bytes_of_host(FRAME_PREFIX_BYTES + SYNC_BYTES);
+    return 1;
+}
+
+static int take_network(void)
+{
+    if (!has_come("NETWORK", NETWORK_BYTES))
+        return 0;
+    take_network_of_host(from_host + FRAME_PREFIX_BYTES);
+    forget_bytes_of_host(FRAME_PREFIX_BYTES + NETWORK_BYTES);
     return 1;
 }
 
@@ -208,6 +222,10 @@ void obey_host(int requests)
             break;
         case FRAME_SYNC:
             if (!take_sync())
+                return;
+            break;
+        case FRAME_NETWORK:
+            if (!take_network())
                 return;
             break;
         default:

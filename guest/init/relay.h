@@ -5,6 +5,7 @@
  *   host.c      the control channel: frames to the host and from it
  *   output.c    what the function prints, as LOG frames
  *   sync.c      clock and random numbers, as the host gives them
+ *   network.c   the addresses that the host gives
  *
  * All buffers are of fixed size.
  */
@@ -22,6 +23,8 @@
 /* Payload of SYNC: nanoseconds since 1970, u64, big-endian; then random bytes. */
 #define ENTROPY_BYTES 32
 #define SYNC_BYTES (8 + ENTROPY_BYTES)
+/* Payload of NETWORK (src/protocol/guest-network.ts). */
+#define NETWORK_BYTES 19
 
 static inline size_t frame_bytes(const unsigned char *frame)
 {
@@ -71,5 +74,8 @@ unsigned long request_number(void);
 
 /* sync.c */
 void sync_with_host(const unsigned char payload[SYNC_BYTES]);
+
+/* network.c: all zeros take the address away. */
+void take_network_of_host(const unsigned char payload[NETWORK_BYTES]);
 
 #endif
