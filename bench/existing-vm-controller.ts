@@ -17,6 +17,7 @@ const controller = new Controller({
     queueCapacity: 1024,
     snapshotDirectory: '',
     standbyMib: 0,
+    network: null,
     functions: new Map([['hello-python', functionConfig('hello-python')]]),
     notes: [],
   },

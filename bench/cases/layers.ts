@@ -29,7 +29,7 @@ export const layers: Benchmark = {
     const place = mkdtempSync(join(tmpdir(), 'snapfaas-bench-'));
     const directory = openRunDirectory();
     const ended = new AbortController();
-    const snapshots = new Snapshots(driver, directory, ended.signal);
+    const snapshots = new Snapshots(driver, directory, null, ended.signal);
     try {
       const specOf = (name: string, fn: Measured): Promise<LaunchSpec> => launchSpec(place, name, fn);
       return [
@@ -123,6 +123,7 @@ async function uncached(
       spec,
       from: restorable.guest,
       directory: directory.create(name),
+      taps: null,
       observer: {
         onChannel: (path) => void dialled.push(FunctionChannel.connect(path)),
         onLog: () => undefined,

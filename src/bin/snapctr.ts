@@ -7,6 +7,7 @@ import { registerImagesCommand } from '../images/command.ts';
 import { VMM_NAMES } from '../protocol/runner.ts';
 import { acceptBothSpellings, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
+import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
 
 const program: Command = new Command('snapctr')
@@ -57,6 +58,7 @@ Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 
 
 registerImagesCommand(program);
 registerSnapshotsCommand(program);
+registerNetworkCommand(program);
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
 await program.parseAsync(acceptBothSpellings(program, process.argv));
 process.exit();

@@ -27,7 +27,7 @@ export const UNUSED_FUNCTION_KEYS = {
 export type UnusedFunctionKey = keyof typeof UNUSED_FUNCTION_KEYS;
 
 /** The same `expected` words for a missing value, one of another type and one out of range. */
-function expected(words: string): { error: (issue: { readonly input?: unknown }) => string } {
+export function expected(words: string): { error: (issue: { readonly input?: unknown }) => string } {
   return {
     error: ({ input }) =>
       input === undefined ? `is missing; it must be ${words}` : `must be ${words}, not ${show(input)}`,
@@ -70,6 +70,8 @@ export const controllerSchema = z.strictObject(
       MAX_QUEUE_CAPACITY,
       `a whole number of requests from 1 to ${MAX_QUEUE_CAPACITY}`,
     ).nullish(),
+    // Checked by `config-network.ts`.
+    network: z.unknown().optional(),
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
   },
   expected('a map of keys such as `kernel_path`'),
@@ -138,6 +140,7 @@ export const functionSchema = z.strictObject(
         layerDirectories,
       )
       .nullish(),
+    network: z.boolean(expected('`true` or `false`')).nullish(),
     ...unusedFunctionKeys,
   },
   expected('a map of keys such as `name` and `runtime`'),

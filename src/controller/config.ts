@@ -1,8 +1,9 @@
 /** Runs in snapctr. The configuration: read once, checked whole, then frozen. See docs/config.md. */
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import type { RuntimeName, VmmName } from '../protocol/runner.ts';
+import type { NetworkSettings, RuntimeName, VmmName } from '../protocol/runner.ts';
 import { readFunctions, type FunctionContext } from './config-functions.ts';
+import { hasNetwork, readNetwork } from './config-network.ts';
 import { Paths, type PathKind } from './config-paths.ts';
 import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './config-schema.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from './config-yaml.ts';
@@ -29,6 +30,8 @@ export interface FunctionConfig {
   readonly environment: Readonly<Record<string, string>>;
   /** Directories of snapshot layers made by hand, base first, absolute; null: firerunner makes its own. */
   readonly snapshotLayers: readonly string[] | null;
+  /** Whether its VMs have a network interface. */
+  readonly network: boolean;
 }
 
 export interface Config {
@@ -43,6 +46,8 @@ export interface Config {
   readonly snapshotDirectory: string;
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;
+  /** The host's end of the VMs' networks; null: no VM has one. */
+  readonly network: NetworkSettings | null;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   /** What a user should know, one line each: keys without effect, paths found elsewhere. */
   readonly notes: readonly string[];
@@ -88,6 +93,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   const functionList = files.take('function_config', 'file', 'write the list of functions, or correct the path');
   files.checkInitrdDefault(initrdPath);
   files.noteFirerunner();
+  const network = readNetwork(source, problems);
 
   const functionContext: FunctionContext = {
     ...context,
@@ -95,6 +101,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     runtimefsDirectory: runtimefs,
     appfsDirectory: appfs,
     snapshotDirectory,
+    hasNetwork: hasNetwork(source),
   };
   const functions = functionList === null ? null : readFunctions(functionList, functionContext, problems, notes);
   if (problems.length === 0 && snapshotDirectory !== null) createDirectory(source, snapshotDirectory, problems);
@@ -106,6 +113,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     kernelPath,
     initrdPath,
     ...controllerDefaults(yaml, context.memoryMib),
+    network,
     snapshotDirectory,
     functions,
     notes: Object.freeze(notes),

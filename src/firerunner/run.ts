@@ -4,13 +4,16 @@ import { dirname, join, resolve } from 'node:path';
 import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
 import { LaunchError } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
+import { tapOfFlags, type TapFlags } from './network/tap-flags.ts';
+import { TapPool } from './network/tap-pool.ts';
 import { openRunDirectory, RunDirectoryError } from './run-directory.ts';
 import { serve } from './serve.ts';
 import { dumpStandalone, runStandalone } from './standalone.ts';
 import { chooseVmm } from './vmm-choice.ts';
+import { NO_SETTINGS, parseVmmSettings } from './vmm-settings.ts';
 
 /** The command line as commander hands it over. */
-export interface FirerunnerFlags {
+export interface FirerunnerFlags extends TapFlags {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly rootfs?: string;
@@ -31,6 +34,8 @@ export interface FirerunnerFlags {
   readonly load_from?: string;
   readonly dump_to?: string;
   readonly serve?: true;
+  /** `VmmSettings` as JSON. */
+  readonly vmmSettings?: string;
 }
 
 /** A problem the user can mend, with the exit code that stands for it. */
@@ -45,7 +50,9 @@ class FlagError extends Error {
 
 export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
   try {
-    const spec = flags.serve === true ? null : launchSpec(flags);
+    const settings = usage(() => (flags.vmmSettings === undefined ? NO_SETTINGS : parseVmmSettings(flags.vmmSettings)));
+    const tap = usage(() => tapOfFlags(flags));
+    const spec = flags.serve === true ? null : launchSpec(flags, tap !== null);
     const kernelPath = flags.kernel === undefined ? null : resolve(flags.kernel);
     const initrdPath = kernelPath === null ? null : initrdBeside(kernelPath, flags.initrd);
     const choice = await chooseVmm({ vmm: flags.vmm, accelerator: flags.accel, kernelPath, initrdPath });
@@ -55,7 +62,7 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       if (spec === null) {
         // snapctr decides when to end: by the end of stdin, which also comes when it dies.
         process.on('SIGINT', () => undefined).on('SIGTERM', () => undefined);
-        await serve(choice, directory, process);
+        await serve(choice, directory, settings.network === null ? null : TapPool.of(settings.network), process);
         return EXIT_CODES.ok;
       }
       const interrupt = (): void => interrupted.abort();
@@ -67,6 +74,7 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
         directory,
         id: flags.id,
         spec,
+        taps: tap === null ? null : new TapPool([tap]),
         streams: process,
         signal: interrupted.signal,
       };
@@ -85,7 +93,16 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
   }
 }
 
-function launchSpec(flags: FirerunnerFlags): LaunchSpec {
+/** What `parse` complains of is for the user to mend. */
+function usage<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new FlagError(EXIT_CODES.usage, error instanceof Error ? error.message : String(error));
+  }
+}
+
+function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
   const isProcess = flags.vmm === 'process';
   const missing = (name: string): never => {
     throw new FlagError(EXIT_CODES.usage, `--${name} is missing; see firerunner --help`);
@@ -97,6 +114,9 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
     if (isProcess && flags[name] !== undefined) {
       throw new FlagError(EXIT_CODES.usage, `--${name}: the process driver has no snapshots; leave it out`);
     }
+  }
+  if (isProcess && network) {
+    throw new FlagError(EXIT_CODES.usage, "--tap_name: the process driver has the host's own network; leave it out");
   }
   if (flags.dump_to !== undefined && existsSync(flags.dump_to)) {
     throw new FlagError(EXIT_CODES.usage, `--dump_to: ${flags.dump_to} exists; name a directory that does not`);
@@ -118,7 +138,7 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
       appfsPath: flags.appfs === undefined ? null : appfs(flags.appfs, isProcess),
       kernelArgs: flags.kernel_args,
       runtime: flags.runtime ?? (isProcess ? missing('runtime') : 'python3'),
-      network: false,
+      network,
     },
     function: { name: flags.id, handler: flags.handler ?? null, environment: parseEnvironment(flags.env ?? []) },
     bootTimeoutMs: flags.bootTimeout * 1000,
