@@ -19,7 +19,7 @@ const dns = expected('the IPv4 address of a name server, such as `10.0.0.53`');
 
 const networkSchema = z.strictObject(
   {
-    taps: z.union([z.string().transform((name) => [name]), z.array(z.string()).min(1)], taps),
+    taps: z.union([z.string().transform((name) => [name]), z.array(z.string()).min(1, taps)], taps),
     subnet: z.string(subnet),
     dns: z
       .string(dns)

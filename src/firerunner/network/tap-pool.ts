@@ -33,6 +33,7 @@ export class NoFreeTapError extends LaunchError {}
 interface Waiting {
   readonly resolve: (lease: TapLease) => void;
   readonly reject: (error: unknown) => void;
+  readonly signal: AbortSignal;
   readonly isBrief: boolean;
 }
 
@@ -72,9 +73,7 @@ export class TapPool {
   async take(signal: AbortSignal, isBrief = false): Promise<TapLease> {
     signal.throwIfAborted();
     const tap = this.#free.shift();
-    const lease = tap === undefined ? await this.#waitInLine(signal, isBrief) : this.#lend(tap, isBrief);
-    signal.addEventListener('abort', () => lease.ending(), { once: true });
-    return lease;
+    return tap === undefined ? this.#waitInLine(signal, isBrief) : this.#lend(tap, signal, isBrief);
   }
 
   #waitInLine(signal: AbortSignal, isBrief: boolean): Promise<TapLease> {
@@ -87,6 +86,7 @@ export class TapPool {
       const waiting: Waiting = {
         resolve: (lease) => (settled(), resolve(lease)),
         reject: (error) => (settled(), reject(error instanceof Error ? error : new Error(String(error)))),
+        signal,
         isBrief,
       };
       signal.addEventListener('abort', onAbort, { once: true });
@@ -95,17 +95,20 @@ export class TapPool {
     });
   }
 
-  #lend(tap: Tap, isBrief: boolean): TapLease {
+  #lend(tap: Tap, signal: AbortSignal, isBrief: boolean): TapLease {
     if (isBrief) this.#ending.add(tap);
     let isOut = true;
+    const ending = (): void => {
+      if (isOut) this.#ending.add(tap);
+    };
+    signal.addEventListener('abort', ending, { once: true });
     return {
       ...tap,
-      ending: () => {
-        if (isOut) this.#ending.add(tap);
-      },
+      ending,
       release: () => {
         if (!isOut) return;
         isOut = false;
+        signal.removeEventListener('abort', ending);
         this.#ending.delete(tap);
         this.#giveBack(tap);
       },
@@ -119,7 +122,7 @@ export class TapPool {
       return;
     }
     this.#line.delete(next);
-    next.resolve(this.#lend(tap, next.isBrief));
+    next.resolve(this.#lend(tap, next.signal, next.isBrief));
     this.#refuseInVain();
   }
 
