@@ -20,6 +20,7 @@ import {
   type Surroundings,
 } from './drivers/driver.ts';
 import { FunctionLoadError, GuestLife, type VmObserver } from './guest-life.ts';
+import { requireTap } from './network/host-tap.ts';
 import type { TapLease, TapPool } from './network/tap-pool.ts';
 
 /** The app file system as a guest sees it. */
@@ -120,6 +121,7 @@ export async function withTap(
   }
   const tap = await taps.take(signal, isBrief);
   try {
+    requireTap(tap.attachment.tapName);
     const machine = await start(tap.attachment);
     void machine.exited.then(() => tap.release());
     return { machine, tap };

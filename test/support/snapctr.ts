@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { NetworkNamespace } from './network-namespace.ts';
 import type { ControllerStatus } from '../../src/controller/controller.ts';
 
 export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -28,7 +29,7 @@ export interface TestFunction {
   readonly runtime: 'python3' | 'nodejs';
   readonly files: Readonly<Record<string, string>>;
   /** Further YAML keys, such as `timeout`. */
-  readonly keys?: Readonly<Record<string, string | number>>;
+  readonly keys?: Readonly<Record<string, string | number | boolean>>;
 }
 
 export interface Workspace {
@@ -124,11 +125,16 @@ export async function startController(
     readonly snapshots?: boolean | 'being made';
     /** On top of this process's own. */
     readonly env?: NodeJS.ProcessEnv;
+    /** Where it runs and listens; the host's network if absent. */
+    readonly namespace?: NetworkNamespace;
   },
 ): Promise<RunningController> {
+  const [program, argv] = options.namespace?.inside(process.execPath) ?? [process.execPath, []];
+  const request: NetworkNamespace['fetch'] = options.namespace?.fetch ?? fetch;
   const child = spawn(
-    process.execPath,
+    program,
     [
+      ...argv,
       ...[SNAPCTR, '--config', workspace.config, '--mem', String(options.memoryMib ?? 1024), '--port', '0'],
       ...[
         '--vmm',
@@ -153,7 +159,7 @@ export async function startController(
     throw new Error(`snapctr ended with ${url}:\n${log.join('\n')}`);
   }
   const post = async (body: string, signal?: AbortSignal): Promise<Answer> => {
-    const response = await fetch(url, {
+    const response = await request(url, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body,
@@ -163,7 +169,7 @@ export async function startController(
     return { status: response.status, headers: response.headers, text, body: JSON.parse(text) as unknown };
   };
   const status = async (): Promise<ControllerStatus> =>
-    (await (await fetch(`${url}/status`)).json()) as ControllerStatus;
+    (await (await request(`${url}/status`)).json()) as ControllerStatus;
   const controller: RunningController = {
     url,
     pid: child.pid ?? 0,
