@@ -1,6 +1,6 @@
 /** Runs in `snapctr network`. Tap devices as the kernel shows them, and iproute2 to change them. */
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -49,6 +49,19 @@ export async function findInterface(name: string): Promise<HostInterface | null>
 interface AddressesShown {
   readonly flags?: readonly string[];
   readonly addr_info?: readonly { readonly local: string; readonly prefixlen: number }[];
+}
+
+/**
+ * Has the kernel drop what comes in with a source address that is not of this interface's network (RFC 3704, strict).
+ * @returns what to tell of it: nothing, unless it cannot be set, as in containers.
+ */
+export function checkSources(name: string): readonly string[] {
+  try {
+    writeFileSync(`/proc/sys/net/ipv4/conf/${name}/rp_filter`, '1');
+    return [];
+  } catch (error) {
+    return [`source addresses are not checked (${error instanceof Error ? error.message : String(error)})`];
+  }
 }
 
 /** Only taps have all attributes, and some cannot be read while an interface is down. */

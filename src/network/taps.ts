@@ -4,7 +4,7 @@
  */
 import type { NetworkSettings } from '../protocol/runner.ts';
 import { LINK_PREFIX_LENGTH, tapAddresses, type TapAddresses } from '../protocol/tap-addresses.ts';
-import { findInterface, ip, NetworkSetupError, type HostInterface } from './host-taps.ts';
+import { checkSources, findInterface, ip, NetworkSetupError, type HostInterface } from './host-taps.ts';
 
 /** Who may attach VMs to the taps; both null: root alone. */
 export interface TapOwner {
@@ -34,7 +34,7 @@ async function bringUpTap({ tapName, hostAddress }: TapAddresses, owner: TapOwne
     await ip('tuntap', 'add', 'dev', tapName, 'mode', 'tap', ...user, ...group);
     // No address that the kernel would choose by itself: guests reach the host by IPv4 alone.
     await ip('link', 'set', 'dev', tapName, 'addrgenmode', 'none');
-    done.push(`made for ${ownerWords(owner)}`);
+    done.push(`made for ${ownerWords(owner)}`, ...checkSources(tapName));
     found = await findTap(tapName);
   } else if (found.ownerUid !== owner.uid || found.groupGid !== owner.gid) {
     const now = ownerWords({ uid: found.ownerUid, gid: found.groupGid });

@@ -57,6 +57,7 @@ describe('snapctr network', { skip: problem ?? false, timeout: 60_000 }, () => {
       ],
     );
     assert.ok(taps.every(({ flags }) => flags.includes('UP')));
+    assert.equal(namespace.run('cat', '/proc/sys/net/ipv4/conf/sf1/rp_filter').stdout, '1\n', 'sources are checked');
   });
 
   test('done again, it changes nothing and says so', () => {
