@@ -37,7 +37,7 @@ const program = new Command('firerunner')
       .default('auto'),
   )
   .option('--serve', 'take launches as JSON lines on stdin and report events on stdout (what snapctr uses)')
-  .addOption(new Option('--vmm-settings <json>', 'what snapctr says of the host').hideHelp())
+  .option('--vmm-settings <json>', 'what the host has for the VMs of --serve, such as taps (what snapctr uses)')
   .addHelpText(
     'after',
     `
