@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { burst } from './cases/burst.ts';
 import { density } from './cases/density.ts';
+import { firecracker } from './cases/firecracker.ts';
 import { idleMemory } from './cases/idle-memory.ts';
 import { layers } from './cases/layers.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
@@ -23,6 +24,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   throughput,
   poolScaling,
   idleMemory,
+  firecracker,
 ];
 
 const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Controller } from '../src/controller/controller.ts';
 import { HttpGateway } from '../src/controller/gateway/http.ts';
 import { createLogger } from '../src/controller/log.ts';
+import { NO_SETTINGS } from '../src/firerunner/vmm-settings.ts';
 import { MAX_PAYLOAD_BYTES } from '../src/protocol/guest.ts';
 import { functionConfig } from '../test/support/scripted-guests.ts';
 
@@ -17,8 +18,8 @@ const controller = new Controller({
     queueCapacity: 1024,
     snapshotDirectory: '',
     standbyMib: 0,
-    network: null,
     functions: new Map([['hello-python', functionConfig('hello-python')]]),
+    vmmSettings: NO_SETTINGS,
     notes: [],
   },
   runnerCommand: [process.execPath, fileURLToPath(new URL('existing-vm.js', import.meta.url)), guestAddress],

@@ -8,6 +8,7 @@ import { openRunDirectory, type RunDirectory } from '../../src/firerunner/run-di
 import { Snapshots, type Restorable } from '../../src/firerunner/snapshots/snapshots.ts';
 import { SnapshotStore } from '../../src/firerunner/snapshots/store.ts';
 import { chooseVmm } from '../../src/firerunner/vmm-choice.ts';
+import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
 import type { Driver } from '../../src/firerunner/drivers/driver.ts';
 import { packApp } from '../../src/images/app-image.ts';
 import { stageApp } from '../../src/images/app-stage.ts';
@@ -25,7 +26,10 @@ export const layers: Benchmark = {
   name: 'layers',
   async run() {
     const [kernelPath, initrdPath] = [join(IMAGES, 'vmlinux'), join(IMAGES, 'initrd.cpio')];
-    const { driver } = await chooseVmm({ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath });
+    const { driver } = await chooseVmm({
+      ...{ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath, settings: NO_SETTINGS },
+      ...{ directory: tmpdir(), say: () => undefined },
+    });
     const place = mkdtempSync(join(tmpdir(), 'snapfaas-bench-'));
     const directory = openRunDirectory();
     const ended = new AbortController();

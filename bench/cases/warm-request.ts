@@ -17,6 +17,7 @@ import { stageApp } from '../../src/images/app-stage.ts';
 import { launchVm } from '../../src/firerunner/launch.ts';
 import { openRunDirectory } from '../../src/firerunner/run-directory.ts';
 import { chooseVmm } from '../../src/firerunner/vmm-choice.ts';
+import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
 import { FunctionChannel } from '../../src/protocol/function-channel.ts';
 import type { GuestAddress } from '../../src/protocol/runner.ts';
 import { IMAGES, PROJECT_ROOT } from '../../test/support/snapctr.ts';
@@ -109,7 +110,10 @@ export const warmRequest: Benchmark = {
   name: 'warm-request',
   async run() {
     const [kernelPath, initrdPath] = [join(IMAGES, 'vmlinux'), join(IMAGES, 'initrd.cpio')];
-    const { driver } = await chooseVmm({ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath });
+    const { driver } = await chooseVmm({
+      ...{ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath, settings: NO_SETTINGS },
+      ...{ directory: tmpdir(), say: () => undefined },
+    });
     const app = mkdtempSync(join(tmpdir(), 'snapfaas-bench-'));
     writeFileSync(
       join(app, 'workload.py'),

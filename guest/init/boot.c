@@ -163,8 +163,13 @@ struct channels open_channels(void)
             channels.function = open_port(FUNCTION_PORT_NAME, 0);
         if (channels.control >= 0 && channels.function >= 0)
             return channels;
+        if (channels.control < 0 && channels.function < 0 && vsock_is_there())
+            return (struct channels){.are_dialled = 1,
+                                     .function = listen_on_vsock(FUNCTION_VSOCK_PORT),
+                                     .control = listen_on_vsock(CONTROL_VSOCK_PORT)};
         if (waited >= DEVICE_WAIT_MS)
-            fatal("no virtio-serial port named %s", channels.control < 0 ? CONTROL_PORT_NAME : FUNCTION_PORT_NAME);
+            fatal("no virtio-serial port named %s, and no vsock device",
+                  channels.control < 0 ? CONTROL_PORT_NAME : FUNCTION_PORT_NAME);
         sleep_ms(DEVICE_POLL_MS);
     }
 }

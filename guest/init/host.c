@@ -1,6 +1,9 @@
 /*
- * The control channel. Frames to the host are gathered in a buffer that is written when the port takes it; frames from
- * the host are obeyed here (SYNC, NETWORK) or passed on to the runtime whole and in order (LOAD, SEAL, START).
+ * What the host says on the control channel: obeyed here (SYNC, NETWORK), or passed on to the
+ * runtime in order (LOAD, SEAL, START).
+ *
+ * Nothing is done before a frame is there whole, unless it is too long for the buffer: what a line began to say and did
+ * not end is forgotten when the next one speaks.
  *
  * The host is trusted: a frame of it that makes no sense means that it is of another version, and ends the machine.
  */
@@ -8,9 +11,6 @@
 #include "relay.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,14 +18,10 @@
 #define LOAD_FRAME_BYTES (1024 * 1024)
 #define STEP_FRAME_BYTES 1024
 
-static int control;
-/* A port without a host at its other end reads as ended and polls as ready all the time. */
-static int is_connected = 1;
-
-static unsigned char to_host[3 * RUNTIME_FRAME_BYTES];
-static size_t to_host_start, to_host_end;
 static unsigned char from_host[64 * 1024];
 static size_t from_host_bytes;
+/* The line that the last of them came on. */
+static unsigned long from_line;
 
 /* Bytes of the frame at the front of `from_host` that are still to be passed to the runtime. */
 static size_t left_to_pass;
@@ -33,95 +29,35 @@ static size_t left_to_pass;
 static int load_came, start_came;
 static int load_unanswered, seals_unanswered, start_unanswered;
 
-void begin_host(int control_channel)
-{
-    control = control_channel;
-}
-
-int host_is_connected(void)
-{
-    return is_connected;
-}
-
-void host_is_gone(void)
-{
-    is_connected = 0;
-}
-
-int host_events(void)
-{
-    return (from_host_bytes < sizeof from_host ? POLLIN : 0) | (to_host_start < to_host_end ? POLLOUT : 0);
-}
-
-/* ---- To the host ------------------------------------------------------------------------------------------------- */
-
-size_t put_frame_prefix(unsigned char *target, enum frame_type type, size_t header_bytes, size_t payload_bytes)
-{
-    size_t length = 3 + header_bytes + payload_bytes;
-    target[0] = (unsigned char)(length >> 24);
-    target[1] = (unsigned char)(length >> 16);
-    target[2] = (unsigned char)(length >> 8);
-    target[3] = (unsigned char)length;
-    target[4] = (unsigned char)type;
-    target[5] = (unsigned char)(header_bytes >> 8);
-    target[6] = (unsigned char)header_bytes;
-    return FRAME_PREFIX_BYTES;
-}
-
-size_t room_to_host(void)
-{
-    return sizeof to_host - (to_host_end - to_host_start);
-}
-
-void put_to_host(const void *bytes, size_t count)
-{
-    if (count > sizeof to_host - to_host_end) {
-        memmove(to_host, to_host + to_host_start, to_host_end - to_host_start);
-        to_host_end -= to_host_start;
-        to_host_start = 0;
-    }
-    memcpy(to_host + to_host_end, bytes, count);
-    to_host_end += count;
-}
-
-void send_to_host(enum frame_type type, const void *payload, size_t bytes, const char *header_format, ...)
-{
-    char header[128];
-    unsigned char prefix[FRAME_PREFIX_BYTES];
-    va_list arguments;
-    va_start(arguments, header_format);
-    size_t header_bytes = (size_t)vsnprintf(header, sizeof header, header_format, arguments);
-    va_end(arguments);
-    put_to_host(prefix, put_frame_prefix(prefix, type, header_bytes, bytes));
-    put_to_host(header, header_bytes);
-    put_to_host(payload, bytes);
-}
-
-void flush_to_host(void)
-{
-    while (to_host_start < to_host_end) {
-        ssize_t count = write(control, to_host + to_host_start, to_host_end - to_host_start);
-        if (count <= 0) {
-            /* Short of memory or no host: polling would say "ready" at once. EAGAIN is a host that does not read. */
-            if (count == 0 || errno != EAGAIN)
-                is_connected = 0;
-            return;
-        }
-        to_host_start += (size_t)count;
-    }
-    to_host_start = to_host_end = 0;
-}
-
 /* ---- From the host ----------------------------------------------------------------------------------------------- */
+
+int host_can_be_heard(void)
+{
+    return from_host_bytes < sizeof from_host;
+}
+
+/* Keeps the frames that came whole. */
+static void forget_cut_frame(void)
+{
+    size_t whole = left_to_pass;
+    if (whole > from_host_bytes)
+        fatal("the host went away in the middle of a frame, of which %zu bytes are missing", whole - from_host_bytes);
+    for (size_t left; (left = from_host_bytes - whole) >= FRAME_PREFIX_BYTES;) {
+        if (frame_bytes(from_host + whole) > left)
+            break;
+        whole += frame_bytes(from_host + whole);
+    }
+    from_host_bytes = whole;
+}
 
 void receive_from_host(void)
 {
-    if (from_host_bytes == sizeof from_host)
+    if (!host_can_be_heard())
         return;
-    ssize_t count = read(control, from_host + from_host_bytes, sizeof from_host - from_host_bytes);
-    if (count > 0)
-        from_host_bytes += (size_t)count;
-    is_connected = count > 0 || (count < 0 && errno == EAGAIN);
+    if (from_line != control_line())
+        forget_cut_frame();
+    from_line = control_line();
+    from_host_bytes += read_control(from_host + from_host_bytes, sizeof from_host - from_host_bytes);
 }
 
 static void forget_bytes_of_host(size_t bytes)
@@ -130,33 +66,41 @@ static void forget_bytes_of_host(size_t bytes)
     memmove(from_host, from_host + bytes, from_host_bytes);
 }
 
-static void begin_to_pass(size_t limit)
+/* False: not enough of the frame has come yet. */
+static int begin_to_pass(size_t limit)
 {
     size_t bytes = frame_bytes(from_host);
     if (bytes > limit)
         fatal("the host sent a frame of type %d of %zu bytes; at most %zu are allowed", from_host[4], bytes, limit);
+    if (from_host_bytes < bytes && host_can_be_heard())
+        return 0;
     left_to_pass = bytes;
+    return 1;
 }
 
-static void begin_load(void)
+static int begin_load(void)
 {
     if (load_came)
         fatal("the host sent a second LOAD");
-    begin_to_pass(LOAD_FRAME_BYTES);
+    if (!begin_to_pass(LOAD_FRAME_BYTES))
+        return 0;
     mount_app_file_system();
     load_came = load_unanswered = 1;
+    return 1;
 }
 
 /* SEAL and START. */
-static void begin_step(void)
+static int begin_step(void)
 {
     if (!load_came || start_came)
         fatal("the host sent a frame of type %d %s", from_host[4], load_came ? "after START" : "before LOAD");
-    begin_to_pass(STEP_FRAME_BYTES);
+    if (!begin_to_pass(STEP_FRAME_BYTES))
+        return 0;
     if (from_host[4] == FRAME_SEAL)
         seals_unanswered++;
     else
         start_came = start_unanswered = 1;
+    return 1;
 }
 
 /* True: all of the frame at the front has come. Frames that are obeyed here have a payload of a fixed size. */
@@ -202,34 +146,32 @@ static int pass_to(int requests)
     return 1;
 }
 
+/* False: not enough of it has come yet. */
+static int begin_frame(void)
+{
+    switch (from_host[4]) {
+    case FRAME_LOAD:
+        return begin_load();
+    case FRAME_SEAL:
+    case FRAME_START:
+        return begin_step();
+    case FRAME_SYNC:
+        return take_sync();
+    case FRAME_NETWORK:
+        return take_network();
+    default:
+        fatal("the host sent a frame of unknown type %d", from_host[4]);
+    }
+}
+
 void obey_host(int requests)
 {
     for (;;) {
         if (host_owes_runtime()) {
             if (!pass_to(requests))
                 return;
-            continue;
-        }
-        if (left_to_pass > 0 || from_host_bytes < FRAME_PREFIX_BYTES)
+        } else if (left_to_pass > 0 || from_host_bytes < FRAME_PREFIX_BYTES || !begin_frame()) {
             return;
-        switch (from_host[4]) {
-        case FRAME_LOAD:
-            begin_load();
-            break;
-        case FRAME_SEAL:
-        case FRAME_START:
-            begin_step();
-            break;
-        case FRAME_SYNC:
-            if (!take_sync())
-                return;
-            break;
-        case FRAME_NETWORK:
-            if (!take_network())
-                return;
-            break;
-        default:
-            fatal("the host sent a frame of unknown type %d", from_host[4]);
         }
     }
 }

@@ -11,7 +11,6 @@
 #include "init.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,12 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long the host has to take the last words before the machine stops. */
-#define LAST_WORDS_MS 2000
-
 static int console = -1;
-/* Kept for fatal(); -1 until the channels are open. */
-static int control_channel = -1;
 
 static void open_console(void);
 static void protect_self(void);
@@ -48,10 +42,11 @@ int main(void)
     protect_self();
     int child_signals = block_signals();
     struct channels channels = open_channels();
-    control_channel = channels.control;
-    struct runtime runtime = start_runtime(channels.function);
-    close(channels.function);
-    relay(channels.control, runtime, child_signals);
+    begin_control(channels);
+    int function_channel = channels.are_dialled ? begin_bridge(channels.function) : channels.function;
+    struct runtime runtime = start_runtime(function_channel);
+    close(function_channel);
+    relay(runtime, child_signals);
 }
 
 static void open_console(void)
@@ -104,29 +99,17 @@ void note(const char *format, ...)
 
 void fatal(const char *format, ...)
 {
-    unsigned char frame[FRAME_PREFIX_BYTES + 512];
-    char *text = (char *)frame + FRAME_PREFIX_BYTES;
+    char text[512];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof frame - FRAME_PREFIX_BYTES, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     say(text);
-    if (control_channel >= 0) {
-        size_t bytes = strlen(text) + put_frame_prefix(frame, FRAME_INIT_FAILED, 0, strlen(text));
-        size_t sent = 0;
-        for (int waited = 0; sent < bytes && waited < LAST_WORDS_MS; waited += 10) {
-            ssize_t count = write(control_channel, frame + sent, bytes - sent);
-            if (count > 0)
-                sent += (size_t)count;
-            else
-                sleep_ms(10);
-        }
-        sleep_ms(200); /* QEMU drops what its socket has not taken when it ends. */
-    }
+    say_last_words(text);
     power_off();
 }
 
-/* A reset ends the VMM on every machine type (QEMU is run with -no-reboot); switching off would need ACPI. */
+/* A reset ends the VMM on every machine type (QEMU is run with -no-reboot, Firecracker's kernel with reboot=k); switching off would need ACPI. */
 void power_off(void)
 {
     sync();

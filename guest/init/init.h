@@ -2,7 +2,7 @@
  * Shared by the parts of init, in the order in which they act:
  *
  *   init.c      main: the life of the guest in one page; how it ends
- *   boot.c      modules, file systems, channels
+ *   boot.c      modules, file systems, channels; vsock.c if they are made of that
  *   network.c   host name and interfaces
  *   runtime.c   starts the language runtime as an unprivileged process
  *   relay.c     frames and output between the runtime and the host, until the end; relay.h has its parts
@@ -16,6 +16,8 @@
 /* Names and numbers of src/protocol/guest.ts. */
 #define FUNCTION_PORT_NAME "snapfaas.function"
 #define CONTROL_PORT_NAME "snapfaas.control"
+#define FUNCTION_VSOCK_PORT 1024
+#define CONTROL_VSOCK_PORT 1025
 #define MAX_LOG_BYTES_PER_REQUEST (256 * 1024)
 enum frame_type {
     FRAME_HELLO = 16,
@@ -40,8 +42,12 @@ enum frame_type {
 /* Length, type and header length of a frame (src/protocol/frame.ts draws it). */
 #define FRAME_PREFIX_BYTES 7
 
-/* The ways to the host. `function` blocks and is handed to the runtime; `control` is nonblocking and stays here. */
+/*
+ * The ways to the host. Ports: `function` blocks and is handed to the runtime, `control` is nonblocking and stays here.
+ * If they are dialled, both are nonblocking sockets that listen for the host's connections.
+ */
 struct channels {
+    int are_dialled;
     int function;
     int control;
 };
@@ -73,10 +79,19 @@ void set_up_network(void);
 /* runtime.c */
 struct runtime start_runtime(int function_channel);
 
-/* host.c */
-size_t put_frame_prefix(unsigned char *target, enum frame_type type, size_t header_bytes, size_t payload_bytes);
+/* vsock.c */
+int vsock_is_there(void);
+int listen_on_vsock(unsigned port);
+
+/* bridge.c: returns the socket that is to be the runtime's function channel. */
+int begin_bridge(int function_listener);
+
+/* control.c */
+void begin_control(struct channels channels);
+/* Tells the host why the guest cannot go on; silent before `begin_control`. */
+void say_last_words(const char *reason);
 
 /* relay.c */
-_Noreturn void relay(int control, struct runtime runtime, int child_signals);
+_Noreturn void relay(struct runtime runtime, int child_signals);
 
 #endif

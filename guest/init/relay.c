@@ -2,7 +2,7 @@
  * The main loop: passes frames and output between the runtime and the host, until the machine stops.
  *
  *   host ── control ──▶ SYNC, LOAD, SEAL, START     host.c ──▶ runtime: LOAD, SEAL, START; DRAINED from here
- *   host ◀── host.c ─── HELLO, answers, LOG, LOG_END, RUNTIME_EXITED
+ *   host ◀─ control.c ─ HELLO, answers, LOG, LOG_END, RUNTIME_EXITED
  *                                                  from_runtime ◀── HELLO, answers, DONE
  *   answers: LOADED | LOAD_FAILED, SEALED | HOOK_FAILED, STARTED | HOOK_FAILED
  *
@@ -23,9 +23,6 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* How often a port without a host at its other end is tried. */
-#define RETRY_MS 10
 
 /* The process, and our end of its fd 4; -1 when one of us has closed it. */
 static pid_t runtime_pid;
@@ -211,51 +208,42 @@ static void reap(int child_signals)
 
 /* ---- The loop ---------------------------------------------------------------------------------------------------- */
 
-/* Descriptors that nothing is wanted of are left out: a hang-up is reported even if nobody asked. */
-static struct pollfd watch(int fd, int events)
-{
-    return (struct pollfd){.fd = events == 0 ? -1 : fd, .events = (short)events};
-}
-
-void relay(int control, struct runtime runtime, int child_signals)
+void relay(struct runtime runtime, int child_signals)
 {
     runtime_pid = runtime.pid;
     requests = runtime.requests;
-    begin_host(control);
     begin_output(runtime.output);
     for (;;) {
-        int is_connected = host_is_connected();
-        int reads_host = host_events() & POLLIN;
+        struct {
+            struct pollfd child_signals, requests, output[2], control[CONTROL_FDS], bridge[BRIDGE_FDS];
+        } fds;
         int takes_frames =
             ending == NOTHING && !drained_due && from_runtime_bytes < sizeof from_runtime && has_room_for_frame();
         int owes_runtime = drained_due || host_owes_runtime();
         int reads_output = output_can_be_read() ? POLLIN : 0;
-        struct pollfd fds[] = {
-            watch(child_signals, POLLIN),
-            watch(control, is_connected ? host_events() : 0),
-            watch(requests, (takes_frames ? POLLIN : 0) | (owes_runtime ? POLLOUT : 0)),
-            watch(output_pipe(0), reads_output),
-            watch(output_pipe(1), reads_output),
-        };
-        if (poll(fds, sizeof fds / sizeof *fds, is_connected ? -1 : RETRY_MS) < 0) {
-            sleep_ms(RETRY_MS); /* Short of kernel memory. */
+        fds.child_signals = watch(child_signals, POLLIN);
+        fds.requests = watch(requests, (takes_frames ? POLLIN : 0) | (owes_runtime ? POLLOUT : 0));
+        fds.output[0] = watch(output_pipe(0), reads_output);
+        fds.output[1] = watch(output_pipe(1), reads_output);
+        watch_control(fds.control, host_can_be_heard());
+        watch_bridge(fds.bridge);
+        if (poll((struct pollfd *)&fds, sizeof fds / sizeof(struct pollfd), control_retry_ms()) < 0) {
+            sleep_ms(SHORTAGE_MS);
             continue;
         }
-        if (fds[0].revents)
+        serve_bridge(fds.bridge);
+        if (fds.child_signals.revents)
             reap(child_signals);
-        if (fds[1].revents & POLLHUP && !reads_host)
-            host_is_gone();
-        else if (fds[1].revents & (POLLIN | POLLHUP | POLLERR) || !is_connected)
+        if (control_can_be_read(fds.control))
             receive_from_host();
         obey_host(requests);
-        if (drained_due && fds[2].revents)
+        if (drained_due && fds.requests.revents)
             answer_drained();
-        if (takes_frames && fds[2].revents & (POLLIN | POLLHUP | POLLERR))
+        if (takes_frames && fds.requests.revents & (POLLIN | POLLHUP | POLLERR))
             receive_from_runtime();
-        if (fds[3].revents)
-            pump_output(0);
-        if (fds[4].revents)
-            pump_output(1);
+        for (int stream = 0; stream < 2; stream++)
+            if (fds.output[stream].revents)
+                pump_output(stream);
         advance();
         flush_to_host();
     }

@@ -2,18 +2,30 @@
  * Shared by the parts of the relay, none of which knows the others' state:
  *
  *   relay.c     what the runtime says, and when it counts; the loop
- *   host.c      the control channel: frames to the host and from it
+ *   control.c   the control channel: its line, and frames to the host
+ *   host.c      frames from the host
+ *   bridge.c    the function channel, where it does not lead to the runtime by itself
+ *   vsock.c     connections that the host dials, for the two above
  *   output.c    what the function prints, as LOG frames
  *   sync.c      clock and random numbers, as the host gives them
  *   network.c   the addresses that the host gives
  *
  * All buffers are of fixed size.
+ *
+ * Over virtio-serial and over vsock:
+ *
+ *   host ══ port ══════════════════════════ runtime      host ══ vsock ══ bridge.c ══ socket ══ runtime
+ *   host ── port ── control.c, relay.c ──── runtime      host ── vsock ── control.c, relay.c ── runtime
  */
 #ifndef SNAPFAAS_RELAY_H
 #define SNAPFAAS_RELAY_H
 
 #include "init.h"
 
+#include <poll.h>
+
+/* How long the kernel is given to find memory. */
+#define SHORTAGE_MS 10
 /* Largest frame that is accepted from the runtime. */
 #define RUNTIME_FRAME_BYTES (64 * 1024)
 /* Largest payload of a LOG frame. */
@@ -36,15 +48,34 @@ static inline size_t frame_header_bytes(const unsigned char *frame)
     return (size_t)frame[5] << 8 | frame[6];
 }
 
-/* host.c: to the host. Whoever sends has made sure that there is room. */
-void begin_host(int control_channel);
+/* Descriptors that nothing is wanted of are left out: a hang-up is reported even if nobody asked. */
+static inline struct pollfd watch(int fd, int events)
+{
+    return (struct pollfd){.fd = events == 0 ? -1 : fd, .events = (short)events};
+}
+
+/* control.c: the line. */
+#define CONTROL_FDS 2
+void watch_control(struct pollfd fds[CONTROL_FDS], int reads_host);
+/* How long to poll at most, in ms. */
+int control_retry_ms(void);
+int control_can_be_read(const struct pollfd fds[CONTROL_FDS]);
+/* Returns the number of bytes read; 0 if there are none now, or no host. */
+size_t read_control(void *target, size_t bytes);
+/* Another number: another line. */
+unsigned long control_line(void);
+
+/* control.c: to the host. Whoever sends has made sure that there is room. */
+size_t put_frame_prefix(unsigned char *target, enum frame_type type, size_t header_bytes, size_t payload_bytes);
 size_t room_to_host(void);
+/* Only whole frames may be there when the queue is flushed. */
 void put_to_host(const void *bytes, size_t count);
 __attribute__((format(printf, 4, 5))) void send_to_host(enum frame_type type, const void *payload, size_t bytes,
                                                         const char *header_format, ...);
 void flush_to_host(void);
 
-/* host.c: from the host; what is for the runtime is written to `requests`, which is below 0 if the runtime has closed it. */
+/* host.c; what is for the runtime is written to `requests`, which is below 0 if the runtime has closed it. */
+int host_can_be_heard(void);
 void receive_from_host(void);
 void obey_host(int requests);
 /* True while bytes for the runtime wait for room in its socket. */
@@ -52,10 +83,17 @@ int host_owes_runtime(void);
 /* True if `answer` answers a frame of the host that nothing has answered yet; `take` makes it answered. */
 int host_awaits(enum frame_type answer);
 void take_answer(enum frame_type answer);
-/* What to poll the control channel for, and how long at most. */
-int host_is_connected(void);
-void host_is_gone(void);
-int host_events(void);
+
+/* bridge.c */
+#define BRIDGE_FDS 3
+void watch_bridge(struct pollfd fds[BRIDGE_FDS]);
+void serve_bridge(const struct pollfd fds[BRIDGE_FDS]);
+
+/* vsock.c */
+/* Returns a nonblocking connection to a host that is still there, or -1: there is none. */
+int accept_from_host(int listener);
+/* As write(2), but not all at once; EAGAIN if the kernel has no memory as well. */
+ssize_t write_some(int fd, const void *bytes, size_t count);
 
 /* output.c */
 void begin_output(const int pipes[2]);

@@ -2,6 +2,7 @@
 /** Runs one VM in the foreground, or serves launches for snapctr. */
 import { Command, Option } from 'commander';
 import { EXIT_CODES, exitCodeTable } from '../firerunner/exit-codes.ts';
+import { ORIGINAL_FLAGS, ORIGINAL_FLAGS_WITH_VALUE, type OriginalFlag } from '../firerunner/original-flags.ts';
 import { runFirerunner, type FirerunnerFlags } from '../firerunner/run.ts';
 import { RUNTIME_NAMES, VMM_NAMES } from '../protocol/runner.ts';
 import { acceptBothSpellings, packageVersion, seconds, wholeNumber } from './flags.ts';
@@ -36,8 +37,8 @@ const program = new Command('firerunner')
       .choices(['auto', 'kvm', 'tcg'])
       .default('auto'),
   )
+  .option('--vmm-settings <json>', 'where Firecracker and its jailer are, and how VMs are jailed: docs/firecracker.md')
   .option('--serve', 'take launches as JSON lines on stdin and report events on stdout (what snapctr uses)')
-  .option('--vmm-settings <json>', 'what the host has for the VMs of --serve, such as taps (what snapctr uses)')
   .addHelpText(
     'after',
     `
@@ -57,7 +58,8 @@ Examples:
 
 A line on stdin is a request as snapctr takes it, {"payload": any}; "function", "time" and "user_id" may be left out.
 A line on stdout is the function's result, or {"error": {"code", "message", …}}. Logs go to stderr.
-Each option is also understood with - for _ and the other way round.
+Each option is also understood with - for _ and the other way round. The original's --copy_*, --odirect_*, --no_odirect_*,
+--dump_ws, --load_ws and --cid are accepted with a note.
 
 Exit codes:
 ${exitCodeTable()}
@@ -66,6 +68,10 @@ ${exitCodeTable()}
   .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_CODES.ok : EXIT_CODES.usage))
   .showHelpAfterError('(firerunner --help lists all options)');
 
+for (const flag of Object.keys(ORIGINAL_FLAGS) as OriginalFlag[]) {
+  const value = ORIGINAL_FLAGS_WITH_VALUE.includes(flag) ? ' <value>' : '';
+  program.addOption(new Option(`--${flag}${value}`, 'of the original; without effect').hideHelp());
+}
 program.parse(acceptBothSpellings(program, process.argv));
 process.exitCode = await runFirerunner(program.opts<FirerunnerFlags>());
 // Pipes to a program that does not read any more must not keep us.

@@ -3,7 +3,8 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { NetworkSettings } from '../protocol/runner.ts';
 import { isNetworkAddress, parseCidr, parseIpv4, tapCapacity } from '../protocol/tap-addresses.ts';
-import { check, expected } from './config-schema.ts';
+import { check } from './config-schema.ts';
+import { expected } from './config-values.ts';
 import { ConfigError, YamlFile, type Problem } from './config-yaml.ts';
 
 /** More interfaces than hosts are asked to have. */

@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
 import { RUNTIME_NAMES } from '../protocol/runner.ts';
 import { nearest } from './config-spelling.ts';
+import { expected, quoted, show, text, wholeNumber } from './config-values.ts';
+import { firecrackerSchema, jailerSchema } from './config-vmm.ts';
 import type { Problem, YamlFile, YamlPath } from './config-yaml.ts';
 
 export const SMALLEST_MEMORY_MIB = 128;
@@ -25,24 +27,6 @@ export const UNUSED_FUNCTION_KEYS = {
   expected_running_time: 'it describes a load, not a function',
 } as const;
 export type UnusedFunctionKey = keyof typeof UNUSED_FUNCTION_KEYS;
-
-/** The same `expected` words for a missing value, one of another type and one out of range. */
-export function expected(words: string): { error: (issue: { readonly input?: unknown }) => string } {
-  return {
-    error: ({ input }) =>
-      input === undefined ? `is missing; it must be ${words}` : `must be ${words}, not ${show(input)}`,
-  };
-}
-
-function wholeNumber(min: number, max: number, words: string): z.ZodType<number> {
-  const wanted = expected(words);
-  return z.number(wanted).int(wanted).min(min, wanted).max(max, wanted);
-}
-
-function text(words: string): z.ZodType<string> {
-  const wanted = expected(words);
-  return z.string(wanted).min(1, wanted);
-}
 
 /** The part of `--mem` that VMs launched ahead of requests may take, unless `standby` says otherwise. */
 const DEFAULT_STANDBY_SHARE = 0.25;
@@ -73,6 +57,8 @@ export const controllerSchema = z.strictObject(
     // Checked by `config-network.ts`.
     network: z.unknown().optional(),
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
+    firecracker: firecrackerSchema.nullish(),
+    jailer: jailerSchema.nullish(),
   },
   expected('a map of keys such as `kernel_path`'),
 );
@@ -166,6 +152,19 @@ export function check<T>(
   return null;
 }
 
+/** The keys that a map inside the schema may have. */
+function keysAt(schema: z.ZodType, path: readonly (string | number)[]): readonly string[] {
+  let inner: unknown = schema;
+  for (const step of [...path, null]) {
+    while (inner instanceof z.ZodOptional || inner instanceof z.ZodNullable) inner = inner.unwrap();
+    if (!(inner instanceof z.ZodObject)) return [];
+    const shape = inner.shape as Readonly<Record<string, unknown>>;
+    if (step === null) return Object.keys(shape);
+    inner = shape[step];
+  }
+  return [];
+}
+
 function describe(
   issue: z.core.$ZodIssue,
   schema: z.ZodType,
@@ -176,7 +175,7 @@ function describe(
   const inner = issue.path.map((step) => (typeof step === 'number' ? step : String(step)));
   const place = [...path, ...inner];
   if (issue.code === 'unrecognized_keys') {
-    const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+    const known = keysAt(schema, inner);
     return issue.keys.map((key) => {
       const guess = nearest(key, known);
       const advice = guess === null ? 'remove it' : `did you mean \`${guess}\`?`;
@@ -189,24 +188,4 @@ function describe(
   }
   const key = inner.length === 0 ? '' : `\`${inner.join('.')}\` `;
   return [source.problemAt(place, `${subject}${key}${issue.message}`)];
-}
-
-/** A value as it was written, short; for lists and maps only what they are. */
-function show(value: unknown): string {
-  switch (typeof value) {
-    case 'string':
-      return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
-    case 'number':
-    case 'bigint':
-    case 'boolean':
-      return `the ${typeof value} ${String(value)}`;
-    default:
-      if (value === null) return 'empty';
-      return Array.isArray(value) ? 'a list' : 'a map';
-  }
-}
-
-/** How a value has to be written to be a string. */
-function quoted(value: unknown): string {
-  return typeof value === 'number' || typeof value === 'boolean' ? `"${String(value)}"` : '"…"';
 }

@@ -1,11 +1,12 @@
 /** Runs in snapctr. The configuration: read once, checked whole, then frozen. See docs/config.md. */
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import type { NetworkSettings, RuntimeName, VmmName } from '../protocol/runner.ts';
+import type { RuntimeName, VmmName, VmmSettings } from '../protocol/runner.ts';
 import { readFunctions, type FunctionContext } from './config-functions.ts';
 import { hasNetwork, readNetwork } from './config-network.ts';
 import { Paths, type PathKind } from './config-paths.ts';
 import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './config-schema.ts';
+import { firecrackerSettings, jailerSettings } from './config-vmm.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from './config-yaml.ts';
 
 export { ConfigError } from './config-yaml.ts';
@@ -46,9 +47,9 @@ export interface Config {
   readonly snapshotDirectory: string;
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;
-  /** The host's end of the VMs' networks; null: no VM has one. */
-  readonly network: NetworkSettings | null;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
+  /** What firerunner is told of the host. */
+  readonly vmmSettings: VmmSettings;
   /** What a user should know, one line each: keys without effect, paths found elsewhere. */
   readonly notes: readonly string[];
 }
@@ -94,6 +95,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   files.checkInitrdDefault(initrdPath);
   files.noteFirerunner();
   const network = readNetwork(source, problems);
+  files.noteJailer();
 
   const functionContext: FunctionContext = {
     ...context,
@@ -113,9 +115,13 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     kernelPath,
     initrdPath,
     ...controllerDefaults(yaml, context.memoryMib),
-    network,
     snapshotDirectory,
     functions,
+    vmmSettings: Object.freeze({
+      firecracker: firecrackerSettings(yaml.firecracker, files.absolute),
+      jailer: jailerSettings(yaml.jailer, files.absolute),
+      network,
+    }),
     notes: Object.freeze(notes),
   });
 }
@@ -143,7 +149,9 @@ class ControllerFiles {
   readonly #values: Readonly<Record<string, unknown>>;
   readonly #directory: string;
   readonly #paths: Paths;
-  readonly #withVms: boolean;
+  readonly #vmm: ConfigContext['vmm'];
+  /** A path of this file that need not lead anywhere. */
+  readonly absolute = (path: string): string => resolve(this.#directory, path);
   readonly #problems: Problem[];
   readonly #notes: string[];
 
@@ -160,7 +168,7 @@ class ControllerFiles {
     this.#values = typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
     this.#directory = dirname(resolve(context.cwd, file));
     this.#paths = paths;
-    this.#withVms = context.vmm !== 'process';
+    this.#vmm = context.vmm;
     this.#problems = problems;
     this.#notes = notes;
   }
@@ -195,9 +203,15 @@ class ControllerFiles {
   /** A default that is not there is the kernel's matter: it was built without its initial RAM disk. */
   checkInitrdDefault(path: string | null): void {
     const isDefault = (this.#values['initrd_path'] ?? null) === null;
-    if (!this.#withVms || !isDefault || path === null || this.#paths.kindOf(path) === 'file') return;
+    if (this.#vmm === 'process' || !isDefault || path === null || this.#paths.kindOf(path) === 'file') return;
     const message = `the initial RAM disk ${path} does not exist; build it with \`snapctr images build kernel\`, or name it with \`initrd_path\``;
     this.#problems.push(this.#source.problemAt(['kernel_path'], message));
+  }
+
+  noteJailer(): void {
+    const isUsed = this.#vmm === 'auto' || this.#vmm === 'firecracker';
+    if (isUsed || (this.#values['jailer'] ?? null) === null) return;
+    this.#note('jailer', `\`jailer\` has no effect: it is Firecracker's, and VMs run with --vmm ${this.#vmm}`);
   }
 
   noteFirerunner(): void {

@@ -1,6 +1,6 @@
 /** Runs in snapctr. How firerunner is started. */
 import { fileURLToPath } from 'node:url';
-import type { QemuAccelerator, VmmName, VmmSettings } from '../protocol/runner.ts';
+import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
 import type { Config } from './config.ts';
 
 /** firerunner's program and arguments. */
@@ -11,11 +11,6 @@ export function runnerCommand(
   const program = fileURLToPath(new URL('../bin/firerunner.js', import.meta.url));
   const command = [process.execPath, program, '--serve', '--vmm', flags.vmm, '--accel', flags.accel];
   if (flags.vmm === 'process') return command;
-  return [...command, '--kernel', config.kernelPath, '--initrd', config.initrdPath, ...settingsFlag(config)];
-}
-
-function settingsFlag({ network }: Config): readonly string[] {
-  if (network === null) return [];
-  const settings: VmmSettings = { firecracker: null, jailer: null, network };
-  return ['--vmm-settings', JSON.stringify(settings)];
+  const guest = ['--kernel', config.kernelPath, '--initrd', config.initrdPath];
+  return [...command, ...guest, '--vmm-settings', JSON.stringify(config.vmmSettings)];
 }

@@ -32,6 +32,12 @@ export class FrameSocket implements ControlChannel {
     if (this.#open) this.#socket.write(encodeFrame(type, header, payload));
   }
 
+  /** Ends it from this side: no `onClosed` follows. */
+  close(): void {
+    this.onClosed = () => undefined;
+    this.#close('');
+  }
+
   #close(reason: string): void {
     if (!this.#open) return;
     this.#open = false;

@@ -4,16 +4,17 @@ import { dirname, join, resolve } from 'node:path';
 import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
 import { LaunchError } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
-import { tapOfFlags, type TapFlags } from './network/tap-flags.ts';
+import { tapOfFlags, TapFlagsError, type TapFlags } from './network/tap-flags.ts';
 import { TapPool } from './network/tap-pool.ts';
+import { originalFlagNotes, type OriginalFlag } from './original-flags.ts';
 import { openRunDirectory, RunDirectoryError } from './run-directory.ts';
 import { serve } from './serve.ts';
 import { dumpStandalone, runStandalone } from './standalone.ts';
-import { chooseVmm } from './vmm-choice.ts';
-import { NO_SETTINGS, parseVmmSettings } from './vmm-settings.ts';
+import { chooseVmm, type VmmChoice } from './vmm-choice.ts';
+import { NO_SETTINGS, parseVmmSettings, VmmSettingsError } from './vmm-settings.ts';
 
 /** The command line as commander hands it over. */
-export interface FirerunnerFlags extends TapFlags {
+export interface FirerunnerFlags extends TapFlags, Partial<Record<OriginalFlag, unknown>> {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly rootfs?: string;
@@ -50,15 +51,20 @@ class FlagError extends Error {
 
 export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
   try {
-    const settings = usage(() => (flags.vmmSettings === undefined ? NO_SETTINGS : parseVmmSettings(flags.vmmSettings)));
-    const tap = usage(() => tapOfFlags(flags));
+    for (const note of originalFlagNotes(flags)) say(note);
+    const tap = tapOfFlags(flags);
     const spec = flags.serve === true ? null : launchSpec(flags, tap !== null);
     const kernelPath = flags.kernel === undefined ? null : resolve(flags.kernel);
     const initrdPath = kernelPath === null ? null : initrdBeside(kernelPath, flags.initrd);
-    const choice = await chooseVmm({ vmm: flags.vmm, accelerator: flags.accel, kernelPath, initrdPath });
+    const settings = flags.vmmSettings === undefined ? NO_SETTINGS : parseVmmSettings(flags.vmmSettings);
     const interrupted = new AbortController();
     const directory = openRunDirectory();
+    let choice: VmmChoice | null = null;
     try {
+      choice = await chooseVmm({
+        ...{ vmm: flags.vmm, accelerator: flags.accel, kernelPath, initrdPath, settings },
+        ...{ directory: directory.path, say },
+      });
       if (spec === null) {
         // snapctr decides when to end: by the end of stdin, which also comes when it dies.
         process.on('SIGINT', () => undefined).on('SIGTERM', () => undefined);
@@ -67,8 +73,8 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       }
       const interrupt = (): void => interrupted.abort();
       process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
-      process.stderr.write(`firerunner: ${choice.reason}\n`);
-      if (choice.driver.notice !== null) process.stderr.write(`firerunner: ${choice.driver.notice}\n`);
+      say(choice.reason);
+      if (choice.driver.notice !== null) say(choice.driver.notice);
       const options = {
         driver: choice.driver,
         directory,
@@ -81,25 +87,22 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       if (flags.dump_to !== undefined) return await dumpStandalone(options, resolve(flags.dump_to));
       return await runStandalone({ ...options, timeoutMs: flags.timeout * 1000 });
     } finally {
+      await choice?.driver.close();
       directory.close();
     }
   } catch (error) {
-    process.stderr.write(`firerunner: ${error instanceof Error ? error.message : String(error)}\n`);
+    say(error instanceof Error ? error.message : String(error));
     if (error instanceof FlagError) return error.exitCode;
-    if (error instanceof RunDirectoryError) return EXIT_CODES.usage;
+    if ([RunDirectoryError, TapFlagsError, VmmSettingsError].some((usage) => error instanceof usage))
+      return EXIT_CODES.usage;
     if (error instanceof LaunchError) return EXIT_CODES.launch_failed;
     process.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
     return EXIT_CODES.internal;
   }
 }
 
-/** What `parse` complains of is for the user to mend. */
-function usage<T>(parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw new FlagError(EXIT_CODES.usage, error instanceof Error ? error.message : String(error));
-  }
+function say(text: string): void {
+  process.stderr.write(`firerunner: ${text}\n`);
 }
 
 function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {

@@ -7,10 +7,10 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import type { LogHeader } from '../protocol/guest.ts';
 import type { GuestAddress, LaunchSpec, RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
-import { LaunchError, type Driver } from './drivers/driver.ts';
+import { HostError, LaunchError, type Driver } from './drivers/driver.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
 import { Limit } from './limit.ts';
-import { NoFreeTapError, type TapPool } from './network/tap-pool.ts';
+import type { TapPool } from './network/tap-pool.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { Snapshots, type Restorable } from './snapshots/snapshots.ts';
 import type { VmmChoice } from './vmm-choice.ts';
@@ -199,8 +199,7 @@ class Server {
       // Once it runs, a guest without its function can only fail by that function.
       const isItsFault =
         error instanceof LaunchError &&
-        !(error instanceof LaunchTimeoutError) &&
-        !(error instanceof NoFreeTapError) &&
+        !(error instanceof LaunchTimeoutError || error instanceof HostError) &&
         (restorable.guest.holdsFunction || !isRunning);
       if (!isItsFault || launch.signal.aborted) throw error;
       const reason = `its snapshot cannot be restored: ${error.message}`;

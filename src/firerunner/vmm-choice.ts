@@ -6,10 +6,11 @@ import { createHash } from 'node:crypto';
 import { constants as fs, accessSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
+import type { QemuAccelerator, VmmName, VmmSettings } from '../protocol/runner.ts';
 import { LaunchError, type Driver } from './drivers/driver.ts';
 import { processDriver } from './drivers/process.ts';
 import { QEMU_COMMAND, qemuDriver } from './drivers/qemu.ts';
+import { openFirecracker } from './firecracker/open.ts';
 import { findProgram } from './find-program.ts';
 import { OutputTail, startVmmProcess } from './vmm-process.ts';
 
@@ -21,6 +22,11 @@ const PROBE_WORD = 'snapfaas-probe-ok';
 export interface VmmWish {
   readonly vmm: 'auto' | VmmName;
   readonly accelerator: 'auto' | QemuAccelerator;
+  readonly settings: VmmSettings;
+  /** firerunner's run directory. */
+  readonly directory: string;
+  /** Tells the user what a driver finds odd. */
+  readonly say: (text: string) => void;
   /** The guest that the probe boots. */
   readonly kernelPath: string | null;
   readonly initrdPath: string | null;
@@ -35,7 +41,10 @@ export interface VmmChoice {
 /** @throws LaunchError with the remedy if the wish cannot be met. */
 export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
   if (wish.vmm === 'process') return { driver: processDriver(), reason: 'process: asked for' };
-  if (wish.vmm === 'firecracker') throw new LaunchError('the firecracker driver is being written');
+  if (wish.vmm === 'firecracker') {
+    const driver = await openFirecracker(wish.settings, wish.directory, wish.say);
+    return { driver, reason: `${driver.name}: asked for` };
+  }
   if (findProgram(QEMU_COMMAND) === null) {
     throw new LaunchError(
       `${QEMU_COMMAND} is not installed: run "apt-get install qemu-system-x86", or use --vmm process for functions ` +

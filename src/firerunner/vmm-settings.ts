@@ -1,42 +1,49 @@
-/** Runs in firerunner. `--vmm-settings`: what snapctr says of the host once, as JSON. */
+/** Runs in firerunner. Checks what snapctr, or a person, says of the host (`--vmm-settings`). */
 import { z } from 'zod';
 import type { VmmSettings } from '../protocol/runner.ts';
 
-const path = z.string().startsWith('/');
-const count = z.int().min(0);
+const path = z.string().min(1);
+const count = z.number().int().min(0);
 
-const schema: z.ZodType<VmmSettings> = z.strictObject({
-  firecracker: z.strictObject({ path: path.nullable(), prestarted: count }).nullable(),
+const settingsSchema = z.strictObject({
+  firecracker: z
+    .strictObject({ path: path.nullable().default(null), prestarted: count.default(0) })
+    .nullable()
+    .default(null),
   jailer: z
     .strictObject({
-      path: path.nullable(),
-      firstUid: count,
-      uidCount: count,
-      gid: count.nullable(),
-      chrootBase: path,
-      cgroup: z.record(z.string(), z.string()),
+      path: path.nullable().default(null),
+      firstUid: count.min(1),
+      uidCount: count.min(1),
+      gid: count.nullable().default(null),
+      chrootBase: path.startsWith('/'),
+      cgroup: z.record(z.string(), z.string()).default({}),
     })
-    .nullable(),
+    .nullable()
+    .default(null),
   network: z
-    .strictObject({ taps: z.array(z.string().min(1)).min(1), subnet: z.cidrv4(), dns: z.ipv4().nullable() })
-    .nullable(),
+    .strictObject({ taps: z.array(path).min(1), subnet: z.cidrv4(), dns: z.ipv4().nullable().default(null) })
+    .nullable()
+    .default(null),
 });
 
-/** What holds if nothing is said. */
 export const NO_SETTINGS: VmmSettings = { firecracker: null, jailer: null, network: null };
 
-/** @throws Error that says what does not fit. */
+/** The text is no JSON, or not of the shape of `VmmSettings`; the message says where. */
+export class VmmSettingsError extends Error {
+  override readonly name = 'VmmSettingsError';
+}
+
+/** @throws VmmSettingsError */
 export function parseVmmSettings(text: string): VmmSettings {
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (error) {
-    throw new Error(`--vmm-settings must be JSON: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    });
+  } catch (cause) {
+    throw new VmmSettingsError(`--vmm-settings is not JSON: ${cause instanceof Error ? cause.message : ''}`, { cause });
   }
-  const result = schema.safeParse(value);
+  const result = settingsSchema.safeParse(value);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new Error(`--vmm-settings: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'does not fit'}`);
+  const problems = result.error.issues.map((issue) => `${issue.path.join('.') || 'it'}: ${issue.message}`);
+  throw new VmmSettingsError(`--vmm-settings: ${problems.join('; ')}`);
 }

@@ -69,7 +69,7 @@ export class FunctionChannel {
     try {
       const socket = await dialVsock(address, AbortSignal.timeout(VSOCK_DIAL_LIMIT_MS));
       const channel = new FunctionChannel(socket);
-      socket.on('data', (chunk: Buffer) => channel.#onData(chunk));
+      socket.on('data', (chunk: Buffer) => channel.#onData(chunk)).resume();
       return channel;
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);

@@ -88,8 +88,7 @@ export interface StartHeader {
 /** Names of the two QEMU virtio-serial ports, as the guest finds them in /sys/class/virtio-ports. */
 export const FUNCTION_PORT_NAME = 'snapfaas.function';
 export const CONTROL_PORT_NAME = 'snapfaas.control';
-
-/** Ports on which a guest without virtio-serial listens for the host (vsock, under Firecracker). */
+/** The two vsock ports on which a guest without virtio-serial listens. */
 export const FUNCTION_VSOCK_PORT = 1024;
 export const CONTROL_VSOCK_PORT = 1025;
 

@@ -89,8 +89,8 @@ test('config: the smallest useful files, and the defaults', () => {
       maxPayloadBytes: 6 * 1024 * 1024,
       queueCapacity: 1024,
       standbyMib: 256,
-      network: null,
       snapshotDirectory: join(directory, 'images/snapshots'),
+      vmmSettings: { firecracker: { path: null, prestarted: 2 }, jailer: null, network: null },
       notes: [],
     });
     assert.deepEqual(Object.fromEntries(functions), {
@@ -133,7 +133,7 @@ network: {taps: [tap0], subnet: 10.0.0.0/31}\n`;
     const config = load(directory);
     assert.deepEqual([config.initrdPath, config.maxPayloadBytes, config.queueCapacity], ['/dev/null', 1000, 7]);
     assert.equal(config.standbyMib, 300);
-    assert.deepEqual(config.network, { taps: ['tap0'], subnet: '10.0.0.0/31', dns: null });
+    assert.deepEqual(config.vmmSettings.network, { taps: ['tap0'], subnet: '10.0.0.0/31', dns: null });
     assert.deepEqual(config.functions.get('A.b_c-9'), {
       name: 'A.b_c-9',
       runtime: 'nodejs',
@@ -160,6 +160,35 @@ test('config: plain processes have the network of the host anyway', () => {
       [false, false],
     );
     assert.match(config.notes.join('\n'), /functions\.yaml:1:\d+: `network` \(here and in 1 more\): has no effect/);
+  });
+});
+
+test('config: Firecracker and its jail', () => {
+  const controller = `${CONTROLLER}
+firecracker: {path: bin/firecracker, prestarted: 0}
+jailer:
+  path: /opt/jailer
+  uid_range: 100000-100199
+  gid: 5000
+  chroot_base: jails
+  cgroup: {memory.max: 536870912, cpu.max: 50000 100000}
+`;
+  inInstallation({ 'controller.yaml': controller }, (directory) => {
+    const { vmmSettings, notes } = load(directory, { vmm: 'auto' });
+    assert.deepEqual(vmmSettings, {
+      firecracker: { path: join(directory, 'bin/firecracker'), prestarted: 0 },
+      jailer: {
+        path: '/opt/jailer',
+        firstUid: 100_000,
+        uidCount: 200,
+        gid: 5000,
+        chrootBase: join(directory, 'jails'),
+        cgroup: { 'memory.max': '536870912', 'cpu.max': '50000 100000' },
+      },
+      network: null,
+    });
+    assert.deepEqual(notes, []);
+    assert.match(load(directory, { vmm: 'qemu' }).notes.join('\n'), /`jailer` has no effect: it is Firecracker's/);
   });
 });
 
@@ -402,6 +431,48 @@ const refusals: readonly Refusal[] = [
     ...withController(
       `${CONTROLLER}queue_capacity: 0\n`,
       /^controller\.yaml:6:17: `queue_capacity` must be a whole number/,
+    ),
+  },
+  {
+    title: 'a misspelt key of the jail',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 100000-100009, chrootbase: /x}\n`,
+      /^controller\.yaml:6:36: unknown key `chrootbase`; did you mean `chroot_base`\?/,
+    ),
+  },
+  {
+    title: 'a jail without users',
+    ...withController(
+      `${CONTROLLER}jailer: {chroot_base: /x}\n`,
+      /`jailer.uid_range` is missing; it must be two user ids/,
+    ),
+  },
+  {
+    title: 'a jail whose users end before they begin',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 2000-1999}\n`,
+      /`jailer.uid_range` must be two user ids .* not "2000-1999"/,
+    ),
+  },
+  {
+    title: 'a jail whose users belong to the system',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 0-10}\n`,
+      /`jailer.uid_range` must be two user ids from 1000 on/,
+    ),
+  },
+  {
+    title: 'a limit that is no file of a cgroup',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 2000-2001, cgroup: {../x: 1}}\n`,
+      /must be the name of a file of a cgroup, such as `memory.max`/,
+    ),
+  },
+  {
+    title: 'too many VMMs started ahead',
+    ...withController(
+      `${CONTROLLER}firecracker: {prestarted: 1001}\n`,
+      /`firecracker.prestarted` must be a whole number/,
     ),
   },
   {

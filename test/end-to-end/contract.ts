@@ -36,9 +36,15 @@ const FATAL: readonly FatalCase[] = [
 ];
 
 /** A timeout long enough for emulated guests to fail by themselves where they can, in s. */
-const TIMEOUT_S: Readonly<Record<TestVmm, number>> = { process: 2, qemu: 6 };
+const TIMEOUT_S: Readonly<Record<TestVmm, number>> = {
+  ...{ process: 2, 'fake-firecracker': 2, firecracker: 6, qemu: 6 },
+};
 
-export function contract(vmm: TestVmm, start: 'cold' | 'restored'): void {
+/** What runs no VM, and so cannot bear everything. */
+const WITHOUT_VM: readonly TestVmm[] = ['process', 'fake-firecracker'];
+
+/** @param controllerKeys further lines of the controller's file. */
+export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKeys: readonly string[] = []): void {
   for (const runtime of LANGUAGES) {
     describe(`${vmm}, ${start}, ${runtime}`, () => {
       let workspace: Workspace;
@@ -47,7 +53,7 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored'): void {
       const ask = (event: unknown, name = 'obedient'): Promise<Answer> => controller.invoke(name, event);
 
       before(async () => {
-        workspace = createWorkspace([obedient('obedient', runtime, keys), ...importFailures(runtime)]);
+        workspace = createWorkspace([obedient('obedient', runtime, keys), ...importFailures(runtime)], controllerKeys);
         controller = await startController(workspace, { vmm, snapshots: start === 'restored' });
       });
 
@@ -161,7 +167,8 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored'): void {
       });
 
       for (const { behaviour, codes, needsVm } of FATAL) {
-        const skip = needsVm === true && vmm === 'process' ? 'it would harm the host: there is no VM around it' : false;
+        const isHarmful = needsVm === true && WITHOUT_VM.includes(vmm);
+        const skip = isHarmful ? 'it would harm the host: there is no VM around it' : false;
         test(`after "${behaviour}" the VM is replaced`, { skip }, async () => {
           const answer = await ask({ do: behaviour });
           assert.ok(codes.includes(errorOf(answer)?.code ?? ''), answer.text);

@@ -20,18 +20,22 @@ const NAMES = ['python-a', 'python-b', 'node-a', 'node-big'];
 /** How long a load may take to get going: the first answers wait for cold boots side by side, in ms. */
 const WARM_UP_MS = 60_000;
 
-export function faults(vmm: TestVmm): void {
+/** @param controllerKeys further lines of the controller's file. */
+export function faults(vmm: TestVmm, controllerKeys: readonly string[] = []): void {
   describe(`${vmm}, when a process is killed`, { timeout: 600_000 }, () => {
     let workspace: Workspace;
     let controller: RunningController;
 
     beforeEach(async () => {
-      workspace = createWorkspace([
-        patient('python-a', 'python3'),
-        patient('python-b', 'python3'),
-        patient('node-a', 'nodejs'),
-        patient('node-big', 'nodejs', { memory: 256 }),
-      ]);
+      workspace = createWorkspace(
+        [
+          patient('python-a', 'python3'),
+          patient('python-b', 'python3'),
+          patient('node-a', 'nodejs'),
+          patient('node-big', 'nodejs', { memory: 256 }),
+        ],
+        controllerKeys,
+      );
       controller = await startController(workspace, { vmm, memoryMib: 512, args: ['--log-level', 'debug'] });
     });
 

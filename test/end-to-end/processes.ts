@@ -36,11 +36,11 @@ export function childrenOf(parent: number): number[] {
     .filter((pid) => parentOf(pid) === parent);
 }
 
-/** Processes in which the VMs of a firerunner run: its children, but for the one that waits to tidy up after it. */
+/** Processes in which the VMs of a firerunner run: its children, but for those that wait to tidy up after it. */
 export function vmmsOf(firerunner: number): number[] {
   return childrenOf(firerunner).filter((pid) => {
     const command = commandOf(pid);
-    return command.length > 0 && !command.includes('snapfaas-janitor');
+    return command.length > 0 && !command.some((word) => word.startsWith('snapfaas-') && word.endsWith('janitor'));
   });
 }
 

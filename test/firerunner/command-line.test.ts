@@ -51,7 +51,7 @@ describe('the command line of firerunner', { timeout: 60_000 }, () => {
     ['an unknown flag', ['--memsize', '128'], /unknown option '--memsize'[^]*firerunner --help lists all options/],
     ['too little memory', ['--mem_size', '64'], /whole number of at least 128/],
     ['a bad name', ['--vmm', 'process', '--runtime', 'nodejs', ...SIZE, '--id', 'a/b'], /--id "a\/b": use 1 to 32 of/],
-    ['an unknown VMM', ['--vmm', 'xen'], /Allowed choices are auto, qemu, process/],
+    ['an unknown VMM', ['--vmm', 'xen'], /Allowed choices are auto, firecracker, qemu, process/],
     ['a variable without a value', ['--vmm', 'process', '--runtime', 'nodejs', ...SIZE, '--env', 'A'], /NAME=VALUE/],
     [
       'a directory for a VM',

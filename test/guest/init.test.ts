@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import {
+  CONTROL_PORT_NAME,
+  CONTROL_VSOCK_PORT,
+  FrameType,
+  FUNCTION_PORT_NAME,
+  FUNCTION_VSOCK_PORT,
+} from '../../src/protocol/guest.ts';
 
 const INIT = fileURLToPath(new URL('../../guest/init/', import.meta.url));
 const hasCompiler = spawnSync('gcc', ['--version']).error === undefined;
@@ -27,3 +34,18 @@ test(
     }
   },
 );
+
+test('init: has the names and numbers of the host', () => {
+  const header = readFileSync(join(INIT, 'init.h'), 'utf8');
+  const defined = (name: string): string | undefined =>
+    new RegExp(`^#define ${name} "?([^"\n]*)"?$`, 'm').exec(header)?.[1];
+  assert.deepEqual(
+    ['FUNCTION_PORT_NAME', 'CONTROL_PORT_NAME', 'FUNCTION_VSOCK_PORT', 'CONTROL_VSOCK_PORT'].map(defined),
+    [FUNCTION_PORT_NAME, CONTROL_PORT_NAME, String(FUNCTION_VSOCK_PORT), String(CONTROL_VSOCK_PORT)],
+  );
+  const types = Array.from(header.matchAll(/^ *FRAME_(\w+) = (\d+),$/gm), ([, name, value]) => [name, Number(value)]);
+  const control = Object.entries(FrameType)
+    .filter(([, value]) => value >= 16)
+    .map(([name, value]) => [name.replace(/[A-Z]/g, '_$&').toUpperCase(), value]);
+  assert.deepEqual(types, control);
+});

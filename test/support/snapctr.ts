@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { NetworkNamespace } from './network-namespace.ts';
 import type { ControllerStatus } from '../../src/controller/controller.ts';
+import { pathWithFakeFirecracker } from './firecracker/path.ts';
 
 export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const IMAGES = join(PROJECT_ROOT, 'images');
@@ -21,7 +22,8 @@ export const FIRERUNNER = join(PROJECT_ROOT, 'dist/bin/firerunner.js');
 /** All base layers and a dozen functions, on two busy cores, in ms. */
 const SNAPSHOTS_PATIENCE_MS = 60_000;
 
-export type TestVmm = 'qemu' | 'process';
+/** `fake-firecracker`: the firecracker driver, with a stand-in for the program in PATH. */
+export type TestVmm = 'qemu' | 'process' | 'firecracker' | 'fake-firecracker';
 
 /** One function of a test: its files by name and further keys of its YAML. */
 export interface TestFunction {
@@ -131,6 +133,8 @@ export async function startController(
 ): Promise<RunningController> {
   const [program, argv] = options.namespace?.inside(process.execPath) ?? [process.execPath, []];
   const request: NetworkNamespace['fetch'] = options.namespace?.fetch ?? fetch;
+  const isFake = options.vmm === 'fake-firecracker';
+  const path = isFake ? { PATH: await pathWithFakeFirecracker(TEST_CACHE) } : {};
   const child = spawn(
     program,
     [
@@ -138,12 +142,12 @@ export async function startController(
       ...[SNAPCTR, '--config', workspace.config, '--mem', String(options.memoryMib ?? 1024), '--port', '0'],
       ...[
         '--vmm',
-        options.vmm,
+        isFake ? 'firecracker' : options.vmm,
         ...((options.snapshots ?? false) === false ? ['--no-snapshots'] : []),
         ...(options.args ?? []),
       ],
     ],
-    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...options.env } },
+    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...path, ...options.env } },
   );
   const log: string[] = [];
   const exited = once(child, 'exit').then(([status, signal]) => (status ?? signal) as number | string);

@@ -132,11 +132,20 @@ export interface ControlChannel {
 
 /** A machine did not come up. Carries the VMM's last words. */
 export class LaunchError extends Error {
-  override readonly name = 'LaunchError';
+  override readonly name: string = 'LaunchError';
   readonly console: readonly string[];
 
   constructor(message: string, options: { console?: readonly string[]; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.console = options.console ?? [];
+  }
+}
+
+/** The host lacks something that any machine needs: neither the guest nor its snapshot is at fault. */
+export class HostError extends LaunchError {
+  override readonly name = 'HostError';
+
+  static from(cause: unknown, message = cause instanceof Error ? cause.message : String(cause)): HostError {
+    return new HostError(message, { console: cause instanceof LaunchError ? cause.console : [], cause });
   }
 }

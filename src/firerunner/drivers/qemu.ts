@@ -15,6 +15,7 @@ import { CONTROL_PORT_NAME, FUNCTION_PORT_NAME } from '../../protocol/guest.ts';
 import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
 import { FrameSocket } from '../frame-socket.ts';
 import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
+import { cpuIdentity } from './cpu.ts';
 import {
   LaunchError,
   type Driver,
@@ -289,8 +290,6 @@ async function qemuStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     promisify(execFile)(QEMU_COMMAND, ['--version']),
     readFile('/proc/cpuinfo', 'utf8'),
   ]);
-  const [firstCpu = ''] = cpuinfo.split('\n\n', 1);
-  const field = (name: string): string => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(firstCpu)?.[1] ?? '';
   const placeholder = {
     memoryMib: 0,
     vcpus: 0,
@@ -307,6 +306,6 @@ async function qemuStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     vmm: stdout.split('\n', 1)[0] ?? '',
     accelerator,
     machine: qemuArguments(placeholder, '', { accelerator, from: 'boot', memory: null, network: anyTap }).join(' '),
-    cpu: ['model name', 'cpu family', 'model', 'stepping', 'microcode', 'flags'].map(field).join('; '),
+    cpu: cpuIdentity(cpuinfo),
   };
 }

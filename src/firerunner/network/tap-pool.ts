@@ -11,7 +11,7 @@
 import type { GuestNetwork } from '../../protocol/guest-network.ts';
 import { LINK_PREFIX_LENGTH, tapAddresses } from '../../protocol/tap-addresses.ts';
 import type { NetworkSettings } from '../../protocol/runner.ts';
-import { LaunchError, type NetworkAttachment } from '../drivers/driver.ts';
+import { HostError, type NetworkAttachment } from '../drivers/driver.ts';
 
 /** One tap, and what the guest at its end is told. */
 export interface Tap {
@@ -28,7 +28,7 @@ export interface TapLease extends Tap {
 }
 
 /** All taps are with VMs that run. It says nothing of the function: another time there may be one. */
-export class NoFreeTapError extends LaunchError {}
+export class NoFreeTapError extends HostError {}
 
 interface Waiting {
   readonly resolve: (lease: TapLease) => void;

@@ -8,7 +8,8 @@
  * ```
  */
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdir, open, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chmod, copyFile, mkdir, open, readdir, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isAlive, ourselves, ownerFromTag, ownerTag } from '../../storage/owner.ts';
@@ -59,6 +60,24 @@ export async function openPrivate(
   }
 }
 
+/**
+ * Copies a file to a named one.
+ *
+ * @param directory exists.
+ * @returns its path.
+ */
+export async function copyPrivate(directory: string, source: string): Promise<string> {
+  const path = join(directory, await privateName());
+  try {
+    await copyFile(source, path, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+    await chmod(path, 0o444);
+    return path;
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
 /** Closes it, and takes its name away; what has been mapped stays. */
 export async function closePrivate({ handle, path }: PrivateFile): Promise<void> {
   if (path !== null) await rm(path, { force: true });
@@ -75,7 +94,7 @@ export async function removePrivateLeftovers(directory: string): Promise<void> {
 
 async function create({ directory, isNamed }: PrivatePlace): Promise<PrivateFile> {
   if (isNamed) await mkdir(directory, { recursive: true, mode: 0o700 });
-  const path = join(directory, `${PRIVATE}${ownerTag(await ourselves())}-${randomUUID()}`);
+  const path = join(directory, await privateName());
   const handle = await open(path, 'wx+', 0o600);
   if (isNamed) return { handle, path };
   try {
@@ -85,4 +104,8 @@ async function create({ directory, isNamed }: PrivatePlace): Promise<PrivateFile
     await handle.close();
     throw error;
   }
+}
+
+async function privateName(): Promise<string> {
+  return `${PRIVATE}${ownerTag(await ourselves())}-${randomUUID()}`;
 }

@@ -10,10 +10,10 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { LogHeader } from '../../protocol/guest.ts';
 import type { LaunchSpec, MachineSpec, SnapshotSource } from '../../protocol/runner.ts';
-import { LaunchError, type Driver, type Machine } from '../drivers/driver.ts';
+import { HostError, LaunchError, type Driver, type Machine } from '../drivers/driver.ts';
 import { FunctionLoadError } from '../guest-life.ts';
 import { Limit } from '../limit.ts';
-import { NoFreeTapError, type TapPool } from '../network/tap-pool.ts';
+import type { TapPool } from '../network/tap-pool.ts';
 import type { RunDirectory } from '../run-directory.ts';
 import { buildBase, buildFunction, type BuildContext } from './builder.ts';
 import { dumpLayer, openLayers } from './by-hand.ts';
@@ -188,10 +188,10 @@ export class Snapshots {
     this.#entries.set(start.key, entry);
     begin(work(entry));
     prepared.catch((error: unknown) => {
-      // Another time there may be a tap: the next launch tries again.
-      if (error instanceof NoFreeTapError && this.#entries.get(start.key) === entry) this.#entries.delete(start.key);
       const why = error instanceof FunctionLoadError ? 'the function does not load' : 'its snapshot cannot be made';
       entry.problem = `${why}: ${error instanceof Error ? error.message : String(error)}`;
+      // The host may have by the next launch what it lacked.
+      if (error instanceof HostError && this.#entries.get(start.key) === entry) this.#entries.delete(start.key);
     });
     return prepared;
   }

@@ -29,10 +29,13 @@ export class FileDigests {
   }
 }
 
-/** Changes with every write to a file, and when another file takes its place. Costs some microseconds. */
+/**
+ * Changes with every write to a file, and when another file takes its place; not with `ctime`, which also changes when the
+ * file is linked, as it is into jails. Costs some microseconds.
+ */
 export function fileIdentity(path: string): string {
-  const { dev, ino, size, mtimeNs, ctimeNs }: BigIntStats = statSync(path, { bigint: true });
-  return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+  const { dev, ino, size, mtimeNs }: BigIntStats = statSync(path, { bigint: true });
+  return `${dev} ${ino} ${size} ${mtimeNs}`;
 }
 
 /** The files that a VM of this machine is made of. */

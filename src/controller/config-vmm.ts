@@ -1,0 +1,76 @@
+/** Runs in snapctr. The blocks of the controller's file that say how the host runs VMs, as firerunner is told of them. */
+import { z } from 'zod';
+import type { FirecrackerSettings, JailerSettings } from '../protocol/runner.ts';
+import { expected, text, wholeNumber } from './config-values.ts';
+
+const DEFAULT_CHROOT_BASE = '/srv/jailer';
+const DEFAULT_PRESTARTED = 2;
+const MAX_PRESTARTED = 1000;
+/** Users below it belong to the system; uids are 32 bits, of which the last is none. */
+const SMALLEST_UID = 1000;
+const LARGEST_UID = 2 ** 32 - 2;
+
+const uidRange = expected(`two user ids from ${SMALLEST_UID} on, the first and the last, such as 100000-100999`);
+const cgroupFile = expected('the name of a file of a cgroup, such as `memory.max`');
+const cgroupValue = expected('a number or a string, as it is written to the file');
+
+export const firecrackerSchema = z.strictObject(
+  {
+    path: text('the path of the program').nullish(),
+    prestarted: wholeNumber(0, MAX_PRESTARTED, `a whole number from 0 to ${MAX_PRESTARTED}`).nullish(),
+  },
+  expected('a map with `path` or `prestarted`'),
+);
+
+export const jailerSchema = z.strictObject(
+  {
+    path: text('the path of the program').nullish(),
+    uid_range: z
+      .string(uidRange)
+      .regex(/^\d{1,10}-\d{1,10}$/, uidRange)
+      .refine((range) => isUidRange(range), uidRange),
+    gid: wholeNumber(SMALLEST_UID, LARGEST_UID, `a group id from ${SMALLEST_UID} on`).nullish(),
+    chroot_base: text('the path of a directory').nullish(),
+    cgroup: z
+      .record(
+        z.string().regex(/^[a-z]+(\.[A-Za-z0-9_]+)+$/, cgroupFile),
+        z.union([z.string(), z.number()], cgroupValue),
+        expected('a map of files to values'),
+      )
+      .nullish(),
+  },
+  expected('a map with `uid_range`'),
+);
+
+/** @param resolve makes a path that stands in the file absolute. */
+export function firecrackerSettings(
+  yaml: z.infer<typeof firecrackerSchema> | null | undefined,
+  resolve: (path: string) => string,
+): FirecrackerSettings {
+  return {
+    path: yaml?.path == null ? null : resolve(yaml.path),
+    prestarted: yaml?.prestarted ?? DEFAULT_PRESTARTED,
+  };
+}
+
+/** @returns null if the file asks for no jail. */
+export function jailerSettings(
+  yaml: z.infer<typeof jailerSchema> | null | undefined,
+  resolve: (path: string) => string,
+): JailerSettings | null {
+  if (yaml == null) return null;
+  const [first = 0, last = 0] = yaml.uid_range.split('-').map(Number);
+  return {
+    path: yaml.path == null ? null : resolve(yaml.path),
+    firstUid: first,
+    uidCount: last - first + 1,
+    gid: yaml.gid ?? null,
+    chrootBase: resolve(yaml.chroot_base ?? DEFAULT_CHROOT_BASE),
+    cgroup: Object.fromEntries(Object.entries(yaml.cgroup ?? {}).map(([file, value]) => [file, String(value)])),
+  };
+}
+
+function isUidRange(range: string): boolean {
+  const [first = 0, last = 0] = range.split('-').map(Number);
+  return first >= SMALLEST_UID && last >= first && last <= LARGEST_UID;
+}

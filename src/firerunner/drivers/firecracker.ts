@@ -1,0 +1,151 @@
+/**
+ * Runs in firerunner. Firecracker as the VMM, the driver for hosts with a working KVM. A launch takes a process that was
+ * started ahead, lends it the files of its machine, and sends one request (to load) or a few (to boot).
+ */
+import { readFile } from 'node:fs/promises';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import type { Socket } from 'node:net';
+import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT } from '../../protocol/guest.ts';
+import type { MachineSpec } from '../../protocol/runner.ts';
+import { dialVsock } from '../../protocol/vsock.ts';
+import { bootRequests, HOME_FILES, loadRequest, snapshotRequests, type ApiRequest } from '../firecracker/bodies.ts';
+import type { VmmHomes } from '../firecracker/home.ts';
+import type { FirecrackerInstallation } from '../firecracker/installation.ts';
+import { SpareVmms } from '../firecracker/spare-vmms.ts';
+import { FirecrackerVmm } from '../firecracker/vmm.ts';
+import { FrameSocket } from '../frame-socket.ts';
+import { cpuIdentity } from './cpu.ts';
+import { HostError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
+
+/** A load opens the files, maps the memory and restores the devices, in ms. */
+const LOAD_LIMIT_MS = 10_000;
+/** A snapshot writes and syncs all of the memory: this much, and more for each MiB, in ms. */
+const SNAPSHOT_LIMIT_MS = 30_000;
+const SNAPSHOT_LIMIT_MS_PER_MIB = 20;
+
+export interface FirecrackerOptions {
+  readonly installation: FirecrackerInstallation;
+  /** Where the processes run: jailed or not. */
+  readonly homes: VmmHomes;
+  /** Processes that are kept waiting. */
+  readonly prestarted: number;
+}
+
+export function firecrackerDriver({ installation, homes, prestarted }: FirecrackerOptions): Driver {
+  const spares = new SpareVmms(prestarted, async (signal) => FirecrackerVmm.start(await homes.make(), signal));
+  spares.refill();
+  return {
+    name: 'firecracker',
+    notice: null,
+    // An idle vCPU is halted, and a paused VM of this version loses its vsock.
+    canPause: false,
+    async close() {
+      await spares.close();
+      await homes.close();
+    },
+    snapshots: {
+      filesDirectory: homes.filesDirectory,
+      stamp: () => firecrackerStamp(installation),
+      restore: (spec, saved, surroundings) => start(spares, spec, saved, surroundings),
+    },
+    boot: (spec, surroundings) => start(spares, spec, null, surroundings),
+  };
+}
+
+async function start(
+  spares: SpareVmms,
+  spec: MachineSpec,
+  saved: SavedMachine | null,
+  surroundings: Surroundings,
+): Promise<Machine> {
+  const { signal, onChannel, savable } = surroundings;
+  const vmm = await spares.take(signal);
+  return vmm.untilEnd(signal, async (end) => {
+    await lendFiles(vmm, spec, saved).catch((error: unknown) => {
+      throw HostError.from(error);
+    });
+    if (saved === null) {
+      for (const request of bootRequests(spec, surroundings.network)) await vmm.send(request, end);
+    } else {
+      await vmm.send(loadRequest(surroundings.network, savable !== undefined), end, LOAD_LIMIT_MS);
+    }
+    const socketPath = join(vmm.home.path, HOME_FILES.vsock);
+    // The guest listens at both ports before it takes this connection.
+    const socket = await dialVsock({ socketPath, vsockPort: CONTROL_VSOCK_PORT }, end);
+    onChannel({ socketPath, vsockPort: FUNCTION_VSOCK_PORT });
+    // Not before: what takes its place would compete with this launch for the processor.
+    spares.refill();
+    return machineOf(vmm, socket, { spec, saved, savable, signal });
+  });
+}
+
+interface Started {
+  readonly spec: MachineSpec;
+  readonly saved: SavedMachine | null;
+  readonly savable: Surroundings['savable'];
+  readonly signal: AbortSignal;
+}
+
+function machineOf(vmm: FirecrackerVmm, socket: Socket, { spec, saved, savable, signal }: Started): Machine {
+  const control = new FrameSocket(socket);
+  socket.resume();
+  return {
+    control,
+    spawnedAt: vmm.startedAt,
+    get pid() {
+      return vmm.pid;
+    },
+    exited: vmm.exited,
+    consoleTail: () => vmm.consoleTail(),
+    pause: () => undefined,
+    resume: () => undefined,
+    async snapshot() {
+      if (savable === undefined) throw new Error('the machine was not started for a snapshot');
+      // A connection that is open would be reset in each VM that comes of the snapshot.
+      control.close();
+      await vmm.untilEnd(signal, async (end) => {
+        await vmm.home.lendToWrite(HOME_FILES.newState, savable.statePath);
+        await vmm.home.lendToWrite(HOME_FILES.newMemory, savable.memoryPath);
+        const limitMs = SNAPSHOT_LIMIT_MS + spec.memoryMib * SNAPSHOT_LIMIT_MS_PER_MIB;
+        for (const request of snapshotRequests(saved === null ? 'Full' : 'Diff')) {
+          await vmm.send(request, end, limitMs);
+        }
+        await vmm.home.takeBack(HOME_FILES.newState, savable.statePath);
+        await vmm.home.takeBack(HOME_FILES.newMemory, savable.memoryPath);
+      });
+    },
+    kill: () => vmm.kill(),
+  };
+}
+
+async function lendFiles({ home }: FirecrackerVmm, spec: MachineSpec, saved: SavedMachine | null): Promise<void> {
+  await Promise.all([
+    home.lend(HOME_FILES.rootfs, spec.rootfsPath),
+    ...(spec.appfsPath === null ? [] : [home.lend(HOME_FILES.appfs, spec.appfsPath)]),
+    ...(saved === null
+      ? [home.lend(HOME_FILES.kernel, spec.kernelPath), home.lend(HOME_FILES.initrd, spec.initrdPath)]
+      : [home.lend(HOME_FILES.state, saved.state), home.lend(HOME_FILES.memory, saved.memory)]),
+  ]);
+}
+
+/** Firecracker promises to load a snapshot only with the same version, on the same CPU under the same kernel. */
+async function firecrackerStamp({ version }: FirecrackerInstallation): Promise<Readonly<Record<string, string>>> {
+  const { boot, restore } = requestsOfAnyMachine();
+  return {
+    vmm: `Firecracker ${version}`,
+    machine: JSON.stringify([...boot, restore]),
+    cpu: cpuIdentity(await readFile('/proc/cpuinfo', 'utf8')),
+    hostKernel: release(),
+  };
+}
+
+/** The settings that are equal for all machines: a program that sends others must not load what this one made. */
+function requestsOfAnyMachine(): { readonly boot: readonly ApiRequest[]; readonly restore: ApiRequest } {
+  const nothing: MachineSpec = {
+    ...{ memoryMib: 0, vcpus: 0, kernelPath: '', initrdPath: '', rootfsPath: '', appfsPath: '', kernelArgs: '' },
+    runtime: 'python3',
+    network: false,
+  };
+  return { boot: bootRequests(nothing, null), restore: loadRequest(null, false) };
+}

@@ -1,0 +1,140 @@
+/**
+ * Runs in firerunner. One Firecracker process, from its start to its end:
+ *
+ * ```
+ *   start ──▶ API answers: waiting ──▶ boot requests, or load ──▶ its VM runs ──▶ ended ──▶ home removed
+ *      └── any failure, or kill ─────────────────────────────────────────────────▶
+ * ```
+ */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
+import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
+import { ApiRefusal, FirecrackerApi } from './api.ts';
+import { HOME_FILES, type ApiRequest } from './bodies.ts';
+import { describeExit } from './exit-status.ts';
+import type { VmmHome } from './home.ts';
+
+/** From the start of the process to an API that answers, in ms. */
+const START_LIMIT_MS = 10_000;
+/** A process that broke off an answer ends within this time, and its end tells why, in ms. */
+const END_PATIENCE_MS = 500;
+
+export class FirecrackerVmm {
+  readonly home: VmmHome;
+  /** Resolves when the process has ended and its home is removed. Never rejects. */
+  readonly exited: Promise<MachineExit>;
+  readonly #api: FirecrackerApi;
+  readonly #process: VmmProcess;
+  readonly #tail: OutputTail;
+  readonly #ended: AbortSignal;
+  #startedAt = 0;
+
+  private constructor(home: VmmHome, api: FirecrackerApi, vmm: VmmProcess, tail: OutputTail) {
+    this.home = home;
+    this.#api = api;
+    this.#process = vmm;
+    this.#tail = tail;
+    const ended = new AbortController();
+    this.#ended = ended.signal;
+    this.exited = vmm.exited.then(async (exit) => {
+      const reason = describeExit(exit);
+      ended.abort(new LaunchError(reason, { console: tail.lines() }));
+      api.close();
+      await home.remove();
+      return { ...exit, reason };
+    });
+  }
+
+  /**
+   * Starts the process; resolves when its API answers.
+   *
+   * @param home removed with the process, and also if there is none.
+   * @throws LaunchError with the process's last words, or the signal's reason.
+   */
+  static async start(home: VmmHome, signal: AbortSignal): Promise<FirecrackerVmm> {
+    const [program, ...args] = home.command;
+    let vmm: VmmProcess;
+    try {
+      signal.throwIfAborted();
+      vmm = await startVmmProcess(program, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: home.path });
+    } catch (error) {
+      await home.remove();
+      throw error;
+    }
+    const tail = new OutputTail();
+    tail.watch(vmm.child.stdout);
+    tail.watch(vmm.child.stderr);
+    if (vmm.child.pid !== undefined) home.onStarted(vmm.child.pid);
+    const api = new FirecrackerApi(join(home.path, HOME_FILES.apiSocket));
+    const started = new FirecrackerVmm(home, api, vmm, tail);
+    const limit = AbortSignal.timeout(START_LIMIT_MS);
+    try {
+      await started.untilEnd(signal, async (end) => {
+        await api.untilUp(AbortSignal.any([end, limit])).catch((error: unknown) => {
+          const isLate = limit.aborted && !end.aborted;
+          throw isLate ? new Error(`Firecracker's API did not answer within ${START_LIMIT_MS} ms`) : error;
+        });
+      });
+    } catch (error) {
+      // It was told nothing of a machine yet.
+      throw error instanceof LaunchError ? HostError.from(error) : error;
+    }
+    started.#startedAt = performance.now();
+    return started;
+  }
+
+  /** When it took commands, by `performance.now()`. */
+  get startedAt(): number {
+    return this.#startedAt;
+  }
+
+  get pid(): number | null {
+    const { exitCode, signalCode, pid } = this.#process.child;
+    return exitCode === null && signalCode === null ? (pid ?? null) : null;
+  }
+
+  consoleTail(): readonly string[] {
+    return this.#tail.lines();
+  }
+
+  /** @throws as `FirecrackerApi.send`. */
+  send(request: ApiRequest, signal: AbortSignal, limitMs?: number): Promise<void> {
+    return this.#api.send(request, signal, limitMs);
+  }
+
+  /**
+   * Runs `work` with a signal that is also aborted by the end of the process. If it fails, the process is ended and what is
+   * thrown tells most: Firecracker's own refusal, else how the process ended, else the failure.
+   */
+  async untilEnd<T>(signal: AbortSignal, work: (end: AbortSignal) => Promise<T>): Promise<T> {
+    try {
+      return await work(AbortSignal.any([signal, this.#ended]));
+    } catch (error) {
+      const isAborted = signal.aborted;
+      if (!isAborted && !(error instanceof ApiRefusal || error instanceof HostError)) await this.#untilEndedByItself();
+      const own: unknown = this.#ended.aborted ? this.#ended.reason : null;
+      await this.kill();
+      if (isAborted) throw signal.reason;
+      if (error instanceof HostError) throw error;
+      if (own instanceof LaunchError && !(error instanceof ApiRefusal)) throw own;
+      throw new LaunchError(error instanceof Error ? error.message : String(error), {
+        console: this.consoleTail(),
+        cause: error,
+      });
+    }
+  }
+
+  /** Resolves with `exited`. */
+  kill(): Promise<MachineExit> {
+    void this.#process.kill();
+    return this.exited;
+  }
+
+  async #untilEndedByItself(): Promise<void> {
+    const patience = new AbortController();
+    const late = sleep(END_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined);
+    await Promise.race([this.#process.exited, late]);
+    patience.abort();
+  }
+}
