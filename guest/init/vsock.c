@@ -61,6 +61,7 @@ int accept_from_host(int listener)
                 sleep_ms(SHORTAGE_MS);
             return -1;
         }
+        /* Where a kernel or a VMM carries it back, the function can dial as well. */
         int is_guest = peer.svm_family == AF_VSOCK && peer.svm_cid != VMADDR_CID_HOST;
         if (!is_guest && !is_abandoned(fd))
             return fd;

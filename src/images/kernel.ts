@@ -31,8 +31,13 @@ const MODULES = [
   'net_failover',
   'virtio_net',
 ] as const;
-/** A guest without these can neither mount its root nor be talked to. */
-const NEEDED_MODULES: ReadonlySet<string> = new Set(['virtio_blk', 'virtio_console']);
+/** A guest without these can neither mount its root nor be talked to: under QEMU, or under Firecracker. */
+const NEEDED_MODULES: ReadonlySet<string> = new Set([
+  'virtio_blk',
+  'virtio_console',
+  'virtio_mmio',
+  'vmw_vsock_virtio_transport',
+]);
 
 const COMPILER_FLAGS = ['-static', '-O2', '-Wall', '-Wextra', '-Werror'] as const;
 

@@ -42,6 +42,14 @@ describe('the control channel of init, dialled', { timeout: 60_000, skip: noComp
   after(() => control.remove());
   beforeEach(() => control.start());
 
+  /** A line that init has taken: one that ends before that is not looked at. */
+  const accepted = async (): Promise<End> => {
+    const host = await control.dial();
+    control.stdin.write('.');
+    await frames(host, 1);
+    return host;
+  };
+
   describe('in a life', () => {
     afterEach(() => control.stop());
 
@@ -83,7 +91,7 @@ describe('the control channel of init, dialled', { timeout: 60_000, skip: noComp
     });
 
     test('half a frame of a line that ended is dropped, and whole ones before it are obeyed', async () => {
-      const first = await control.dial();
+      const first = await accepted();
       first.stream.end(Buffer.concat([LOAD, SEAL, SEAL.subarray(0, -1)]));
       assert.deepEqual(await control.runtime.take(LOAD.length + SEAL.length), Buffer.concat([LOAD, SEAL]));
       await first.isClosed();
@@ -109,7 +117,7 @@ describe('the control channel of init, dialled', { timeout: 60_000, skip: noComp
 
   describe('at its end', () => {
     test('a large LOAD that is cut ends init, which tells the next line', async () => {
-      const first = await control.dial();
+      const first = await accepted();
       first.stream.end(LARGE_LOAD.subarray(0, -10));
       await control.runtime.take(LARGE_LOAD.length - 10);
       const second = await control.dial();

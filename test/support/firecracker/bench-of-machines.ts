@@ -22,9 +22,6 @@ import { installFakeFirecracker, type InstalledFake } from './install.ts';
 import { parseJournal, type JournalLine } from './journal.ts';
 import type { GuestLanguage } from './runtime-process.ts';
 
-export const CONTROL_PORT = 1025;
-export const FUNCTION_PORT = 1024;
-
 const MACHINE = { vcpu_count: 1, mem_size_mib: 128, smt: false, track_dirty_pages: true };
 const BOOT = { kernel_image_path: 'vmlinux', initrd_path: 'initrd.cpio', boot_args: 'quiet reboot=k panic=1' };
 const ROOTFS = { drive_id: 'rootfs', path_on_host: 'rootfs.ext4', is_root_device: false, is_read_only: true };

@@ -10,7 +10,7 @@
  *   - `exit` `status` (default 1) | `signal` `signal` | `hang` | `delay` `ms` | `flood` `bytes` (to stdout)
  *   - for requests: `refuse` `text` (400 with that fault_message) | `garbage` `text` (400 with a body that is no JSON)
  *   - for `vsock`, where `hang` means that one connection is never answered: `eof` (closed before OK) | `split` (OK byte by
- *     byte) | `together` (OK and the guest's first bytes in one write)
+ *     byte) | `together` (OK and the guest's first bytes in one write) | `reset` (OK, and at once the end)
  * - `skip` (default 0): so many times it passes first; `times` (default: always): so many times it strikes.
  * - `marker`: path of a file that need not exist; the times are then counted over all processes that share it (in files
  *   beside it), so that a retry in a new process can succeed. `times` is 1 then by default.
@@ -18,7 +18,19 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { Journal } from './journal.ts';
 
-const ACTIONS = ['exit', 'signal', 'hang', 'delay', 'flood', 'refuse', 'garbage', 'eof', 'split', 'together'] as const;
+const ACTIONS = [
+  'exit',
+  'signal',
+  'hang',
+  'delay',
+  'flood',
+  'refuse',
+  'garbage',
+  'eof',
+  'split',
+  'together',
+  'reset',
+] as const;
 const MEMBERS: ReadonlySet<string> = new Set('at when do status signal ms bytes text skip times marker'.split(' '));
 
 export interface Fault {

@@ -3,6 +3,7 @@
  * `guest-init.ts`, and the two vsock ports on which the guest listens.
  */
 import type { FrameHeader } from '../../../src/protocol/frame.ts';
+import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT } from '../../../src/protocol/guest.ts';
 import { extractImage, isBlank, readImageFile } from './disk-image.ts';
 import { FunctionPort } from './function-port.ts';
 import { GuestInit, type GuestRecord } from './guest-init.ts';
@@ -10,9 +11,6 @@ import { RuntimeProcess, type GuestLanguage } from './runtime-process.ts';
 import type { VsockConnection } from './vsock-connection.ts';
 import type { GuestPorts } from './vsock.ts';
 
-/** As in `guest/init`. */
-const FUNCTION_VSOCK_PORT = 1024;
-const CONTROL_VSOCK_PORT = 1025;
 /** Names the runtime's command in a root file system, one word per line. */
 const COMMAND_FILE = '/etc/snapfaas/runtime';
 /** Init's last words are on their way before the machine stops. */
@@ -107,7 +105,7 @@ export class Guest implements GuestPorts {
   listener(port: number): ((connection: VsockConnection) => void) | null {
     switch (port) {
       case FUNCTION_VSOCK_PORT:
-        return (connection) => this.#functionPort.connect(connection);
+        return this.#functionPort.isListening ? (connection) => this.#functionPort.connect(connection) : null;
       case CONTROL_VSOCK_PORT:
         return (connection) => this.#init.connect(connection);
       default:

@@ -15,17 +15,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { FrameType } from '../../../src/protocol/guest.ts';
-import {
-  BenchOfMachines,
-  boot,
-  CONTROL_PORT,
-  FUNCTION_PORT,
-  invoke,
-  loadFunction,
-  pauseAndSave,
-  startFunction,
-} from './bench-of-machines.ts';
+import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT, FrameType } from '../../../src/protocol/guest.ts';
+import { BenchOfMachines, boot, invoke, loadFunction, pauseAndSave, startFunction } from './bench-of-machines.ts';
 import type { FakeProcess } from './fake-process.ts';
 
 /** Of this run's own: others may test on the same host. */
@@ -114,7 +105,7 @@ describe('fake jailer', { skip }, () => {
   test('a whole life inside: boot, invoke, snapshot, load in another jail', async () => {
     const first = await started();
     await boot(first);
-    const control = await first.dialGuest(CONTROL_PORT);
+    const control = await first.dialGuest(CONTROL_VSOCK_PORT);
     await control.next(FrameType.hello);
     await control.close();
     const files = await pauseAndSave(first, 'Full');
@@ -138,10 +129,10 @@ describe('fake jailer', { skip }, () => {
       resume_vm: true,
     };
     await second.ok('PUT', '/snapshot/load', load);
-    const again = await second.dialGuest(CONTROL_PORT);
+    const again = await second.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(again);
     await startFunction(again, false);
-    assert.deepEqual(await invoke(await second.dialGuest(FUNCTION_PORT), 1), { n: 1, event: 1 });
+    assert.deepEqual(await invoke(await second.dialGuest(FUNCTION_VSOCK_PORT), 1), { n: 1, event: 1 });
   });
 
   test('paths do not lead out of the root', async () => {
@@ -240,9 +231,24 @@ describe('fake jailer', { skip }, () => {
   test('a file over the limit ends it with 151', async () => {
     const fake = await started({ extra: ['--resource-limit', 'fsize=1048576'] });
     await boot(fake);
-    await (await fake.dialGuest(CONTROL_PORT)).next(FrameType.hello);
+    await (await fake.dialGuest(CONTROL_VSOCK_PORT)).next(FrameType.hello);
     await assert.rejects(pauseAndSave(fake, 'Full'));
     assert.equal((await fake.exited).status, 151);
+  });
+
+  test("a TAP device of another user is not the jailed one's", async () => {
+    const taps = { theirs: `sj${process.pid}a`, own: `sj${process.pid}b` };
+    execFileSync('ip', ['tuntap', 'add', 'dev', taps.theirs, 'mode', 'tap', 'user', String(UID + 10)]);
+    execFileSync('ip', ['tuntap', 'add', 'dev', taps.own, 'mode', 'tap', 'user', String(UID)]);
+    try {
+      const fake = await started();
+      const put = (tap: string): Promise<{ readonly status: number; readonly body: string }> =>
+        fake.request('PUT', '/network-interfaces/eth0', { iface_id: 'eth0', host_dev_name: tap });
+      assert.match((await put(taps.theirs)).body, /operation not permitted/);
+      assert.equal((await put(taps.own)).status, 204);
+    } finally {
+      for (const name of Object.values(taps)) execFileSync('ip', ['link', 'del', name]);
+    }
   });
 
   test('joins a network namespace', async () => {

@@ -11,12 +11,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { FrameType } from '../../../src/protocol/guest.ts';
+import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT, FrameType } from '../../../src/protocol/guest.ts';
 import {
   BenchOfMachines,
   boot,
-  CONTROL_PORT,
-  FUNCTION_PORT,
   invoke,
   loadBody,
   loadFunction,
@@ -41,7 +39,7 @@ after(() => bench.remove());
 async function bootedToHello(language: 'python3' | 'nodejs' = 'python3'): Promise<FakeProcess> {
   const fake = await bench.start(bench.makeDirectory(language));
   await boot(fake);
-  const control = await fake.dialGuest(CONTROL_PORT);
+  const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
   await control.next(FrameType.hello);
   await control.close();
   return fake;
@@ -76,7 +74,7 @@ async function refusedLoad(why: RegExp, body: object, prepare?: (fake: FakeProce
 }
 
 async function seal(fake: FakeProcess): Promise<void> {
-  const control = await fake.dialGuest(CONTROL_PORT);
+  const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
   await loadFunction(control);
   for (const step of ['hooks', 'generators']) {
     control.send(FrameType.seal, { step });
@@ -102,10 +100,10 @@ describe('fake snapshots: a whole life', () => {
 
       for (let clone = 0; clone < 2; clone++) {
         const fake = await restored(layer, { clock_realtime: true }, language);
-        const control = await fake.dialGuest(CONTROL_PORT);
+        const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
         control.send(FrameType.sync, undefined, Buffer.alloc(40));
         await startFunction(control, true);
-        const port = await fake.dialGuest(FUNCTION_PORT);
+        const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
         assert.deepEqual(await invoke(port, clone), { n: 1, event: clone });
         assert.deepEqual(await invoke(port, clone), { n: 2, event: clone });
         // Nothing of what was printed before the snapshot is printed again.
@@ -116,26 +114,26 @@ describe('fake snapshots: a whole life', () => {
 
   test('the source goes on after a snapshot: its connections are reset, its listeners stay', async () => {
     const fake = await bootedToHello();
-    const control = await fake.dialGuest(CONTROL_PORT);
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await pauseAndSave(fake, 'Full');
     assert.ok(!control.isClosed, 'nothing happens before the guest runs again');
     await fake.ok('PATCH', '/vm', { state: 'Resumed' });
     await control.closed;
-    const again = await fake.dialGuest(CONTROL_PORT);
+    const again = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(again);
   });
 
   test('a load without resume_vm waits, and is then as a paused machine', async () => {
     const fake = await restored(await baseSnapshot(), { resume_vm: false });
     assert.match((await fake.request('GET', '/')).body, /"Paused"/);
-    const dialled = fake.dialGuest(CONTROL_PORT);
+    const dialled = fake.dialGuest(CONTROL_VSOCK_PORT);
     await fake.ok('PATCH', '/vm', { state: 'Resumed' });
     await loadFunction(await dialled);
   });
 
   test('host ports go on from where the snapshot was', async () => {
     const fake = await restored(await baseSnapshot());
-    assert.equal((await fake.dialGuest(CONTROL_PORT)).greeting, 'OK 1073741825');
+    assert.equal((await fake.dialGuest(CONTROL_VSOCK_PORT)).greeting, 'OK 1073741825');
   });
 });
 
@@ -144,7 +142,7 @@ describe('fake snapshots: what a Diff is', () => {
     const fake = await bootedToHello();
     const files = await pauseAndSave(fake, 'Diff');
     assert.equal(statSync(files.memory).size, MEMORY_BYTES);
-    await loadFunction(await (await restored(files)).dialGuest(CONTROL_PORT));
+    await loadFunction(await (await restored(files)).dialGuest(CONTROL_VSOCK_PORT));
   });
 
   test('one after a load cannot: pages of the base are missing', async () => {
@@ -190,10 +188,10 @@ describe('fake snapshots: what a Diff is', () => {
     await early.ok('PATCH', '/vm', { state: 'Paused' });
     assert.match((await early.request('PUT', '/snapshot/create', body)).body, /not up yet/);
     const used = await bootedToHello();
-    const control = await used.dialGuest(CONTROL_PORT);
+    const control = await used.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(control);
     await startFunction(control, false);
-    await invoke(await used.dialGuest(FUNCTION_PORT), 1);
+    await invoke(await used.dialGuest(FUNCTION_VSOCK_PORT), 1);
     await used.ok('PATCH', '/vm', { state: 'Paused' });
     assert.match((await used.request('PUT', '/snapshot/create', body)).body, /has been invoked/);
   });
@@ -270,7 +268,7 @@ describe('fake snapshots: loads that fail', () => {
 
   test('the socket can be another one than recorded', async () => {
     const fake = await restored(await baseSnapshot(), { vsock_override: { uds_path: 'w.sock' } });
-    await loadFunction(await fake.dialGuest(CONTROL_PORT, 'w.sock'));
+    await loadFunction(await fake.dialGuest(CONTROL_VSOCK_PORT, 'w.sock'));
   });
 });
 
@@ -284,9 +282,9 @@ describe('fake snapshots: the memory file of a live machine', () => {
     test(`${what}: the machine dies with 149 at the next connection`, async () => {
       const base = await baseSnapshot();
       const fake = await restored(base);
-      await loadFunction(await fake.dialGuest(CONTROL_PORT));
+      await loadFunction(await fake.dialGuest(CONTROL_VSOCK_PORT));
       change(base.memory);
-      await assert.rejects(fake.dialGuest(FUNCTION_PORT));
+      await assert.rejects(fake.dialGuest(FUNCTION_VSOCK_PORT));
       assert.equal((await fake.exited).status, 149);
       assert.match(fake.stderr, /memory file of a live machine was changed/);
       assert.ok(bench.journal().some((line) => line.pid === fake.child.pid && line.event === 'memory-changed'));
@@ -296,10 +294,10 @@ describe('fake snapshots: the memory file of a live machine', () => {
   test('the machine dies at the next request as well', async () => {
     const base = await baseSnapshot();
     const fake = await restored(base);
-    const control = await fake.dialGuest(CONTROL_PORT);
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(control);
     await startFunction(control, true);
-    const port = await fake.dialGuest(FUNCTION_PORT);
+    const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
     await invoke(port, 1);
     appendFileSync(base.memory, 'x');
     await assert.rejects(invoke(port, 2));
@@ -310,6 +308,6 @@ describe('fake snapshots: the memory file of a live machine', () => {
     const base = await baseSnapshot();
     const fake = await restored(base);
     rmSync(base.memory);
-    await loadFunction(await fake.dialGuest(CONTROL_PORT));
+    await loadFunction(await fake.dialGuest(CONTROL_VSOCK_PORT));
   });
 });

@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { FrameType } from '../../../src/protocol/guest.ts';
-import { BenchOfMachines, configure, CONTROL_PORT, loadBody, loadFunction, pauseAndSave } from './bench-of-machines.ts';
+import { CONTROL_VSOCK_PORT, FrameType } from '../../../src/protocol/guest.ts';
+import { BenchOfMachines, configure, loadBody, loadFunction, pauseAndSave } from './bench-of-machines.ts';
 import type { FakeProcess } from './fake-process.ts';
 
 const TAPS = [`sf${process.pid}a`, `sf${process.pid}b`] as const;
@@ -45,12 +45,23 @@ describe('fake network interfaces', { skip }, () => {
     );
   });
 
+  test('a device with several queues is refused', async () => {
+    const name = `sf${process.pid}q`;
+    execFileSync('ip', ['tuntap', 'add', 'dev', name, 'mode', 'tap', 'multi_queue']);
+    try {
+      const { body } = await (await start()).request('PUT', '/network-interfaces/eth0', interfaceOn(name));
+      assert.match(body, /several queues/);
+    } finally {
+      execFileSync('ip', ['link', 'del', name]);
+    }
+  });
+
   test('a snapshot names the device it had; a load takes it or another one', async () => {
     const source = await start();
     await configure(source);
     await source.ok('PUT', '/network-interfaces/eth0', { ...interfaceOn(TAPS[0]), guest_mac: '06:00:ac:10:00:02' });
     await source.ok('PUT', '/actions', { action_type: 'InstanceStart' });
-    await (await source.dialGuest(CONTROL_PORT)).next(FrameType.hello);
+    await (await source.dialGuest(CONTROL_VSOCK_PORT)).next(FrameType.hello);
     const files = await pauseAndSave(source, 'Full');
 
     const same = await start();
@@ -59,6 +70,6 @@ describe('fake network interfaces', { skip }, () => {
     const other = await start();
     const overrides = { network_overrides: [{ iface_id: 'eth0', host_dev_name: TAPS[1] }] };
     await other.ok('PUT', '/snapshot/load', { ...loadBody(files), ...overrides });
-    await loadFunction(await other.dialGuest(CONTROL_PORT));
+    await loadFunction(await other.dialGuest(CONTROL_VSOCK_PORT));
   });
 });

@@ -7,6 +7,11 @@ import { join } from 'node:path';
 
 /** More than one retry: another fake may take the lock of a dead one at the same time. */
 const TRIES = 5;
+/** Of linux/if_tun.h, in the device's `tun_flags`. */
+const IFF_TAP = 0x0002;
+const IFF_MULTI_QUEUE = 0x0100;
+/** Of `owner` and `group`: anybody may have the device. */
+const NOBODY = -1;
 
 /**
  * Opens a TAP device for the life of this process. @throws Error if that is not possible.
@@ -20,12 +25,27 @@ export function openTap(name: string, directory: string): void {
   if (name === '' || name.includes('/') || !interfaces.includes(name)) {
     throw new Error(`Open tap device failed: there is no interface ${JSON.stringify(name)} in this network namespace`);
   }
-  // The files may show another namespace's devices, where this one's is not among them.
-  if (existsSync(`/sys/class/net/${name}`) && !existsSync(`/sys/class/net/${name}/tun_flags`)) {
-    throw new Error(`Open tap device failed: ${name} is no TAP device`);
-  }
+  const why = misfit(name);
+  if (why !== null) throw new Error(`Open tap device failed: ${name} ${why}`);
   const holder = takeLock(join(directory, `${namespaceOf()}-${name}`), directory);
   if (holder !== null) throw new Error(`Open tap device failed: ${name} is busy: process ${holder} has it`);
+}
+
+/** Why the kernel would not give a device to this process; null where it would, or its files do not show the device. */
+function misfit(name: string): string | null {
+  const directory = `/sys/class/net/${name}`;
+  // The files may show another namespace's devices, where this one's is not among them.
+  if (!existsSync(directory)) return null;
+  const flags = Number(readFile(`${directory}/tun_flags`) ?? 0);
+  if ((flags & IFF_TAP) === 0) return 'is no TAP device';
+  if ((flags & IFF_MULTI_QUEUE) !== 0) return 'has several queues';
+  if (process.geteuid?.() === 0) return null;
+  const owner = Number(readFile(`${directory}/owner`) ?? NOBODY);
+  const group = Number(readFile(`${directory}/group`) ?? NOBODY);
+  if (owner !== NOBODY && owner !== process.geteuid?.()) return `belongs to user ${owner}: operation not permitted`;
+  return group !== NOBODY && group !== process.getegid?.()
+    ? `belongs to group ${group}: operation not permitted`
+    : null;
 }
 
 function namespaceOf(): string {

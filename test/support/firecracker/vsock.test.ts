@@ -3,14 +3,12 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { FrameType } from '../../../src/protocol/guest.ts';
+import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT, FrameType } from '../../../src/protocol/guest.ts';
 import { isRunning, until } from '../../end-to-end/processes.ts';
 import {
   BenchOfMachines,
   boot,
   configure,
-  CONTROL_PORT,
-  FUNCTION_PORT,
   invoke,
   LOAD_PAYLOAD,
   loadFunction,
@@ -50,8 +48,8 @@ async function booted(fault?: unknown): Promise<FakeProcess> {
 describe('fake vsock: the handshake', () => {
   test('numbers host ports from 2^30', async () => {
     const fake = await booted();
-    assert.equal((await fake.dialGuest(CONTROL_PORT)).greeting, 'OK 1073741824');
-    assert.equal((await fake.dialGuest(FUNCTION_PORT)).greeting, 'OK 1073741825');
+    assert.equal((await fake.dialGuest(CONTROL_VSOCK_PORT)).greeting, 'OK 1073741824');
+    assert.equal((await fake.dialGuest(FUNCTION_VSOCK_PORT)).greeting, 'OK 1073741825');
   });
 
   test('closes without an answer where nobody listens, and what is no CONNECT', async () => {
@@ -73,14 +71,14 @@ describe('fake vsock: the handshake', () => {
     const fake = await bench.start();
     await configure(fake);
     const early = await dial(join(fake.directory, 'v.sock'));
-    early.write(`CONNECT ${CONTROL_PORT}\n`);
+    early.write(`CONNECT ${CONTROL_VSOCK_PORT}\n`);
     await isSilent(early);
     const late = once(early, 'data');
     await fake.ok('PUT', '/actions', { action_type: 'InstanceStart' });
     assert.match(String((await late)[0]), /^OK \d+\n/);
     await fake.ok('PATCH', '/vm', { state: 'Paused' });
     const paused = await dial(join(fake.directory, 'v.sock'));
-    paused.write(`CONNECT ${FUNCTION_PORT}\n`);
+    paused.write(`CONNECT ${FUNCTION_VSOCK_PORT}\n`);
     await isSilent(paused);
     const resumed = once(paused, 'data');
     await fake.ok('PATCH', '/vm', { state: 'Resumed' });
@@ -89,27 +87,34 @@ describe('fake vsock: the handshake', () => {
 
   test('faults: EOF before OK for the first tries', async () => {
     const fake = await booted({ at: 'vsock', do: 'eof', times: 2 });
-    await assert.rejects(fake.dialGuest(CONTROL_PORT), /closed after ""/);
-    await assert.rejects(fake.dialGuest(CONTROL_PORT), /closed after ""/);
-    assert.equal((await (await fake.dialGuest(CONTROL_PORT)).next()).type, FrameType.hello);
+    await assert.rejects(fake.dialGuest(CONTROL_VSOCK_PORT), /closed after ""/);
+    await assert.rejects(fake.dialGuest(CONTROL_VSOCK_PORT), /closed after ""/);
+    assert.equal((await (await fake.dialGuest(CONTROL_VSOCK_PORT)).next()).type, FrameType.hello);
   });
 
   test('faults: one try that is never answered, at one port', async () => {
-    const fake = await booted({ at: `vsock ${CONTROL_PORT}`, do: 'hang', times: 1 });
-    await fake.dialGuest(FUNCTION_PORT);
+    const fake = await booted({ at: `vsock ${CONTROL_VSOCK_PORT}`, do: 'hang', times: 1 });
+    await fake.dialGuest(FUNCTION_VSOCK_PORT);
     const first = await dial(join(fake.directory, 'v.sock'));
-    first.write(`CONNECT ${CONTROL_PORT}\n`);
+    first.write(`CONNECT ${CONTROL_VSOCK_PORT}\n`);
     await isSilent(first);
-    assert.equal((await (await fake.dialGuest(CONTROL_PORT)).next()).type, FrameType.hello);
+    assert.equal((await (await fake.dialGuest(CONTROL_VSOCK_PORT)).next()).type, FrameType.hello);
+  });
+
+  test('faults: a connection that is reset behind its OK', async () => {
+    const fake = await booted({ at: 'vsock', do: 'reset', times: 1 });
+    const first = await fake.dialGuest(CONTROL_VSOCK_PORT);
+    await first.closed;
+    assert.equal((await (await fake.dialGuest(CONTROL_VSOCK_PORT)).next()).type, FrameType.hello);
   });
 
   test('faults: OK in pieces, and OK together with what the guest says', async () => {
     const slow = await booted({ at: 'vsock', do: 'split' });
-    assert.equal((await (await slow.dialGuest(CONTROL_PORT)).next()).type, FrameType.hello);
+    assert.equal((await (await slow.dialGuest(CONTROL_VSOCK_PORT)).next()).type, FrameType.hello);
     const joined = await booted({ at: 'vsock', do: 'together' });
     const socket = await dial(join(joined.directory, 'v.sock'));
     const first = once(socket, 'data');
-    socket.write(`CONNECT ${CONTROL_PORT}\n`);
+    socket.write(`CONNECT ${CONTROL_VSOCK_PORT}\n`);
     assert.match(String((await first)[0]), /^OK \d+\n.{7}\{"protocol"/s);
   });
 });
@@ -119,12 +124,12 @@ describe('fake vsock: what is behind it', () => {
     test(`${language}: boots, loads, answers and prints by invocation`, async () => {
       const fake = await bench.start(bench.makeDirectory(language));
       await boot(fake);
-      const control = await fake.dialGuest(CONTROL_PORT);
+      const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
       const hello = await control.next();
       assert.deepEqual([hello.type, hello.header['runtime']], [FrameType.hello, language]);
       await loadFunction(control);
       await startFunction(control, false);
-      const port = await fake.dialGuest(FUNCTION_PORT);
+      const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
       for (const n of [1, 2, 3]) {
         assert.deepEqual(await invoke(port, { n }), { n, event: { n } });
         const log = await control.next(FrameType.log);
@@ -137,16 +142,16 @@ describe('fake vsock: what is behind it', () => {
 
   test('connections come and go without the runtime noticing', async () => {
     const fake = await booted();
-    let control = await fake.dialGuest(CONTROL_PORT);
+    let control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await control.next(FrameType.hello);
     await control.close();
-    control = await fake.dialGuest(CONTROL_PORT);
+    control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(control);
-    const newer = await fake.dialGuest(CONTROL_PORT);
+    const newer = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await control.closed;
     await startFunction(newer, false);
     for (const n of [1, 2]) {
-      const port = await fake.dialGuest(FUNCTION_PORT);
+      const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
       assert.deepEqual(await invoke(port, null), { n, event: null });
       await port.close();
     }
@@ -154,11 +159,11 @@ describe('fake vsock: what is behind it', () => {
 
   test('a second connection to the function port waits for the end of the first', async () => {
     const fake = await booted();
-    const control = await fake.dialGuest(CONTROL_PORT);
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(control);
     await startFunction(control, false);
-    const first = await fake.dialGuest(FUNCTION_PORT);
-    const second = await fake.dialGuest(FUNCTION_PORT);
+    const first = await fake.dialGuest(FUNCTION_VSOCK_PORT);
+    const second = await fake.dialGuest(FUNCTION_VSOCK_PORT);
     const answer = invoke(second, 'second');
     assert.deepEqual(await invoke(first, 'first'), { n: 1, event: 'first' });
     await first.close();
@@ -167,39 +172,58 @@ describe('fake vsock: what is behind it', () => {
 
   test('passes large events and results', async () => {
     const fake = await booted();
-    const control = await fake.dialGuest(CONTROL_PORT);
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(control);
     await startFunction(control, false);
-    const port = await fake.dialGuest(FUNCTION_PORT);
+    const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
     const event = 'x'.repeat(1024 * 1024 - 100);
     assert.deepEqual(await invoke(port, event), { n: 1, event });
   });
 
   test('moves paths below /srv to where the files of the second disk are', async () => {
     const fake = await booted();
-    const control = await fake.dialGuest(CONTROL_PORT);
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(control);
     await startFunction(control, false);
-    const place = await invoke(await fake.dialGuest(FUNCTION_PORT), 'place');
+    const place = await invoke(await fake.dialGuest(FUNCTION_VSOCK_PORT), 'place');
     assert.match(String(place), /\/fake-firecracker-[^/]+\/srv\/data$/);
   });
 
   test('the end of the fake takes along what a function left running', async () => {
     const fake = await booted();
-    const control = await fake.dialGuest(CONTROL_PORT);
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await loadFunction(control);
     await startFunction(control, false);
-    const pid = await invoke(await fake.dialGuest(FUNCTION_PORT), 'spawn');
+    const pid = await invoke(await fake.dialGuest(FUNCTION_VSOCK_PORT), 'spawn');
     assert.ok(isRunning(Number(pid)));
     await fake.kill();
     await until('the child of the function has ended', () => !isRunning(Number(pid)));
   });
 
+  test('a connection that ends within an exchange ends the runtime; then dials are refused', async () => {
+    const fake = await booted();
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
+    await loadFunction(control);
+    await startFunction(control, false);
+    const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
+    port.socket.write(Buffer.from('000000', 'hex'));
+    await port.close();
+    await control.next(FrameType.runtimeExited);
+    await assert.rejects(fake.dialGuest(FUNCTION_VSOCK_PORT), /closed after ""/);
+  });
+
+  test('four connections wait at the function port, no more', async () => {
+    const fake = await booted();
+    await (await fake.dialGuest(CONTROL_VSOCK_PORT)).next(FrameType.hello);
+    for (let count = 0; count < 5; count++) await fake.dialGuest(FUNCTION_VSOCK_PORT);
+    await assert.rejects(fake.dialGuest(FUNCTION_VSOCK_PORT), /closed after ""/);
+  });
+
   test("reports the runtime's end, and stays", async () => {
     const fake = await booted();
-    const control = await fake.dialGuest(CONTROL_PORT);
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     await control.next(FrameType.hello);
-    const port = await fake.dialGuest(FUNCTION_PORT);
+    const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
     // Nonsense on its channel ends a runtime.
     control.send(FrameType.sync, undefined, Buffer.alloc(40));
     await loadFunction(control);
@@ -207,13 +231,14 @@ describe('fake vsock: what is behind it', () => {
     port.socket.write(Buffer.from('0000000300000000', 'hex'));
     const { header } = await control.next(FrameType.runtimeExited);
     assert.notEqual(header['status'], 0);
+    await port.closed;
     assert.equal((await fake.request('GET', '/')).status, 200);
   });
 
   test('a blank second disk is no file system, and no error', async () => {
     const fake = await bench.start(bench.makeDirectory('python3', 'blank'));
     await boot(fake);
-    const control = await fake.dialGuest(CONTROL_PORT);
+    const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
     control.send(FrameType.load, undefined, LOAD_PAYLOAD);
     const { payload } = await control.next(FrameType.loadFailed);
     assert.match(payload.toString('utf8'), /workload/);
@@ -227,7 +252,7 @@ describe('fake vsock: what is behind it', () => {
       [FrameType.load, Buffer.from('{"root":"/srv","output":"frames"}'), /a VM has pipes/],
     ] as const) {
       const fake = await booted();
-      const control = await fake.dialGuest(CONTROL_PORT);
+      const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
       control.send(type, undefined, payload);
       assert.match((await control.next(FrameType.initFailed)).payload.toString('utf8'), reason);
       assert.equal((await fake.exited).status, 0);

@@ -130,7 +130,9 @@ export class VsockDevice {
     socket.once('close', () => this.#connections.delete(connection));
     journal.write('vsock', { port, outcome: 'ok' });
     this.#greet(socket, connection, Buffer.from(`OK ${++this.#lastHostPort}\n`), fault);
-    listener(connection);
+    // As a guest's kernel may do that takes a new connection for one of before the snapshot.
+    if (fault?.do === 'reset') connection.close();
+    else listener(connection);
   }
 
   #greet(socket: Socket, connection: VsockConnection, greeting: Buffer, fault: Fault | null): void {
