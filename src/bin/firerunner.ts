@@ -37,7 +37,7 @@ const program = new Command('firerunner')
       .choices(['auto', 'kvm', 'tcg'])
       .default('auto'),
   )
-  .option('--vmm-settings <json>', 'where Firecracker and its jailer are, and how VMs are jailed: docs/firecracker.md')
+  .option('--vmm-settings <json>', 'where Firecracker, its jailer and the taps of --serve are: docs/firecracker.md')
   .option('--serve', 'take launches as JSON lines on stdin and report events on stdout (what snapctr uses)')
   .addHelpText(
     'after',

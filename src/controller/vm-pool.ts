@@ -320,9 +320,10 @@ export class VmPool {
 
   #exhausted({ name, memoryMib }: FunctionConfig, needsTap: boolean): SnapfaasError {
     const { ledger, policy, taps } = this.#options;
+    const allTaps = taps === 1 ? 'the only tap is' : `all ${taps} taps are`;
     const what =
       needsTap && policy.victims(0, true).length === 0
-        ? `${name} needs a network, and all ${taps} taps are in use; send it again later, or add to \`network.taps\``
+        ? `${name} needs a network, and ${allTaps} in use; send it again later, or add to \`network.taps\``
         : `${name} needs ${memoryMib} MB; ${ledger.freeMib} MB of ${ledger.totalMib} MB are free and ` +
           `${policy.idleMib} MB idle; send it again later, or give the controller more with --mem`;
     return new SnapfaasError('resource_exhausted', what);

@@ -1,5 +1,7 @@
 /** VMs with a network: real taps in a network namespace, in which the controller runs as well. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { source } from '../support/functions.ts';
 import {
@@ -11,7 +13,11 @@ import {
 import {
   assertNothingLeft,
   createWorkspace,
+  environment,
   errorOf,
+  FIRERUNNER,
+  IMAGES,
+  run,
   SNAPCTR,
   startController,
   type Answer,
@@ -240,6 +246,33 @@ describe('networks of VMs', { skip: problem ?? false, timeout: 240_000 }, () => 
     assert.equal(counters.evictions, 1);
     assert.equal(Object.keys(vms).filter((name) => name !== 'plain').length, 2);
     assert.deepEqual(tapsInUse(), ['sf0', 'sf1']);
+  });
+
+  test('firerunner puts one VM on the tap that it is told of', async () => {
+    const image = join(workspace.directory, 'python.ext4');
+    const built = await run(SNAPCTR, ['images', 'app', join(workspace.directory, 'apps/python'), '--out', image], {
+      workspace,
+    });
+    assert.equal(built.status, 0, built.stderr);
+    const files = ['--kernel', join(IMAGES, 'vmlinux'), '--rootfs', join(IMAGES, 'runtimefs/python3.ext4')];
+    const machine = ['--vmm', 'qemu', ...files, '--appfs', image, '--mem_size', '128', '--vcpu_count', '1'];
+    const tap = ['--tap_name', 'sf1', '--mac', '02:00:00:00:00:07', '--guest_ip', '10.200.0.3/31'];
+    const [program, args] = namespace.inside(
+      process.execPath,
+      FIRERUNNER,
+      ...machine,
+      ...tap,
+      '--gateway',
+      '10.200.0.2',
+    );
+    const finished = spawnSync(program, args, {
+      input: `${JSON.stringify({ payload: { port: server.port } })}\n`,
+      env: environment(workspace),
+      encoding: 'utf8',
+    });
+    assert.equal(finished.status, 0, finished.stderr);
+    const { own, seen, mac } = JSON.parse(finished.stdout) as Told;
+    assert.deepEqual({ own, seen, mac }, { ...SECOND, mac: '02:00:00:00:00:07' });
   });
 
   test('a tap that is missing or down fails the launch in words that name it', async () => {
