@@ -26,12 +26,12 @@ export const layers: Benchmark = {
   name: 'layers',
   async run() {
     const [kernelPath, initrdPath] = [join(IMAGES, 'vmlinux'), join(IMAGES, 'initrd.cpio')];
-    const { driver } = await chooseVmm({
-      ...{ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath, settings: NO_SETTINGS },
-      ...{ directory: tmpdir(), say: () => undefined },
-    });
     const place = mkdtempSync(join(tmpdir(), 'snapfaas-bench-'));
     const directory = openRunDirectory();
+    const { driver } = await chooseVmm({
+      ...{ vmm: 'qemu', accelerator: 'auto', guest: { kernelPath, initrdPath }, settings: NO_SETTINGS },
+      ...{ directory, say: () => undefined },
+    });
     const ended = new AbortController();
     const snapshots = new Snapshots(driver, directory, null, ended.signal);
     try {

@@ -110,16 +110,16 @@ export const warmRequest: Benchmark = {
   name: 'warm-request',
   async run() {
     const [kernelPath, initrdPath] = [join(IMAGES, 'vmlinux'), join(IMAGES, 'initrd.cpio')];
-    const { driver } = await chooseVmm({
-      ...{ vmm: 'qemu', accelerator: 'auto', kernelPath, initrdPath, settings: NO_SETTINGS },
-      ...{ directory: tmpdir(), say: () => undefined },
-    });
     const app = mkdtempSync(join(tmpdir(), 'snapfaas-bench-'));
     writeFileSync(
       join(app, 'workload.py'),
       "def handle(request):\n    return {'message': 'Hello, ' + request['name'] + '!'}\n",
     );
     const directory = openRunDirectory();
+    const { driver } = await chooseVmm({
+      ...{ vmm: 'qemu', accelerator: 'auto', guest: { kernelPath, initrdPath }, settings: NO_SETTINGS },
+      ...{ directory, say: () => undefined },
+    });
     const samples = { straight: [] as number[], http: [] as number[] };
     const ratios: number[] = [];
     let guestAddress: GuestAddress = { socketPath: '', vsockPort: null };

@@ -1,5 +1,5 @@
 /** Runs in firerunner. Looks a program up as a shell does. */
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /**
@@ -13,7 +13,7 @@ export function findProgram(name: string, first: readonly string[] = []): string
     const path = join(directory, name);
     try {
       accessSync(path, constants.X_OK);
-      return path;
+      if (statSync(path).isFile()) return path;
     } catch {
       // Not here.
     }

@@ -55,16 +55,13 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
     const tap = tapOfFlags(flags);
     const spec = flags.serve === true ? null : launchSpec(flags, tap !== null);
     const kernelPath = flags.kernel === undefined ? null : resolve(flags.kernel);
-    const initrdPath = kernelPath === null ? null : initrdBeside(kernelPath, flags.initrd);
+    const guest = kernelPath === null ? null : { kernelPath, initrdPath: initrdBeside(kernelPath, flags.initrd) };
     const settings = flags.vmmSettings === undefined ? NO_SETTINGS : parseVmmSettings(flags.vmmSettings);
     const interrupted = new AbortController();
     const directory = openRunDirectory();
     let choice: VmmChoice | null = null;
     try {
-      choice = await chooseVmm({
-        ...{ vmm: flags.vmm, accelerator: flags.accel, kernelPath, initrdPath, settings },
-        ...{ directory: directory.path, say },
-      });
+      choice = await chooseVmm({ vmm: flags.vmm, accelerator: flags.accel, settings, guest, directory, say });
       if (spec === null) {
         // snapctr decides when to end: by the end of stdin, which also comes when it dies.
         process.on('SIGINT', () => undefined).on('SIGTERM', () => undefined);

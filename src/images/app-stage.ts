@@ -13,7 +13,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { addPackages, PACKAGES_FILE, readPackagesFile } from './app-packages.ts';
-import { cacheDirectory } from './cache.ts';
+import { cacheDirectory } from '../storage/cache-directory.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';

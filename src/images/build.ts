@@ -87,14 +87,17 @@ async function buildImage(name: ImageName, options: BuildOptions): Promise<boole
  * not looked up and contents not read; see `verifyImages` for that.
  */
 export async function isUpToDate(name: ImageName, directory: string): Promise<boolean> {
-  const { recipe, files } = await currentInputs(name);
-  for (const file of filesOf(name, directory)) {
-    const manifest = await readFinished(file);
-    if (manifest === undefined || manifest.inputs.recipe !== recipe) return false;
-    // The kernel itself holds none of our files.
-    if (manifest.kind !== 'kernel' && sha256Json(manifest.inputs.files) !== sha256Json(files)) return false;
-  }
+  for (const file of filesOf(name, directory)) if (!(await isFileUpToDate(name, file))) return false;
   return true;
+}
+
+/** The same of one file, wherever it lies. */
+export async function isFileUpToDate(name: ImageName, file: string): Promise<boolean> {
+  const { recipe, files } = await currentInputs(name);
+  const manifest = await readFinished(file);
+  if (manifest === undefined || manifest.inputs.recipe !== recipe) return false;
+  // The kernel itself holds none of our files.
+  return manifest.kind === 'kernel' || sha256Json(manifest.inputs.files) === sha256Json(files);
 }
 
 /** Reads every image whole. Returns a line for each that is missing or damaged. */

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cacheDirectory } from './cache.ts';
+import { cacheDirectory } from '../storage/cache-directory.ts';
 import { runTool } from './tool.ts';
 
 export interface DebianPackage {

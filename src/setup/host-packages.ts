@@ -33,14 +33,19 @@ export const HOST_PACKAGES: readonly HostPackage[] = [
   { name: 'python3', why: 'runs Python functions in tests without a VM', evidence: ['python3'], mode: 'test' },
 ];
 
+/** Those that a mode needs and that are not there. */
+export function missingPackages(mode: Mode): readonly HostPackage[] {
+  const wanted = HOST_PACKAGES.filter((one) => one.mode === undefined || one.mode === mode);
+  return wanted.filter((one) => !one.evidence.every(isThere));
+}
+
 /**
  * Installs those packages that are missing, and says which and why.
  *
  * @throws SetupError off Debian, or without the right to install; ToolError if apt fails.
  */
 export async function ensurePackages(mode: Mode, progress: Progress): Promise<void> {
-  const wanted = HOST_PACKAGES.filter((one) => one.mode === undefined || one.mode === mode);
-  const missing = wanted.filter((one) => !one.evidence.every(isThere));
+  const missing = missingPackages(mode);
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw new SetupError(
       `Virtual machines need Linux on x86-64; this is ${process.platform} on ${process.arch}. ` +

@@ -56,7 +56,7 @@ describe('the command line of snapctr', { timeout: 60_000 }, () => {
     ['too little memory', ['--mem', '64'], /--mem <mb>.*whole number of at least 128/],
     ['memory with a unit', ['--mem', '1G'], /'1G' is invalid.*whole number/],
     ['a port that is none', ['--port', '65536'], /whole number from 0 to 65535/],
-    ['an unknown VMM', ['--vmm', 'xen'], /Allowed choices are auto, qemu, process/],
+    ['an unknown VMM', ['--vmm', 'xen'], /Allowed choices are auto, firecracker, qemu, process/],
     ['an unknown log level', ['--log-level', 'loud'], /Allowed choices are trace, debug/],
     ['a time that is none', ['--drain-timeout', 'soon'], /Expected seconds, such as 30 or 0\.5/],
     ['words too many', ['--port', '0', 'surplus'], /too many arguments|unknown command/],

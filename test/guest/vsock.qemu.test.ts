@@ -326,9 +326,11 @@ for (const fn of LANGUAGES) {
         await restart();
         await startFunction();
         const line = await guest.dial(FUNCTION_VSOCK_PORT);
+        line.socket.pause();
         line.socket.write(request({ flood: true, hoard: true }));
         const exited = await control.nextOf(FrameType.runtimeExited);
         assert.deepEqual(exited.header, { signal: 9 });
+        line.socket.resume();
         await soon('the end of the function channel', line.closed);
       });
 

@@ -20,6 +20,8 @@ import { IMAGES, type TestFunction } from './snapctr.ts';
 const PATIENCE_MS = 60_000;
 /** Longest wait for the answer to CONNECT: without one the guest's driver is not there yet. */
 const ATTEMPT_MS = 2000;
+/** The guest's driver has started long before that, in ms. */
+const DRIVER_START_MS = 3000;
 const GUEST_CID = 3;
 const MEMORY_MIB = 192;
 /** A descriptor that QEMU inherits. */
@@ -100,6 +102,7 @@ export class Line {
   }
 
   #push(chunk: Buffer): void {
+    if (this.#failure !== null) return;
     try {
       this.#frames.push(...this.#reader.push(chunk));
     } catch (error) {
@@ -167,22 +170,26 @@ export class VsockGuest {
         ...['-accel', 'tcg,tb-size=64', '-cpu', 'max', '-smp', '1', '-m', `${MEMORY_MIB}M`],
         ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot'],
         ...['-kernel', join(IMAGES, 'vmlinux'), '-initrd', join(IMAGES, 'initrd.cpio')],
-        ...['-append', 'console=ttyS0 quiet reboot=t panic=-1 random.trust_cpu=on'],
+        ...['-append', 'console=ttyS0 loglevel=7 reboot=t panic=-1 random.trust_cpu=on'],
         ...['-chardev', `socket,id=qmp,fd=${QMP_FD}`, '-mon', 'chardev=qmp,mode=control'],
         ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
         ...disks,
-        ...['-device', 'pcie-root-port,id=root-port,chassis=1'],
+        // One to take a device out of, and one to put another into: the guest needs a while before a port is ready again.
+        ...['-device', 'pcie-root-port,id=port-1,chassis=1', '-device', 'pcie-root-port,id=port-2,chassis=2'],
         ...['-chardev', `socket,id=vsock-1,path=${device.socket}`],
-        ...['-device', 'vhost-user-vsock-pci,id=vsock-1,chardev=vsock-1,bus=root-port'],
+        ...['-device', 'vhost-user-vsock-pci,id=vsock-1,chardev=vsock-1,bus=port-1'],
       ],
       { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] },
     );
-    return new VsockGuest(directory, device.process, qemu);
+    const guest = new VsockGuest(directory, device.process, qemu);
+    // The device answers nobody any more if it is dialled while the guest's driver starts.
+    await until('the root file system', () => /EXT4-fs \(vda\): mounted/.test(guest.consoleTail), PATIENCE_MS);
+    return guest;
   }
 
   /**
    * Takes the vsock device out and puts another in. The guest's driver then does what it does after a restore: resets all
-   * connections, and keeps what listens.
+   * connections, and keeps what listens. Once in a guest's life.
    */
   async replaceDevice(): Promise<void> {
     const [number, next] = [this.#devices.length, this.#devices.length + 1];
@@ -197,7 +204,9 @@ export class VsockGuest {
     const backend = { type: 'socket', data: { addr: { type: 'unix', data: { path: device.socket } }, server: false } };
     await this.#qmp.execute('chardev-add', { id: `vsock-${next}`, backend });
     const id = `vsock-${next}`;
-    await this.#qmp.execute('device_add', { driver: 'vhost-user-vsock-pci', id, chardev: id, bus: 'root-port' });
+    await this.#qmp.execute('device_add', { driver: 'vhost-user-vsock-pci', id, chardev: id, bus: `port-${next}` });
+    // As at the start; here the guest does not tell.
+    await sleep(DRIVER_START_MS);
   }
 
   get consoleTail(): string {

@@ -8,6 +8,7 @@
  *
  * Source: Firecracker, docs/jailer.md; the kernel's cgroup-v2.rst.
  */
+import { existsSync } from 'node:fs';
 import { readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -64,6 +65,13 @@ export async function cgroupPlan(
         throw new HostError(
           `this host has no cgroup controller \`${controller}\`, which \`jailer: {cgroup: …}\` asks for; mount it, or leave ` +
             'the limit out',
+        );
+      }
+      const unknown = files.filter((file) => file.startsWith(`${controller}.`) && !existsSync(join(mount.path, file)));
+      if (unknown.length > 0) {
+        throw new HostError(
+          `cgroups of this host are of version 1, in which \`${controller}\` has no \`${unknown.join('`, `')}\`; use version ` +
+            '1’s names in `jailer: {cgroup: …}`, such as `memory.limit_in_bytes` for `memory.max`',
         );
       }
       places.push(mount.path);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { cgroupPlan } from '../../../src/firerunner/firecracker/cgroups.ts';
 
@@ -38,12 +38,24 @@ describe('cgroups', () => {
   });
 
   test('version 1 where the controllers are there', async () => {
-    const plan = await cgroupPlan(
-      { 'memory.limit_in_bytes': '268435456', 'cpu.shares': '512' },
-      host('', 'memory', 'cpu'),
-    );
+    const mounts = host('', 'memory', 'cpu');
+    for (const file of ['memory/memory.limit_in_bytes', 'cpu/cpu.shares']) {
+      mkdirSync(dirname(at(file)));
+      writeFileSync(at(file), '');
+    }
+    const plan = await cgroupPlan({ 'memory.limit_in_bytes': '268435456', 'cpu.shares': '512' }, mounts);
     assert.equal(plan?.version, 1);
     assert.deepEqual(plan.parents, [at('memory/snapfaas'), at('cpu/snapfaas')]);
+  });
+
+  test('names of version 2 are not written to version 1', async () => {
+    const mounts = host('', 'memory');
+    mkdirSync(at('memory'));
+    writeFileSync(at('memory/memory.limit_in_bytes'), '');
+    await assert.rejects(cgroupPlan({ 'memory.max': '1G' }, mounts), {
+      message: /of version 1, in which `memory` has no `memory\.max`; use version 1’s names/,
+    });
+    assert.equal((await cgroupPlan({ 'memory.limit_in_bytes': '1' }, mounts))?.version, 1);
   });
 
   test('a controller that the host does not have is named', async () => {

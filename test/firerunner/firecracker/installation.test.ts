@@ -1,80 +1,124 @@
-/** Which Firecracker and jailer are taken, and what is said of those that are not. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { findFirecracker } from '../../../src/firerunner/firecracker/installation.ts';
+import { UnusableProgramError, versionLine } from '../../../src/firerunner/program-version.ts';
 import type { JailerSettings } from '../../../src/protocol/runner.ts';
+import { createStandIns, elfHeader, pathWith, type StandIns } from '../../support/stand-in.ts';
 
-const JAILER: JailerSettings = {
-  ...{ path: null, firstUid: 100_000, uidCount: 10, gid: null, chrootBase: '/srv/jailer', cgroup: {} },
-};
+/** `e_machine` of AArch64 and of x86-64. */
+const [AARCH64, X86_64] = [183, 62];
+const FOREIGN = process.arch === 'x64' ? { machine: AARCH64, name: 'arm64' } : { machine: X86_64, name: 'x64' };
 
-describe('firecracker installation', () => {
-  let directory: string;
-  const program = (name: string, text: string, mode = 0o755): string => {
-    const path = join(directory, name);
-    writeFileSync(path, text);
-    chmodSync(path, mode);
-    return path;
+describe('Firecracker installation', { timeout: 30_000 }, () => {
+  const path = process.env['PATH'];
+  let bin: StandIns;
+  beforeEach(() => {
+    bin = createStandIns();
+    process.env['PATH'] = pathWith(bin.directory);
+  });
+  afterEach(() => {
+    process.env['PATH'] = path;
+    bin.remove();
+  });
+
+  const jailer = (at: string | null): JailerSettings => ({
+    path: at,
+    firstUid: 100_000,
+    uidCount: 10,
+    gid: null,
+    chrootBase: '/srv/jail',
+    cgroup: {},
+  });
+  const firecrackerAt = (at: string): Promise<unknown> => findFirecracker({ path: at, prestarted: 0 }, null);
+  const refusal = async (attempt: Promise<unknown>, finding: RegExp, remedy: RegExp): Promise<void> => {
+    await assert.rejects(attempt, (error: unknown) => {
+      assert.ok(error instanceof UnusableProgramError, String(error));
+      assert.match(error.finding, finding);
+      assert.match(error.remedy, remedy);
+      assert.equal(error.message, `${error.finding}; ${error.remedy}`);
+      return true;
+    });
   };
-  const says = (line: string): string => `#!/bin/sh\necho '${line}'\necho\necho more\n`;
-  const find = (path: string, jailer: JailerSettings | null = null): ReturnType<typeof findFirecracker> =>
-    findFirecracker({ path, prestarted: 0 }, jailer);
 
-  beforeEach(() => (directory = mkdtempSync(join(tmpdir(), 'snapfaas-installation-'))));
-  afterEach(() => rmSync(directory, { recursive: true }));
-
-  test('the oldest version that will do, and newer ones, are taken', async () => {
-    for (const version of ['1.16.1', '1.16.12', '1.17.0', '2.0.0']) {
-      const path = program('firecracker', says(`Firecracker v${version}`));
-      assert.deepEqual(await find(path), { path, version, jailerPath: null });
-    }
+  test('takes what is in PATH, with its version', async () => {
+    const program = bin.add('firecracker', 'echo "Firecracker v1.16.1"; echo; echo "exit status 0"');
+    assert.deepEqual(await findFirecracker(null, null), { path: program, version: '1.16.1', jailerPath: null });
   });
 
-  test('an older version is refused with the reason', async () => {
-    for (const version of ['1.16.0', '1.9.9', '0.25.0']) {
-      const path = program('firecracker', says(`Firecracker v${version}`));
-      await assert.rejects(find(path), {
-        name: 'HostError',
-        message: new RegExp(`is Firecracker ${version}; 1\\.16\\.1 or newer is needed: .*vsock`),
-      });
-    }
+  test('a file that may not be executed, and a directory, are not in PATH', async () => {
+    bin.add('firecracker', 'echo "Firecracker v1.16.1"', { executable: false });
+    const other = createStandIns();
+    mkdirSync(join(other.directory, 'firecracker'));
+    process.env['PATH'] = `${bin.directory}:${other.directory}`;
+    await refusal(findFirecracker(null, null), /^firecracker is not in PATH$/, /install version 1\.16\.1 or newer/);
+    other.remove();
   });
 
-  test('what cannot be run is refused with what to do', async () => {
-    await assert.rejects(find(join(directory, 'absent')), /does not exist; correct the path/);
-    await assert.rejects(find(program('locked', says('x'), 0o644)), /may not be executed/);
-    // The header of a program for another processor.
-    const foreign = Buffer.alloc(64);
-    foreign.write('\x7fELF\x02\x01\x01', 'latin1');
-    foreign.writeUInt16LE(2, 16);
-    foreign.writeUInt16LE(183, 18);
-    writeFileSync(program('foreign', ''), foreign);
-    await assert.rejects(find(join(directory, 'foreign')), /a program for another processor; install the release for/);
-    await assert.rejects(find(program('other', says('something else'))), /"Firecracker v…" was expected/);
-    await assert.rejects(find(program('failing', '#!/bin/sh\nexit 3\n')), /--version failed/);
+  for (const [version, isTaken] of [
+    ['1.16.1', true],
+    ['1.16.12', true],
+    ['1.17.0', true],
+    ['2.0.0', true],
+    ['1.16.0', false],
+    ['1.9.9', false],
+    ['0.25.2', false],
+  ] as const) {
+    test(`version ${version} is ${isTaken ? 'taken' : 'refused as too old'}`, async () => {
+      bin.add('firecracker', `echo "Firecracker v${version}"`);
+      if (isTaken) assert.equal((await findFirecracker(null, null)).version, version);
+      else
+        await refusal(
+          findFirecracker(null, null),
+          new RegExp(`is Firecracker ${version}; 1\\.16\\.1 or newer is needed: .*vsock`),
+          /install a newer release/,
+        );
+    });
+  }
+
+  test('a program that is not there, may not be run, is another one, or fails: each is said', async () => {
+    await refusal(firecrackerAt(join(bin.directory, 'none')), /\/none does not exist/, /correct the path/);
+    const locked = bin.add('locked', 'exit 0', { executable: false });
+    await refusal(firecrackerAt(locked), /\/locked may not be executed/, /chmod \+x .*\/locked/);
+    const other = bin.add('other', 'echo "QEMU emulator version 7.2"');
+    await refusal(firecrackerAt(other), /says "QEMU emulator version 7\.2" instead of "Firecracker v…"/, /release/);
+    const broken = bin.add('broken', 'echo one >&2; echo "no such library" >&2; exit 127');
+    await refusal(firecrackerAt(broken), /--version failed: no such library$/, /install it again/);
   });
 
-  test('without one in PATH the message says where to get it', async () => {
-    const { PATH } = process.env;
-    process.env['PATH'] = directory;
-    try {
-      await assert.rejects(findFirecracker(null, null), /not in PATH: install version 1\.16\.1 or newer/);
-      program('firecracker', says('Firecracker v1.16.1').replaceAll('echo', '/bin/echo'));
-      assert.equal((await findFirecracker(null, null)).version, '1.16.1');
-    } finally {
-      process.env['PATH'] = PATH;
-    }
+  test('a program for another machine is named as such', async () => {
+    const foreign = bin.addBytes('firecracker', elfHeader(FOREIGN.machine));
+    await refusal(
+      findFirecracker(null, null),
+      new RegExp(
+        `^${foreign} does not run on this machine: it is a program for another processor \\(${FOREIGN.name}, not ${process.arch}\\)$`,
+      ),
+      new RegExp(`install the release for ${process.arch}`),
+    );
   });
 
-  test('the jailer beside it must be of the same version', async () => {
-    const path = program('firecracker', says('Firecracker v1.16.1'));
-    await assert.rejects(find(path, { ...JAILER, path: join(directory, 'jailer') }), /jailer does not exist/);
-    program('jailer', says('Jailer v1.16.0'));
-    await assert.rejects(find(path, JAILER), /is version 1\.16\.0 and .* is 1\.16\.1; install both of one release/);
-    const jailerPath = program('jailer', says('Jailer v1.16.1'));
-    assert.deepEqual(await find(path, JAILER), { path, version: '1.16.1', jailerPath });
+  test('a program that hangs is killed after the limit, even if it ignores SIGTERM', async () => {
+    const hanging = bin.add('hanging', 'trap "" TERM; exec tail -f /dev/null');
+    await refusal(versionLine(hanging, 200), /--version did not answer within 200 ms/, /name another one/);
+  });
+
+  test('the jailer is looked for beside Firecracker, and must be of its release', async () => {
+    const program = bin.add('firecracker', 'echo "Firecracker v1.16.1"');
+    await refusal(
+      findFirecracker(null, jailer(null)),
+      /^jailer is neither beside .*\/firecracker nor in PATH/,
+      /release/,
+    );
+    const old = bin.add('old-jailer', 'echo "Jailer v1.15.0"');
+    await refusal(
+      findFirecracker(null, jailer(old)),
+      /old-jailer is version 1\.15\.0 and .* is 1\.16\.1/,
+      /one release/,
+    );
+    const own = bin.add('jailer', 'echo "Jailer v1.16.1"');
+    process.env['PATH'] = path;
+    const found = await findFirecracker({ path: program, prestarted: 0 }, jailer(null));
+    assert.deepEqual(found, { path: program, version: '1.16.1', jailerPath: own });
   });
 });

@@ -1,0 +1,72 @@
+/**
+ * Runs in `snapctr doctor`. The verdicts that `--vmm auto` goes by, each found out once for all checks that ask. Probes are
+ * always run again; what they find is kept for the next start.
+ */
+import type { RunDirectory } from '../firerunner/run-directory.ts';
+import { VerdictCache } from '../firerunner/verdicts/cache.ts';
+import { firecrackerVerdict, searchFirecracker, type FirecrackerSearch } from '../firerunner/verdicts/firecracker.ts';
+import { kvmDevice, kvmVerdict } from '../firerunner/verdicts/kvm.ts';
+import { emulationVerdict, qemuVerdict } from '../firerunner/verdicts/qemu.ts';
+import { rankVmms, type Prospects, type Ranking } from '../firerunner/verdicts/ranking.ts';
+import type { ProbeGuest, Verdict } from '../firerunner/verdicts/verdict.ts';
+import type { VmmSettings } from '../protocol/runner.ts';
+
+export class Proofs implements Prospects {
+  readonly #settings: VmmSettings;
+  readonly #guest: ProbeGuest | null;
+  readonly #directory: RunDirectory | null;
+  readonly #cache = new VerdictCache('renew');
+  readonly #verdicts = new Map<string, Promise<Verdict>>();
+  #search: Promise<FirecrackerSearch> | null = null;
+  #ranking: Promise<Ranking> | null = null;
+
+  constructor(settings: VmmSettings, guest: ProbeGuest | null, directory: RunDirectory | null) {
+    this.#settings = settings;
+    this.#guest = guest;
+    this.#directory = directory;
+  }
+
+  get jailed(): boolean {
+    return this.#settings.jailer !== null;
+  }
+
+  kvmDevice(): Verdict {
+    return kvmDevice();
+  }
+
+  qemu(): Verdict {
+    return qemuVerdict();
+  }
+
+  /** Whether a guest runs under QEMU with KVM. */
+  kvm(): Promise<Verdict> {
+    return this.#once('kvm', () => kvmVerdict(this.#guest, this.#cache));
+  }
+
+  /** Whether a guest runs under QEMU without KVM. */
+  emulation(): Promise<Verdict> {
+    return this.#once('emulation', () => emulationVerdict(this.#guest));
+  }
+
+  /** Whether a guest runs under Firecracker. */
+  firecracker(): Promise<Verdict> {
+    const probe = (): Promise<Verdict> => firecrackerVerdict(this.#settings, this.#guest, this.#directory, this.#cache);
+    return this.#once('firecracker', probe);
+  }
+
+  /** What is installed of Firecracker. */
+  firecrackerSearch(): Promise<FirecrackerSearch> {
+    return (this.#search ??= searchFirecracker(this.#settings));
+  }
+
+  /** What `--vmm auto` would take. */
+  ranking(): Promise<Ranking> {
+    return (this.#ranking ??= rankVmms(this));
+  }
+
+  #once(name: string, findOut: () => Promise<Verdict>): Promise<Verdict> {
+    const verdict = this.#verdicts.get(name) ?? findOut();
+    this.#verdicts.set(name, verdict);
+    return verdict;
+  }
+}

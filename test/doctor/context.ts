@@ -1,0 +1,48 @@
+/** A context for single checks, with a host that the test writes as files. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { DoctorContext, Subject } from '../../src/doctor/context.ts';
+import { Proofs } from '../../src/doctor/proofs.ts';
+import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
+
+export const SUBJECT: Subject = {
+  configuration: null,
+  guest: null,
+  rootFileSystems: [],
+  snapshotDirectory: null,
+  functionCount: 0,
+  memoryMib: null,
+  settings: NO_SETTINGS,
+};
+
+export interface TestHost {
+  readonly root: string;
+  /** Writes a file of the host, such as "/proc/meminfo". */
+  write(path: string, text: string | Uint8Array): string;
+  context(subject?: Partial<Subject>): DoctorContext;
+  remove(): void;
+}
+
+export function createHost(): TestHost {
+  const root = mkdtempSync(join(tmpdir(), 'snapfaas-doctor-'));
+  return {
+    root,
+    write(path, text) {
+      const absolute = join(root, path);
+      mkdirSync(dirname(absolute), { recursive: true });
+      writeFileSync(absolute, text);
+      return absolute;
+    },
+    context(subject = {}) {
+      const whole = { ...SUBJECT, ...subject };
+      return {
+        subject: whole,
+        proofs: new Proofs(whole.settings, whole.guest, null),
+        runDirectory: new Error('there is none'),
+        hostRoot: root,
+      };
+    },
+    remove: () => rmSync(root, { recursive: true, force: true }),
+  };
+}

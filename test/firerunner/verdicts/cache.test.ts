@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { VerdictCache } from '../../../src/firerunner/verdicts/cache.ts';
+import { unusable, usable, type Verdict } from '../../../src/firerunner/verdicts/verdict.ts';
+
+const GOOD = usable('it ran');
+const BAD = unusable('it failed', 'mend it');
+
+describe('verdict cache', () => {
+  let place: string;
+  let directory: string;
+  let guest: string;
+  beforeEach(() => {
+    place = mkdtempSync(join(tmpdir(), 'snapfaas-verdicts-'));
+    directory = join(place, 'not', 'there', 'yet');
+    guest = join(place, 'vmlinux');
+    writeFileSync(guest, 'kernel');
+  });
+  afterEach(() => rmSync(place, { recursive: true }));
+
+  const find = async (use: 'reuse' | 'renew', found: Verdict, files = [guest]): Promise<[Verdict, boolean]> => {
+    let isNew = false;
+    const verdict = await new VerdictCache(use, directory).find('kvm', files, () => {
+      isNew = true;
+      return Promise.resolve(found);
+    });
+    return [verdict, isNew];
+  };
+
+  test('finds out once, then tells the same with the file it is kept in', async () => {
+    assert.deepEqual(await find('reuse', BAD), [BAD, true]);
+    const [kept, isNew] = await find('reuse', GOOD);
+    const [name = ''] = readdirSync(directory);
+    assert.equal(isNew, false);
+    assert.deepEqual([kept.usable, kept.remedy], [false, 'mend it']);
+    assert.equal(
+      kept.finding,
+      `it failed (found out earlier and kept in ${join(directory, name)}; "snapctr doctor" tries again)`,
+    );
+  });
+
+  test('a guest that has changed is another one', async () => {
+    await find('reuse', BAD);
+    utimesSync(guest, 1, 1);
+    assert.deepEqual(await find('reuse', GOOD), [GOOD, true]);
+    writeFileSync(guest, 'another kernel');
+    assert.deepEqual(await find('reuse', GOOD), [GOOD, true]);
+  });
+
+  test('renewing finds out again, and later starts are told the new verdict', async () => {
+    await find('reuse', BAD);
+    assert.deepEqual(await find('renew', GOOD), [GOOD, true]);
+    const [kept, isNew] = await find('reuse', BAD);
+    assert.deepEqual([kept.usable, isNew], [true, false]);
+    assert.equal(readdirSync(directory).length, 1);
+  });
+
+  test('the name holds the boot of the host; verdicts of earlier boots are removed', async () => {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, 'kvm-11111111-2222-3333-4444-555555555555-0123456789ab.json'), JSON.stringify(GOOD));
+    assert.deepEqual(await find('reuse', BAD), [BAD, true]);
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    const names = readdirSync(directory);
+    assert.equal(names.length, 1);
+    assert.match(names[0] ?? '', new RegExp(`^kvm-${boot}-[0-9a-f]{12}\\.json$`));
+  });
+
+  test('a damaged file, and files that are not there, make it find out', async () => {
+    await find('reuse', BAD);
+    const [name = ''] = readdirSync(directory);
+    for (const damaged of ['', '{"usable":', 'null', '[]', '{"usable":1,"finding":"x"}', '{"usable":true}']) {
+      writeFileSync(join(directory, name), damaged);
+      assert.deepEqual(await find('reuse', GOOD), [GOOD, true], damaged);
+    }
+    const missing = [join(place, 'nowhere')];
+    assert.deepEqual(await find('reuse', BAD, missing), [BAD, true]);
+    assert.deepEqual(await find('reuse', GOOD, missing), [GOOD, true]);
+  });
+
+  test('a directory that cannot be written costs only the keeping', async () => {
+    writeFileSync(join(place, 'not'), 'a file in the way');
+    assert.deepEqual(await find('reuse', BAD), [BAD, true]);
+    assert.deepEqual(await find('reuse', GOOD), [GOOD, true]);
+  });
+});

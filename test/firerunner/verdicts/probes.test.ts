@@ -1,0 +1,206 @@
+/**
+ * Stand-ins from PATH take the place of QEMU, the fake that of Firecracker, so that each end of a probe is had on any host. Where
+ * /dev/kvm does not open there is no probe, and the tests of probes under KVM say so.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { openRunDirectory, type RunDirectory } from '../../../src/firerunner/run-directory.ts';
+import { VerdictCache } from '../../../src/firerunner/verdicts/cache.ts';
+import { firecrackerVerdict } from '../../../src/firerunner/verdicts/firecracker.ts';
+import { kvmDevice, kvmVerdict } from '../../../src/firerunner/verdicts/kvm.ts';
+import { emulationVerdict, qemuVerdict } from '../../../src/firerunner/verdicts/qemu.ts';
+import type { ProbeGuest } from '../../../src/firerunner/verdicts/verdict.ts';
+import { NO_SETTINGS } from '../../../src/firerunner/vmm-settings.ts';
+import { childrenOf, commandOf, until } from '../../end-to-end/processes.ts';
+import { createStandIns, elfHeader, pathWith, type StandIns } from '../../support/stand-in.ts';
+import { installFakeFirecracker } from '../../support/firecracker/install.ts';
+
+const deviceFinding = kvmDevice();
+const withKvm = { skip: deviceFinding.usable ? false : `no probe without KVM: ${deviceFinding.finding}` };
+
+describe('probes', { timeout: 60_000 }, () => {
+  const path = process.env['PATH'];
+  let bin: StandIns;
+  let place: string;
+  let guest: ProbeGuest;
+  let cache: VerdictCache;
+  let directory: RunDirectory;
+  beforeEach(() => {
+    bin = createStandIns();
+    process.env['PATH'] = pathWith(bin.directory);
+    place = mkdtempSync(join(tmpdir(), 'snapfaas-probes-'));
+    guest = { kernelPath: join(place, 'kernel'), initrdPath: join(place, 'initrd') };
+    // What the fake takes for a guest; nothing of it is booted.
+    writeFileSync(guest.kernelPath, elfHeader(62));
+    writeFileSync(guest.initrdPath, '070701');
+    cache = new VerdictCache('reuse', join(place, 'verdicts'));
+    directory = openRunDirectory({ SNAPFAAS_RUN_DIR: join(place, 'run') });
+  });
+  afterEach(async () => {
+    assert.deepEqual(readdirSync(directory.path), [], 'the probe removes its directory');
+    directory.close();
+    await until('nothing of a probe runs any more', () => {
+      const left = childrenOf(process.pid).filter((pid) => commandOf(pid).join(' ').includes(bin.directory));
+      return left.length === 0;
+    });
+    process.env['PATH'] = path;
+    delete process.env['FAKE_FIRECRACKER_FAULT'];
+    bin.remove();
+    rmSync(place, { recursive: true });
+  });
+
+  const qemu = (body: string): string => bin.add('qemu-system-x86_64', body);
+  const firecracker = (): ReturnType<typeof firecrackerVerdict> =>
+    firecrackerVerdict(NO_SETTINGS, guest, directory, cache);
+
+  test('the KVM device: not there, not ours, not a device; each has another remedy', () => {
+    const missing = kvmDevice(join(place, 'kvm'));
+    assert.match(missing.finding, /\/kvm is not there$/);
+    assert.match(missing.remedy ?? '', /modprobe kvm_|nested virtualization/);
+    // Nobody may write to it, root neither.
+    const locked = kvmDevice('/sys/kernel/uevent_seqnum');
+    assert.match(locked.finding, /may not be opened by this user \(EACCES\)/);
+    assert.match(locked.remedy ?? '', /usermod -aG kvm \w+/);
+    assert.match(kvmDevice(place).finding, /cannot be opened \(EISDIR\)/);
+  });
+
+  test('QEMU that is not in PATH: how to install it', () => {
+    process.env['PATH'] = bin.directory;
+    assert.deepEqual(qemuVerdict(), {
+      usable: false,
+      finding: 'qemu-system-x86_64 is not in PATH',
+      remedy: 'install it: apt-get install qemu-system-x86',
+    });
+  });
+
+  test('without a guest nothing is probed, and the missing file is named', withKvm, async () => {
+    qemu('echo snapfaas-probe-ok');
+    assert.match((await kvmVerdict(null, cache)).finding, /^no guest is at hand/);
+    rmSync(guest.initrdPath);
+    const verdict = await kvmVerdict(guest, cache);
+    assert.match(verdict.finding, /\/initrd cannot be read/);
+    assert.match(verdict.remedy ?? '', /snapctr images build kernel/);
+    assert.deepEqual((await emulationVerdict(guest)).usable, false);
+  });
+
+  test('a guest that speaks under QEMU and KVM proves KVM, though the VMM does not end', withKvm, async () => {
+    qemu('echo "$@" | grep -q -- "-accel kvm" && echo "[    1.9] init: snapfaas-probe-ok"; exec tail -f /dev/null');
+    assert.deepEqual(await kvmVerdict(guest, cache), { usable: true, finding: 'KVM ran a guest', remedy: null });
+  });
+
+  test('a word that comes in pieces, or at the very end, is heard', withKvm, async () => {
+    qemu('printf snapfaas-; sleep 0.2; printf probe-ok');
+    assert.equal((await kvmVerdict(guest, cache)).usable, true);
+  });
+
+  test('a VMM that ends is quoted with the line that says most', withKvm, async () => {
+    qemu('echo "SeaBIOS"; echo "qemu: error: failed to set MSR" >&2; echo "core dumped" >&2; exit 134');
+    const verdict = await kvmVerdict(guest, cache);
+    assert.equal(
+      verdict.finding,
+      '/dev/kvm opens, but a guest under it failed: qemu: error: failed to set MSR (qemu-system-x86_64 exited with status 134)',
+    );
+    assert.match(verdict.remedy ?? '', /nested virtualization/);
+    qemu('exit 7');
+    const silent = await kvmVerdict(guest, new VerdictCache('renew', join(place, 'verdicts')));
+    assert.match(silent.finding, /failed: qemu-system-x86_64 exited with status 7$/);
+  });
+
+  test('a guest that stays silent is given up after 5 s, killed, and not tried again', withKvm, async () => {
+    qemu('exec tail -f /dev/null');
+    const begin = performance.now();
+    const verdict = await kvmVerdict(guest, cache);
+    assert.match(verdict.finding, /did not come up within 5000 ms$/);
+    assert.ok(performance.now() - begin < 15_000);
+    const again = performance.now();
+    assert.match((await kvmVerdict(guest, cache)).finding, /found out earlier and kept in /);
+    assert.ok(performance.now() - again < 4000);
+  });
+
+  test('a VMM that cannot even be started is a verdict, not an error', async () => {
+    qemu('exit 0');
+    // Without setpriv nothing can be started.
+    process.env['PATH'] = bin.directory;
+    const { usable, finding, remedy } = await emulationVerdict(guest);
+    assert.deepEqual(
+      [usable, finding],
+      [false, 'a guest under emulation could not be started: setpriv could not be started: spawn setpriv ENOENT'],
+    );
+    assert.match(remedy ?? '', /mend what it names/);
+  });
+
+  test('a guest under emulation is asked in the same way', async () => {
+    qemu('echo "$@" | grep -q -- "-accel tcg" && echo snapfaas-probe-ok');
+    assert.equal((await emulationVerdict(guest)).usable, true);
+    qemu('echo "Kernel panic - not syncing: no init"');
+    assert.match((await emulationVerdict(guest)).finding, /under emulation failed: Kernel panic/);
+  });
+
+  test('Firecracker that is missing or too old is a verdict, not an error', async () => {
+    process.env['PATH'] = bin.directory;
+    assert.equal((await firecracker()).finding, 'firecracker is not in PATH');
+    bin.add('firecracker', 'echo "Firecracker v1.10.0"');
+    assert.match((await firecracker()).finding, /is Firecracker 1\.10\.0/);
+  });
+
+  test('a guest that speaks under Firecracker proves it; the verdict is kept', withKvm, async () => {
+    await installFakeFirecracker(bin.directory);
+    const ran = { usable: true, finding: 'Firecracker 1.16.1 ran a guest', remedy: null };
+    assert.deepEqual(await firecracker(), ran);
+    assert.match((await firecracker()).finding, /ran a guest \(found out earlier/);
+  });
+
+  test('a request that Firecracker refuses is told with its reason', withKvm, async () => {
+    await installFakeFirecracker(bin.directory);
+    process.env['FAKE_FIRECRACKER_FAULT'] = JSON.stringify({
+      ...{ at: 'PUT /actions', do: 'refuse', text: 'Cannot open /dev/kvm' },
+    });
+    const { usable, finding } = await firecracker();
+    assert.equal(usable, false);
+    assert.match(finding, /could not be started: Firecracker refused PUT \/actions \(400\): Cannot open \/dev\/kvm/);
+  });
+
+  for (const [what, fault, words] of [
+    [
+      'ends before its API is up',
+      { at: 'listen', do: 'exit', status: 148 },
+      /exited with status 148 \(a system call that/,
+    ],
+    [
+      'ends in place of an answer',
+      { at: 'PUT /boot-source', do: 'exit', status: 1 },
+      /exited with status 1 \(a general/,
+    ],
+    ['never opens its API', { at: 'listen', do: 'hang' }, /did not come up within 5000 ms$/],
+    ['never answers', { at: 'PUT /actions', do: 'hang' }, /did not come up within 5000 ms$/],
+    ['answers with something else', { at: 'PUT /actions', do: 'garbage', text: 'oops' }, /refused PUT \/actions.*oops/],
+  ] as const) {
+    test(`a Firecracker that ${what}: told, and given up within the limit`, withKvm, async () => {
+      await installFakeFirecracker(bin.directory);
+      process.env['FAKE_FIRECRACKER_FAULT'] = JSON.stringify(fault);
+      const begin = performance.now();
+      const { usable, finding, remedy } = await firecracker();
+      assert.equal(usable, false);
+      assert.match(finding, words);
+      assert.notEqual(remedy, null);
+      assert.ok(performance.now() - begin < 15_000);
+    });
+  }
+
+  test('a jailer without root is of no use', async () => {
+    await installFakeFirecracker(bin.directory);
+    mkdirSync(join(place, 'jail'));
+    const jailer = { path: null, firstUid: 9, uidCount: 1, gid: null, chrootBase: join(place, 'jail'), cgroup: {} };
+    const getuid = process.getuid;
+    process.getuid = () => 1000;
+    try {
+      const verdict = await firecrackerVerdict({ ...NO_SETTINGS, jailer }, guest, directory, cache);
+      assert.equal(verdict.finding, 'the jailer needs root');
+    } finally {
+      if (getuid !== undefined) process.getuid = getuid;
+    }
+  });
+});
