@@ -33,7 +33,7 @@ export const layers: Benchmark = {
       ...{ directory, say: () => undefined },
     });
     const ended = new AbortController();
-    const snapshots = new Snapshots(driver, directory, ended.signal);
+    const snapshots = new Snapshots(driver, directory, null, ended.signal);
     try {
       const specOf = (name: string, fn: Measured): Promise<LaunchSpec> => launchSpec(place, name, fn);
       return [
@@ -127,6 +127,7 @@ async function uncached(
       spec,
       from: restorable.guest,
       directory: directory.create(name),
+      taps: null,
       observer: {
         onChannel: (path) => void dialled.push(FunctionChannel.connect(path)),
         onLog: () => undefined,

@@ -26,6 +26,7 @@ async function fill(functions: number, vms: number): Promise<Load> {
     functions: new Map(names.map((name) => [name, functionConfig(name)])),
     ledger: new MemoryLedger(vms * 128),
     policy: new LeastRecentlyUsed<Vm>(),
+    taps: 0,
     createVm: (fn) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }),
     startVm: (vm) => void guests.start(vm),
   });

@@ -144,6 +144,7 @@ export const warmRequest: Benchmark = {
         },
         from: null,
         directory: directory.create('bench'),
+        taps: null,
         observer: {
           onChannel: (address) => (guestAddress = address),
           onLog: () => undefined,

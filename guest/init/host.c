@@ -1,5 +1,6 @@
 /*
- * What the host says on the control channel: obeyed here (SYNC), or passed on to the runtime in order (LOAD, SEAL, START).
+ * What the host says on the control channel: obeyed here (SYNC, NETWORK), or passed on to the
+ * runtime in order (LOAD, SEAL, START).
  *
  * Nothing is done before a frame is there whole, unless it is too long for the buffer: what a line began to say and did
  * not end is forgotten when the next one speaks.
@@ -102,18 +103,32 @@ static int begin_step(void)
     return 1;
 }
 
-/* False: not all of the frame has come yet. */
+/* True: all of the frame at the front has come. Frames that are obeyed here have a payload of a fixed size. */
+static int has_come(const char *name, size_t payload_bytes)
+{
+    const size_t bytes = FRAME_PREFIX_BYTES + payload_bytes;
+    if (frame_bytes(from_host) != bytes || frame_header_bytes(from_host) != 0)
+        fatal("the host sent a %s of %zu bytes; %zu are expected", name, frame_bytes(from_host), bytes);
+    return from_host_bytes >= bytes;
+}
+
 static int take_sync(void)
 {
-    const size_t bytes = FRAME_PREFIX_BYTES + SYNC_BYTES;
-    if (frame_bytes(from_host) != bytes || frame_header_bytes(from_host) != 0)
-        fatal("the host sent a SYNC of %zu bytes; %zu are expected", frame_bytes(from_host), bytes);
-    if (from_host_bytes < bytes)
+    if (!has_come("SYNC", SYNC_BYTES))
         return 0;
     sync_with_host(from_host + FRAME_PREFIX_BYTES);
     /* Random numbers that were used must not be found in a snapshot. */
     explicit_bzero(from_host + FRAME_PREFIX_BYTES, SYNC_BYTES);
-    forget_bytes_of_host(bytes);
+    forget_bytes_of_host(FRAME_PREFIX_BYTES + SYNC_BYTES);
+    return 1;
+}
+
+static int take_network(void)
+{
+    if (!has_come("NETWORK", NETWORK_BYTES))
+        return 0;
+    take_network_of_host(from_host + FRAME_PREFIX_BYTES);
+    forget_bytes_of_host(FRAME_PREFIX_BYTES + NETWORK_BYTES);
     return 1;
 }
 
@@ -142,6 +157,8 @@ static int begin_frame(void)
         return begin_step();
     case FRAME_SYNC:
         return take_sync();
+    case FRAME_NETWORK:
+        return take_network();
     default:
         fatal("the host sent a frame of unknown type %d", from_host[4]);
     }

@@ -11,17 +11,14 @@
 #include "init.h"
 
 #include <fcntl.h>
-#include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,7 +27,6 @@ static int console = -1;
 static void open_console(void);
 static void protect_self(void);
 static int block_signals(void);
-static void set_up_network(void);
 
 int main(void)
 {
@@ -84,19 +80,6 @@ static int block_signals(void)
     if (fd < 0)
         fatal("no descriptor for signals: %m");
     return fd;
-}
-
-static void set_up_network(void)
-{
-    if (sethostname("snapfaas", 8) < 0)
-        note("the host name cannot be set: %m");
-    struct ifreq loopback = {.ifr_name = "lo"};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    loopback.ifr_flags = IFF_UP | IFF_RUNNING;
-    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &loopback) < 0)
-        note("the loopback interface cannot be brought up: %m");
-    if (fd >= 0)
-        close(fd);
 }
 
 static void say(const char *text)

@@ -3,6 +3,7 @@
  *
  *   init.c      main: the life of the guest in one page; how it ends
  *   boot.c      modules, file systems, channels; vsock.c if they are made of that
+ *   network.c   host name and interfaces
  *   runtime.c   starts the language runtime as an unprivileged process
  *   relay.c     frames and output between the runtime and the host, until the end; relay.h has its parts
  */
@@ -35,6 +36,7 @@ enum frame_type {
     FRAME_START = 29,
     FRAME_STARTED = 30,
     FRAME_HOOK_FAILED = 31,
+    FRAME_NETWORK = 32,
 };
 
 /* Length, type and header length of a frame (src/protocol/frame.ts draws it). */
@@ -70,6 +72,9 @@ int kernel_command_line_has(const char *word);
 void enter_root_file_system(void);
 struct channels open_channels(void);
 void mount_app_file_system(void);
+
+/* network.c */
+void set_up_network(void);
 
 /* runtime.c */
 struct runtime start_runtime(int function_channel);

@@ -8,6 +8,7 @@
  *   vsock.c     connections that the host dials, for the two above
  *   output.c    what the function prints, as LOG frames
  *   sync.c      clock and random numbers, as the host gives them
+ *   network.c   the addresses that the host gives
  *
  * All buffers are of fixed size.
  *
@@ -34,6 +35,8 @@
 /* Payload of SYNC: nanoseconds since 1970, u64, big-endian; then random bytes. */
 #define ENTROPY_BYTES 32
 #define SYNC_BYTES (8 + ENTROPY_BYTES)
+/* Payload of NETWORK (src/protocol/guest-network.ts). */
+#define NETWORK_BYTES 19
 
 static inline size_t frame_bytes(const unsigned char *frame)
 {
@@ -109,5 +112,8 @@ unsigned long request_number(void);
 
 /* sync.c */
 void sync_with_host(const unsigned char payload[SYNC_BYTES]);
+
+/* network.c: all zeros take the address away. */
+void take_network_of_host(const unsigned char payload[NETWORK_BYTES]);
 
 #endif

@@ -23,6 +23,10 @@ const program = new Command('firerunner')
     new Option('--runtime <name>', 'language of the root file system; only --vmm process asks').choices(RUNTIME_NAMES),
   )
   .option('--env <NAME=VALUE...>', 'environment of the function')
+  .option('--tap_name <name>', "give the VM a network interface: the tap device at the host's end; with --mac")
+  .option('--mac <address>', "the interface's address in the VM, such as 02:00:0a:c8:00:01; with --tap_name")
+  .option('--guest_ip <cidr>', "the VM's IPv4 address, such as 10.200.0.1/31 (default: none)")
+  .option('--gateway <ip>', "the VM's default route (default: none)")
   .option('--load_from <dir[,dir]>', 'restore from these snapshot layers, base first, instead of booting')
   .option('--dump_to <dir>', 'make a snapshot layer in this new directory, and end')
   .option('--timeout <s>', 'time for each request, in seconds', seconds, 60)
@@ -33,7 +37,7 @@ const program = new Command('firerunner')
       .choices(['auto', 'kvm', 'tcg'])
       .default('auto'),
   )
-  .option('--vmm-settings <json>', 'where Firecracker and its jailer are, and how VMs are jailed: docs/firecracker.md')
+  .option('--vmm-settings <json>', 'where Firecracker, its jailer and the taps of --serve are: docs/firecracker.md')
   .option('--serve', 'take launches as JSON lines on stdin and report events on stdout (what snapctr uses)')
   .addHelpText(
     'after',

@@ -8,6 +8,7 @@ import { VMM_NAMES } from '../protocol/runner.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
 import { acceptBothSpellings, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
+import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
 
 const program: Command = new Command('snapctr')
@@ -58,6 +59,7 @@ Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 
 
 registerImagesCommand(program);
 registerSnapshotsCommand(program);
+registerNetworkCommand(program);
 registerDoctorCommand(program);
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
 await program.parseAsync(acceptBothSpellings(program, process.argv));

@@ -23,6 +23,8 @@ export interface FunctionContext {
   readonly runtimefsDirectory: string | null;
   readonly appfsDirectory: string | null;
   readonly snapshotDirectory: string | null;
+  /** Whether the controller's file has a `network` block. */
+  readonly hasNetwork: boolean;
 }
 
 /**
@@ -110,6 +112,7 @@ class FunctionList {
         handler: yaml.handler ?? null,
         environment: Object.freeze({ ...yaml.environment }),
         snapshotLayers: this.#snapshotLayers(index, yaml),
+        network: this.#network(index, yaml, complain),
       }),
     );
   }
@@ -219,6 +222,18 @@ class FunctionList {
     if (yaml.concurrency_limit !== 0) return yaml.concurrency_limit ?? null;
     this.#remark(index, 'concurrency_limit', '0 means no limit; leave it out to say the same');
     return null;
+  }
+
+  #network(index: number, yaml: FunctionYaml, complain: (key: string, message: string) => void): boolean {
+    if (yaml.network !== true) return false;
+    if (this.#context.vmm === 'process') {
+      this.#remark(index, 'network', "has no effect; with --vmm process functions have the host's own network");
+      return false;
+    }
+    if (!this.#context.hasNetwork) {
+      complain('network', "`network` needs taps; name them by `network` in the controller's file, see docs/network.md");
+    }
+    return true;
   }
 
   /** The language of an image: its manifest knows, or else its name tells. */

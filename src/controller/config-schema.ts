@@ -54,6 +54,8 @@ export const controllerSchema = z.strictObject(
       MAX_QUEUE_CAPACITY,
       `a whole number of requests from 1 to ${MAX_QUEUE_CAPACITY}`,
     ).nullish(),
+    // Checked by `config-network.ts`.
+    network: z.unknown().optional(),
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
     firecracker: firecrackerSchema.nullish(),
     jailer: jailerSchema.nullish(),
@@ -124,6 +126,7 @@ export const functionSchema = z.strictObject(
         layerDirectories,
       )
       .nullish(),
+    network: z.boolean(expected('`true` or `false`')).nullish(),
     ...unusedFunctionKeys,
   },
   expected('a map of keys such as `name` and `runtime`'),

@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { RuntimeName, VmmName, VmmSettings } from '../protocol/runner.ts';
 import { readFunctions, type FunctionContext } from './config-functions.ts';
+import { hasNetwork, readNetwork } from './config-network.ts';
 import { Paths, type PathKind } from './config-paths.ts';
 import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './config-schema.ts';
 import { firecrackerSettings, jailerSettings } from './config-vmm.ts';
@@ -30,6 +31,8 @@ export interface FunctionConfig {
   readonly environment: Readonly<Record<string, string>>;
   /** Directories of snapshot layers made by hand, base first, absolute; null: firerunner makes its own. */
   readonly snapshotLayers: readonly string[] | null;
+  /** Whether its VMs have a network interface. */
+  readonly network: boolean;
 }
 
 export interface Config {
@@ -91,6 +94,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   const functionList = files.take('function_config', 'file', 'write the list of functions, or correct the path');
   files.checkInitrdDefault(initrdPath);
   files.noteFirerunner();
+  const network = readNetwork(source, problems);
   files.noteJailer();
 
   const functionContext: FunctionContext = {
@@ -99,6 +103,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     runtimefsDirectory: runtimefs,
     appfsDirectory: appfs,
     snapshotDirectory,
+    hasNetwork: hasNetwork(source),
   };
   const functions = functionList === null ? null : readFunctions(functionList, functionContext, problems, notes);
   if (problems.length === 0 && snapshotDirectory !== null) createDirectory(source, snapshotDirectory, problems);
@@ -115,7 +120,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     vmmSettings: Object.freeze({
       firecracker: firecrackerSettings(yaml.firecracker, files.absolute),
       jailer: jailerSettings(yaml.jailer, files.absolute),
-      network: null,
+      network,
     }),
     notes: Object.freeze(notes),
   });

@@ -85,6 +85,7 @@ export class Controller {
       functions: config.functions,
       ledger: this.#ledger,
       policy: this.#policy,
+      taps: config.vmmSettings.network?.taps.length ?? 0,
       createVm: (fn, isAhead) => new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead),
       startVm: (vm) => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm),
       onLaunched: (vm, timings) => {

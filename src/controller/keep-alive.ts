@@ -7,6 +7,8 @@ import { LinkedList, type ListNode } from './linked-list.ts';
 /** What a policy knows of a VM. */
 export interface IdleVm<Self> extends ListNode<Self> {
   readonly memoryMib: number;
+  /** Whether it holds one of the host's taps. */
+  readonly hasTap: boolean;
 }
 
 export interface KeepAlivePolicy<V> {
@@ -17,10 +19,10 @@ export interface KeepAlivePolicy<V> {
   /** The VM is idle no more: it was taken, evicted or lost. */
   remove(vm: V): void;
   /**
-   * The worst idle VMs, worst first, that together hold at least `neededMib`; as few as the order allows. Empty if all
-   * idle VMs together would not be enough: then evicting any would help nobody.
+   * The worst idle VMs that together hold at least `neededMib`, and a tap if one is needed; as few as the order allows. Empty
+   * if all idle VMs together would not be enough: then evicting any would help nobody.
    */
-  victims(neededMib: number): readonly V[];
+  victims(neededMib: number, needsTap: boolean): readonly V[];
 }
 
 /** Evicts the VM that has been idle for longest. */
@@ -42,14 +44,23 @@ export class LeastRecentlyUsed<V extends IdleVm<V>> implements KeepAlivePolicy<V
     this.#idleMib -= vm.memoryMib;
   }
 
-  victims(neededMib: number): readonly V[] {
+  victims(neededMib: number, needsTap: boolean): readonly V[] {
     if (neededMib > this.#idleMib) return [];
-    const victims: V[] = [];
-    let gainedMib = 0;
+    const withTap = needsTap ? this.#longestIdleWithTap() : null;
+    if (needsTap && withTap === null) return [];
+    const victims = withTap === null ? [] : [withTap];
+    let gainedMib = withTap?.memoryMib ?? 0;
     for (let vm = this.#idle.first; vm !== null && gainedMib < neededMib; vm = vm.next) {
+      if (vm === withTap) continue;
       victims.push(vm);
       gainedMib += vm.memoryMib;
     }
     return victims;
+  }
+
+  #longestIdleWithTap(): V | null {
+    let vm = this.#idle.first;
+    while (vm !== null && !vm.hasTap) vm = vm.next;
+    return vm;
   }
 }

@@ -20,7 +20,7 @@ export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOp
       appfsPath: fn.appfs?.path ?? null,
       kernelArgs: '',
       runtime: fn.runtime ?? 'python3',
-      network: false,
+      network: fn.network,
     },
     function: { name: fn.name, handler: fn.handler, environment: fn.environment },
     bootTimeoutMs: options.bootTimeoutMs,

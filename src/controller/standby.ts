@@ -13,7 +13,7 @@ const QUIET_MS = 50;
 export interface StandbyOptions {
   /** Memory for VMs that wait for their first request, in MiB. */
   readonly budgetMib: number;
-  /** Starts a VM in free memory and resolves when it is idle; null if there is no room. */
+  /** Starts a VM in free memory and resolves when it is idle; null if there is no tap for it. */
   readonly launchAhead: (fn: FunctionVms) => Promise<Vm | null>;
   /** Memory that no VM has, in MiB. */
   readonly freeMib: () => number;
@@ -32,6 +32,8 @@ export class Standby {
   readonly #used = new Set<FunctionVms>();
   /** Functions that could not be launched ahead, until they are asked for again. */
   readonly #failing = new Set<FunctionVms>();
+  /** Functions that found no tap for their VM, until one may be free again. */
+  readonly #withoutTap = new Set<FunctionVms>();
   /** VMs that have served nobody yet. */
   readonly #waiting = new Map<Vm, FunctionVms>();
   #waitingMib = 0;
@@ -69,6 +71,7 @@ export class Standby {
   /** A VM has ended, and memory may be free. */
   onGone(vm: Vm): void {
     this.#forget(vm);
+    if (vm.hasTap) this.#withoutTap.clear();
     this.#schedule();
   }
 
@@ -97,9 +100,9 @@ export class Standby {
     this.#isLaunching = true;
     try {
       const vm = await this.#options.launchAhead(fn);
-      if (vm === null) return;
+      if (vm === null) this.#withoutTap.add(fn);
       // It may have been taken, or have ended, by now.
-      if (vm.state === 'idle' && vm.isUnused) {
+      else if (vm.state === 'idle' && vm.isUnused) {
         this.#waiting.set(vm, fn);
         this.#waitingMib += vm.memoryMib;
       }
@@ -123,12 +126,16 @@ export class Standby {
     let spareMib = this.#waitingMib;
     for (const fn of byUse) {
       spareMib -= heldMib.get(fn) ?? 0;
-      if (fn.hasIdle || fn.unclaimed.size > 0 || fn.isAtLimit || this.#failing.has(fn)) continue;
+      if (fn.hasIdle || fn.unclaimed.size > 0 || fn.isAtLimit || this.#isPassedOver(fn)) continue;
       if (this.#missingMib(fn) > spareMib) continue;
       if (this.#missingMib(fn) > 0) this.#makeRoom(fn, byUse);
       return fn;
     }
     return null;
+  }
+
+  #isPassedOver(fn: FunctionVms): boolean {
+    return this.#failing.has(fn) || this.#withoutTap.has(fn);
   }
 
   /** What the budget and the free memory lack for another VM of the function; 0 or less if they lack nothing. */

@@ -85,6 +85,8 @@ export interface VmPoolOptions {
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   readonly ledger: MemoryLedger;
   readonly policy: KeepAlivePolicy<Vm>;
+  /** The host's taps: as many VMs with a network there may be at once. */
+  readonly taps: number;
   /** A new VM in state `launching`, not started yet. `isAhead`: nobody has asked for it yet. */
   readonly createVm: (fn: FunctionConfig, isAhead: boolean) => Vm;
   readonly startVm: (vm: Vm) => void;
@@ -104,6 +106,8 @@ export class VmPool {
   readonly #vms = new Set<Vm>();
   /** Those of them that are dead, so that their memory counts as dying. */
   readonly #dying = new Set<Vm>();
+  /** Taps of VMs that are not dying. */
+  #tapsInUse = 0;
   /** Null where idle VMs cost nothing. */
   #pauser: IdlePauser<Vm> | null = null;
   /** Launches that a request waits for, or began. */
@@ -197,6 +201,7 @@ export class VmPool {
   #markDying(vm: Vm): void {
     if (!this.#vms.has(vm) || this.#dying.has(vm)) return;
     this.#dying.add(vm);
+    if (vm.hasTap) this.#tapsInUse -= 1;
     this.#options.ledger.markDying(vm.memoryMib);
   }
 
@@ -209,13 +214,14 @@ export class VmPool {
   }
 
   /**
-   * Launches a VM that nobody has asked for yet, in free memory only. A request that comes meanwhile takes it over.
+   * Launches a VM that nobody has asked for yet, in free memory and on a free tap only. A request that comes meanwhile takes it over.
    *
    * @returns the VM when it is idle or taken; null if there is no room, or the function could not use it.
    * @throws SnapfaasError as a launch does.
    */
   async launchAhead(fn: FunctionVms): Promise<Vm | null> {
-    if (this.#closed || fn.isAtLimit || this.#options.ledger.freeMib < fn.config.memoryMib) return null;
+    const hasRoom = this.#options.ledger.freeMib >= fn.config.memoryMib && !this.#lacksTap(fn.config);
+    if (this.#closed || fn.isAtLimit || !hasRoom) return null;
     const vm = this.#create(fn, true);
     this.#leaveUnclaimed(fn, vm);
     await this.#start(vm);
@@ -240,6 +246,7 @@ export class VmPool {
     this.#makeRoom(fn.config);
     const vm = this.#options.createVm(fn.config, isAhead);
     this.#vms.add(vm);
+    if (vm.hasTap) this.#tapsInUse += 1;
     this.counters.launches += 1;
     void vm.gone.then(() => this.#onGone(vm));
     if (!isAhead) this.#launching += 1;
@@ -292,24 +299,34 @@ export class VmPool {
     vm.ready.then(settle, settle);
   }
 
+  #lacksTap({ network }: FunctionConfig): boolean {
+    return network && this.#tapsInUse >= this.#options.taps;
+  }
+
   /**
-   * Reserves a function's memory, evicting idle VMs if need be.
+   * Reserves a function's memory, evicting idle VMs if need be; also for their taps.
    *
    * @throws SnapfaasError `resource_exhausted`; nothing was evicted then.
    */
   #makeRoom(config: FunctionConfig): void {
     const { ledger, policy } = this.#options;
-    if (ledger.tryReserve(config.memoryMib)) return;
-    const victims = policy.victims(config.memoryMib - ledger.freeMib);
-    if (victims.length === 0) {
-      throw new SnapfaasError(
-        'resource_exhausted',
-        `${config.name} needs ${config.memoryMib} MB; ${ledger.freeMib} MB of ${ledger.totalMib} MB are free and ` +
-          `${policy.idleMib} MB idle; send it again later, or give the controller more with --mem`,
-      );
-    }
+    const needsTap = this.#lacksTap(config);
+    if (!needsTap && ledger.tryReserve(config.memoryMib)) return;
+    const victims = policy.victims(config.memoryMib - ledger.freeMib, needsTap);
+    if (victims.length === 0) throw this.#exhausted(config, needsTap);
     for (const vm of victims) this.#evict(vm);
     if (!ledger.tryReserve(config.memoryMib)) throw new Error('the evicted VMs held less memory than they said');
+  }
+
+  #exhausted({ name, memoryMib }: FunctionConfig, needsTap: boolean): SnapfaasError {
+    const { ledger, policy, taps } = this.#options;
+    const allTaps = taps === 1 ? 'the only tap is' : `all ${taps} taps are`;
+    const what =
+      needsTap && policy.victims(0, true).length === 0
+        ? `${name} needs a network, and ${allTaps} in use; send it again later, or add to \`network.taps\``
+        : `${name} needs ${memoryMib} MB; ${ledger.freeMib} MB of ${ledger.totalMib} MB are free and ` +
+          `${policy.idleMib} MB idle; send it again later, or give the controller more with --mem`;
+    return new SnapfaasError('resource_exhausted', what);
   }
 
   #evict(vm: Vm): void {

@@ -49,6 +49,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   readonly id: string;
   readonly function: FunctionConfig;
   readonly memoryMib: number;
+  readonly hasTap: boolean;
   /** Launched before anybody asked for it: then it rehearses before it is ready. */
   readonly isAhead: boolean;
   /** Resolves when the function can be invoked; rejects with a SnapfaasError if the launch failed. */
@@ -75,6 +76,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.function = fn;
     this.isAhead = isAhead;
     this.memoryMib = fn.memoryMib;
+    this.hasTap = fn.network;
     this.#owner = owner;
     this.#logger = logger;
     this.ready = new Promise((resolve, reject) => {

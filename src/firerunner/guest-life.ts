@@ -24,6 +24,7 @@ import {
   type SealHeader,
   type StartHeader,
 } from '../protocol/guest.ts';
+import { encodeNetwork, type GuestNetwork } from '../protocol/guest-network.ts';
 import type { GuestAddress } from '../protocol/runner.ts';
 import { LaunchError, type Machine } from './drivers/driver.ts';
 import { LogDecoder } from './log-decoder.ts';
@@ -93,6 +94,11 @@ export class GuestLife {
     payload.writeBigUInt64BE(BigInt(Math.round(wallClockMs)) * 1_000_000n);
     randomBytes(ENTROPY_BYTES).copy(payload, 8);
     this.#machine.control.send(FrameType.sync, undefined, payload);
+  }
+
+  /** Gives the guest its addresses, or takes them away. Obeyed before whatever is sent next. */
+  network(network: GuestNetwork | null): void {
+    this.#machine.control.send(FrameType.network, undefined, encodeNetwork(network));
   }
 
   /** @throws FunctionLoadError if the import fails. */

@@ -9,16 +9,19 @@
  * ```
  */
 import { MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
-import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings } from '../protocol/runner.ts';
+import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings, MachineSpec } from '../protocol/runner.ts';
 import {
   LaunchError,
   type Driver,
   type Machine,
   type MachineExit,
+  type NetworkAttachment,
   type SavedMachine,
   type Surroundings,
 } from './drivers/driver.ts';
 import { FunctionLoadError, GuestLife, type VmObserver } from './guest-life.ts';
+import { requireTap } from './network/host-tap.ts';
+import type { TapLease, TapPool } from './network/tap-pool.ts';
 
 /** The app file system as a guest sees it. */
 const GUEST_APP_ROOT = '/srv';
@@ -48,6 +51,8 @@ export interface Launch {
   readonly from: SavedGuest | null;
   /** For the machine's sockets. */
   readonly directory: string;
+  /** For machines with a network; null: there are none. */
+  readonly taps: TapPool | null;
   readonly observer: VmObserver;
   /** Ends the launch early; its reason is thrown. */
   readonly signal: AbortSignal;
@@ -56,19 +61,25 @@ export interface Launch {
 }
 
 /** @throws LaunchError, FunctionLoadError or the signal's reason; no process is left then. */
-export async function launchVm({ driver, spec, from, directory, observer, ...rest }: Launch): Promise<RunningVm> {
+export async function launchVm({ driver, spec, from, directory, taps, observer, ...rest }: Launch): Promise<RunningVm> {
   const started = performance.now();
   return withTimeLimit(spec.bootTimeoutMs, rest.signal, async (signal, onMachine) => {
     const onChannel = (address: GuestAddress): void => observer.onChannel(address);
-    const surroundings = { directory, network: null, onChannel, signal };
-    const machine = await startMachine(driver, spec, from, surroundings);
+    const { machine, tap } = await withTap(spec.machine, taps, { signal }, (network) =>
+      startMachine(driver, spec, from, { directory, network, onChannel, signal }),
+    );
     onMachine(machine);
+    const kill = (): Promise<MachineExit> => {
+      tap?.ending();
+      return machine.kill();
+    };
     try {
       const guest = new GuestLife(machine, observer, signal);
       const holdsFunction = from?.holdsFunction ?? false;
       if (from === null) await guest.hello();
       rest.onRunning?.();
       const booted = holdsFunction ? machine.spawnedAt : performance.now();
+      if (tap !== null) guest.network(tap.guest);
       if (!holdsFunction) {
         guest.sync();
         await guest.load(loadRequest(driver, spec));
@@ -83,12 +94,42 @@ export async function launchVm({ driver, spec, from, directory, observer, ...res
         loadMs: loaded - booted,
         resumeMs: performance.now() - loaded,
       };
-      return { timings, machine, exited: machine.exited, kill: () => machine.kill() };
+      return { timings, machine, exited: machine.exited, kill };
     } catch (error) {
-      await machine.kill();
+      await kill();
       throw error;
     }
   });
+}
+
+/**
+ * Starts a machine on a tap of its own if it has a network. The tap is given back when the machine's process has ended.
+ *
+ * @param isBrief see `TapPool.take`.
+ */
+export async function withTap(
+  spec: MachineSpec,
+  taps: TapPool | null,
+  { signal, isBrief = false }: { readonly signal: AbortSignal; readonly isBrief?: boolean },
+  start: (network: NetworkAttachment | null) => Promise<Machine>,
+): Promise<{ readonly machine: Machine; readonly tap: TapLease | null }> {
+  if (!spec.network) return { machine: await start(null), tap: null };
+  if (taps === null) {
+    throw new LaunchError(
+      "the VM is to have a network, but no taps are configured: add `network` to the controller's configuration",
+    );
+  }
+  const tap = await taps.take(signal, isBrief);
+  try {
+    requireTap(tap.attachment.tapName);
+    const machine = await start(tap.attachment);
+    void machine.exited.then(() => tap.release());
+    return { machine, tap };
+  } catch (error) {
+    // A start that fails leaves no process.
+    tap.release();
+    throw error;
+  }
 }
 
 function startMachine(

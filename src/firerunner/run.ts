@@ -4,6 +4,8 @@ import { dirname, join, resolve } from 'node:path';
 import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
 import { LaunchError } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
+import { tapOfFlags, TapFlagsError, type TapFlags } from './network/tap-flags.ts';
+import { TapPool } from './network/tap-pool.ts';
 import { originalFlagNotes, type OriginalFlag } from './original-flags.ts';
 import { openRunDirectory, RunDirectoryError } from './run-directory.ts';
 import { serve } from './serve.ts';
@@ -12,7 +14,7 @@ import { chooseVmm, type VmmChoice } from './vmm-choice.ts';
 import { NO_SETTINGS, parseVmmSettings, VmmSettingsError } from './vmm-settings.ts';
 
 /** The command line as commander hands it over. */
-export interface FirerunnerFlags extends Partial<Record<OriginalFlag, unknown>> {
+export interface FirerunnerFlags extends TapFlags, Partial<Record<OriginalFlag, unknown>> {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly rootfs?: string;
@@ -50,7 +52,8 @@ class FlagError extends Error {
 export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
   try {
     for (const note of originalFlagNotes(flags)) say(note);
-    const spec = flags.serve === true ? null : launchSpec(flags);
+    const tap = tapOfFlags(flags);
+    const spec = flags.serve === true ? null : launchSpec(flags, tap !== null);
     const kernelPath = flags.kernel === undefined ? null : resolve(flags.kernel);
     const guest = kernelPath === null ? null : { kernelPath, initrdPath: initrdBeside(kernelPath, flags.initrd) };
     const settings = flags.vmmSettings === undefined ? NO_SETTINGS : parseVmmSettings(flags.vmmSettings);
@@ -62,7 +65,7 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       if (spec === null) {
         // snapctr decides when to end: by the end of stdin, which also comes when it dies.
         process.on('SIGINT', () => undefined).on('SIGTERM', () => undefined);
-        await serve(choice, directory, process);
+        await serve(choice, directory, settings.network === null ? null : TapPool.of(settings.network), process);
         return EXIT_CODES.ok;
       }
       const interrupt = (): void => interrupted.abort();
@@ -74,6 +77,7 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
         directory,
         id: flags.id,
         spec,
+        taps: tap === null ? null : new TapPool([tap]),
         streams: process,
         signal: interrupted.signal,
       };
@@ -86,7 +90,8 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
   } catch (error) {
     say(error instanceof Error ? error.message : String(error));
     if (error instanceof FlagError) return error.exitCode;
-    if (error instanceof RunDirectoryError || error instanceof VmmSettingsError) return EXIT_CODES.usage;
+    if ([RunDirectoryError, TapFlagsError, VmmSettingsError].some((usage) => error instanceof usage))
+      return EXIT_CODES.usage;
     if (error instanceof LaunchError) return EXIT_CODES.launch_failed;
     process.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
     return EXIT_CODES.internal;
@@ -97,7 +102,7 @@ function say(text: string): void {
   process.stderr.write(`firerunner: ${text}\n`);
 }
 
-function launchSpec(flags: FirerunnerFlags): LaunchSpec {
+function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
   const isProcess = flags.vmm === 'process';
   const missing = (name: string): never => {
     throw new FlagError(EXIT_CODES.usage, `--${name} is missing; see firerunner --help`);
@@ -109,6 +114,9 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
     if (isProcess && flags[name] !== undefined) {
       throw new FlagError(EXIT_CODES.usage, `--${name}: the process driver has no snapshots; leave it out`);
     }
+  }
+  if (isProcess && network) {
+    throw new FlagError(EXIT_CODES.usage, "--tap_name: the process driver has the host's own network; leave it out");
   }
   if (flags.dump_to !== undefined && existsSync(flags.dump_to)) {
     throw new FlagError(EXIT_CODES.usage, `--dump_to: ${flags.dump_to} exists; name a directory that does not`);
@@ -130,7 +138,7 @@ function launchSpec(flags: FirerunnerFlags): LaunchSpec {
       appfsPath: flags.appfs === undefined ? null : appfs(flags.appfs, isProcess),
       kernelArgs: flags.kernel_args,
       runtime: flags.runtime ?? (isProcess ? missing('runtime') : 'python3'),
-      network: false,
+      network,
     },
     function: { name: flags.id, handler: flags.handler ?? null, environment: parseEnvironment(flags.env ?? []) },
     bootTimeoutMs: flags.bootTimeout * 1000,

@@ -10,6 +10,7 @@ import type { GuestAddress, LaunchSpec, RunnerCommand, RunnerEvent } from '../pr
 import { HostError, LaunchError, type Driver } from './drivers/driver.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
 import { Limit } from './limit.ts';
+import type { TapPool } from './network/tap-pool.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { Snapshots, type Restorable } from './snapshots/snapshots.ts';
 import type { VmmChoice } from './vmm-choice.ts';
@@ -29,9 +30,10 @@ interface ServedVm {
 export async function serve(
   choice: VmmChoice,
   directory: RunDirectory,
+  taps: TapPool | null,
   streams: { stdin: Readable; stdout: Writable },
 ): Promise<void> {
-  const server = new Server(choice.driver, directory, (event) => {
+  const server = new Server(choice.driver, directory, taps, (event) => {
     streams.stdout.write(`${JSON.stringify(event)}\n`);
   });
   // Without a reader there is nobody to tell; the end of stdin follows.
@@ -49,6 +51,7 @@ export async function serve(
 class Server {
   readonly #driver: Driver;
   readonly #directory: RunDirectory;
+  readonly #taps: TapPool | null;
   readonly #emit: (event: RunnerEvent) => void;
   readonly #snapshots: Snapshots;
   readonly #vms = new Map<string, ServedVm>();
@@ -56,11 +59,12 @@ class Server {
   readonly #restores = new Limit(RESTORES_AT_ONCE);
   readonly #closing = new AbortController();
 
-  constructor(driver: Driver, directory: RunDirectory, emit: (event: RunnerEvent) => void) {
+  constructor(driver: Driver, directory: RunDirectory, taps: TapPool | null, emit: (event: RunnerEvent) => void) {
     this.#driver = driver;
     this.#directory = directory;
+    this.#taps = taps;
     this.#emit = emit;
-    this.#snapshots = new Snapshots(driver, directory, this.#closing.signal);
+    this.#snapshots = new Snapshots(driver, directory, taps, this.#closing.signal);
   }
 
   announce(reason: string): void {
@@ -158,7 +162,7 @@ class Server {
         if (served.running !== null) this.#emit({ event: 'runtime-exited', vm, reason });
       },
     };
-    const launch = { driver: this.#driver, spec, observer, signal };
+    const launch = { driver: this.#driver, spec, taps: this.#taps, observer, signal };
     const { restorable, reason } = await this.#snapshots.forLaunch(spec);
     let fallback = reason;
     if (restorable !== null) {

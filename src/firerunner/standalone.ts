@@ -14,6 +14,7 @@ import type { Driver } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
 import { FunctionLoadError } from './guest-life.ts';
 import { launchFailure, launchVm, type RunningVm } from './launch.ts';
+import type { TapPool } from './network/tap-pool.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { Snapshots } from './snapshots/snapshots.ts';
 
@@ -23,6 +24,8 @@ export interface StandaloneOptions {
   /** Name of the VM, also of its directory. */
   readonly id: string;
   readonly spec: LaunchSpec;
+  /** The VM's tap; null: it has no network. */
+  readonly taps: TapPool | null;
   /** Time for each invocation, in ms. */
   readonly timeoutMs: number;
   readonly streams: { readonly stdin: Readable; readonly stdout: Writable; readonly stderr: Writable };
@@ -32,7 +35,7 @@ export interface StandaloneOptions {
 
 /** Runs one VM from launch to the end of stdin; nothing is left of it afterwards. */
 export async function runStandalone(options: StandaloneOptions): Promise<ExitCode> {
-  const { driver, directory, id, spec, streams, signal } = options;
+  const { driver, directory, id, spec, taps, streams, signal } = options;
   const say = (text: string): void => {
     streams.stderr.write(`firerunner: ${text}\n`);
   };
@@ -52,11 +55,11 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
     },
   };
   let vm: RunningVm;
-  const snapshots = new Snapshots(driver, directory, signal);
+  const snapshots = new Snapshots(driver, directory, taps, signal);
   try {
     if (spec.snapshots !== null) await snapshots.prepare(spec);
     const from = (await snapshots.forLaunch(spec)).restorable?.guest ?? null;
-    vm = await launchVm({ driver, spec, from, directory: directory.create(id), observer, signal });
+    vm = await launchVm({ driver, spec, from, directory: directory.create(id), taps, observer, signal });
   } catch (error) {
     directory.remove(id);
     if (signal.aborted) return EXIT_CODES.interrupted;
@@ -83,14 +86,14 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
 
 /** Makes a snapshot layer by hand: loads the function, if there is one, and keeps the VM as it is then. */
 export async function dumpStandalone(
-  options: Pick<StandaloneOptions, 'driver' | 'directory' | 'spec' | 'streams' | 'signal'>,
+  options: Pick<StandaloneOptions, 'driver' | 'directory' | 'spec' | 'taps' | 'streams' | 'signal'>,
   target: string,
 ): Promise<ExitCode> {
-  const { driver, directory, spec, streams, signal } = options;
+  const { driver, directory, spec, taps, streams, signal } = options;
   const say = (text: string): void => {
     streams.stderr.write(`firerunner: ${text}\n`);
   };
-  const snapshots = new Snapshots(driver, directory, signal);
+  const snapshots = new Snapshots(driver, directory, taps, signal);
   try {
     const layer = await snapshots.dump(spec, target, {
       onProgress: say,

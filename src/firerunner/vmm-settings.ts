@@ -22,7 +22,7 @@ const settingsSchema = z.strictObject({
     .nullable()
     .default(null),
   network: z
-    .strictObject({ taps: z.array(path), subnet: path })
+    .strictObject({ taps: z.array(path).min(1), subnet: z.cidrv4(), dns: z.ipv4().nullable().default(null) })
     .nullable()
     .default(null),
 });

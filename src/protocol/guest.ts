@@ -6,7 +6,7 @@
  *   firerunner ── control channel ── init ── runtime (fd 4)
  *                                    │   ◀ HELLO   LOAD ▶  ◀ LOADED | LOAD_FAILED   SEAL ▶  ◀ SEALED | HOOK_FAILED
  *                                    │   START ▶  ◀ STARTED | HOOK_FAILED
- *                                    │   SYNC ▶                             (host and init only)
+ *                                    │   SYNC ▶  NETWORK ▶                  (host and init only)
  *                                    │   ◀ DONE  DRAINED ▶                  (init and runtime only)
  *                                    └ ◀ LOG, LOG_END, RUNTIME_EXITED, INIT_FAILED
  * ```
@@ -64,6 +64,8 @@ export const FrameType = {
   started: 30,
   /** Runtime → init → host: a hook of the function failed, during SEAL or START. Payload: `FunctionFailure` as JSON. */
   hookFailed: 31,
+  /** Host → init: the guest's addresses, or that it has none any more; only in machines with a network. Payload: `guest-network.ts`. */
+  network: 32,
 } as const;
 
 /** Random bytes in a SYNC. */

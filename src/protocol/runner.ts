@@ -46,8 +46,10 @@ export interface JailerSettings {
 export interface NetworkSettings {
   /** Names of tap devices that exist, one for each VM that may run with a network at once. */
   readonly taps: readonly string[];
-  /** IPv4 network in CIDR notation that the addresses of hosts and guests are taken from, two for each tap. */
+  /** IPv4 network in CIDR notation that the addresses of hosts and guests are taken from, two for each tap (`tap-addresses.ts`). */
   readonly subnet: string;
+  /** IPv4 address of the guests' name server; null: they resolve no names. */
+  readonly dns: string | null;
 }
 
 /** Languages with a runtime of ours. */

@@ -103,6 +103,7 @@ test('config: the smallest useful files, and the defaults', () => {
         memoryMib: 128,
         concurrencyLimit: null,
         snapshotLayers: null,
+        network: false,
         timeoutMs: 60_000,
         handler: null,
         environment: {},
@@ -113,7 +114,8 @@ test('config: the smallest useful files, and the defaults', () => {
 });
 
 test('config: everything set', () => {
-  const controller = `${CONTROLLER}initrd_path: /dev/null\nmax_payload: 1000\nqueue_capacity: 7\nstandby: 300\n`;
+  const controller = `${CONTROLLER}initrd_path: /dev/null\nmax_payload: 1000\nqueue_capacity: 7\nstandby: 300
+network: {taps: [tap0], subnet: 10.0.0.0/31}\n`;
   const functions = `
 - name: A.b_c-9
   runtime: nodejs
@@ -124,12 +126,14 @@ test('config: everything set', () => {
   memory: 1024
   concurrency_limit: 3
   timeout: 1.5
+  network: true
   environment: {LEVEL: "1", _empty: ""}
 `;
   inInstallation({ 'controller.yaml': controller, 'functions.yaml': functions }, (directory) => {
     const config = load(directory);
     assert.deepEqual([config.initrdPath, config.maxPayloadBytes, config.queueCapacity], ['/dev/null', 1000, 7]);
     assert.equal(config.standbyMib, 300);
+    assert.deepEqual(config.vmmSettings.network, { taps: ['tap0'], subnet: '10.0.0.0/31', dns: null });
     assert.deepEqual(config.functions.get('A.b_c-9'), {
       name: 'A.b_c-9',
       runtime: 'nodejs',
@@ -142,7 +146,20 @@ test('config: everything set', () => {
       handler: 'src/app.main',
       environment: { LEVEL: '1', _empty: '' },
       snapshotLayers: null,
+      network: true,
     });
+  });
+});
+
+test('config: plain processes have the network of the host anyway', () => {
+  const functions = '- {name: f, runtime: python3, network: true}\n- {name: g, runtime: python3, network: true}\n';
+  inInstallation({ 'functions.yaml': functions }, (directory) => {
+    const config = load(directory, { vmm: 'process' });
+    assert.deepEqual(
+      [...config.functions.values()].map(({ network }) => network),
+      [false, false],
+    );
+    assert.match(config.notes.join('\n'), /functions\.yaml:1:\d+: `network` \(here and in 1 more\): has no effect/);
   });
 });
 
@@ -645,6 +662,25 @@ const refusals: readonly Refusal[] = [
   {
     title: 'an environment that is a list',
     ...withFunctions(`- {${f}, environment: [A=1]}\n`, /`environment` must be a map of names to strings, not a list/),
+  },
+  {
+    title: 'a network without taps',
+    ...withFunctions(
+      `- {${f}, network: true}\n`,
+      /^functions\.yaml:1:40: function `f`: `network` needs taps; name them by `network` in the controller's file/,
+    ),
+  },
+  {
+    title: 'a network that is a word',
+    ...withFunctions(`- {${f}, network: tap0}\n`, /`network` must be `true` or `false`, not "tap0"/),
+  },
+  {
+    title: 'a bad network, once for itself and not for its functions',
+    changes: {
+      'controller.yaml': `${CONTROLLER}network: {taps: [a], subnet: here}\n`,
+      'functions.yaml': `- {${f}, network: true}\n`,
+    },
+    messages: [/^controller\.yaml:6:30: network: `subnet` must be an IPv4 network.*"here"/],
   },
   {
     title: 'everything at once',

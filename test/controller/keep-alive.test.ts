@@ -7,10 +7,12 @@ class Idle implements IdleVm<Idle> {
   next: Idle | null = null;
   readonly name: string;
   readonly memoryMib: number;
+  readonly hasTap: boolean;
 
-  constructor(name: string, memoryMib: number) {
+  constructor(name: string, memoryMib: number, hasTap = false) {
     this.name = name;
     this.memoryMib = memoryMib;
+    this.hasTap = hasTap;
   }
 }
 
@@ -22,21 +24,32 @@ test('least recently used: the VM that has been idle for longest goes first', ()
   for (const vm of [a, b, c]) policy.add(vm);
   policy.remove(a);
   policy.add(a);
-  assert.deepEqual(names(policy.victims(128)), ['b']);
-  assert.deepEqual(names(policy.victims(129)), ['b', 'c']);
+  assert.deepEqual(names(policy.victims(128, false)), ['b']);
+  assert.deepEqual(names(policy.victims(129, false)), ['b', 'c']);
 });
 
 test('least recently used: only as many are named as are needed', () => {
   const policy = new LeastRecentlyUsed<Idle>();
   policy.add(new Idle('large', 512));
   policy.add(new Idle('small', 128));
-  assert.deepEqual(names(policy.victims(256)), ['large']);
+  assert.deepEqual(names(policy.victims(256, false)), ['large']);
 });
 
 test('least recently used: nobody is named if all together are not enough', () => {
   const policy = new LeastRecentlyUsed<Idle>();
   policy.add(new Idle('a', 128));
   policy.add(new Idle('b', 128));
-  assert.deepEqual(policy.victims(257), []);
+  assert.deepEqual(policy.victims(257, false), []);
   assert.equal(policy.idleMib, 256);
+});
+
+test('least recently used: where a tap is needed, it comes from the VM with one that has been idle for longest', () => {
+  const policy = new LeastRecentlyUsed<Idle>();
+  const vms = [new Idle('old', 128), new Idle('tap', 128, true), new Idle('tap too', 128, true)];
+  for (const vm of vms) policy.add(vm);
+  assert.deepEqual(names(policy.victims(-64, true)), ['tap']);
+  assert.deepEqual(names(policy.victims(256, true)), ['tap', 'old']);
+  assert.deepEqual(policy.victims(512, true), []);
+  for (const vm of vms.slice(1)) policy.remove(vm);
+  assert.deepEqual(policy.victims(0, true), []);
 });

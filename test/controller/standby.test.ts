@@ -37,7 +37,11 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 /** A standby in front of a pool whose guests are sockets; the clock is the test's. */
 function createBench(
   t: TestContext,
-  { memoryMib = 4096, budgetMib }: { readonly memoryMib?: number; readonly budgetMib: number },
+  {
+    memoryMib = 4096,
+    budgetMib,
+    taps = 0,
+  }: { readonly memoryMib?: number; readonly budgetMib: number; readonly taps?: number },
   functions: readonly (string | FunctionConfig)[],
 ): Bench {
   t.mock.timers.enable({ apis: ['setTimeout'] });
@@ -50,6 +54,7 @@ function createBench(
     functions: new Map(configs.map((fn) => [fn.name, fn])),
     ledger,
     policy: new LeastRecentlyUsed<Vm>(),
+    taps,
     createVm: (fn, isAhead) => {
       if (isAhead) ahead.push(fn.name);
       return guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead);
@@ -112,6 +117,29 @@ test('standby: each function that can be restored gets one VM, in the order in w
   assert.deepEqual(idle(), ['c', 'a', 'b']);
   assert.deepEqual([standby.size, guests.rehearsals], [3, 9]);
   assert.equal(await call('a'), 'restored');
+});
+
+test('standby: a function without a tap is passed over until one is free again', async (t) => {
+  const { pool, ahead, add, settle, idle, call, guests } = createBench(t, { budgetMib: 1024, taps: 1 }, [
+    functionConfig('a', { network: true }),
+    functionConfig('b', { network: true }),
+    'plain',
+  ]);
+  add('a', 'b', 'plain');
+  await settle();
+  assert.deepEqual(ahead, ['a']);
+  await settle();
+  assert.deepEqual(ahead, ['a', 'plain']);
+  // A request takes the tap by right, and its VM's end frees it for the function used last.
+  await call('b');
+  await settle();
+  assert.deepEqual(idle().sort(), ['b', 'plain']);
+  assert.deepEqual(ahead, ['a', 'plain']);
+  const vm = await pool.withVm(pool.find('b'), new AbortController().signal, (taken) => Promise.resolve(taken));
+  await guests.end(vm, 'killed from outside');
+  await settle();
+  assert.deepEqual(ahead.slice(2), ['b']);
+  assert.equal(pool.counters.evictions, 1);
 });
 
 test('standby: its VMs stay within the budget', async (t) => {

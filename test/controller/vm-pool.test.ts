@@ -30,7 +30,7 @@ after(async () => {
   }
 });
 
-function createPool(memoryMib: number, functions: readonly FunctionConfig[]): Bench {
+function createPool(memoryMib: number, functions: readonly FunctionConfig[], taps = 0): Bench {
   const guests = new ScriptedGuests();
   const ledger = new MemoryLedger(memoryMib);
   const policy = new LeastRecentlyUsed<Vm>();
@@ -39,6 +39,7 @@ function createPool(memoryMib: number, functions: readonly FunctionConfig[]): Be
     functions: new Map(functions.map((fn) => [fn.name, fn])),
     ledger,
     policy,
+    taps,
     createVm: (fn, isAhead) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead),
     startVm: (vm) => void guests.start(vm),
     onTaken: (_fn, vm) => taken.push(vm),
@@ -105,6 +106,50 @@ test('VM pool: evicts nobody when it would not be enough, and fails at once', as
   assert.equal(pool.counters.evictions, 0);
   hang.abort();
   assert.ok((await busy) instanceof SnapfaasError);
+});
+
+test('VM pool: a function with a network takes the tap of the longest idle VM that has one', async () => {
+  const { call, pool } = createPool(
+    1024,
+    [functionConfig('plain'), ...['a', 'b', 'c'].map((name) => functionConfig(name, { network: true }))],
+    2,
+  );
+  for (const name of ['plain', 'a', 'b', 'c']) await call(name);
+  assert.deepEqual(Object.keys(pool.counts()).sort(), ['b', 'c', 'plain']);
+  assert.equal(pool.counters.evictions, 1);
+  assert.equal(await call('c'), 'warm');
+});
+
+test('VM pool: a tap and memory may come from different VMs', async () => {
+  const { call, pool, ledger } = createPool(
+    512,
+    [
+      functionConfig('plain'),
+      functionConfig('other'),
+      functionConfig('net', { network: true }),
+      functionConfig('big', { network: true, memoryMib: 384 }),
+    ],
+    1,
+  );
+  for (const name of ['plain', 'net', 'other']) await call(name);
+  assert.equal(await call('big'), 'cold');
+  assert.deepEqual(Object.keys(pool.counts()).sort(), ['big', 'other']);
+  assert.equal(ledger.reservedMib, 512);
+});
+
+test('VM pool: without a tap that an idle VM could give up, nobody is evicted', async () => {
+  const { call, pool } = createPool(1024, [functionConfig('plain'), functionConfig('net', { network: true })], 1);
+  await call('plain');
+  const hang = new AbortController();
+  const busy = call('net', '"hang"', hang.signal).catch((error: unknown) => error);
+  await turn();
+  await assert.rejects(call('net'), { code: 'resource_exhausted', message: /the only tap is in use/ });
+  assert.equal(pool.counters.evictions, 0);
+  assert.equal(await pool.launchAhead(pool.find('net')), null);
+  hang.abort();
+  assert.ok((await busy) instanceof SnapfaasError);
+  // The killed VM gives its tap back.
+  assert.equal(await call('net'), 'cold');
 });
 
 test('VM pool: a new VM waits until the process of an evicted one has ended', async () => {

@@ -82,7 +82,7 @@ export function source(
   name: string,
   runtime: TestFunction['runtime'],
   text: string,
-  keys: Readonly<Record<string, string | number>> = {},
+  keys: TestFunction['keys'] = {},
 ): TestFunction {
   return { name, runtime, files: { [runtime === 'python3' ? 'workload.py' : 'workload.js']: text }, keys };
 }

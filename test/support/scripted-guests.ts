@@ -28,6 +28,7 @@ export function functionConfig(name: string, keys: Partial<FunctionConfig> = {})
     handler: null,
     environment: {},
     snapshotLayers: null,
+    network: false,
     ...keys,
   };
 }

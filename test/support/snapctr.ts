@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { NetworkNamespace } from './network-namespace.ts';
 import type { ControllerStatus } from '../../src/controller/controller.ts';
 import { pathWithFakeFirecracker } from './firecracker/path.ts';
 
@@ -30,7 +31,7 @@ export interface TestFunction {
   readonly runtime: 'python3' | 'nodejs';
   readonly files: Readonly<Record<string, string>>;
   /** Further YAML keys, such as `timeout`. */
-  readonly keys?: Readonly<Record<string, string | number>>;
+  readonly keys?: Readonly<Record<string, string | number | boolean>>;
 }
 
 export interface Workspace {
@@ -126,13 +127,18 @@ export async function startController(
     readonly snapshots?: boolean | 'being made';
     /** On top of this process's own. */
     readonly env?: NodeJS.ProcessEnv;
+    /** Where it runs and listens; the host's network if absent. */
+    readonly namespace?: NetworkNamespace;
   },
 ): Promise<RunningController> {
+  const [program, argv] = options.namespace?.inside(process.execPath) ?? [process.execPath, []];
+  const request: NetworkNamespace['fetch'] = options.namespace?.fetch ?? fetch;
   const isFake = options.vmm === 'fake-firecracker';
   const path = isFake ? { PATH: await pathWithFakeFirecracker(TEST_CACHE) } : {};
   const child = spawn(
-    process.execPath,
+    program,
     [
+      ...argv,
       ...[SNAPCTR, '--config', workspace.config, '--mem', String(options.memoryMib ?? 1024), '--port', '0'],
       ...[
         '--vmm',
@@ -157,7 +163,7 @@ export async function startController(
     throw new Error(`snapctr ended with ${url}:\n${log.join('\n')}`);
   }
   const post = async (body: string, signal?: AbortSignal): Promise<Answer> => {
-    const response = await fetch(url, {
+    const response = await request(url, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body,
@@ -167,7 +173,7 @@ export async function startController(
     return { status: response.status, headers: response.headers, text, body: JSON.parse(text) as unknown };
   };
   const status = async (): Promise<ControllerStatus> =>
-    (await (await fetch(`${url}/status`)).json()) as ControllerStatus;
+    (await (await request(`${url}/status`)).json()) as ControllerStatus;
   const controller: RunningController = {
     url,
     pid: child.pid ?? 0,

@@ -10,11 +10,10 @@ export const networkCheck: Check = {
     if (network === null) return skipped('not asked for: VMs have the loopback interface alone');
     // Of all network devices only taps and tuns have this file.
     const missing = network.taps.filter((tap) => !existsSync(join(hostRoot, '/sys/class/net', tap, 'tun_flags')));
-    const [first] = missing;
-    if (first === undefined) return ok(`${network.taps.length} tap devices, ${network.subnet}`);
+    if (missing.length === 0) return ok(`${network.taps.length} tap devices, ${network.subnet}`);
     return warning(
       `no tap devices: ${missing.join(', ')}; functions with a network cannot run in all of their VMs`,
-      `make them: ip tuntap add dev ${first} mode tap && ip link set ${first} up`,
+      'make them, as root: snapctr network up --config FILE',
     );
   },
 };

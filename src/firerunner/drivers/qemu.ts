@@ -16,7 +16,14 @@ import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
 import { FrameSocket } from '../frame-socket.ts';
 import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
 import { cpuIdentity } from './cpu.ts';
-import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
+import {
+  LaunchError,
+  type Driver,
+  type Machine,
+  type NetworkAttachment,
+  type SavedMachine,
+  type Surroundings,
+} from './driver.ts';
 import { Qmp } from './qmp.ts';
 
 export const QEMU_COMMAND = 'qemu-system-x86_64';
@@ -59,11 +66,22 @@ export interface QemuStart {
   readonly from: 'boot' | 'restore';
   /** A file that is mapped as the guest's memory; null: memory of QEMU's own. */
   readonly memory: { readonly path: string; readonly share: boolean } | null;
+  readonly network: NetworkAttachment | null;
 }
+
+/**
+ * The card's features are part of the device state, and the host's end must offer them to every restore: they are named
+ * where they would depend on that end. Without a control queue the card takes whatever arrives: its MAC is the guest's
+ * own affair, and changes with each restore.
+ */
+const NETWORK_CARD = [
+  ...['ctrl_vq', 'ctrl_rx', 'ctrl_rx_extra', 'ctrl_vlan', 'ctrl_mac_addr', 'ctrl_guest_offloads', 'guest_announce'],
+  ...['host_ufo', 'guest_ufo'],
+].map((feature) => `${feature}=off`);
 
 /** QEMU's command line. Devices and their order are part of a snapshot: equal for a boot and its restore. */
 export function qemuArguments(spec: MachineSpec, directory: string, start: QemuStart): string[] {
-  const { accelerator, memory } = start;
+  const { accelerator, memory, network } = start;
   const disk = (id: string, path: string): string[] => [
     ...['-drive', `id=${id},file=${quoted(path)},format=raw,if=none,readonly=on`],
     ...['-device', `virtio-blk-pci,drive=${id}`],
@@ -102,6 +120,12 @@ export function qemuArguments(spec: MachineSpec, directory: string, start: QemuS
     ...['-device', 'virtio-serial-pci'],
     ...port('function', `path=${quoted(functionSocket(directory))},server=on,wait=off`, FUNCTION_PORT_NAME),
     ...port('control', `fd=${CONTROL_FD}`, CONTROL_PORT_NAME),
+    ...(network === null
+      ? []
+      : [
+          ...['-netdev', `tap,id=net0,ifname=${network.tapName},script=no,downscript=no,vnet_hdr=on`],
+          ...['-device', `virtio-net-pci,netdev=net0,mac=${network.mac},romfile=,${NETWORK_CARD.join(',')}`],
+        ]),
   ];
 }
 
@@ -124,12 +148,13 @@ async function startQemu(
   spec: MachineSpec,
   accelerator: QemuAccelerator,
   saved: SavedMachine | null,
-  { directory, onChannel, signal, savable }: Surroundings,
+  { directory, network, onChannel, signal, savable }: Surroundings,
 ): Promise<Machine> {
   signal.throwIfAborted();
   const privateMemory = saved === null ? null : { path: `/proc/self/fd/${MEMORY_FD}`, share: false };
   const memory = savable === undefined ? privateMemory : { path: savable.memoryPath, share: true };
-  const args = qemuArguments(spec, directory, { accelerator, from: saved === null ? 'boot' : 'restore', memory });
+  const from = saved === null ? 'boot' : 'restore';
+  const args = qemuArguments(spec, directory, { accelerator, from, memory, network });
   // A description of its own: QEMU reads from where it stands, and others restore from the same file.
   const stateIn = saved === null ? null : openSync(`/proc/self/fd/${saved.state.fd}`, 'r');
   let vmm: VmmProcess;
@@ -274,12 +299,13 @@ async function qemuStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     appfsPath: '',
     kernelArgs: '',
     runtime: 'python3',
-    network: false,
+    network: true,
   } as const;
+  const anyTap = { tapName: '', mac: '' };
   return {
     vmm: stdout.split('\n', 1)[0] ?? '',
     accelerator,
-    machine: qemuArguments(placeholder, '', { accelerator, from: 'boot', memory: null }).join(' '),
+    machine: qemuArguments(placeholder, '', { accelerator, from: 'boot', memory: null, network: anyTap }).join(' '),
     cpu: cpuIdentity(cpuinfo),
   };
 }

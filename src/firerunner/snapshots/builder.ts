@@ -13,7 +13,8 @@ import { dirname, join } from 'node:path';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
 import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../drivers/driver.ts';
 import { GuestLife, type VmObserver } from '../guest-life.ts';
-import { loadRequest, withTimeLimit } from '../launch.ts';
+import { loadRequest, withTap, withTimeLimit } from '../launch.ts';
+import type { Tap, TapPool } from '../network/tap-pool.ts';
 import type { Layer } from './layer.ts';
 import { createWritableCopy, type MemorySource } from './memory.ts';
 import type { LayerDraft } from './publication.ts';
@@ -28,6 +29,8 @@ export interface BuildContext {
   readonly spec: LaunchSpec;
   /** For sockets; short, as their paths are limited. */
   readonly runDirectory: string;
+  /** For machines with a network; null: there are none. */
+  readonly taps: TapPool | null;
   readonly onLog: VmObserver['onLog'];
   readonly signal: AbortSignal;
 }
@@ -75,11 +78,14 @@ export async function buildFunction(context: BuildContext, base: BuildBase | nul
       base === null
         ? driver.boot(spec.machine, surroundings)
         : snapshots.restore(spec.machine, base.saved, surroundings),
-    async (guest) => {
+    async (guest, tap) => {
       if (base === null) await guest.hello();
+      if (tap !== null) guest.network(tap.guest);
       guest.sync();
       await guest.load(loadRequest(driver, spec));
       await guest.seal('hooks');
+      // A restored guest is silent until it has an address of its own.
+      if (tap !== null) guest.network(null);
       guest.sync(Date.now() + SEAL_CLOCK_AHEAD_MS);
       await guest.seal('generators');
     },
@@ -108,27 +114,24 @@ async function createBlankMemory(path: string, { memoryMib }: MachineSpec): Prom
 
 /** Starts a machine, brings its guest to the moment that is kept, saves and ends it. */
 async function runMachine(
-  { spec, runDirectory, onLog, signal }: BuildContext,
+  { spec, runDirectory, taps, onLog, signal }: BuildContext,
   savable: NonNullable<Surroundings['savable']>,
   start: (surroundings: Surroundings) => Promise<Machine>,
-  live: (guest: GuestLife) => Promise<void>,
+  live: (guest: GuestLife, tap: Tap | null) => Promise<void>,
 ): Promise<void> {
   await checkSpace(dirname(savable.memoryPath), spec.machine);
   await mkdir(runDirectory, { mode: 0o700 });
   try {
     await withTimeLimit(spec.bootTimeoutMs, signal, async (limited, onMachine) => {
       // Nobody dials the function channel: it has no part in what is kept.
-      const machine = await start({
-        directory: runDirectory,
-        network: null,
-        onChannel: () => undefined,
-        signal: limited,
-        savable,
-      });
+      const onChannel = (): void => undefined;
+      const { machine, tap } = await withTap(spec.machine, taps, { signal: limited, isBrief: true }, (network) =>
+        start({ directory: runDirectory, network, onChannel, signal: limited, savable }),
+      );
       onMachine(machine);
       try {
-        const observer = { onChannel: () => undefined, onLog, onRuntimeExited: () => undefined };
-        await live(new GuestLife(machine, observer, limited));
+        const observer = { onChannel, onLog, onRuntimeExited: () => undefined };
+        await live(new GuestLife(machine, observer, limited), tap);
         await machine.snapshot();
       } finally {
         await machine.kill();

@@ -13,6 +13,7 @@ import type { LaunchSpec, MachineSpec, SnapshotSource } from '../../protocol/run
 import { HostError, LaunchError, type Driver, type Machine } from '../drivers/driver.ts';
 import { FunctionLoadError } from '../guest-life.ts';
 import { Limit } from '../limit.ts';
+import type { TapPool } from '../network/tap-pool.ts';
 import type { RunDirectory } from '../run-directory.ts';
 import { buildBase, buildFunction, type BuildContext } from './builder.ts';
 import { dumpLayer, openLayers } from './by-hand.ts';
@@ -71,6 +72,7 @@ interface Base {
 export class Snapshots {
   readonly #driver: Driver;
   readonly #runDirectory: RunDirectory;
+  readonly #taps: TapPool | null;
   readonly #signal: AbortSignal;
   readonly #digests = new FileDigests();
   readonly #entries = new Map<string, Entry>();
@@ -82,10 +84,14 @@ export class Snapshots {
   #opening = 0;
   #built = 0;
 
-  /** @param signal ends every build. */
-  constructor(driver: Driver, runDirectory: RunDirectory, signal: AbortSignal) {
+  /**
+   * @param taps for machines with a network; null: there are none.
+   * @param signal ends every build.
+   */
+  constructor(driver: Driver, runDirectory: RunDirectory, taps: TapPool | null, signal: AbortSignal) {
     this.#driver = driver;
     this.#runDirectory = runDirectory;
+    this.#taps = taps;
     this.#signal = signal;
   }
 
@@ -327,6 +333,7 @@ export class Snapshots {
       driver: this.#driver,
       spec,
       runDirectory: join(this.#runDirectory.path, `build-${++this.#built}`),
+      taps: this.#taps,
       onLog: (header, text) => hooks.onLog?.(header, text),
       signal: this.#signal,
     };

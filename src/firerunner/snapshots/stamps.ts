@@ -54,6 +54,7 @@ export async function baseStamp(driver: Driver, spec: MachineSpec, digests: File
     ...(await driver.snapshots?.stamp()),
     memoryMib: spec.memoryMib,
     vcpus: spec.vcpus,
+    network: spec.network ? 'eth0' : null,
     kernelArgs: spec.kernelArgs,
     kernel: kernel ?? null,
     initrd: initrd ?? null,

@@ -107,7 +107,7 @@ export class Host {
   /** The function's own snapshot, made ready. */
   async prepare(spec = this.spec): Promise<{ readonly restorable: Restorable; close(): Promise<void> }> {
     const end = new AbortController();
-    const snapshots = new Snapshots(this.driver, this.#runDirectory, end.signal);
+    const snapshots = new Snapshots(this.driver, this.#runDirectory, null, end.signal);
     const close = async (): Promise<void> => {
       end.abort(new Error('the test is over'));
       await snapshots.close();
@@ -144,6 +144,7 @@ export class Host {
       },
       from: from?.guest ?? null,
       directory: this.#runDirectory.create(name),
+      taps: null,
       observer,
       signal: options.signal ?? new AbortController().signal,
     }).finally(() => {

@@ -7,15 +7,21 @@
 import { encodeFrame, FrameError, FrameReader, type Frame, type FrameHeader } from '../../../src/protocol/frame.ts';
 import { ENTROPY_BYTES, FrameType, type LoadRequest } from '../../../src/protocol/guest.ts';
 import { exitHeader, GuestOutput } from './guest-output.ts';
+import { encodeNetwork } from '../../../src/protocol/guest-network.ts';
 import type { RuntimeProcess } from './runtime-process.ts';
 import type { VsockConnection } from './vsock-connection.ts';
 
 const RUNTIME_FRAME_BYTES = 64 * 1024;
 const LOAD_FRAME_BYTES = 1024 * 1024;
 const STEP_FRAME_BYTES = 1024;
-const SYNC_BYTES = 8 + ENTROPY_BYTES;
 /** Unsent bytes beyond which the runtime's output is not read. */
 const ROOM_BYTES = 3 * RUNTIME_FRAME_BYTES;
+
+/** Payloads of what init obeys by itself; here there is no kernel to tell. */
+const BYTES_OF_OBEYED: ReadonlyMap<number, number> = new Map([
+  [FrameType.sync, 8 + ENTROPY_BYTES],
+  [FrameType.network, encodeNetwork(null).length],
+]);
 
 /** What is passed on to the runtime, and what each may be answered by. */
 const ANSWERS: ReadonlyMap<number, readonly number[]> = new Map([
@@ -143,9 +149,12 @@ export class GuestInit {
   /** Does what a frame of the host says. */
   async obey(frame: Frame): Promise<void> {
     const { type, header, payload } = frame;
-    if (type === FrameType.sync) {
-      if (payload.length === SYNC_BYTES && Object.keys(header).length === 0) return;
-      return this.#fatal(`the host sent a SYNC of ${payload.length} bytes; ${SYNC_BYTES} are expected`);
+    const bytesDue = BYTES_OF_OBEYED.get(type);
+    if (bytesDue !== undefined) {
+      if (payload.length === bytesDue && Object.keys(header).length === 0) return;
+      return this.#fatal(
+        `the host sent a frame of type ${type} with ${payload.length} bytes; ${bytesDue} are expected`,
+      );
     }
     const answers = ANSWERS.get(type);
     if (answers === undefined) return this.#fatal(`the host sent a frame of unknown type ${type}`);
