@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Controller } from '../src/controller/controller.ts';
 import { HttpGateway } from '../src/controller/gateway/http.ts';
 import { createLogger } from '../src/controller/log.ts';
+import { DEFAULT_ACCOUNT } from '../src/protocol/arn.ts';
 import { MAX_PAYLOAD_BYTES } from '../src/protocol/guest.ts';
 import { functionConfig } from '../test/support/scripted-guests.ts';
 
@@ -17,6 +18,7 @@ const controller = new Controller({
     queueCapacity: 1024,
     snapshotDirectory: '',
     standbyMib: 0,
+    lambda: DEFAULT_ACCOUNT,
     functions: new Map([['hello-python', functionConfig('hello-python')]]),
     notes: [],
   },

@@ -132,7 +132,7 @@ export const warmRequest: Benchmark = {
             kernelArgs: '',
             runtime: 'python3',
           },
-          function: { name: 'hello-python', handler: null, environment: {} },
+          function: { name: 'hello-python', handler: null, environment: {}, arn: '' },
           bootTimeoutMs: 60_000,
           snapshots: null,
         },

@@ -1,6 +1,7 @@
 /** Runs in snapctr. The configuration: read once, checked whole, then frozen. See docs/config.md. */
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import type { LambdaAccount } from '../protocol/arn.ts';
 import type { RuntimeName, VmmName } from '../protocol/runner.ts';
 import { readFunctions, type FunctionContext } from './config-functions.ts';
 import { Paths, type PathKind } from './config-paths.ts';
@@ -43,6 +44,8 @@ export interface Config {
   readonly snapshotDirectory: string;
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;
+  /** What functions are told of the AWS account they run in, and clients see in ARNs. */
+  readonly lambda: LambdaAccount;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   /** What a user should know, one line each: keys without effect, paths found elsewhere. */
   readonly notes: readonly string[];

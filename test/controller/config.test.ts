@@ -89,6 +89,7 @@ test('config: the smallest useful files, and the defaults', () => {
       maxPayloadBytes: 6 * 1024 * 1024,
       queueCapacity: 1024,
       standbyMib: 256,
+      lambda: { region: 'us-east-1', accountId: '000000000000' },
       snapshotDirectory: join(directory, 'images/snapshots'),
       notes: [],
     });
@@ -112,7 +113,7 @@ test('config: the smallest useful files, and the defaults', () => {
 });
 
 test('config: everything set', () => {
-  const controller = `${CONTROLLER}initrd_path: /dev/null\nmax_payload: 1000\nqueue_capacity: 7\nstandby: 300\n`;
+  const controller = `${CONTROLLER}initrd_path: /dev/null\nmax_payload: 1000\nqueue_capacity: 7\nstandby: 300\nlambda: {region: eu-west-1, account_id: "123456789012"}\n`;
   const functions = `
 - name: A.b_c-9
   runtime: nodejs
@@ -129,6 +130,7 @@ test('config: everything set', () => {
     const config = load(directory);
     assert.deepEqual([config.initrdPath, config.maxPayloadBytes, config.queueCapacity], ['/dev/null', 1000, 7]);
     assert.equal(config.standbyMib, 300);
+    assert.deepEqual(config.lambda, { region: 'eu-west-1', accountId: '123456789012' });
     assert.deepEqual(config.functions.get('A.b_c-9'), {
       name: 'A.b_c-9',
       runtime: 'nodejs',

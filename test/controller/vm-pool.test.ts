@@ -45,7 +45,8 @@ function createPool(memoryMib: number, functions: readonly FunctionConfig[]): Be
   });
   const call = async (name: string, event = '1', signal = never): Promise<StartKind> => {
     return pool.withVm(pool.find(name), signal, async (vm, start) => {
-      assert.equal((await vm.invoke('id', Buffer.from(event), signal)).toString(), event);
+      const { result } = await vm.invoke('id', { payload: Buffer.from(event) }, signal);
+      assert.equal(result.toString(), event);
       return start;
     });
   };
@@ -362,7 +363,7 @@ test('VM pool: a VM whose runtime ends while it rehearses is given up', async ()
   const ahead = pool.launchAhead(pool.find('f'));
   const [vm] = pool.find('f').unclaimed;
   while (guests.rehearsals === 0) await turn();
-  vm?.onRuntimeExited('the runtime ended with signal 9');
+  vm?.onRuntimeExited('the runtime ended with signal 9', { signal: 9 });
   await assert.rejects(ahead, { code: 'vm_launch_failed', message: 'the runtime ended with signal 9' });
   while (ledger.dyingMib > 0) await turn();
   assert.deepEqual([ledger.reservedMib, guests.alive], [0, 0]);

@@ -27,7 +27,7 @@ from snapfaas_output import exit_status, flush, leave, send_output_as_frames
 from snapfaas_serve import invoker, serve
 from snapfaas_snapshot import wait_for_start
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 def main():

@@ -78,7 +78,7 @@ export async function buildFunction(context: BuildContext, base: BuildBase | nul
     async (guest) => {
       if (base === null) await guest.hello();
       guest.sync();
-      await guest.load(loadRequest(driver, spec));
+      await guest.load(loadRequest(driver, spec, 'snap-start'));
       await guest.seal('hooks');
       guest.sync(Date.now() + SEAL_CLOCK_AHEAD_MS);
       await guest.seal('generators');
