@@ -1,21 +1,21 @@
 /**
- * Runs in snapctr. One `POST /`, from its headers to the last byte of its answer.
+ * Runs in snapctr. One request that may run a function, from its headers to the last byte of its answer.
  *
  * ```
  *  reading ──body complete──▶ running ──reply──▶ answered ──written──▶ (finished)
- *     │                          │                  ▲
+ *     │                          │ ↻ parts           ▲
  *     └── refused, cut off ──────┼──────────────────┘
  *                                └── client gone: the signal aborts, the reply is dropped
  * ```
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { SnapfaasError } from '../../protocol/errors.ts';
-import { parseRequest, requestTooLarge, type InvocationRequest } from '../../protocol/request.ts';
-import { newTaskId, type Outcome, type StartKind, type Task } from '../task.ts';
+import type { SnapfaasError } from '../../protocol/errors.ts';
+import { newTaskId, type Invocation, type Outcome, type Task } from '../task.ts';
+import { isAnswer, type Dialect, type PartialOutput } from './dialect.ts';
 import type { SubmitTask } from './gateway.ts';
-import { errorAnswer, send, type HeaderList } from './http-answer.ts';
+import { send, type Answer, type HeaderList } from './http-answer.ts';
 import type { Connection, OpenExchange } from './http-connection.ts';
-import { headerProblem, shuttingDown } from './http-problems.ts';
+import { shuttingDown } from './http-problems.ts';
 
 /** What an exchange needs of its gateway. */
 export interface ExchangeOwner {
@@ -31,9 +31,12 @@ export interface ExchangeOwner {
 
 const EMPTY = Buffer.alloc(0);
 
-export class Exchange implements OpenExchange {
+export class Exchange implements OpenExchange, PartialOutput {
   readonly id = newTaskId();
+  /** Set by whoever writes parts. */
+  onDrain: () => void = () => undefined;
   readonly #owner: ExchangeOwner;
+  readonly #dialect: Dialect;
   readonly #connection: Connection;
   readonly #incoming: IncomingMessage;
   readonly #response: ServerResponse;
@@ -45,8 +48,15 @@ export class Exchange implements OpenExchange {
   #submitted = false;
   #gone = false;
 
-  constructor(owner: ExchangeOwner, connection: Connection, incoming: IncomingMessage, response: ServerResponse) {
+  constructor(
+    owner: ExchangeOwner,
+    dialect: Dialect,
+    connection: Connection,
+    incoming: IncomingMessage,
+    response: ServerResponse,
+  ) {
     this.#owner = owner;
+    this.#dialect = dialect;
     this.#connection = connection;
     this.#incoming = incoming;
     this.#response = response;
@@ -56,12 +66,11 @@ export class Exchange implements OpenExchange {
   /** Takes the body and submits the request. `waiting`: the client waits for "100 Continue" before it sends the body. */
   receive(waiting: boolean): void {
     const { headers } = this.#incoming;
-    const refusal = headerProblem(headers['content-type'], headers['content-encoding']);
+    const refusal = this.#dialect.headerProblem(headers);
     if (refusal !== null) return this.refuse(refusal, { waiting });
-    const { maxPayloadBytes } = this.#owner;
     const declaredBytes = Number(headers['content-length'] ?? 0);
-    if (declaredBytes > maxPayloadBytes) {
-      return this.refuse(requestTooLarge(maxPayloadBytes, declaredBytes), { waiting, close: true });
+    if (declaredBytes > this.#dialect.maxBodyBytes) {
+      return this.refuse(this.#dialect.tooLarge(declaredBytes), { waiting, close: true });
     }
     if (this.#owner.draining) return this.refuse(shuttingDown(), { waiting });
     if (waiting) this.#response.writeContinue();
@@ -76,7 +85,7 @@ export class Exchange implements OpenExchange {
    * the connection, and the client might never see the answer. The gateway's request timeout bounds that wait.
    */
   refuse(
-    error: SnapfaasError,
+    error: unknown,
     options: { readonly waiting?: boolean; readonly close?: boolean; readonly headers?: HeaderList } = {},
   ): void {
     if (this.#state === 'answered') return;
@@ -84,11 +93,9 @@ export class Exchange implements OpenExchange {
     this.#dropBody();
     const waiting = options.waiting ?? false;
     const close = waiting || this.#owner.draining || (options.close ?? false);
-    const answer = errorAnswer(error, {
-      close,
-      ...(this.#submitted ? { requestId: this.id } : {}),
-      ...(options.headers === undefined ? {} : { headers: options.headers }),
-    });
+    const answer = this.#dialect.refusal(error, this.id, this.#submitted);
+    if (options.headers !== undefined) answer.headers.push(...options.headers);
+    if (close) answer.headers.push('connection', 'close');
     if (!close || waiting || this.#incoming.complete) return send(this.#response, answer, () => this.#finish());
     this.#response.writeHead(answer.status, answer.headers);
     this.#response.write(answer.body);
@@ -101,7 +108,7 @@ export class Exchange implements OpenExchange {
     if (this.#state !== 'reading') return this.#connection.destroy();
     this.#state = 'answered';
     this.#dropBody();
-    this.#connection.breakOff(error);
+    this.#connection.breakOff(this.#dialect.refusal(error, this.id, this.#submitted));
     this.#finish();
   }
 
@@ -119,9 +126,7 @@ export class Exchange implements OpenExchange {
   #take(chunk: Buffer): void {
     if (this.#state !== 'reading') return;
     this.#bodyBytes += chunk.length;
-    if (this.#bodyBytes > this.#owner.maxPayloadBytes) {
-      return this.refuse(requestTooLarge(this.#owner.maxPayloadBytes), { close: true });
-    }
+    if (this.#bodyBytes > this.#dialect.maxBodyBytes) return this.refuse(this.#dialect.tooLarge(), { close: true });
     if (this.#bodyBytes === chunk.length) this.#body = chunk;
     else (this.#more ??= [this.#body]).push(chunk);
   }
@@ -131,16 +136,24 @@ export class Exchange implements OpenExchange {
     const body = this.#more === null ? this.#body : Buffer.concat(this.#more, this.#bodyBytes);
     this.#dropBody();
     try {
-      const request = parseRequest(body, this.#owner);
+      const begun = this.#dialect.begin(body, this.id, this);
+      if (isAnswer(begun)) return this.#answerAtOnce(begun);
       if (this.#owner.draining) throw shuttingDown();
-      this.#submit(request);
+      this.#submit(begun);
     } catch (error) {
-      this.refuse(SnapfaasError.from(error));
+      this.refuse(error);
       if (this.#gone) this.#finish();
     }
   }
 
-  #submit(request: InvocationRequest): void {
+  #answerAtOnce(answer: Answer): void {
+    this.#state = 'answered';
+    if (this.#gone) return this.#finish();
+    if (this.#owner.draining) answer.headers.push('connection', 'close');
+    send(this.#response, answer, () => this.#finish());
+  }
+
+  #submit(request: Invocation): void {
     const task = new HttpTask(this.id, request, this.#connection, (outcome) => this.#reply(outcome));
     this.#state = 'running';
     this.#submitted = true;
@@ -152,34 +165,26 @@ export class Exchange implements OpenExchange {
     if (this.#state !== 'running') throw new Error(`bug: task ${this.id} was answered twice`);
     this.#state = 'answered';
     if (this.#gone) return this.#finish();
-    if (outcome.status === 'ok') this.#answerOk(outcome.result, outcome.start);
-    else this.#answerError(outcome.error, outcome.start);
+    const answer = this.#dialect.answer(outcome, this.id);
+    if (this.#response.headersSent) {
+      this.#response.end(answer.body, () => this.#finish());
+    } else {
+      if (this.#owner.draining) answer.headers.push('connection', 'close');
+      send(this.#response, answer, () => this.#finish());
+    }
     // A client that does not read its answer must not hold it in our memory for ever.
     if (this.#response.socket !== null && this.#response.writableLength > 0) {
       this.#connection.limitSilence(this.#owner.requestTimeoutMs);
     }
   }
 
-  #answerOk(result: Buffer, start: StartKind): void {
-    const headers = [
-      'content-type',
-      'application/json',
-      'content-length',
-      String(result.length),
-      'x-snapfaas-request-id',
-      this.id,
-      'x-snapfaas-start',
-      start,
-    ];
-    if (this.#owner.draining) headers.push('connection', 'close');
-    this.#response.writeHead(200, headers);
-    this.#response.end(result, () => this.#finish());
-  }
-
-  #answerError(error: SnapfaasError, start: StartKind | null): void {
-    const headers = start === null ? [] : ['x-snapfaas-start', start];
-    const answer = errorAnswer(error, { close: this.#owner.draining, requestId: this.id, headers });
-    send(this.#response, answer, () => this.#finish());
+  write(headers: HeaderList, part: Buffer): boolean {
+    if (this.#state !== 'running' || this.#gone) return false;
+    if (!this.#response.headersSent) {
+      this.#response.writeHead(200, headers);
+      this.#response.on('drain', () => this.onDrain());
+    }
+    return this.#response.write(part);
   }
 
   #dropBody(): void {
@@ -198,11 +203,11 @@ export class Exchange implements OpenExchange {
 
 class HttpTask implements Task {
   readonly id: string;
-  readonly request: InvocationRequest;
+  readonly request: Invocation;
   readonly reply: (outcome: Outcome) => void;
   readonly #connection: Connection;
 
-  constructor(id: string, request: InvocationRequest, connection: Connection, reply: (outcome: Outcome) => void) {
+  constructor(id: string, request: Invocation, connection: Connection, reply: (outcome: Outcome) => void) {
     this.id = id;
     this.request = request;
     this.reply = reply;
