@@ -8,7 +8,7 @@ import { FrameType, MAX_FRAME_BYTES, parseFailure, type FunctionFailure, type In
 
 export type InvokeReply =
   | { readonly ok: true; readonly result: Buffer; readonly contentType: string | null }
-  | { readonly ok: false; readonly failure: FunctionFailure };
+  | { readonly ok: false; readonly failure: FunctionFailure; readonly isExiting: boolean };
 
 /** Takes the parts of a streamed answer, in order. */
 export interface StreamSink {
@@ -149,7 +149,8 @@ export class FunctionChannel {
       const known = typeof contentType === 'string' ? contentType : null;
       waiting.resolve({ ok: true, result: frame.payload, contentType: known });
     } else {
-      waiting.resolve({ ok: false, failure: parseFailure(frame.payload) });
+      const isExiting = frame.header['exiting'] === true;
+      waiting.resolve({ ok: false, failure: parseFailure(frame.payload), isExiting });
     }
   }
 

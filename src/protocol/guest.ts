@@ -25,7 +25,7 @@ export const FrameType = {
   invoke: 1,
   /** Runtime → host: the handler's result, or the end of a stream. Header `ResultHeader`; payload as the runtime wrote it. */
   result: 2,
-  /** Runtime → host: the handler failed. Payload: `FunctionFailure` as JSON. */
+  /** Runtime → host: the handler failed. Header `FailureHeader` or none; payload: `FunctionFailure` as JSON. */
   failure: 3,
   /**
    * Host → runtime: as INVOKE, but with a handler of the runtime's own that returns the event, so that the first real
@@ -121,6 +121,11 @@ export interface InvokeHeader {
 export interface ResultHeader {
   /** What the payload is; absent: JSON. */
   readonly content_type?: string;
+}
+
+/** The runtime is about to end: it must not be sent another invocation. */
+export interface FailureHeader {
+  readonly exiting: true;
 }
 
 /** LOG_END follows even if nothing was printed. `request`: number of the invocation. */

@@ -94,6 +94,7 @@ export class Invoker {
           if (reply.ok && header.strict === true && !isJson(reply.result)) {
             return fail(vmLost(this.#functionName, 'its runtime answered with something that is not JSON'));
           }
+          if (!reply.ok && reply.isExiting) this.#reusable = false;
           finish();
           if (reply.ok) resolve(reply);
           else reject(functionError(reply.failure));

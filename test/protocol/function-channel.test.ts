@@ -65,7 +65,7 @@ describe('function channel', { timeout: 10_000 }, () => {
     const second = invoke('2');
     const failure = { type: 'ValueError', message: 'no', stack: ['here'] };
     guest.write(encodeFrame(FrameType.failure, undefined, Buffer.from(JSON.stringify(failure))));
-    assert.deepEqual(await second, { ok: false, failure });
+    assert.deepEqual(await second, { ok: false, failure, isExiting: false });
     assert.deepEqual(invokes, [
       { header: HEADER, event },
       { header: HEADER, event: '2' },
@@ -84,7 +84,7 @@ describe('function channel', { timeout: 10_000 }, () => {
     const answer = invoke();
     guest.write(encodeFrame(FrameType.failure, undefined, Buffer.from('{"type":1,"stack":["a",2]}')));
     const failure = { type: 'Unknown', message: 'the runtime gave no reason', stack: ['a'] };
-    assert.deepEqual(await answer, { ok: false, failure });
+    assert.deepEqual(await answer, { ok: false, failure, isExiting: false });
   });
 
   test('an answer nobody asked for breaks the channel', async () => {
