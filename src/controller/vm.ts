@@ -24,6 +24,9 @@ export type VmState = 'launching' | 'busy' | 'idle' | 'dead';
 /** Invocations whose ids are kept, because their output may arrive after the next one began. */
 const REMEMBERED_INVOCATIONS = 16;
 
+/** A runtime that said it ends may take this long to do it, in ms. */
+const EXIT_PATIENCE_MS = 500;
+
 /** Invocations of the runtime's own handler that make a VM ready for its first request ahead of it. */
 const REHEARSALS = 3;
 /** How long all of them may take, in ms. */
@@ -72,6 +75,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #resolveReady: (timings: LaunchTimings) => void = () => undefined;
   #rejectReady: (error: SnapfaasError) => void = () => undefined;
   #resolveGone: () => void = () => undefined;
+  /** Runs while a dead VM's runtime ends by itself. */
+  #exitLimit: NodeJS.Timeout | null = null;
   /** The last invocations by their number in this VM, from 1. */
   readonly #recent = new Map<number, RecentInvocation>();
   #invocations = 0;
@@ -162,7 +167,17 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** Ends the VM at once; whatever it runs fails with `error`. */
   kill(error: SnapfaasError): void {
     if (this.#state === 'dead') return;
+    const isExiting = this.#invoker?.isExiting === true;
     this.#die(error);
+    // What the function printed last is on its way while its runtime ends.
+    if (isExiting) this.#exitLimit = setTimeout(() => this.#killExiting(), EXIT_PATIENCE_MS);
+    else this.#owner.kill(this);
+  }
+
+  #killExiting(): void {
+    if (this.#exitLimit === null) return;
+    clearTimeout(this.#exitLimit);
+    this.#exitLimit = null;
     this.#owner.kill(this);
   }
 
@@ -229,6 +244,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   }
 
   onRuntimeExited(reason: string, exit: RuntimeExitHeader): void {
+    this.#killExiting();
     if (this.#invoker?.interrupt(runtimeExited(reason, exit)) === true) return;
     // firerunner's launch is over: it is just being connected to, or rehearses.
     if (this.#state === 'launching') this.kill(launchError(reason, []));
@@ -241,6 +257,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     } else if (this.#invoker?.interrupt(vmLost(this.function.name, reason)) !== true) {
       this.#lostWhileIdle(reason);
     }
+    if (this.#exitLimit !== null) clearTimeout(this.#exitLimit);
+    this.#exitLimit = null;
     for (const { tail } of this.#recent.values()) tail?.end();
     this.#resolveGone();
   }

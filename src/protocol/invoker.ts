@@ -48,6 +48,7 @@ export class Invoker {
   readonly #timeoutMs: number;
   readonly #channel: FunctionChannel;
   #reusable = true;
+  #exiting = false;
   /** Ends the invocation under way. */
   #fail: ((error: SnapfaasError) => void) | null = null;
 
@@ -61,6 +62,11 @@ export class Invoker {
   /** False once an invocation ended by more than the function's own failure: what the guest does now is unknown. */
   get isReusable(): boolean {
     return this.#reusable;
+  }
+
+  /** True once the runtime has said that it ends by itself. */
+  get isExiting(): boolean {
+    return this.#exiting;
   }
 
   /**
@@ -94,7 +100,10 @@ export class Invoker {
           if (reply.ok && header.strict === true && !isJson(reply.result)) {
             return fail(vmLost(this.#functionName, 'its runtime answered with something that is not JSON'));
           }
-          if (!reply.ok && reply.isExiting) this.#reusable = false;
+          if (!reply.ok && reply.isExiting) {
+            this.#reusable = false;
+            this.#exiting = true;
+          }
           finish();
           if (reply.ok) resolve(reply);
           else reject(functionError(reply.failure));
