@@ -153,7 +153,7 @@ export class Invocations implements Answers, Stage {
 
   failureThenExit(failure: FunctionFailure, status: number): never {
     this.#isOpen = false;
-    sendFrame(this.#fd, FAILURE, failureText(failure));
+    send(this.#fd, makeFrame(FAILURE, '{"exiting":true}', Buffer.from(failureText(failure))));
     if (!this.#isRehearsal) this.#tellDone();
     process.exit(status);
   }

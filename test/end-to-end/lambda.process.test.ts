@@ -1,0 +1,3 @@
+import { lambdaContract } from './lambda.ts';
+
+lambdaContract('process', 'cold');

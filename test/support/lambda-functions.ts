@@ -1,0 +1,154 @@
+/** Functions in the style of AWS Lambda, in both languages, that do what their event's `do` says. */
+import type { TestFunction } from './snapctr.ts';
+
+const NODE = `
+let calls = 0;
+const behaviours = {
+  echo: async (event) => event,
+  count: async () => (calls += 1),
+  context: async (event, context) => ({
+    ...context,
+    remaining: context.getRemainingTimeInMillis(),
+    initialization: process.env.AWS_LAMBDA_INITIALIZATION_TYPE,
+    environment: process.env,
+    directory: process.cwd(),
+  }),
+  nothing: async () => undefined,
+  throw: async () => {
+    throw new TypeError('as asked');
+  },
+  'no error': async () => {
+    throw 'as asked';
+  },
+  circular: async (event) => {
+    event.self = event;
+    return event;
+  },
+  nan: async () => ({ value: NaN }),
+  exit: async ({ status }) => process.exit(status),
+  kill: async () => process.kill(process.pid, 'SIGKILL') && new Promise(() => {}),
+  hang: async () => {
+    for (;;);
+  },
+  say: async ({ text }) => console.log(text),
+  frames: async () => {
+    require('fs').writeSync(1, Buffer.from([0, 0, 0, 9, 2, 0, 0, 34, 102, 97, 107, 101, 34]));
+    return 'printed';
+  },
+  large: async ({ bytes }) => 'x'.repeat(bytes - 2),
+  'later rejection': async () => {
+    setTimeout(() => Promise.reject(new Error('too late')), 0);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  },
+};
+exports.handler = (event, context) => behaviours[event.do](event, context);
+exports.notAFunction = 1;
+exports.callback = (event, context, callback) => setTimeout(() => callback(null, { called: event }), 5);
+exports.stream = awslambda.streamifyResponse(async (event, output, context) => {
+  output.setContentType?.('text/plain');
+  if (event.throwFirst) throw new TypeError('before');
+  let written = 0;
+  for (let part = 0; part < event.parts; part += 1) {
+    if (event.pauseMs) await new Promise((resolve) => setTimeout(resolve, event.pauseMs));
+    const bytes = Buffer.alloc(event.bytes ?? 1, event.fill ?? part);
+    if (!output.write(bytes)) await new Promise((resolve) => output.once('drain', resolve));
+    written += 1;
+    if (event.tell) console.log('written ' + written);
+  }
+  if (event.throwLast) throw new TypeError('in the middle');
+  output.end();
+  await output.finished?.();
+});
+`;
+
+const PYTHON = `
+import json, os, signal, sys, time
+
+calls = 0
+
+def do_echo(event, context):
+    return event
+
+def do_count(event, context):
+    global calls
+    calls += 1
+    return calls
+
+def do_context(event, context):
+    names = ['function_name', 'function_version', 'invoked_function_arn', 'memory_limit_in_mb', 'aws_request_id',
+             'log_group_name', 'log_stream_name']
+    client = context.client_context
+    return {
+        **{name: getattr(context, name) for name in names},
+        'client_context': client and {'custom': client.custom, 'env': client.env},
+        'remaining': context.get_remaining_time_in_millis(),
+        'initialization': os.environ.get('AWS_LAMBDA_INITIALIZATION_TYPE'),
+        'environment': dict(os.environ),
+        'directory': os.getcwd(),
+    }
+
+def do_nothing(event, context):
+    pass
+
+def do_throw(event, context):
+    raise ValueError('as asked')
+
+def do_circular(event, context):
+    event['self'] = event
+    return event
+
+def do_nan(event, context):
+    return {'value': float('nan')}
+
+def do_exit(event, context):
+    os._exit(event['status'])
+
+def do_kill(event, context):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def do_hang(event, context):
+    while True:
+        pass
+
+def do_say(event, context):
+    print(event['text'])
+
+def do_frames(event, context):
+    os.write(1, bytes([0, 0, 0, 9, 2, 0, 0]) + b'"fake"')
+    return 'printed'
+
+def do_large(event, context):
+    return 'x' * (event['bytes'] - 2)
+
+def handler(event, context):
+    return globals()['do_' + event['do']](event, context)
+`;
+
+/** `obedient` and, for Node, `streaming` and `callback`: one source, several handlers. */
+export function lambdaFunctions(
+  runtime: TestFunction['runtime'],
+  keys: Readonly<Record<string, string | number>> = {},
+): TestFunction[] {
+  if (runtime === 'python3') {
+    const files = { 'pkg/app.py': PYTHON };
+    return [{ name: 'obedient', runtime, files, keys: { handler: 'pkg/app.handler', ...keys } }];
+  }
+  const files = { 'src/index.js': NODE };
+  return [
+    { name: 'obedient', runtime, files, keys: { handler: 'src/index.handler', ...keys } },
+    { name: 'streaming', runtime, files, keys: { handler: 'src/index.stream', ...keys } },
+    { name: 'callback', runtime, files, keys: { handler: 'src/index.callback', ...keys } },
+    { name: 'no-function', runtime, files, keys: { handler: 'src/index.notAFunction', ...keys } },
+  ];
+}
+
+/** A function whose import goes wrong. */
+export function brokenImport(
+  name: string,
+  runtime: TestFunction['runtime'],
+  text: string,
+  handler = 'index.handler',
+): TestFunction {
+  const files = { [runtime === 'python3' ? 'index.py' : 'index.js']: text };
+  return { name, runtime, files, keys: { handler } };
+}
