@@ -143,7 +143,7 @@ export function lambdaFunctions(
 }
 
 /** A function whose import goes wrong. */
-export function brokenImport(
+function brokenImport(
   name: string,
   runtime: TestFunction['runtime'],
   text: string,
@@ -152,3 +152,53 @@ export function brokenImport(
   const files = { [runtime === 'python3' ? 'index.py' : 'index.js']: text };
   return { name, runtime, files, keys: { handler } };
 }
+
+/** One function for each way in which an import can fail. */
+export function brokenImports(runtime: 'python3' | 'nodejs'): TestFunction[] {
+  const isNode = runtime === 'nodejs';
+  return [
+    brokenImport('syntax', runtime, isNode ? 'exports.handler = (;\n' : 'def handler(:\n'),
+    brokenImport('no-module', runtime, isNode ? "require('not-there');\n" : 'import not_there\n'),
+    brokenImport('no-export', runtime, isNode ? 'exports.other = 1;\n' : 'other = 1\n'),
+    brokenImport('no-file', runtime, '\n', 'nowhere.handler'),
+    brokenImport('throws', runtime, isNode ? "throw new RangeError('at import');\n" : "raise KeyError('at import')\n"),
+    brokenImport('exits', runtime, isNode ? 'process.exit(5);\n' : 'import os\nos._exit(5)\n'),
+  ];
+}
+
+/** What went wrong, in which of them, and what AWS calls it. */
+export type ImportFailure = readonly [what: string, name: string, type: string, words: RegExp];
+function importFailures(isNode: boolean): readonly ImportFailure[] {
+  return [
+    [
+      'a syntax error',
+      'syntax',
+      'Runtime.UserCodeSyntaxError',
+      isNode ? /^SyntaxError: / : /^Syntax error in module 'index'/,
+    ],
+    [
+      'a missing dependency',
+      'no-module',
+      'Runtime.ImportModuleError',
+      isNode
+        ? /^Error: Cannot find module 'not-there'/
+        : /^Unable to import module 'index': No module named 'not_there'/,
+    ],
+    [
+      'a missing export',
+      'no-export',
+      'Runtime.HandlerNotFound',
+      isNode ? /^index\.handler is undefined or not exported$/ : /^Handler 'handler' missing on module 'index'$/,
+    ],
+    [
+      'a missing file',
+      'no-file',
+      'Runtime.ImportModuleError',
+      isNode ? /^Error: Cannot find module 'nowhere'/ : /^Unable to import module 'nowhere': No module named 'nowhere'/,
+    ],
+    ['an import that throws', 'throws', isNode ? 'RangeError' : 'KeyError', /at import/],
+    ['an import that exits', 'exits', 'Runtime.ExitError', /Runtime exited with error: exit status 5$/],
+  ];
+}
+
+export const IMPORT_FAILURES = { python3: importFailures(false), nodejs: importFailures(true) } as const;
