@@ -43,20 +43,20 @@ function isError(value: unknown): value is Error {
   return typeof name === 'string' && typeof message === 'string' && typeof stack === 'string';
 }
 
-function isOurs(line: string): boolean {
-  return line.startsWith('    at ') && line.includes(__dirname);
+function isFrame(line: string): boolean {
+  return line.startsWith('    at ');
 }
 
 function framesOf(stack: unknown): string[] {
-  return stackLines(stack).filter((line) => line.startsWith('    at '));
+  return stackLines(stack).filter(isFrame);
 }
 
-/** Lines of a stack, the error's text included, without frames of the runtime. */
+/** Lines of a stack, the error's text included, down to the runtime's first frame. */
 function stackLines(stack: unknown): string[] {
   if (typeof stack !== 'string') return [];
-  return withoutDelete(stack)
-    .split('\n')
-    .filter((line) => !isOurs(line));
+  const lines = withoutDelete(stack).split('\n');
+  const end = lines.findIndex((line) => isFrame(line) && line.includes(__dirname));
+  return end < 0 ? lines : lines.slice(0, end);
 }
 
 /** The client reports failures in an HTTP header as well, which cannot hold this character. */
@@ -87,8 +87,12 @@ export function describeLambdaLoadFailure(thrown: unknown): FunctionFailure {
     const type = 'Runtime.ImportModuleError';
     return { type, message: text, stack: [...`${type}: ${text}`.split('\n'), ...framesOf(failure.stack.join('\n'))] };
   }
-  // The stack begins with the file, the line and a caret.
-  if (thrown instanceof SyntaxError) return { ...failure, type: 'Runtime.UserCodeSyntaxError', message: text };
+  if (thrown instanceof SyntaxError) {
+    const type = 'Runtime.UserCodeSyntaxError';
+    // The file, the line and a caret stand before the message.
+    const where = failure.stack.slice(0, failure.stack.indexOf(text)).filter((line) => line !== '');
+    return { type, message: text, stack: [`${type}: ${text}`, ...where, ...framesOf(thrown.stack)] };
+  }
   return failure;
 }
 
