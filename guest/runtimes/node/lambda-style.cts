@@ -27,6 +27,7 @@ const echoAsStream: Handler = async (event, response) => {
 
 export class LambdaStyle implements Style {
   readonly describe = describeLambda;
+  readonly rejection = (reason: unknown): unknown => new UnhandledPromiseRejection(reason);
   readonly #request: LoadRequest;
   readonly #answers: LambdaAnswers;
   #facts: FunctionFacts;
@@ -104,10 +105,6 @@ export class LambdaStyle implements Style {
       if (!this.#answers.isOpen(current.call)) process.exit(status);
       this.#answers.failThenExit(thrown, status);
     });
-  }
-
-  rejection(reason: unknown): unknown {
-    return new UnhandledPromiseRejection(reason);
   }
 
   exitStatus(isRejection: boolean): number {

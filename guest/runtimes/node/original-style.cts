@@ -8,6 +8,7 @@ import { isThenable, type Answers, type Handler, type HandlerPlace, type Style }
 export class OriginalStyle implements Style {
   readonly describe = describe;
   readonly describeLoadFailure = describeLoadFailure;
+  readonly rejection = null;
   readonly returnEvent: Handler = async (event) => await event;
   readonly #answers: Answers;
 
@@ -82,10 +83,6 @@ export class OriginalStyle implements Style {
 
   uncaught(thrown: unknown): void {
     this.#answers.failureThenExit(describe(thrown), this.exitStatus());
-  }
-
-  rejection(reason: unknown): unknown {
-    return reason;
   }
 
   exitStatus(): number {

@@ -86,12 +86,11 @@ function load(request: LoadRequest, control: Incoming): void {
   process.on('beforeExit', () => {
     stage.eventLoopIsEmpty();
   });
-  process.on('uncaughtException', (error) => {
-    stage.uncaught(error, false);
+  process.on('uncaughtException', (error, origin) => {
+    stage.uncaught(error, origin === 'unhandledRejection');
   });
-  process.on('unhandledRejection', (reason) => {
-    stage.uncaught(style.rejection(reason), true);
-  });
+  const { rejection } = style;
+  if (rejection !== null) process.on('unhandledRejection', (reason) => stage.uncaught(rejection(reason), true));
   const loaded = (handler: Handler): void => {
     invocations.serve(style, handler);
     sendFrame(CONTROL_FD, LOADED, '');
