@@ -1,6 +1,6 @@
 /** Handlers of AWS Lambda. How they are called is in `lambda-buffered.cts` and, for those that stream, `lambda-streamed.cts`. */
 import path = require('node:path');
-import { LambdaAnswers, type LambdaCall } from './lambda-answers.cjs';
+import { LambdaAnswers, neverSettles, type LambdaCall } from './lambda-answers.cjs';
 import { callBuffered } from './lambda-buffered.cjs';
 import { logFailure, patchConsole, setRequestId } from './lambda-console.cjs';
 import { factsOf, type FunctionFacts } from './lambda-context.cjs';
@@ -27,6 +27,7 @@ const echoAsStream: Handler = async (event, response) => {
 
 export class LambdaStyle implements Style {
   readonly describe = describeLambda;
+  readonly neverSettles = neverSettles;
   readonly rejection = (reason: unknown): unknown => new UnhandledPromiseRejection(reason);
   readonly #request: LoadRequest;
   readonly #answers: LambdaAnswers;

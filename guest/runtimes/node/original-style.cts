@@ -76,9 +76,12 @@ export class OriginalStyle implements Style {
   }
 
   eventLoopIsEmpty(): void {
-    const message =
-      'The handler never answers: its promise is pending, and the event loop is empty: nothing can settle it any more.';
-    this.#answers.failure({ type: 'Runtime.NodeJsExit', message, stack: [] });
+    this.#answers.failure(this.neverSettles('The handler'));
+  }
+
+  neverSettles(what: string): FunctionFailure {
+    const why = 'its promise is pending, and the event loop is empty: nothing can settle it any more';
+    return { type: 'Runtime.NodeJsExit', message: `${what} never ends: ${why}.`, stack: [] };
   }
 
   uncaught(thrown: unknown): void {

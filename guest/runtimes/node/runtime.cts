@@ -55,10 +55,7 @@ class Loading implements Stage {
   }
 
   eventLoopIsEmpty(): void {
-    const message =
-      'The import of the handler never ends: its promise is pending, and the event loop is empty: nothing can settle ' +
-      'it any more.';
-    this.#report({ type: 'Runtime.NodeJsExit', message, stack: [] });
+    this.#report(this.#style.neverSettles('The import of the handler'));
   }
 
   uncaught(thrown: unknown): void {

@@ -52,6 +52,8 @@ export interface Style {
    * function does about it. Null: Node does it, and the function may have a listener instead.
    */
   readonly rejection: ((reason: unknown) => unknown) | null;
+  /** The failure of what waits for a promise, such as "a hook", while nothing is left that could settle it. */
+  neverSettles(what: string): FunctionFailure;
   tooLarge(bytes: number, limit: number): FunctionFailure;
   describe(thrown: unknown): FunctionFailure;
   describeLoadFailure(thrown: unknown): FunctionFailure;
