@@ -157,6 +157,10 @@ exports.throw_text = () => { throw 'just text'; };
 exports.throw_null = async () => { throw null; };
 exports.throw_later = () => new Promise(() => { setImmediate(() => { throw new RangeError('nobody catches'); }); });
 exports.reject_unseen = async () => { Promise.reject(new RangeError('nobody awaits')); await new Promise(() => {}); };
+exports.reject_heard = () => new Promise((resolve) => {
+  process.once('unhandledRejection', () => resolve('heard'));
+  Promise.reject(new RangeError('a listener hears'));
+});
 exports.nan = () => NaN;
 exports.nested = { deeper: () => 'found' };
 `,

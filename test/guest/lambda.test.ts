@@ -196,6 +196,20 @@ for (const language of ['python', 'node'] as const) {
       }),
     );
 
+    check('asks for the end of the log where output goes as frames, too, and else says nothing of the end', () =>
+      withFunction(
+        language,
+        'app.echo',
+        async (guest) => {
+          await guest.invoke('1');
+          await guest.invoke('2', { log_end: true });
+          await guest.printedBy(1);
+          assert.deepEqual(guest.doneHeaders, [{ log_end: true, request: 2 }]);
+        },
+        { output: 'frames' },
+      ),
+    );
+
     check('gives each VM a log stream of its own, before a snapshot and after the restore', () =>
       withFunction(language, 'app.environment', async (guest) => {
         const first = (await jsonOf(guest))['AWS_LAMBDA_LOG_STREAM_NAME'];

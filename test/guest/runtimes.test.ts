@@ -400,6 +400,11 @@ for (const [handler, message] of [
   });
 }
 
+test('node runtime: leaves a rejection to a listener of the function', () =>
+  withFunction('node', 'app.reject_heard', async (guest) => {
+    assertResult(await guest.invoke('{}'), '"heard"');
+  }));
+
 test('node runtime: reports an import that never ends', async () => {
   const guest = await GuestProcess.start('node', nodeFunctions);
   const reply = await guest.load({ handler: 'hangs.handle' });

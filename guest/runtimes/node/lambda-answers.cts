@@ -1,10 +1,17 @@
 /** What becomes of calls in Lambda's style: results as text, failures in the log and as answers. */
 import { logFailure } from './lambda-console.cjs';
-import { describeLambda, RuntimeError } from './lambda-failures.cjs';
+import { describeLambda } from './lambda-failures.cjs';
 import type { FunctionFailure } from './protocol.cjs';
 import type { Answers } from './style.cjs';
 
 const NEVER_SETTLED_EXIT_STATUS = 13;
+
+export function neverSettles(): FunctionFailure {
+  const what = 'The Lambda runtime client detected an unexpected Node.js exit code.';
+  const why = 'This is most commonly caused by a Promise that was never settled.';
+  const where = 'For more information, see https://nodejs.org/docs/latest/api/process.html#exit-codes';
+  return { type: 'Runtime.NodeJsExit', message: `${what} ${why} ${where}`, stack: [] };
+}
 
 /** A call under way, as far as an empty event loop or an uncaught error has to know it. */
 export interface LambdaCall {
@@ -57,12 +64,9 @@ export class LambdaAnswers {
     this.#answers.failure(describeLambda(thrown));
   }
 
-  /** A promise was returned that nothing can settle any more: Node would end here, and so does this process. */
+  /** Nothing can settle the returned promise any more: Node would end here, and so does this process. */
   neverSettles(): void {
-    const what = 'The Lambda runtime client detected an unexpected Node.js exit code.';
-    const why = 'This is most commonly caused by a Promise that was never settled.';
-    const where = 'For more information, see https://nodejs.org/docs/latest/api/process.html#exit-codes';
-    this.failThenExit(new RuntimeError('Runtime.NodeJsExit', `${what} ${why} ${where}`), NEVER_SETTLED_EXIT_STATUS);
+    this.#answers.failureThenExit(neverSettles(), NEVER_SETTLED_EXIT_STATUS);
   }
 
   failThenExit(thrown: unknown, status: number): never {

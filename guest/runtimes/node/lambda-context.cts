@@ -3,13 +3,15 @@ import type { InvokeHeader, LoadRequest } from './protocol.cjs';
 
 /** What is the same in all invocations of a VM. */
 export interface FunctionFacts {
-  readonly functionVersion: string;
-  readonly functionName: string;
-  readonly memoryLimitInMB: string;
-  readonly logGroupName: string;
-  readonly logStreamName: string;
+  readonly members: {
+    readonly functionVersion: string;
+    readonly functionName: string;
+    readonly memoryLimitInMB: string;
+    readonly logGroupName: string;
+    readonly logStreamName: string;
+  };
   /** For invocations that name none. */
-  readonly invokedFunctionArn: string;
+  readonly arn: string;
 }
 
 /** The older way to answer: what the context of handlers that do not stream has on top. */
@@ -21,14 +23,14 @@ export interface Completion {
 }
 
 export function factsOf(request: LoadRequest, logStreamName: string): FunctionFacts {
-  return {
+  const members = {
     functionVersion: request.version,
     functionName: request.function,
     memoryLimitInMB: String(request.memory_mib),
     logGroupName: request.log_group,
     logStreamName,
-    invokedFunctionArn: request.arn,
   };
+  return { members, arn: request.arn };
 }
 
 /**
@@ -39,10 +41,10 @@ export function factsOf(request: LoadRequest, logStreamName: string): FunctionFa
  */
 export function addContext<Base extends object>(base: Base, facts: FunctionFacts, header: InvokeHeader): Base {
   const deadlineMs = header.deadline_ms ?? 0;
-  return Object.assign(base, facts, {
+  return Object.assign(base, facts.members, {
     clientContext: parsed(header.client_context),
     identity: parsed(header.cognito_identity),
-    invokedFunctionArn: header.arn ?? facts.invokedFunctionArn,
+    invokedFunctionArn: header.arn ?? facts.arn,
     awsRequestId: header.id,
     tenantId: header.tenant_id,
     getRemainingTimeInMillis: () => Math.max(0, Math.floor(deadlineMs - Date.now())),

@@ -1,6 +1,6 @@
 /** Handlers of AWS Lambda. How they are called is in `lambda-buffered.cts` and, for those that stream, `lambda-streamed.cts`. */
 import path = require('node:path');
-import { LambdaAnswers, type LambdaCall } from './lambda-answers.cjs';
+import { LambdaAnswers, neverSettles, type LambdaCall } from './lambda-answers.cjs';
 import { callBuffered } from './lambda-buffered.cjs';
 import { logFailure, patchConsole, setRequestId } from './lambda-console.cjs';
 import { factsOf, type FunctionFacts } from './lambda-context.cjs';
@@ -27,6 +27,8 @@ const echoAsStream: Handler = async (event, response) => {
 
 export class LambdaStyle implements Style {
   readonly describe = describeLambda;
+  readonly neverSettles = neverSettles;
+  readonly rejection = (reason: unknown): unknown => new UnhandledPromiseRejection(reason);
   readonly #request: LoadRequest;
   readonly #answers: LambdaAnswers;
   #facts: FunctionFacts;
@@ -104,10 +106,6 @@ export class LambdaStyle implements Style {
       if (!this.#answers.isOpen(current.call)) process.exit(status);
       this.#answers.failThenExit(thrown, status);
     });
-  }
-
-  rejection(reason: unknown): unknown {
-    return new UnhandledPromiseRejection(reason);
   }
 
   exitStatus(isRejection: boolean): number {

@@ -128,9 +128,7 @@ export class Lifecycle implements Stage {
   }
 
   eventLoopIsEmpty(): void {
-    const message =
-      'A hook never ends: its promise is pending, and the event loop is empty: nothing can settle it any more.';
-    this.#hookFailed({ type: 'Runtime.NodeJsExit', message, stack: [] });
+    this.#hookFailed(this.#style.neverSettles('A hook'));
   }
 
   uncaught(thrown: unknown): void {

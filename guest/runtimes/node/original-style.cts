@@ -8,6 +8,7 @@ import { isThenable, type Answers, type Handler, type HandlerPlace, type Style }
 export class OriginalStyle implements Style {
   readonly describe = describe;
   readonly describeLoadFailure = describeLoadFailure;
+  readonly rejection = null;
   readonly returnEvent: Handler = async (event) => await event;
   readonly #answers: Answers;
 
@@ -75,17 +76,16 @@ export class OriginalStyle implements Style {
   }
 
   eventLoopIsEmpty(): void {
-    const message =
-      'The handler never answers: its promise is pending, and the event loop is empty: nothing can settle it any more.';
-    this.#answers.failure({ type: 'Runtime.NodeJsExit', message, stack: [] });
+    this.#answers.failure(this.neverSettles('The handler'));
+  }
+
+  neverSettles(what: string): FunctionFailure {
+    const why = 'its promise is pending, and the event loop is empty: nothing can settle it any more';
+    return { type: 'Runtime.NodeJsExit', message: `${what} never ends: ${why}.`, stack: [] };
   }
 
   uncaught(thrown: unknown): void {
     this.#answers.failureThenExit(describe(thrown), this.exitStatus());
-  }
-
-  rejection(reason: unknown): unknown {
-    return reason;
   }
 
   exitStatus(): number {

@@ -55,10 +55,7 @@ class Loading implements Stage {
   }
 
   eventLoopIsEmpty(): void {
-    const message =
-      'The import of the handler never ends: its promise is pending, and the event loop is empty: nothing can settle ' +
-      'it any more.';
-    this.#report({ type: 'Runtime.NodeJsExit', message, stack: [] });
+    this.#report(this.#style.neverSettles('The import of the handler'));
   }
 
   uncaught(thrown: unknown): void {
@@ -86,12 +83,11 @@ function load(request: LoadRequest, control: Incoming): void {
   process.on('beforeExit', () => {
     stage.eventLoopIsEmpty();
   });
-  process.on('uncaughtException', (error) => {
-    stage.uncaught(error, false);
+  process.on('uncaughtException', (error, origin) => {
+    stage.uncaught(error, origin === 'unhandledRejection');
   });
-  process.on('unhandledRejection', (reason) => {
-    stage.uncaught(style.rejection(reason), true);
-  });
+  const { rejection } = style;
+  if (rejection !== null) process.on('unhandledRejection', (reason) => stage.uncaught(rejection(reason), true));
   const loaded = (handler: Handler): void => {
     invocations.serve(style, handler);
     sendFrame(CONTROL_FD, LOADED, '');

@@ -47,8 +47,13 @@ export interface Style {
   eventLoopIsEmpty(): void;
   /** Nobody caught an error while a call was open: answers and ends the process. */
   uncaught(thrown: unknown, isRejection: boolean): void;
-  /** The error that stands for a promise that was rejected with `reason`, which nobody handles. */
-  rejection(reason: unknown): unknown;
+  /**
+   * Makes an error of what a promise was rejected with if nobody handles it, which then ends the process whatever the
+   * function does about it. Null: Node does it, and the function may have a listener instead.
+   */
+  readonly rejection: ((reason: unknown) => unknown) | null;
+  /** The failure of what waits for a promise, such as "a hook", while nothing is left that could settle it. */
+  neverSettles(what: string): FunctionFailure;
   tooLarge(bytes: number, limit: number): FunctionFailure;
   describe(thrown: unknown): FunctionFailure;
   describeLoadFailure(thrown: unknown): FunctionFailure;
