@@ -3,7 +3,7 @@
  * and by a standalone firerunner.
  */
 import { connect, type Socket } from 'node:net';
-import { encodeFrame, FrameError, FrameReader, type Frame } from './frame.ts';
+import { encodeFrame, encodeFrameHead, FrameError, FrameReader, type Frame } from './frame.ts';
 import { FrameType, MAX_FRAME_BYTES, parseFailure, type FunctionFailure, type InvokeHeader } from './guest.ts';
 
 export type InvokeReply =
@@ -38,6 +38,9 @@ export class FunctionChannelError extends Error {
  * a 64 KiB allocation, and pass through a stream's queue.
  */
 const RECEIVE_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
+
+/** Events from this size on are sent as they are, not copied behind their header. */
+const LARGE_EVENT_BYTES = 256 * 1024;
 
 interface Waiting {
   readonly sink: StreamSink | null;
@@ -111,7 +114,14 @@ export class FunctionChannel {
     if (this.#waiting !== null) throw new Error('a function channel carries one invocation at a time');
     return new Promise((resolve, reject) => {
       this.#waiting = { sink, resolve, reject };
-      this.#socket.write(encodeFrame(type, { ...header }, event));
+      if (event.length < LARGE_EVENT_BYTES) {
+        this.#socket.write(encodeFrame(type, { ...header }, event));
+        return;
+      }
+      this.#socket.cork();
+      this.#socket.write(encodeFrameHead(type, { ...header }, event.length));
+      this.#socket.write(event);
+      this.#socket.uncork();
     });
   }
 

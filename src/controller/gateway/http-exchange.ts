@@ -41,9 +41,13 @@ export class Exchange implements OpenExchange, PartialOutput {
   readonly #incoming: IncomingMessage;
   readonly #response: ServerResponse;
   #state: 'reading' | 'running' | 'answered' = 'reading';
-  /** Most bodies come in one piece; `#more` is only there for the others. */
+  /** The first piece of the body, which most often is all of it. */
   #body: Buffer = EMPTY;
+  /** All pieces, where there are several and their length was not declared. */
   #more: Buffer[] | null = null;
+  /** All that has come, where there are several pieces and their length was declared. */
+  #whole: Buffer | null = null;
+  #declaredBytes = 0;
   #bodyBytes = 0;
   #submitted = false;
   #gone = false;
@@ -73,6 +77,7 @@ export class Exchange implements OpenExchange, PartialOutput {
       return this.refuse(this.#dialect.tooLarge(declaredBytes), { waiting, close: true });
     }
     if (this.#owner.draining) return this.refuse(shuttingDown(), { waiting });
+    this.#declaredBytes = declaredBytes;
     if (waiting) this.#response.writeContinue();
     this.#incoming.on('data', (chunk: Buffer) => this.#take(chunk));
     this.#incoming.on('end', () => this.#complete());
@@ -128,12 +133,24 @@ export class Exchange implements OpenExchange, PartialOutput {
     this.#bodyBytes += chunk.length;
     if (this.#bodyBytes > this.#dialect.maxBodyBytes) return this.refuse(this.#dialect.tooLarge(), { close: true });
     if (this.#bodyBytes === chunk.length) this.#body = chunk;
+    else if (this.#declaredBytes >= this.#bodyBytes) this.#fill(chunk);
     else (this.#more ??= [this.#body]).push(chunk);
+  }
+
+  /** In pieces until it is whole, a large body would take its memory twice. */
+  #fill(chunk: Buffer): void {
+    if (this.#whole === null) {
+      this.#whole = Buffer.allocUnsafeSlow(this.#declaredBytes);
+      this.#body.copy(this.#whole);
+      this.#body = EMPTY;
+    }
+    chunk.copy(this.#whole, this.#bodyBytes - chunk.length);
   }
 
   #complete(): void {
     if (this.#state !== 'reading') return;
-    const body = this.#more === null ? this.#body : Buffer.concat(this.#more, this.#bodyBytes);
+    const pieces = this.#more;
+    const body = this.#whole ?? (pieces === null ? this.#body : Buffer.concat(pieces, this.#bodyBytes));
     this.#dropBody();
     try {
       const begun = this.#dialect.begin(body, this.id, this);
@@ -190,6 +207,7 @@ export class Exchange implements OpenExchange, PartialOutput {
   #dropBody(): void {
     this.#body = EMPTY;
     this.#more = null;
+    this.#whole = null;
   }
 
   /** The answer is written, or nobody is there to read it. Safe to call again. */
