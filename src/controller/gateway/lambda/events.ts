@@ -3,6 +3,7 @@
  * that finds no room is tried again for a while, because its handler has not run. They live in memory only: what still
  * waits when snapctr ends is lost.
  */
+import { setMaxListeners } from 'node:events';
 import { ERROR_TABLE, SnapfaasError } from '../../../protocol/errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Invocation, Outcome } from '../../task.ts';
@@ -26,6 +27,8 @@ export class EventInvocations {
     this.#owner = owner;
     this.#capacity = capacity;
     this.#logger = logger;
+    // One listener for each that runs is no leak.
+    setMaxListeners(0, this.#never);
   }
 
   /** Takes an invocation over. @throws SnapfaasError `queue_full`, or whatever the channel says. */
