@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { burst } from './cases/burst.ts';
 import { density } from './cases/density.ts';
 import { idleMemory } from './cases/idle-memory.ts';
+import { lambda } from './cases/lambda.ts';
 import { layers } from './cases/layers.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
 import { starts } from './cases/starts.ts';
@@ -17,6 +18,7 @@ import { formatResult, surroundings, type Benchmark, type Result } from './resul
 const BENCHMARKS: readonly Benchmark[] = [
   starts,
   layers,
+  lambda,
   burst,
   density,
   warmRequest,

@@ -4,6 +4,7 @@
  */
 import { channelLost, Incoming, makeFrame, send, sendFrame, writeFully } from './channel.cjs';
 import { describe, failureText } from './failures.cjs';
+import { collectGarbage, LARGE_BYTES } from './garbage.cjs';
 import {
   CONTROL_FD,
   DONE,
@@ -44,6 +45,13 @@ export class Invocations implements Answers, Stage {
   #isRehearsal = false;
   #wantsLogEnd = false;
   #drainedDue = false;
+  /** The event or the result of the invocation was large. */
+  #isLarge = false;
+  readonly #tidyUp = () => {
+    this.#isLarge = false;
+    collectGarbage();
+    this.#afterAnswer();
+  };
 
   constructor(request: LoadRequest, control: Incoming) {
     this.#control = control;
@@ -76,6 +84,7 @@ export class Invocations implements Answers, Stage {
       this.#startOutput();
       this.number++;
     }
+    this.#isLarge = channel.frameEnd - channel.payloadStart > LARGE_BYTES;
     const call = ++this.#call;
     this.#isOpen = true;
     const style = this.#style;
@@ -124,6 +133,7 @@ export class Invocations implements Answers, Stage {
 
   result(text: string): void {
     const limit = this.#maxResultBytes;
+    if (text.length > LARGE_BYTES) this.#isLarge = true;
     if (text.length * 3 > limit) {
       const bytes = Buffer.byteLength(text);
       if (bytes > limit) return this.#refuse(bytes);
@@ -161,7 +171,7 @@ export class Invocations implements Answers, Stage {
   #answered(): void {
     if (!this.#isRehearsal) this.#tellDone();
     // Not called directly: one turn of the event loop lets ticks and closed handles go that would pile up otherwise.
-    setImmediate(this.#afterAnswer);
+    setImmediate(this.#isLarge ? this.#tidyUp : this.#afterAnswer);
   }
 
   /** All that the invocation printed is written. */
