@@ -71,7 +71,7 @@ def decimals(event, context):
     return [Decimal("1.10"), Decimal("NaN"), {"d": Decimal("12345678901234567890.5")}, "1.10"]
 
 def nested_bytes(event, context):
-    return {"text": "é".encode()}
+    return {"text": "e".encode()}
 
 def text(event, context):
     return {"text": "é", "list": [1, 2]}

@@ -218,6 +218,7 @@ for (const language of ['python', 'node'] as const) {
           await other.import({ handler: 'app.environment', style: 'lambda' });
           assert.equal((await other.command(FrameType.seal, { step: 'hooks' })).type, FrameType.sealed);
           assert.equal((await other.command(FrameType.start, { restored: true })).type, FrameType.started);
+          assert.deepEqual(await other.printedBy(0), { stdout: '', stderr: '' }, 'a rehearsal prints nothing');
           const second = (await jsonOf(other))['AWS_LAMBDA_LOG_STREAM_NAME'];
           assert.equal(typeof second, 'string');
           assert.notEqual(second, first);
@@ -379,6 +380,15 @@ test('python: a module that logs while it is imported finds logging set up, with
   withFunction('python', 'logs_early.handle', async (guest) => {
     assert.match((await guest.printedBy(0)).stdout, new RegExp(String.raw`^\[WARNING\]\t${TIME}\t\tearly\n$`));
   }));
+
+test('python: a rehearsal of logging prints nothing', async () => {
+  const guest = await GuestProcess.start('python', lambdaPython);
+  await guest.import({ handler: 'logs_early.handle', style: 'lambda' });
+  assert.equal((await guest.command(FrameType.seal, { step: 'hooks' })).type, FrameType.sealed);
+  assert.equal((await guest.command(FrameType.start, { restored: true })).type, FrameType.started);
+  assert.match((await guest.printedBy(0)).stdout, /^\[WARNING\]\t[^\n]*\tearly\n$/);
+  await guest.stop();
+});
 
 test('python: lines of the log are JSON where that is wanted, from the wanted level on', () =>
   withFunction(

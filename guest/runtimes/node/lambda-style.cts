@@ -2,7 +2,7 @@
 import path = require('node:path');
 import { LambdaAnswers, neverSettles, type LambdaCall } from './lambda-answers.cjs';
 import { callBuffered } from './lambda-buffered.cjs';
-import { logFailure, patchConsole, setRequestId } from './lambda-console.cjs';
+import { logFailure, patchConsole, rehearseLine, setRequestId } from './lambda-console.cjs';
 import { factsOf, type FunctionFacts } from './lambda-context.cjs';
 import { addGlobals, makeLogStreamName, setEnvironment } from './lambda-environment.cjs';
 import { describeLambda, describeLambdaLoadFailure, UnhandledPromiseRejection } from './lambda-failures.cjs';
@@ -15,7 +15,10 @@ import type { Answers, Handler, HandlerPlace, Style } from './style.cjs';
 const REJECTION_EXIT_STATUS = 128;
 const EXCEPTION_EXIT_STATUS = 129;
 
-const echo: Handler = async (event) => await event;
+const echo: Handler = async (event) => {
+  rehearseLine();
+  return await event;
+};
 
 /** In two pieces: the second goes another way than the first. */
 const echoAsStream: Handler = async (event, response) => {

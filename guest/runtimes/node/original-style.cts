@@ -2,6 +2,7 @@
 import path = require('node:path');
 import { describe, describeLoadFailure } from './failures.cjs';
 import { LoadError } from './loading.cjs';
+import { rehearsePrinting } from './output.cjs';
 import type { FunctionFailure, InvokeHeader, LoadRequest } from './protocol.cjs';
 import { isThenable, type Answers, type Handler, type HandlerPlace, type Style } from './style.cjs';
 
@@ -9,7 +10,10 @@ export class OriginalStyle implements Style {
   readonly describe = describe;
   readonly describeLoadFailure = describeLoadFailure;
   readonly rejection = null;
-  readonly returnEvent: Handler = async (event) => await event;
+  readonly returnEvent: Handler = async (event) => {
+    rehearsePrinting();
+    return await event;
+  };
   readonly #answers: Answers;
 
   constructor(answers: Answers) {

@@ -26,6 +26,18 @@ export function makeOutputSynchronous(writeOutput: (fd: 1 | 2, chunk: Buffer) =>
   }
 }
 
+let silent: Console | undefined;
+
+/** All of `console.log` but what it prints, so that a snapshot holds it warm: most functions log something. */
+export function rehearsePrinting(): void {
+  const sink = (_chunk: unknown, _encoding: unknown, done: () => void): void => {
+    done();
+  };
+  silent ??= new console.Console(new stream.Writable({ write: sink }));
+  silent.log('%s', 'rehearsal', { of: ['a', 1, true, null] });
+  process.stdout.write('');
+}
+
 /** @param invocation the number of the invocation under way, which each frame names. */
 export function sendOutputAsFrames(invocation: () => number): void {
   makeOutputSynchronous((fd, chunk) => {

@@ -11,7 +11,7 @@ from snapfaas_channel import FAILURE, RESULT
 from snapfaas_context import LambdaContext, new_log_stream_name
 from snapfaas_failure import OWN_DIRECTORY, describe, failure
 from snapfaas_lambda_json import encode_result
-from snapfaas_lambda_log import Log, log_failure, set_up_logging
+from snapfaas_lambda_log import Log, log_failure, rehearse_logging, set_up_logging
 from snapfaas_load import LoadError, parse_event, takes_context
 from snapfaas_output import exit_status, leave, write_at_once
 
@@ -70,6 +70,11 @@ class LambdaStyle:
         self.log_stream_name = new_log_stream_name(self.request['version'])
         os.environ['AWS_LAMBDA_LOG_STREAM_NAME'] = self.log_stream_name
         Log.request_id = ''
+
+    @staticmethod
+    def return_event(event, context=None):
+        rehearse_logging()
+        return event
 
     def set_trace(self, trace):
         self.trace = trace

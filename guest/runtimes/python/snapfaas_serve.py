@@ -5,11 +5,6 @@ from snapfaas_channel import DONE, DONE_FRAME, DRAINED, INVOKE, REHEARSE, Channe
 from snapfaas_output import FrameOutput, flush
 
 
-def identity(event, context=None):
-    """The handler of a rehearsal."""
-    return event
-
-
 def serve(function_channel, control, style, handle, tells_done):
     drained_due = False
     while True:
@@ -21,7 +16,7 @@ def serve(function_channel, control, style, handle, tells_done):
             FrameOutput.invocation += 1
             answer = style.invoke(handle, fields, payload)
         elif kind == REHEARSE:
-            answer = style.invoke(identity, fields, payload)
+            answer = style.invoke(style.return_event, fields, payload)
         else:
             raise ChannelLost('expected INVOKE, got a frame of type %d' % kind)
         header = payload = None

@@ -13,7 +13,6 @@ import snapshot_restore_py
 from snapfaas_channel import HOOK_FAILED, REHEARSE, SEAL, SEALED, START, STARTED, Channel, ChannelLost
 from snapfaas_failure import describe
 from snapfaas_output import exit_status, flush, leave
-from snapfaas_serve import identity
 
 # After 16 rounds Python 3.11 has specialised what it will of the bytecode; later versions need fewer.
 REHEARSALS = 20
@@ -86,7 +85,7 @@ def rehearse(style):
     for _ in range(REHEARSALS):
         writing.write_frame(REHEARSE, SAMPLE_EVENT, SAMPLE_HEADER)
         _, header, payload = reading.read_frame()
-        answer = style.invoke(identity, json.loads(bytes(header) or b'{}'), payload)
+        answer = style.invoke(style.return_event, json.loads(bytes(header) or b'{}'), payload)
         flush()
         writing.write_frame(*answer)
         reading.read_frame()
