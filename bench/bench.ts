@@ -8,6 +8,7 @@ import { burst } from './cases/burst.ts';
 import { density } from './cases/density.ts';
 import { firecracker } from './cases/firecracker.ts';
 import { idleMemory } from './cases/idle-memory.ts';
+import { lambda } from './cases/lambda.ts';
 import { layers } from './cases/layers.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
 import { starts } from './cases/starts.ts';
@@ -18,6 +19,7 @@ import { formatResult, surroundings, type Benchmark, type Result } from './resul
 const BENCHMARKS: readonly Benchmark[] = [
   starts,
   layers,
+  lambda,
   burst,
   density,
   warmRequest,

@@ -5,6 +5,7 @@ import { Controller } from '../src/controller/controller.ts';
 import { HttpGateway } from '../src/controller/gateway/http.ts';
 import { createLogger } from '../src/controller/log.ts';
 import { NO_SETTINGS } from '../src/firerunner/vmm-settings.ts';
+import { DEFAULT_ACCOUNT } from '../src/protocol/arn.ts';
 import { MAX_PAYLOAD_BYTES } from '../src/protocol/guest.ts';
 import { functionConfig } from '../test/support/scripted-guests.ts';
 
@@ -18,6 +19,7 @@ const controller = new Controller({
     queueCapacity: 1024,
     snapshotDirectory: '',
     standbyMib: 0,
+    lambda: DEFAULT_ACCOUNT,
     functions: new Map([['hello-python', functionConfig('hello-python')]]),
     vmmSettings: NO_SETTINGS,
     notes: [],

@@ -201,4 +201,7 @@ void mount_app_file_system(void)
     }
     if (mount_read_only("/dev/vdb", "/srv", MS_NOSUID | MS_NODEV) < 0)
         fatal("the app file system on /dev/vdb cannot be mounted at /srv: %s", strerror(errno));
+    /* Functions of AWS Lambda find themselves where they are used to be. A root file system need not have the place. */
+    if (mount("/srv", "/var/task", NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+        note("/srv cannot be mounted at /var/task as well: %m");
 }

@@ -7,7 +7,7 @@
  * The runtime has one socket for its whole life and learns nothing of connections and restores. Each flow is one buffer
  * that is filled when it is empty and written until it is: an end that does not read stops the other one.
  *
- * Lengths of frames are the only thing looked at, to know what the end of a connection means. Between two exchanges it
+ * Lengths and types of frames are all that is looked at, to know what the end of a connection means. Between two exchanges it
  * means nothing, and the next connection is taken. Within one, the answer has nobody left to go to, or the runtime waits
  * for the rest of a request that nobody will send: the runtime's socket is ended, and so is the runtime.
  *
@@ -23,16 +23,18 @@
 #include <unistd.h>
 
 #define FLOW_BYTES (64 * 1024)
-/* Bytes of a frame's length field. */
+/* Bytes of a frame's length field; its type is the byte behind it. */
 #define LENGTH_BYTES 4
 
 struct flow {
     unsigned char bytes[FLOW_BYTES];
     size_t start, end;
-    /* What came of the length field of the frame that passes, and what is to come of the frame behind it. */
+    /* What came of the length field of the frame that passes, and what is to come of the frame behind its type. */
     size_t length, length_bytes, left;
-    /* Frames that passed whole. */
-    unsigned long frames;
+    /* A CHUNK, which is a part of an answer. */
+    int is_part;
+    /* Requests, or answers, that passed whole. */
+    unsigned long whole;
 };
 
 /* NULL without a bridge. */
@@ -87,18 +89,25 @@ static void count_frames(struct flow *flow, const unsigned char *bytes, size_t c
 {
     for (size_t i = 0; i < count;) {
         if (flow->left == 0) {
-            flow->length = flow->length << 8 | bytes[i++];
-            if (++flow->length_bytes < LENGTH_BYTES)
-                continue;
-            flow->left = flow->length;
+            unsigned char byte = bytes[i++];
+            if (flow->length_bytes < LENGTH_BYTES) {
+                flow->length = flow->length << 8 | byte;
+                /* A frame of no bytes has no type either. */
+                if (++flow->length_bytes < LENGTH_BYTES || flow->length > 0)
+                    continue;
+                flow->is_part = 0;
+            } else {
+                flow->is_part = byte == FRAME_CHUNK;
+                flow->left = flow->length - 1;
+            }
             flow->length = flow->length_bytes = 0;
         } else {
             size_t step = flow->left < count - i ? flow->left : count - i;
             flow->left -= step;
             i += step;
         }
-        if (flow->left == 0)
-            flow->frames++;
+        if (flow->left == 0 && !flow->is_part)
+            flow->whole++;
     }
 }
 
@@ -131,7 +140,7 @@ static int drain(struct flow *flow, int fd)
 static void connection_ended(void)
 {
     int is_quiet = is_empty(to_runtime) && is_empty(to_host) && is_between_frames(to_runtime) &&
-                   is_between_frames(to_host) && to_runtime->frames == to_host->frames;
+                   is_between_frames(to_host) && to_runtime->whole == to_host->whole;
     if (is_quiet)
         close_end(&connection);
     else

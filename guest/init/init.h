@@ -20,6 +20,7 @@
 #define CONTROL_VSOCK_PORT 1025
 #define MAX_LOG_BYTES_PER_REQUEST (256 * 1024)
 enum frame_type {
+    FRAME_CHUNK = 5,
     FRAME_HELLO = 16,
     FRAME_LOAD = 17,
     FRAME_LOADED = 18,

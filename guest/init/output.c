@@ -110,9 +110,9 @@ int drain_output(void)
     }
 }
 
-void end_output_of_request(void)
+void end_output_of_request(int is_asked)
 {
-    if (printed > 0)
+    if (printed > 0 || is_asked)
         send_to_host(FRAME_LOG_END, "", 0, "{\"request\":%lu,\"bytes\":%zu,\"cut\":%zu}", request, printed,
                      printed - forwarded);
     printed = forwarded = 0;

@@ -37,6 +37,9 @@ static enum { EXPECT_HELLO, EXPECT_ANSWERS, SERVING, OVER } phase;
 /* ANSWER: the frame stays at the front of `from_runtime` until it is reported. */
 static enum { NOTHING, ANSWER, INVOCATION, RUNTIME } ending;
 
+/* The DONE that ends the invocation had a header, which asks for LOG_END. */
+static int log_end_asked;
+
 static int runtime_ended, runtime_status;
 
 /* ---- Frames from the runtime ------------------------------------------------------------------------------------- */
@@ -100,6 +103,7 @@ static int take_frame_of_runtime(void)
         phase = EXPECT_ANSWERS;
         put_to_host(from_runtime, bytes);
     } else if (type == FRAME_DONE && phase == SERVING) {
+        log_end_asked = frame_header_bytes(from_runtime) > 0;
         begin_end(INVOCATION);
     }
     forget_frame_of_runtime();
@@ -142,7 +146,7 @@ static void report_exit(void)
 /* Reports what has ended, after its output. */
 static void finish(void)
 {
-    end_output_of_request();
+    end_output_of_request(ending == INVOCATION && log_end_asked);
     switch (ending) {
     case ANSWER:
         report_answer();

@@ -104,8 +104,8 @@ void pump_output(int stream);
 /* Collects what is in the pipes now. True: done. False: the host must take something first. */
 void begin_drain(void);
 int drain_output(void);
-/* Sends LOG_END if the request printed anything. */
-void end_output_of_request(void);
+/* Sends LOG_END if the request printed anything, or if the runtime has asked for it. */
+void end_output_of_request(int is_asked);
 /* Number of the request that prints; 0 until the function is started. */
 void set_request_number(unsigned long number);
 unsigned long request_number(void);

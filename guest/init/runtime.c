@@ -41,7 +41,7 @@ static char *environment[] = {
     "HOME=/tmp",
     "TMPDIR=/tmp",
     "LANG=C.UTF-8",
-    "LD_LIBRARY_PATH=/srv/lib",
+    "LD_LIBRARY_PATH=/srv/lib:/srv",
     NULL,
 };
 

@@ -1,5 +1,6 @@
 /** Runs in snapctr. The shapes of the two configuration files, and the words for what does not fit them. */
 import { z } from 'zod';
+import { DEFAULT_ACCOUNT, type LambdaAccount } from '../protocol/arn.ts';
 import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
 import { RUNTIME_NAMES } from '../protocol/runner.ts';
 import { nearest } from './config-spelling.ts';
@@ -31,6 +32,8 @@ export type UnusedFunctionKey = keyof typeof UNUSED_FUNCTION_KEYS;
 /** The part of `--mem` that VMs launched ahead of requests may take, unless `standby` says otherwise. */
 const DEFAULT_STANDBY_SHARE = 0.25;
 
+const region = expected('the name of a region, such as `us-east-1`');
+const account = expected('twelve digits in quotes, such as "000000000000"');
 const requiredPath = text('a path');
 const optionalPath = text('a path').nullish();
 const unused = z.unknown().optional();
@@ -59,23 +62,43 @@ export const controllerSchema = z.strictObject(
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
     firecracker: firecrackerSchema.nullish(),
     jailer: jailerSchema.nullish(),
+    lambda: z
+      .strictObject(
+        {
+          region: z
+            .string(region)
+            .regex(/^[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d$/, region)
+            .nullish(),
+          account_id: z
+            .string(account)
+            .regex(/^\d{12}$/, account)
+            .nullish(),
+        },
+        expected('a map with `region` and `account_id`'),
+      )
+      .nullish(),
   },
   expected('a map of keys such as `kernel_path`'),
 );
 export type ControllerYaml = z.infer<typeof controllerSchema>;
 
 export function controllerDefaults(
-  yaml: Pick<ControllerYaml, 'max_payload' | 'queue_capacity' | 'standby'>,
+  yaml: Pick<ControllerYaml, 'max_payload' | 'queue_capacity' | 'standby' | 'lambda'>,
   memoryMib: number,
 ): {
   readonly maxPayloadBytes: number;
   readonly queueCapacity: number;
   readonly standbyMib: number;
+  readonly lambda: LambdaAccount;
 } {
   return {
     standbyMib: yaml.standby ?? Math.floor(memoryMib * DEFAULT_STANDBY_SHARE),
     maxPayloadBytes: yaml.max_payload ?? MAX_PAYLOAD_BYTES,
     queueCapacity: yaml.queue_capacity ?? DEFAULT_QUEUE_CAPACITY,
+    lambda: {
+      region: yaml.lambda?.region ?? DEFAULT_ACCOUNT.region,
+      accountId: yaml.lambda?.account_id ?? DEFAULT_ACCOUNT.accountId,
+    },
   };
 }
 

@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { RuntimeName, VmmName, VmmSettings } from '../protocol/runner.ts';
+import type { LambdaAccount } from '../protocol/arn.ts';
 import { readFunctions, type FunctionContext } from './config-functions.ts';
 import { hasNetwork, readNetwork } from './config-network.ts';
 import { Paths, type PathKind } from './config-paths.ts';
@@ -47,6 +48,8 @@ export interface Config {
   readonly snapshotDirectory: string;
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;
+  /** What functions are told of the AWS account they run in, and clients see in ARNs. */
+  readonly lambda: LambdaAccount;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   /** What firerunner is told of the host. */
   readonly vmmSettings: VmmSettings;

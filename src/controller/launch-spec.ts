@@ -1,4 +1,5 @@
 /** Runs in snapctr. What firerunner is told of a function that it is to launch. */
+import { functionArn } from '../protocol/arn.ts';
 import type { LaunchSpec, SnapshotSource } from '../protocol/runner.ts';
 import type { Config, FunctionConfig } from './config.ts';
 
@@ -22,7 +23,12 @@ export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOp
       runtime: fn.runtime ?? 'python3',
       network: fn.network,
     },
-    function: { name: fn.name, handler: fn.handler, environment: fn.environment },
+    function: {
+      name: fn.name,
+      handler: fn.handler,
+      environment: fn.environment,
+      arn: functionArn(config.lambda, fn.name),
+    },
     bootTimeoutMs: options.bootTimeoutMs,
     snapshots: options.useSnapshots ? snapshotSource(config, fn) : null,
   };

@@ -129,7 +129,7 @@ async function serveGateway(
   logger: Logger,
 ): Promise<number> {
   const signals = new StopSignals(logger);
-  const { gateway, finished } = createGateway(flags, config, controller);
+  const { gateway, finished } = createGateway(flags, config, controller, logger);
   await gateway.start();
   if (gateway instanceof HttpGateway) {
     const { host, port } = gateway.address;
@@ -160,6 +160,7 @@ function createGateway(
   flags: SnapctrFlags,
   config: Config,
   controller: Controller,
+  logger: Logger,
 ): { readonly gateway: Gateway; readonly finished: Promise<number> } {
   const submit = controller.submit.bind(controller);
   const { maxPayloadBytes } = config;
@@ -182,6 +183,13 @@ function createGateway(
     port: flags.port ?? 0,
     maxPayloadBytes,
     submit,
+    lambda: {
+      account: config.lambda,
+      functions: config.functions,
+      interpreters: flags.vmm === 'process' ? 'host' : 'images',
+      eventCapacity: config.queueCapacity,
+      logger,
+    },
     readiness: () => controller.readiness(),
     status: () => controller.status(),
     metrics: () => controller.metrics.render(),

@@ -13,6 +13,7 @@ import type {
   RunnerCommand,
   RunnerEvent,
 } from '../protocol/runner.ts';
+import type { RuntimeExitHeader } from '../protocol/guest.ts';
 import type { Logger } from './log.ts';
 
 /** A firerunner that dies this often within the window below is not started again. */
@@ -28,7 +29,9 @@ export interface VmEvents {
   onChannel(guestAddress: GuestAddress): void;
   onReady(timings: LaunchTimings, fallback: string | null): void;
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void;
-  onRuntimeExited(reason: string): void;
+  /** No more output of this invocation will come. */
+  onLogEnd(request: number): void;
+  onRuntimeExited(reason: string, exit: RuntimeExitHeader): void;
   onGone(reason: string, failure: LaunchFailure | null): void;
 }
 
@@ -196,8 +199,10 @@ export class RunnerClient {
         return vm.onReady(event.timings, event.fallback);
       case 'log':
         return vm.onLog(event.request, event.stream, event.text);
+      case 'log-end':
+        return vm.onLogEnd(event.request);
       case 'runtime-exited':
-        return vm.onRuntimeExited(event.reason);
+        return vm.onRuntimeExited(event.reason, event.exit);
       case 'failed':
         this.#vms.delete(event.vm);
         return vm.onGone('the launch failed', event.failure);

@@ -1,20 +1,44 @@
 /** Runs in snapctr. A task is one accepted request together with the way back to whoever asked. */
 import { randomUUID } from 'node:crypto';
 import type { SnapfaasError } from '../protocol/errors.ts';
-import type { InvocationRequest } from '../protocol/request.ts';
+import type { StreamSink } from '../protocol/function-channel.ts';
+import type { InvokeHeader } from '../protocol/guest.ts';
+import type { InvocationReport } from './invocation-log.ts';
 
 /** How the VM that answered came to be: booted or restored, and unused so far; or idle since an earlier request. */
 export type StartKind = 'cold' | 'restored' | 'warm';
 
-/** What becomes of a task. `start` is null if no VM was ever found for it. */
-export type Outcome =
-  | { readonly status: 'ok'; readonly result: Buffer; readonly start: StartKind }
-  | { readonly status: 'error'; readonly error: SnapfaasError; readonly start: StartKind | null };
+/**
+ * What becomes of a task. `start` is null if no VM was ever found for it: then the handler has certainly not run.
+ * `contentType` null or absent: JSON. `report`: only if the invocation wanted one and had a VM.
+ */
+export type Outcome = (
+  | { readonly status: 'ok'; readonly result: Buffer; readonly contentType?: string | null; readonly start: StartKind }
+  | { readonly status: 'error'; readonly error: SnapfaasError; readonly start: StartKind | null }
+) & { readonly report?: InvocationReport };
+
+/** What a function is to be called with. */
+export interface Invocation {
+  readonly function: string;
+  /** The event: JSON in UTF-8, which reaches the function byte for byte. */
+  readonly payload: Buffer;
+  /** Absent for requests of our own interface: their results must be JSON, and come in one piece. */
+  readonly lambda?: LambdaInvocation;
+}
+
+/** What the API of AWS Lambda can ask for on top. */
+export interface LambdaInvocation {
+  readonly header: Pick<InvokeHeader, 'arn' | 'client_context' | 'trace'>;
+  /** Where the parts of a streamed answer go; null: all is in the result. */
+  readonly sink: StreamSink | null;
+  /** The outcome is to have a report. */
+  readonly wantsReport: boolean;
+}
 
 export interface Task {
   /** Unique for ever; the client sees it and the function's context carries it. */
   readonly id: string;
-  readonly request: InvocationRequest;
+  readonly request: Invocation;
   /** Aborted when nobody waits for the answer any more. */
   readonly signal: AbortSignal;
   /** The response channel. Called exactly once for every task that was submitted, also after an abort. */

@@ -372,7 +372,7 @@ export class VmPool {
 function checkConcurrency({ concurrencyLimit, config, isAtLimit }: FunctionVms): void {
   if (!isAtLimit) return;
   const message = `${config.name} runs ${concurrencyLimit} requests already, its concurrency_limit`;
-  throw new SnapfaasError('resource_exhausted', message);
+  throw new SnapfaasError('resource_exhausted', message, { details: { limit: 'concurrency_limit' } });
 }
 
 function takeAny<T>(set: Set<T>): T | null {

@@ -9,24 +9,35 @@
  */
 import { SnapfaasError } from '../protocol/errors.ts';
 import { FunctionChannel } from '../protocol/function-channel.ts';
-import { functionError, Invoker, runtimeExited, vmLost } from '../protocol/invoker.ts';
+import { functionError, Invoker, runtimeExited, vmLost, type InvokeResult } from '../protocol/invoker.ts';
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../protocol/runner.ts';
+import type { RuntimeExitHeader } from '../protocol/guest.ts';
 import type { FunctionConfig } from './config.ts';
 import type { IdleVm } from './keep-alive.ts';
+import type { OutputTail } from './invocation-log.ts';
 import type { Logger } from './log.ts';
 import type { VmEvents } from './runner-client.ts';
-import type { StartKind } from './task.ts';
+import type { Invocation, StartKind } from './task.ts';
 
 export type VmState = 'launching' | 'busy' | 'idle' | 'dead';
 
 /** Invocations whose ids are kept, because their output may arrive after the next one began. */
 const REMEMBERED_INVOCATIONS = 16;
 
+/** A runtime that said it ends may take this long to do it, in ms. */
+const EXIT_PATIENCE_MS = 500;
+
 /** Invocations of the runtime's own handler that make a VM ready for its first request ahead of it. */
 const REHEARSALS = 3;
 /** How long all of them may take, in ms. */
 const REHEARSAL_LIMIT_MS = 10_000;
 const REHEARSAL_EVENT = Buffer.from('{"name":"rehearsal","values":[1,2.5,null,true]}');
+
+interface RecentInvocation {
+  readonly id: string;
+  /** Null: its caller does not want the output. */
+  readonly tail: OutputTail | null;
+}
 
 /** What the pool does for a VM. */
 export interface VmOwner {
@@ -65,10 +76,11 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #resolveReady: (timings: LaunchTimings) => void = () => undefined;
   #rejectReady: (error: SnapfaasError) => void = () => undefined;
   #resolveGone: () => void = () => undefined;
-  /** Ids of the last invocations by their number in this VM, from 1. */
-  readonly #requestIds = new Map<number, string>();
+  /** Runs while a dead VM's runtime ends by itself. */
+  #exitLimit: NodeJS.Timeout | null = null;
+  /** The last invocations by their number in this VM, from 1. */
+  readonly #recent = new Map<number, RecentInvocation>();
   #invocations = 0;
-  /** Null until it is ready. */
   #timings: LaunchTimings | null = null;
 
   constructor(id: string, fn: FunctionConfig, owner: VmOwner, logger: Logger, isAhead = false) {
@@ -121,13 +133,32 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#owner.resume(this);
   }
 
-  /** Runs the function once; see `Invoker.invoke`. The VM must be `busy`. */
-  invoke(requestId: string, event: Buffer, signal: AbortSignal): Promise<Buffer> {
-    if (this.#invoker === null) return Promise.reject(vmLost(this.function.name, 'it ended before the request'));
+  /** How it came up; null until it is ready. */
+  get timings(): LaunchTimings | null {
+    return this.#timings;
+  }
+
+  /**
+   * Runs the function once; see `Invoker.invoke`. The VM must be `busy`.
+   *
+   * @param tail gets what the function prints meanwhile.
+   */
+  invoke(
+    id: string,
+    { payload, lambda }: Pick<Invocation, 'payload' | 'lambda'>,
+    signal: AbortSignal,
+    tail: OutputTail | null = null,
+  ): Promise<InvokeResult> {
+    if (this.#invoker === null) {
+      tail?.end();
+      return Promise.reject(vmLost(this.function.name, 'it ended before the request'));
+    }
     this.#invocations += 1;
-    this.#requestIds.set(this.#invocations, requestId);
-    this.#requestIds.delete(this.#invocations - REMEMBERED_INVOCATIONS);
-    return this.#invoker.invoke(requestId, event, signal);
+    this.#recent.set(this.#invocations, { id, tail });
+    this.#recent.delete(this.#invocations - REMEMBERED_INVOCATIONS);
+    if (lambda === undefined) return this.#invoker.invoke(id, payload, signal);
+    const header = tail === null ? lambda.header : { ...lambda.header, log_end: true };
+    return this.#invoker.invoke(id, payload, signal, { header, sink: lambda.sink });
   }
 
   /** False once the VM must not get another request: it died, or an invocation failed by more than the function. */
@@ -138,7 +169,17 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** Ends the VM at once; whatever it runs fails with `error`. */
   kill(error: SnapfaasError): void {
     if (this.#state === 'dead') return;
+    const isExiting = this.#invoker?.isExiting === true;
     this.#die(error);
+    // What the function printed last is on its way while its runtime ends.
+    if (isExiting) this.#exitLimit = setTimeout(() => this.#killExiting(), EXIT_PATIENCE_MS);
+    else this.#owner.kill(this);
+  }
+
+  #killExiting(): void {
+    if (this.#exitLimit === null) return;
+    clearTimeout(this.#exitLimit);
+    this.#exitLimit = null;
     this.#owner.kill(this);
   }
 
@@ -195,12 +236,18 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void {
     const fields = { function: this.function.name, vm: this.id, stream, text };
-    const requestId = this.#requestIds.get(request);
-    this.#logger.info(requestId === undefined ? fields : { ...fields, request: requestId }, 'function output');
+    const invocation = this.#recent.get(request);
+    invocation?.tail?.add(text);
+    this.#logger.info(invocation === undefined ? fields : { ...fields, request: invocation.id }, 'function output');
   }
 
-  onRuntimeExited(reason: string): void {
-    if (this.#invoker?.interrupt(runtimeExited(reason)) === true) return;
+  onLogEnd(request: number): void {
+    this.#recent.get(request)?.tail?.end();
+  }
+
+  onRuntimeExited(reason: string, exit: RuntimeExitHeader): void {
+    this.#killExiting();
+    if (this.#invoker?.interrupt(runtimeExited(reason, exit)) === true) return;
     // firerunner's launch is over: it is just being connected to, or rehearses.
     if (this.#state === 'launching') this.kill(launchError(reason, []));
     else this.#lostWhileIdle(reason);
@@ -212,6 +259,9 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     } else if (this.#invoker?.interrupt(vmLost(this.function.name, reason)) !== true) {
       this.#lostWhileIdle(reason);
     }
+    if (this.#exitLimit !== null) clearTimeout(this.#exitLimit);
+    this.#exitLimit = null;
+    for (const { tail } of this.#recent.values()) tail?.end();
     this.#resolveGone();
   }
 

@@ -2,7 +2,9 @@
  * Runs in snapctr. N workers that wait on one channel. A worker: receive → acquire a VM → invoke → release it → reply.
  */
 import { SnapfaasError } from '../protocol/errors.ts';
+import type { LaunchTimings } from '../protocol/runner.ts';
 import type { Abortable, Channel } from './channel.ts';
+import { OutputTail } from './invocation-log.ts';
 import type { Outcome, StartKind, Task } from './task.ts';
 import type { Vm } from './vm.ts';
 import type { FunctionVms, VmPool } from './vm-pool.ts';
@@ -64,27 +66,60 @@ export function startWorkers(
   };
 }
 
-async function run(
+async function run(job: Job, pool: VmPool, onFirstUse: (use: FirstUse) => void): Promise<Outcome> {
+  const { task, fn } = job;
+  const tail = task.request.lambda?.wantsReport === true ? new OutputTail() : null;
+  // An object, because the outcome needs what the callback learns even if it fails.
+  const found: Found = { start: null, launch: null, acquiredAt: 0, answeredAt: 0 };
+  const outcome = await invoke(job, pool, found, tail, onFirstUse);
+  if (tail === null || found.start === null) return outcome;
+  const { launch, acquiredAt, answeredAt } = found;
+  const output = await tail.whole();
+  return {
+    ...outcome,
+    report: { durationMs: answeredAt - acquiredAt, memoryMib: fn.config.memoryMib, launch, output },
+  };
+}
+
+/** What is learned of the VM and of the invocation on it; times by `performance.now()`. */
+interface Found {
+  start: StartKind | null;
+  launch: LaunchTimings | null;
+  acquiredAt: number;
+  answeredAt: number;
+}
+
+async function invoke(
   { task, fn, submittedAt }: Job,
   pool: VmPool,
+  found: Found,
+  tail: OutputTail | null,
   onFirstUse: (use: FirstUse) => void,
 ): Promise<Outcome> {
-  // An object, because the outcome needs what the callback learns even if it fails.
-  const found: { start: StartKind | null } = { start: null };
   try {
     return await pool.withVm(fn, task.signal, async (vm, start) => {
       found.start = start;
-      if (start === 'warm') {
-        return { status: 'ok', result: await vm.invoke(task.id, task.request.payload, task.signal), start };
+      if (tail === null && start === 'warm') {
+        const { result, contentType } = await vm.invoke(task.id, task.request, task.signal);
+        return { status: 'ok', result, contentType, start };
       }
-      const acquiredAt = performance.now();
-      const result = await vm.invoke(task.id, task.request.payload, task.signal);
-      const waitedMs = acquiredAt - submittedAt;
-      const queueMs = Math.max(0, waitedMs - Math.min(waitedMs, vm.launchMs));
-      onFirstUse({ vm, start, queueMs, firstResponseMs: performance.now() - acquiredAt });
-      return { status: 'ok', result, start };
+      found.acquiredAt = performance.now();
+      if (start !== 'warm') found.launch = vm.timings;
+      try {
+        const { result, contentType } = await vm.invoke(task.id, task.request, task.signal, tail);
+        if (start !== 'warm') onFirstUse(firstUse(vm, start, submittedAt, found.acquiredAt));
+        return { status: 'ok', result, contentType, start };
+      } finally {
+        found.answeredAt = performance.now();
+      }
     });
   } catch (error) {
     return { status: 'error', error: SnapfaasError.from(error), start: found.start };
   }
+}
+
+function firstUse(vm: Vm, start: StartKind, submittedAt: number, acquiredAt: number): FirstUse {
+  const waitedMs = acquiredAt - submittedAt;
+  const queueMs = Math.max(0, waitedMs - Math.min(waitedMs, vm.launchMs));
+  return { vm, start, queueMs, firstResponseMs: performance.now() - acquiredAt };
 }

@@ -15,12 +15,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame, FrameHeader } from '../protocol/frame.ts';
 import {
   ENTROPY_BYTES,
+  EXIT_ERROR,
   FrameType,
   GUEST_PROTOCOL_VERSION,
   parseFailure,
   type FunctionFailure,
   type LoadRequest,
   type LogHeader,
+  type RuntimeExitHeader,
   type SealHeader,
   type StartHeader,
 } from '../protocol/guest.ts';
@@ -37,8 +39,10 @@ export interface VmObserver {
   /** The function channel's unix socket; it must be dialled at once. Called once, before the launch is over. */
   onChannel(guestAddress: GuestAddress): void;
   onLog(header: LogHeader, text: string): void;
+  /** All output of this invocation has come. */
+  onLogEnd?(request: number): void;
   /** The runtime ended inside the VM, which is of no more use. */
-  onRuntimeExited(reason: string): void;
+  onRuntimeExited(reason: string, exit: RuntimeExitHeader): void;
 }
 
 /** The function's own import, or one of its hooks, failed; the machine was fine. */
@@ -161,6 +165,15 @@ export class GuestLife {
     this.#lost(reason);
   }
 
+  /** Before HELLO no code of the function has run; after it, it is the function that ends the runtime. */
+  #exitError(reason: string, exit: RuntimeExitHeader): Error {
+    const step = this.#waiting?.type;
+    if (step === undefined || step === FrameType.hello) {
+      return new LaunchError(reason, { console: this.#machine.consoleTail() });
+    }
+    return new FunctionLoadError({ type: EXIT_ERROR, message: `${reason} while it was loaded`, stack: [], exit });
+  }
+
   /** The machine is of no more use: whoever waits for it learns why, and it ends. */
   #lost(reason: string): void {
     this.#fail(new LaunchError(reason, { console: this.#machine.consoleTail() }));
@@ -185,14 +198,17 @@ export class GuestLife {
       case FrameType.hookFailed:
         return this.#fail(new FunctionLoadError(parseFailure(frame.payload)));
       case FrameType.log:
-      case FrameType.logEnd:
         return this.#logs.push(frame);
+      case FrameType.logEnd:
+        this.#logs.push(frame);
+        return this.#observer.onLogEnd?.(Number(frame.header['request']));
       case FrameType.runtimeExited: {
         const { status, signal } = frame.header;
-        const how = signal === undefined ? `exit status ${Number(status)}` : `signal ${Number(signal)}`;
+        const exit = signal === undefined ? { status: Number(status) } : { signal: Number(signal) };
+        const how = signal === undefined ? `exit status ${exit.status}` : `signal ${exit.signal}`;
         const reason = `the runtime ended with ${how}`;
-        this.#fail(new LaunchError(reason, { console: this.#machine.consoleTail() }));
-        return this.#observer.onRuntimeExited(reason);
+        this.#fail(this.#exitError(reason, exit));
+        return this.#observer.onRuntimeExited(reason, exit);
       }
       case FrameType.initFailed:
         return this.#lost(`the guest's init failed: ${frame.payload.toString('utf8').slice(0, 500)}`);

@@ -73,6 +73,12 @@ export class HostInit implements ControlChannel {
       const { request, stream } = frame.header;
       if (typeof request === 'number') this.#beginRequest(request);
       this.#collectBytes(stream === 'stderr' ? 'stderr' : 'stdout', frame.payload);
+    } else if (frame.type === FrameType.done) {
+      const { request } = frame.header;
+      this.#whenDrained(() => {
+        if (typeof request === 'number') this.#beginRequest(request);
+        this.#endRequest(true);
+      });
     } else if (this.#awaited[0]?.includes(frame.type)) {
       this.#awaited.shift();
       if (frame.type === FrameType.hello) return this.onFrame(frame);
@@ -124,8 +130,9 @@ export class HostInit implements ControlChannel {
     this.#request = request;
   }
 
-  #endRequest(): void {
-    if (this.#printedBytes === 0) return;
+  /** @param isAsked LOG_END is sent also if nothing was printed. */
+  #endRequest(isAsked = false): void {
+    if (this.#printedBytes === 0 && !isAsked) return;
     const cut = Math.max(0, this.#printedBytes - MAX_LOG_BYTES_PER_REQUEST);
     this.onFrame({
       type: FrameType.logEnd,

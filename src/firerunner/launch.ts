@@ -8,7 +8,7 @@
  *      any of these ──▶ failed: the VM is killed
  * ```
  */
-import { MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
+import { MAX_LAMBDA_RESULT_BYTES, MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
 import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings, MachineSpec } from '../protocol/runner.ts';
 import {
   LaunchError,
@@ -22,9 +22,10 @@ import {
 import { FunctionLoadError, GuestLife, type VmObserver } from './guest-life.ts';
 import { requireTap } from './network/host-tap.ts';
 import type { TapLease, TapPool } from './network/tap-pool.ts';
+import { lambdaEnvironment, LATEST, logGroup } from './lambda-environment.ts';
 
-/** The app file system as a guest sees it. */
-const GUEST_APP_ROOT = '/srv';
+/** The app file system as a guest sees it, by the handler's style. */
+const GUEST_APP_ROOTS = { original: '/srv', lambda: '/var/task' } as const;
 
 /** A VM whose function can be invoked. */
 export interface RunningVm {
@@ -82,7 +83,7 @@ export async function launchVm({ driver, spec, from, directory, taps, observer, 
       if (tap !== null) guest.network(tap.guest);
       if (!holdsFunction) {
         guest.sync();
-        await guest.load(loadRequest(driver, spec));
+        await guest.load(loadRequest(driver, spec, 'on-demand'));
       }
       const loaded = performance.now();
       guest.sync();
@@ -173,14 +174,25 @@ export function launchFailure(error: unknown): LaunchFailure {
 }
 
 /** What the guest is told of the function. */
-export function loadRequest(driver: Driver, spec: LaunchSpec): LoadRequest {
+export function loadRequest(
+  driver: Driver,
+  spec: LaunchSpec,
+  initialization: LoadRequest['initialization'],
+): LoadRequest {
+  const { name, handler, environment, arn } = spec.function;
+  const style = handler === null ? 'original' : 'lambda';
   return {
-    function: spec.function.name,
-    root: driver.name === 'process' ? (spec.machine.appfsPath ?? '/') : GUEST_APP_ROOT,
-    handler: spec.function.handler,
-    environment: spec.function.environment,
+    function: name,
+    root: driver.name === 'process' ? (spec.machine.appfsPath ?? '/') : GUEST_APP_ROOTS[style],
+    handler,
+    style,
+    initialization,
+    version: LATEST,
+    arn,
+    log_group: logGroup(name),
+    environment: style === 'lambda' ? lambdaEnvironment(spec) : environment,
     memory_mib: spec.machine.memoryMib,
-    max_result_bytes: MAX_PAYLOAD_BYTES,
+    max_result_bytes: style === 'lambda' ? MAX_LAMBDA_RESULT_BYTES : MAX_PAYLOAD_BYTES,
     output: driver.name === 'process' ? 'frames' : 'pipes',
   };
 }

@@ -1,6 +1,7 @@
 /** Runs in firerunner. From flags to one of its two front doors. */
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { DEFAULT_ACCOUNT, functionArn } from '../protocol/arn.ts';
 import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
 import { LaunchError } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
@@ -140,7 +141,12 @@ function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
       runtime: flags.runtime ?? (isProcess ? missing('runtime') : 'python3'),
       network,
     },
-    function: { name: flags.id, handler: flags.handler ?? null, environment: parseEnvironment(flags.env ?? []) },
+    function: {
+      name: flags.id,
+      handler: flags.handler ?? null,
+      environment: parseEnvironment(flags.env ?? []),
+      arn: functionArn(DEFAULT_ACCOUNT, flags.id),
+    },
     bootTimeoutMs: flags.bootTimeout * 1000,
     snapshots:
       flags.load_from === undefined ? null : { kind: 'layers', directories: layerDirectories(flags.load_from) },

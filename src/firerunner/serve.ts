@@ -5,7 +5,7 @@
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import type { LogHeader } from '../protocol/guest.ts';
+import type { LogHeader, RuntimeExitHeader } from '../protocol/guest.ts';
 import type { GuestAddress, LaunchSpec, RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
 import { HostError, LaunchError, type Driver } from './drivers/driver.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
@@ -158,8 +158,11 @@ class Server {
     const observer = {
       onChannel: (guestAddress: GuestAddress): void => this.#emit({ event: 'channel', vm, guestAddress }),
       onLog: (header: LogHeader, text: string): void => this.#emit({ event: 'log', vm, text, ...header }),
-      onRuntimeExited: (reason: string): void => {
-        if (served.running !== null) this.#emit({ event: 'runtime-exited', vm, reason });
+      onLogEnd: (request: number): void => {
+        if (request > 0) this.#emit({ event: 'log-end', vm, request });
+      },
+      onRuntimeExited: (reason: string, exit: RuntimeExitHeader): void => {
+        if (served.running !== null) this.#emit({ event: 'runtime-exited', vm, reason, exit });
       },
     };
     const launch = { driver: this.#driver, spec, taps: this.#taps, observer, signal };

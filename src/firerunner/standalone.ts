@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { SnapfaasError } from '../protocol/errors.ts';
 import { FunctionChannel } from '../protocol/function-channel.ts';
-import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
+import { MAX_PAYLOAD_BYTES, type RuntimeExitHeader } from '../protocol/guest.ts';
 import { functionError, Invoker, runtimeExited, vmLost } from '../protocol/invoker.ts';
 import { parseRequest } from '../protocol/request.ts';
 import type { GuestAddress, LaunchSpec } from '../protocol/runner.ts';
@@ -50,8 +50,8 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
     onLog: (_header: unknown, text: string): void => {
       streams.stderr.write(text);
     },
-    onRuntimeExited: (reason: string): void => {
-      invoker?.interrupt(runtimeExited(reason));
+    onRuntimeExited: (reason: string, exit: RuntimeExitHeader): void => {
+      invoker?.interrupt(runtimeExited(reason, exit));
     },
   };
   let vm: RunningVm;
@@ -130,7 +130,7 @@ async function answerLines(options: StandaloneOptions, invoker: Invoker): Promis
         maxPayloadBytes: MAX_PAYLOAD_BYTES,
         defaultFunction: spec.function.name,
       });
-      const result = await invoker.invoke(`${id}-${number}`, request.payload, signal);
+      const { result } = await invoker.invoke(`${id}-${number}`, request.payload, signal);
       await writeLine(streams.stdout, result);
     } catch (reason) {
       if (signal.aborted) break;

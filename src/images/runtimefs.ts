@@ -13,6 +13,7 @@ const DIRECTORIES = [
   'srv/package',
   'etc',
   'var',
+  'var/task',
   'root',
   'usr/lib/snapfaas',
 ];

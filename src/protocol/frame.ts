@@ -18,6 +18,9 @@ export const FRAME_PREFIX_BYTES = 7;
 /** Largest header, bounded by its u16 length. */
 export const MAX_HEADER_BYTES = 0xffff;
 
+/** A frame of at least this size is put together in one buffer while it comes. */
+const LARGE_FRAME_BYTES = 256 * 1024;
+
 /** What a frame says about its payload; kept small, each field is described in `guest.ts`. */
 export type FrameHeader = Readonly<Record<string, unknown>>;
 
@@ -42,20 +45,31 @@ export class FrameError extends Error {
 const EMPTY = Buffer.alloc(0);
 const NO_HEADER: FrameHeader = Object.freeze({});
 
-/** One frame as bytes. Small frames come as one buffer, so that they leave in one write. */
+/** One frame as bytes, in one buffer, so that it leaves in one write. */
 export function encodeFrame(type: number, header: FrameHeader | undefined, payload: Uint8Array = EMPTY): Buffer {
+  const head = encodeHead(type, header, payload.length, payload.length);
+  head.set(payload, head.length - payload.length);
+  return head;
+}
+
+/** What stands before the payload of a frame; for a payload too large to be copied. */
+export function encodeFrameHead(type: number, header: FrameHeader | undefined, payloadBytes: number): Buffer {
+  return encodeHead(type, header, payloadBytes, 0);
+}
+
+/** @param roomBytes left free behind the head. */
+function encodeHead(type: number, header: FrameHeader | undefined, payloadBytes: number, roomBytes: number): Buffer {
   const headerText = header === undefined ? '' : JSON.stringify(header);
   const headerBytes = Buffer.byteLength(headerText);
   if (headerBytes > MAX_HEADER_BYTES) {
     throw new FrameError(`a frame header of ${headerBytes} bytes is over the limit of ${MAX_HEADER_BYTES}`);
   }
-  const frame = Buffer.allocUnsafe(FRAME_PREFIX_BYTES + headerBytes + payload.length);
-  frame.writeUInt32BE(3 + headerBytes + payload.length, 0);
-  frame.writeUInt8(type, 4);
-  frame.writeUInt16BE(headerBytes, 5);
-  frame.write(headerText, FRAME_PREFIX_BYTES, 'utf8');
-  frame.set(payload, FRAME_PREFIX_BYTES + headerBytes);
-  return frame;
+  const head = Buffer.allocUnsafe(FRAME_PREFIX_BYTES + headerBytes + roomBytes);
+  head.writeUInt32BE(3 + headerBytes + payloadBytes, 0);
+  head.writeUInt8(type, 4);
+  head.writeUInt16BE(headerBytes, 5);
+  head.write(headerText, FRAME_PREFIX_BYTES, 'utf8');
+  return head;
 }
 
 function parseHeader(bytes: Buffer): FrameHeader {
@@ -84,6 +98,9 @@ export class FrameReader {
   #bufferedBytes = 0;
   /** Bytes of the frame at the front including its length field; 0 while that is unknown. */
   #wantedBytes = 0;
+  /** A large frame at the front, put together as it comes; null: there is none. */
+  #large: Buffer | null = null;
+  #largeBytes = 0;
 
   /** @param maxFrameBytes largest accepted N (see the diagram), in bytes. */
   constructor(maxFrameBytes: number) {
@@ -92,20 +109,33 @@ export class FrameReader {
 
   /** Bytes received of a frame that is not complete yet. */
   get pendingBytes(): number {
-    return this.#bufferedBytes;
+    return this.#bufferedBytes + this.#largeBytes;
   }
 
   /** @throws FrameError if the stream is broken. */
   push(chunk: Buffer): Frame[] {
-    this.#chunks.push(chunk);
-    this.#bufferedBytes += chunk.length;
     const frames: Frame[] = [];
+    let rest = chunk;
+    if (this.#large !== null) {
+      const taken = chunk.copy(this.#large, this.#largeBytes);
+      this.#largeBytes += taken;
+      if (this.#largeBytes < this.#large.length) return frames;
+      frames.push(parseFrame(this.#large));
+      this.#large = null;
+      this.#largeBytes = 0;
+      rest = chunk.subarray(taken);
+    }
+    this.#chunks.push(rest);
+    this.#bufferedBytes += rest.length;
     for (;;) {
       if (this.#wantedBytes === 0) {
         if (this.#bufferedBytes < 4) return frames;
         this.#wantedBytes = 4 + this.#checkedLength();
       }
-      if (this.#bufferedBytes < this.#wantedBytes) return frames;
+      if (this.#bufferedBytes < this.#wantedBytes) {
+        if (this.#wantedBytes >= LARGE_FRAME_BYTES) this.#beginLarge();
+        return frames;
+      }
       frames.push(this.#cut(this.#wantedBytes));
       this.#wantedBytes = 0;
     }
@@ -124,6 +154,16 @@ export class FrameReader {
     return length;
   }
 
+  /** Kept in pieces until it is whole, a large frame would take its memory twice. */
+  #beginLarge(): void {
+    const large = Buffer.allocUnsafeSlow(this.#wantedBytes);
+    for (const chunk of this.#chunks) this.#largeBytes += chunk.copy(large, this.#largeBytes);
+    this.#large = large;
+    this.#chunks = [];
+    this.#bufferedBytes = 0;
+    this.#wantedBytes = 0;
+  }
+
   #cut(bytes: number): Frame {
     const first = this.#chunks[0];
     const whole =
@@ -136,12 +176,16 @@ export class FrameReader {
       this.#chunks = rest === 0 ? [] : [whole.subarray(bytes)];
     }
     this.#bufferedBytes = rest;
-    const headerEnd = FRAME_PREFIX_BYTES + whole.readUInt16BE(5);
-    if (headerEnd > bytes) throw new FrameError('a frame header is longer than its frame');
-    return {
-      type: whole.readUInt8(4),
-      header: parseHeader(whole.subarray(FRAME_PREFIX_BYTES, headerEnd)),
-      payload: whole.subarray(headerEnd, bytes),
-    };
+    return parseFrame(whole.subarray(0, bytes));
   }
+}
+
+function parseFrame(whole: Buffer): Frame {
+  const headerEnd = FRAME_PREFIX_BYTES + whole.readUInt16BE(5);
+  if (headerEnd > whole.length) throw new FrameError('a frame header is longer than its frame');
+  return {
+    type: whole.readUInt8(4),
+    header: parseHeader(whole.subarray(FRAME_PREFIX_BYTES, headerEnd)),
+    payload: whole.subarray(headerEnd),
+  };
 }

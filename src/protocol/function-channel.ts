@@ -3,7 +3,7 @@
  * and by a standalone firerunner.
  */
 import { connect, type Socket } from 'node:net';
-import { encodeFrame, FrameError, FrameReader, type Frame } from './frame.ts';
+import { encodeFrame, encodeFrameHead, FrameError, FrameReader, type Frame } from './frame.ts';
 import { FrameType, MAX_FRAME_BYTES, parseFailure, type FunctionFailure, type InvokeHeader } from './guest.ts';
 import type { GuestAddress } from './runner.ts';
 import { dialVsock } from './vsock.ts';
@@ -12,7 +12,16 @@ import { dialVsock } from './vsock.ts';
 const VSOCK_DIAL_LIMIT_MS = 10_000;
 
 export type InvokeReply =
-  { readonly ok: true; readonly result: Buffer } | { readonly ok: false; readonly failure: FunctionFailure };
+  | { readonly ok: true; readonly result: Buffer; readonly contentType: string | null }
+  | { readonly ok: false; readonly failure: FunctionFailure; readonly isExiting: boolean };
+
+/** Takes the parts of a streamed answer, in order. */
+export interface StreamSink {
+  /** @returns false if it is full: then the guest is not read, and so has to wait, until `onDrain` is called. */
+  write(part: Buffer): boolean;
+  /** Set by the channel, called by the sink when there is room again. */
+  onDrain: () => void;
+}
 
 /** The channel is of no more use: it was closed, or the guest broke the protocol. */
 export class FunctionChannelError extends Error {
@@ -35,7 +44,11 @@ export class FunctionChannelError extends Error {
  */
 const RECEIVE_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
 
+/** Events from this size on are sent as they are, not copied behind their header. */
+const LARGE_EVENT_BYTES = 256 * 1024;
+
 interface Waiting {
+  readonly sink: StreamSink | null;
   readonly resolve: (reply: InvokeReply) => void;
   readonly reject: (error: FunctionChannelError) => void;
 }
@@ -45,6 +58,8 @@ export class FunctionChannel {
   readonly #reader = new FrameReader(MAX_FRAME_BYTES);
   #waiting: Waiting | null = null;
   #broken: FunctionChannelError | null = null;
+  /** The sink of the invocation under way is full. */
+  #paused = false;
   /** Called once, when the channel ends by itself. */
   onBroken: (error: FunctionChannelError) => void = () => undefined;
 
@@ -83,8 +98,9 @@ export class FunctionChannel {
       const onread = {
         buffer: RECEIVE_BUFFER,
         callback: (bytes: number, buffer: Uint8Array): boolean => {
-          if (channel !== null) channel.#onData(Buffer.from(buffer.subarray(0, bytes)));
-          return true;
+          if (channel === null) return true;
+          channel.#onData(Buffer.from(buffer.subarray(0, bytes)));
+          return !channel.#paused;
         },
       };
       const socket = connect({ path, onread });
@@ -104,23 +120,31 @@ export class FunctionChannel {
    * One invocation; the next may start when it has settled.
    *
    * @param event the JSON bytes that reach the runtime unchanged.
+   * @param sink where the parts of a streamed answer go; the header must say `stream` then.
    * @throws FunctionChannelError if the channel ends before the answer.
    */
-  invoke(header: InvokeHeader, event: Buffer): Promise<InvokeReply> {
-    return this.#ask(FrameType.invoke, header, event);
+  invoke(header: InvokeHeader, event: Buffer, sink: StreamSink | null = null): Promise<InvokeReply> {
+    return this.#ask(FrameType.invoke, header, event, sink);
   }
 
   /** An invocation of the runtime's own handler, which returns the event: all but the function's code gets warm. */
   rehearse(header: InvokeHeader, event: Buffer): Promise<InvokeReply> {
-    return this.#ask(FrameType.rehearse, header, event);
+    return this.#ask(FrameType.rehearse, header, event, null);
   }
 
-  #ask(type: number, header: InvokeHeader, event: Buffer): Promise<InvokeReply> {
+  #ask(type: number, header: InvokeHeader, event: Buffer, sink: StreamSink | null): Promise<InvokeReply> {
     if (this.#broken !== null) return Promise.reject(this.#broken);
     if (this.#waiting !== null) throw new Error('a function channel carries one invocation at a time');
     return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject };
-      this.#socket.write(encodeFrame(type, { ...header }, event));
+      this.#waiting = { sink, resolve, reject };
+      if (event.length < LARGE_EVENT_BYTES) {
+        this.#socket.write(encodeFrame(type, { ...header }, event));
+        return;
+      }
+      this.#socket.cork();
+      this.#socket.write(encodeFrameHead(type, { ...header }, event.length));
+      this.#socket.write(event);
+      this.#socket.uncork();
     });
   }
 
@@ -142,6 +166,9 @@ export class FunctionChannel {
 
   #onFrame(frame: Frame): void {
     const waiting = this.#waiting;
+    if (frame.type === FrameType.chunk && waiting !== null && waiting.sink !== null) {
+      return this.#pass(frame.payload, waiting.sink);
+    }
     const known = frame.type === FrameType.result || frame.type === FrameType.failure;
     if (waiting === null || !known) {
       const what = known ? 'an answer nobody asked for' : `a frame of unknown type ${frame.type}`;
@@ -149,8 +176,29 @@ export class FunctionChannel {
       return;
     }
     this.#waiting = null;
-    if (frame.type === FrameType.result) waiting.resolve({ ok: true, result: frame.payload });
-    else waiting.resolve({ ok: false, failure: parseFailure(frame.payload) });
+    this.#letGo(waiting.sink);
+    if (frame.type === FrameType.result) {
+      const { content_type: contentType } = frame.header;
+      const known = typeof contentType === 'string' ? contentType : null;
+      waiting.resolve({ ok: true, result: frame.payload, contentType: known });
+    } else {
+      const isExiting = frame.header['exiting'] === true;
+      waiting.resolve({ ok: false, failure: parseFailure(frame.payload), isExiting });
+    }
+  }
+
+  #pass(part: Buffer, sink: StreamSink): void {
+    if (sink.write(part)) return;
+    this.#paused = true;
+    sink.onDrain = () => this.#letGo(sink);
+  }
+
+  /** The next invocation must not wait for the client of the last one. */
+  #letGo(sink: StreamSink | null): void {
+    if (sink !== null) sink.onDrain = () => undefined;
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#socket.resume();
   }
 
   #break(error: FunctionChannelError): void {

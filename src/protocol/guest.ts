@@ -2,7 +2,7 @@
  * What is said between the host and a guest, as frames (`frame.ts`) on two channels:
  *
  * ```
- *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ RESULT | FAILURE
+ *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ CHUNK*, RESULT | FAILURE
  *   firerunner ── control channel ── init ── runtime (fd 4)
  *                                    │   ◀ HELLO   LOAD ▶  ◀ LOADED | LOAD_FAILED   SEAL ▶  ◀ SEALED | HOOK_FAILED
  *                                    │   START ▶  ◀ STARTED | HOOK_FAILED
@@ -17,21 +17,23 @@
  */
 
 /** Raised when either side changes so that an old guest and a new host would misunderstand each other. */
-export const GUEST_PROTOCOL_VERSION = 2;
+export const GUEST_PROTOCOL_VERSION = 3;
 
 /** Frame types. Numbers below 16 cross the function channel, the others the control channel. */
 export const FrameType = {
   /** Host → runtime: run the handler. Header `InvokeHeader`; payload: the event's bytes, unchanged. */
   invoke: 1,
-  /** Runtime → host: the handler's result. Payload: JSON, as the runtime wrote it. */
+  /** Runtime → host: the handler's result, or the end of a stream. Header `ResultHeader`; payload as the runtime wrote it. */
   result: 2,
-  /** Runtime → host: the handler failed. Payload: `FunctionFailure` as JSON. */
+  /** Runtime → host: the handler failed. Header `FailureHeader` or none; payload: `FunctionFailure` as JSON. */
   failure: 3,
   /**
    * Host → runtime: as INVOKE, but with a handler of the runtime's own that returns the event, so that the first real
    * invocation finds everything but the function's own code warm. Answered by RESULT; not counted, no DONE.
    */
   rehearse: 4,
+  /** Runtime → host: a part of a streamed answer, any number of them before RESULT or FAILURE; only if INVOKE asked for it. */
+  chunk: 5,
   /** Runtime → init → host: the runtime is up and holds no function yet. Header `HelloHeader`. */
   hello: 16,
   /** Host → init → runtime: init mounts the app file system, the runtime imports the handler. Payload: `LoadRequest`. */
@@ -40,13 +42,13 @@ export const FrameType = {
   loaded: 18,
   /** Runtime → init → host: the import failed. Payload: `FunctionFailure` as JSON. */
   loadFailed: 19,
-  /** Runtime → init: an invocation was answered; all it printed is in the pipes. */
+  /** Runtime → init: an invocation was answered; all it printed is in the pipes. Header `DoneHeader` or none. */
   done: 20,
   /** Init → runtime: those pipes are empty; the next invocation may print. */
   drained: 21,
   /** Init → host, or runtime → init where `LoadRequest.output` is `frames`: output of the function. Header `LogHeader`; payload: the bytes as printed. */
   log: 22,
-  /** Init → host: no more output belongs to this invocation; sent only if there was any. Header `LogEndHeader`. */
+  /** Init → host: no more output belongs to this invocation; sent if there was any or DONE asked for it. Header `LogEndHeader`. */
   logEnd: 23,
   /** Init → host: the runtime process ended. Header `RuntimeExitHeader`. */
   runtimeExited: 24,
@@ -96,6 +98,8 @@ export const CONTROL_VSOCK_PORT = 1025;
 export const MAX_LOG_BYTES_PER_REQUEST = 256 * 1024;
 /** Largest event and result, in bytes (6 MiB). */
 export const MAX_PAYLOAD_BYTES = 6 * 1024 * 1024;
+/** Largest result of a handler in Lambda's style, in bytes: what AWS Lambda allows. */
+export const MAX_LAMBDA_RESULT_BYTES = MAX_PAYLOAD_BYTES + 100;
 /** Largest frame either side accepts: a payload, its header and some room. */
 export const MAX_FRAME_BYTES = MAX_PAYLOAD_BYTES + 128 * 1024;
 
@@ -103,6 +107,36 @@ export interface InvokeHeader {
   readonly id: string;
   /** Wall clock, ms since 1970, at which the host gives up on the invocation. */
   readonly deadline_ms: number;
+  /** The result must be JSON; otherwise it is whatever the language's serialiser writes, such as Python's `NaN`. */
+  readonly strict?: boolean;
+  /** The host takes CHUNKs; otherwise the runtime gathers a streamed answer in its RESULT. */
+  readonly stream?: boolean;
+  /** DONE is to ask for LOG_END, with a `DoneHeader`. */
+  readonly log_end?: boolean;
+  /** ARN of the function as its caller named it, for the handler's context. */
+  readonly arn?: string;
+  /** The caller's client context, JSON text. */
+  readonly client_context?: string;
+  /** The caller's Cognito identity, JSON text. */
+  readonly cognito_identity?: string;
+  /** Becomes `_X_AMZN_TRACE_ID`. */
+  readonly trace?: string;
+}
+
+export interface ResultHeader {
+  /** What the payload is; absent: JSON. */
+  readonly content_type?: string;
+}
+
+/** The runtime is about to end: it must not be sent another invocation. */
+export interface FailureHeader {
+  readonly exiting: true;
+}
+
+/** LOG_END follows even if nothing was printed. `request`: number of the invocation. */
+export interface DoneHeader {
+  readonly log_end: true;
+  readonly request: number;
 }
 
 export interface HelloHeader {
@@ -112,14 +146,25 @@ export interface HelloHeader {
   readonly version: string;
 }
 
-/** The function a runtime is to load. */
+export type HandlerStyle = 'original' | 'lambda';
+
+/** The function a runtime is to load. Equal for equal functions: a snapshot is bound to it. */
 export interface LoadRequest {
   /** Name of the function, for the handler's context. */
   readonly function: string;
-  /** Directory with the function's files as the runtime sees it: `/srv` in a VM. */
+  /** Directory with the function's files as the runtime sees it: in a VM `/srv`, or `/var/task` for Lambda's style. */
   readonly root: string;
   /** `file.function`; null: the original's `workload` and `handle`. */
   readonly handler: string | null;
+  /** How the handler is called: `original` with the event alone, `lambda` with event and context. */
+  readonly style: HandlerStyle;
+  /** Becomes `AWS_LAMBDA_INITIALIZATION_TYPE`: `snap-start` if a function layer is made of this import. */
+  readonly initialization: 'on-demand' | 'snap-start';
+  /** For the handler's context. */
+  readonly version: string;
+  /** ARN without a qualifier, for the context of invocations that name none. */
+  readonly arn: string;
+  readonly log_group: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly memory_mib: number;
   /** Results over this many bytes are refused by the runtime. */
@@ -139,6 +184,10 @@ export interface FunctionFailure {
   readonly message: string;
   /** Frames of the stack as the language prints them, outermost first for Python, innermost first for Node. */
   readonly stack: readonly string[];
+  /** Said by the runtime itself: in AWS Lambda such a failure has no stack. */
+  readonly raw?: boolean;
+  /** Set by the host where the runtime's process ended instead of answering. */
+  readonly exit?: RuntimeExitHeader;
 }
 
 /** A guest's `FunctionFailure`, read with care: the guest is not trusted, so anything may be missing or wrong. */
@@ -150,16 +199,19 @@ export function parseFailure(payload: Buffer): FunctionFailure {
     value = null;
   }
   const record = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  const { type, message, stack } = record;
+  const { type, message, stack, raw } = record;
   return {
     type: typeof type === 'string' ? type : 'Unknown',
     message: typeof message === 'string' ? message : 'the runtime gave no reason',
     stack: Array.isArray(stack) ? stack.filter((line): line is string => typeof line === 'string') : [],
+    ...(raw === true ? { raw } : {}),
   };
 }
 
 /** Types of failures that the runtime reports itself, next to the function's own error classes. */
 export const RESULT_TOO_LARGE = 'Function.ResponseSizeTooLarge';
+/** Type of the failure of a runtime that ended instead of answering; the host's word. */
+export const EXIT_ERROR = 'Runtime.ExitError';
 
 export interface LogHeader {
   /** Number of the invocation in this VM, from 1; 0 is output of the import. */

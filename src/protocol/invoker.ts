@@ -4,17 +4,51 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { SnapfaasError } from './errors.ts';
-import { FunctionChannelError, type FunctionChannel } from './function-channel.ts';
-import { RESULT_TOO_LARGE, type FunctionFailure } from './guest.ts';
+import { FunctionChannelError, type FunctionChannel, type StreamSink } from './function-channel.ts';
+import {
+  EXIT_ERROR,
+  RESULT_TOO_LARGE,
+  type FunctionFailure,
+  type InvokeHeader,
+  type RuntimeExitHeader,
+} from './guest.ts';
 
 /** When a channel closes, firerunner usually knows why; its word is waited for this long, in ms. */
 const REASON_PATIENCE_MS = 500;
+
+/** How one invocation differs from a plain one, whose result must be JSON. */
+export interface InvokeOptions {
+  /** Further members of the header; without `strict` the result may be any bytes. */
+  readonly header: Omit<InvokeHeader, 'id' | 'deadline_ms' | 'stream'>;
+  /** Where the parts of a streamed answer go; null: all is in the result. */
+  readonly sink: StreamSink | null;
+}
+
+const STREAM = { stream: true } as const;
+const PLAIN: InvokeOptions = { header: { strict: true }, sink: null };
+
+export interface InvokeResult {
+  readonly result: Buffer;
+  /** Null: JSON. */
+  readonly contentType: string | null;
+}
+
+/** A function's own failure: as every error of the table, and in the function's own words. */
+export class FunctionError extends SnapfaasError {
+  readonly failure: FunctionFailure;
+
+  constructor(failure: FunctionFailure) {
+    super('function_error', failure.message, { details: { type: failure.type, stack: failure.stack } });
+    this.failure = failure;
+  }
+}
 
 export class Invoker {
   readonly #functionName: string;
   readonly #timeoutMs: number;
   readonly #channel: FunctionChannel;
   #reusable = true;
+  #exiting = false;
   /** Ends the invocation under way. */
   #fail: ((error: SnapfaasError) => void) | null = null;
 
@@ -30,14 +64,20 @@ export class Invoker {
     return this.#reusable;
   }
 
+  /** True once the runtime has said that it ends by itself. */
+  get isExiting(): boolean {
+    return this.#exiting;
+  }
+
   /**
    * One invocation; the next may start when it has settled.
    *
    * @param event the JSON bytes that reach the runtime unchanged.
-   * @returns the result, JSON as the runtime wrote it.
+   * @returns the result, as the runtime wrote it.
    * @throws SnapfaasError `function_error`, `response_too_large`, `function_timeout`, `vm_lost`, or the signal's reason.
    */
-  invoke(id: string, event: Buffer, signal: AbortSignal): Promise<Buffer> {
+  invoke(id: string, event: Buffer, signal: AbortSignal, options: InvokeOptions = PLAIN): Promise<InvokeResult> {
+    const { header, sink } = options;
     return new Promise((resolve, reject) => {
       const finish = (): void => {
         clearTimeout(timer);
@@ -54,13 +94,18 @@ export class Invoker {
       signal.addEventListener('abort', onAbort, { once: true });
       this.#fail = fail;
       if (signal.aborted) return onAbort();
-      this.#channel.invoke({ id, deadline_ms: Date.now() + this.#timeoutMs }, event).then(
+      const deadline = Date.now() + this.#timeoutMs;
+      this.#channel.invoke({ id, deadline_ms: deadline, ...header, ...(sink && STREAM) }, event, sink).then(
         (reply) => {
-          if (reply.ok && !isJson(reply.result)) {
+          if (reply.ok && header.strict === true && !isJson(reply.result)) {
             return fail(vmLost(this.#functionName, 'its runtime answered with something that is not JSON'));
           }
+          if (!reply.ok && reply.isExiting) {
+            this.#reusable = false;
+            this.#exiting = true;
+          }
           finish();
-          if (reply.ok) resolve(reply.result);
+          if (reply.ok) resolve(reply);
           else reject(functionError(reply.failure));
         },
         (cause: unknown) => {
@@ -97,18 +142,14 @@ export function vmLost(functionName: string, reason: string): SnapfaasError {
 }
 
 /** The runtime ended inside its VM while the function ran: the function's doing, by exit, crash or lack of memory. */
-export function runtimeExited(reason: string): SnapfaasError {
-  return new SnapfaasError('function_error', `${reason} before it answered`, {
-    details: { type: 'Runtime.ExitError', stack: [] },
-  });
+export function runtimeExited(reason: string, exit: RuntimeExitHeader): SnapfaasError {
+  return new FunctionError({ type: EXIT_ERROR, message: `${reason} before it answered`, stack: [], exit });
 }
 
 /** A function's own failure as clients see it. */
 export function functionError(failure: FunctionFailure): SnapfaasError {
   if (failure.type === RESULT_TOO_LARGE) return new SnapfaasError('response_too_large', failure.message);
-  return new SnapfaasError('function_error', failure.message, {
-    details: { type: failure.type, stack: failure.stack },
-  });
+  return new FunctionError(failure);
 }
 
 /** A request given up because its client is gone, or because the program ends; the signal's reason tells. */

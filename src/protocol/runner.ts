@@ -2,7 +2,7 @@
  * What snapctr and `firerunner --serve` say to each other: one JSON object per line, commands on firerunner's stdin,
  * events on its stdout. End of stdin means snapctr is gone: firerunner kills every VM and removes its directories.
  */
-import type { FunctionFailure, LogHeader } from './guest.ts';
+import type { FunctionFailure, LogHeader, RuntimeExitHeader } from './guest.ts';
 
 /** VMMs a user can ask for; `auto` becomes one of the others before anything is launched. */
 export const VMM_NAMES = ['firecracker', 'qemu', 'process'] as const;
@@ -98,6 +98,8 @@ export interface FunctionSpec {
   /** `file.function`; null: the original's `workload` and `handle`. */
   readonly handler: string | null;
   readonly environment: Readonly<Record<string, string>>;
+  /** Its ARN without a qualifier. */
+  readonly arn: string;
 }
 
 export type RunnerCommand =
@@ -155,8 +157,15 @@ export type RunnerEvent =
   | { readonly event: 'failed'; readonly vm: string; readonly failure: LaunchFailure }
   /** Output of the function, decoded as UTF-8; broken sequences become U+FFFD. */
   | ({ readonly event: 'log'; readonly vm: string; readonly text: string } & LogHeader)
+  /** No more output of this invocation will come; sent if there was any, or if the invocation asked for it. */
+  | { readonly event: 'log-end'; readonly vm: string; readonly request: number }
   /** The runtime process inside the VM ended; the VM is of no more use. */
-  | { readonly event: 'runtime-exited'; readonly vm: string; readonly reason: string }
+  | {
+      readonly event: 'runtime-exited';
+      readonly vm: string;
+      readonly reason: string;
+      readonly exit: RuntimeExitHeader;
+    }
   /** The VM is gone, its directory removed. Sent once for every VM that was `ready`. */
   | { readonly event: 'exited'; readonly vm: string; readonly reason: string }
   /** What is being done for a `prepare`. */

@@ -89,6 +89,7 @@ test('config: the smallest useful files, and the defaults', () => {
       maxPayloadBytes: 6 * 1024 * 1024,
       queueCapacity: 1024,
       standbyMib: 256,
+      lambda: { region: 'us-east-1', accountId: '000000000000' },
       snapshotDirectory: join(directory, 'images/snapshots'),
       vmmSettings: { firecracker: { path: null, prestarted: 2 }, jailer: null, network: null },
       notes: [],
@@ -115,6 +116,7 @@ test('config: the smallest useful files, and the defaults', () => {
 
 test('config: everything set', () => {
   const controller = `${CONTROLLER}initrd_path: /dev/null\nmax_payload: 1000\nqueue_capacity: 7\nstandby: 300
+lambda: {region: eu-west-1, account_id: "123456789012"}
 network: {taps: [tap0], subnet: 10.0.0.0/31}\n`;
   const functions = `
 - name: A.b_c-9
@@ -134,6 +136,7 @@ network: {taps: [tap0], subnet: 10.0.0.0/31}\n`;
     assert.deepEqual([config.initrdPath, config.maxPayloadBytes, config.queueCapacity], ['/dev/null', 1000, 7]);
     assert.equal(config.standbyMib, 300);
     assert.deepEqual(config.vmmSettings.network, { taps: ['tap0'], subnet: '10.0.0.0/31', dns: null });
+    assert.deepEqual(config.lambda, { region: 'eu-west-1', accountId: '123456789012' });
     assert.deepEqual(config.functions.get('A.b_c-9'), {
       name: 'A.b_c-9',
       runtime: 'nodejs',

@@ -21,7 +21,7 @@ const SPEC: LaunchSpec = {
     runtime: 'nodejs',
     network: false,
   },
-  function: { name: 'f', handler: null, environment: {} },
+  function: { name: 'f', handler: null, environment: {}, arn: '' },
   bootTimeoutMs: 1000,
   snapshots: null,
 };
@@ -46,6 +46,7 @@ function launch(client: RunnerClient, vm: string): Promise<readonly [reason: str
       onChannel: () => reject(new Error('a channel')),
       onReady: () => reject(new Error('ready')),
       onLog: () => reject(new Error('a log')),
+      onLogEnd: () => reject(new Error('the end of a log')),
       onRuntimeExited: () => reject(new Error('the runtime exited')),
       onGone: (reason, failure) => resolve([reason, failure]),
     };

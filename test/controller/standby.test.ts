@@ -81,7 +81,7 @@ function createBench(
   const invoke = (name: string, event: string, onStart: (start: StartKind) => void = () => undefined) =>
     pool.withVm(pool.find(name), over.signal, async (vm, start) => {
       onStart(start);
-      await vm.invoke('id', Buffer.from(event), over.signal);
+      await vm.invoke('id', { payload: Buffer.from(event) }, over.signal);
       return start;
     });
   const isMoving = (): boolean =>

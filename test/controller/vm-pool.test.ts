@@ -46,7 +46,8 @@ function createPool(memoryMib: number, functions: readonly FunctionConfig[], tap
   });
   const call = async (name: string, event = '1', signal = never): Promise<StartKind> => {
     return pool.withVm(pool.find(name), signal, async (vm, start) => {
-      assert.equal((await vm.invoke('id', Buffer.from(event), signal)).toString(), event);
+      const { result } = await vm.invoke('id', { payload: Buffer.from(event) }, signal);
+      assert.equal(result.toString(), event);
       return start;
     });
   };
@@ -188,6 +189,18 @@ for (const event of ['"garbage"', '"not json"']) {
     assert.equal(pool.counters.launches, 2);
   });
 }
+
+test('VM pool: a VM whose runtime is about to end gets no further request, and time to end', async () => {
+  const { call, guests, ledger, pool, taken } = createPool(256, [functionConfig('f')]);
+  await assert.rejects(call('f', '"fail and exit"'), { code: 'function_error', message: 'as asked' });
+  assert.equal(ledger.reservedMib, 0);
+  assert.equal(guests.alive, 1, 'it was killed before it had ended');
+  taken[0]?.onRuntimeExited('the runtime ended with exit status 1', { status: 1 });
+  await taken[0]?.gone;
+  assert.equal(guests.alive, 0);
+  assert.equal(await call('f'), 'cold');
+  assert.equal(pool.counters.launches, 2);
+});
 
 test('VM pool: a function over its timeout loses its VM', async () => {
   const { call, ledger } = createPool(128, [functionConfig('f', { timeoutMs: 20 })]);
@@ -407,7 +420,7 @@ test('VM pool: a VM whose runtime ends while it rehearses is given up', async ()
   const ahead = pool.launchAhead(pool.find('f'));
   const [vm] = pool.find('f').unclaimed;
   while (guests.rehearsals === 0) await turn();
-  vm?.onRuntimeExited('the runtime ended with signal 9');
+  vm?.onRuntimeExited('the runtime ended with signal 9', { signal: 9 });
   await assert.rejects(ahead, { code: 'vm_launch_failed', message: 'the runtime ended with signal 9' });
   while (ledger.dyingMib > 0) await turn();
   assert.deepEqual([ledger.reservedMib, guests.alive], [0, 0]);
@@ -444,7 +457,7 @@ test('VM pool: a VM that was paused while it was idle runs again for its next re
 
 test('VM pool: under any load the memory books stay within the total and end exact', async () => {
   const names = ['a', 'b', 'c', 'big', 'limited'];
-  const events = ['1', '1', '1', 'ahead', '"fail"', '"garbage"', '"hang"'];
+  const events = ['1', '1', '1', 'ahead', '"fail"', '"fail and exit"', '"garbage"', '"hang"'];
   const loads = fc.array(fc.tuple(fc.constantFrom(...names), fc.constantFrom(...events), fc.nat({ max: 3 })), {
     maxLength: 40,
   });

@@ -50,6 +50,18 @@ describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
     return taken;
   };
 
+  test('a streamed answer is one answer, however many pieces it has', async () => {
+    const piece = encodeFrame(FrameType.chunk, undefined, Buffer.from('piece'));
+    const first = await bridge.dial();
+    first.stream.write(REQUEST);
+    assert.deepEqual(await runtime.take(REQUEST.length), REQUEST);
+    const answer = Buffer.concat([piece, piece, piece, ANSWER]);
+    runtime.stream.write(answer);
+    assert.deepEqual(await first.take(answer.length), answer);
+    first.stream.destroy();
+    await exchange(await bridge.dial());
+  });
+
   test('passes frames of all sizes, in whatever pieces they come', async () => {
     const host = await bridge.dial();
     for (const bytes of [0, 1, 4, 100, 65_529, 65_536, 65_537, 1 << 20, 6 << 20]) {

@@ -153,12 +153,14 @@ exports.not_a_function = 42;
 
 exports.later = async (event) => { await new Promise((resolve) => setTimeout(resolve, 5)); return event; };
 exports.never = () => new Promise(() => {});
-exports.with_callback = (event, context, callback) => { setImmediate(callback, null, event); };
-exports.failing_callback = (event, context, callback) => { callback(new RangeError('called back')); };
 exports.throw_text = () => { throw 'just text'; };
 exports.throw_null = async () => { throw null; };
 exports.throw_later = () => new Promise(() => { setImmediate(() => { throw new RangeError('nobody catches'); }); });
 exports.reject_unseen = async () => { Promise.reject(new RangeError('nobody awaits')); await new Promise(() => {}); };
+exports.reject_heard = () => new Promise((resolve) => {
+  process.once('unhandledRejection', () => resolve('heard'));
+  Promise.reject(new RangeError('a listener hears'));
+});
 exports.nan = () => NaN;
 exports.nested = { deeper: () => 'found' };
 `,

@@ -113,7 +113,7 @@ for (const language of ['python', 'node'] as const) {
           const late = await guest.invoke('{}', { deadline_ms: Date.now() - 1000 });
           assert.equal((JSON.parse(late.payload.toString()) as { remaining: number }).remaining, 0);
         },
-        { function: 'named', memory_mib: 256 },
+        { style: 'lambda', function: 'named', memory_mib: 256 },
       ),
     );
 
@@ -364,7 +364,6 @@ for (const [handler, result] of [
 
 for (const [what, handler, event, result] of [
   ['waits for a promise', 'app.later', '{"a":1}', '{"a":1}'],
-  ['takes the result of a callback', 'app.with_callback', '[1]', '[1]'],
   ['writes NaN as null, as JSON.stringify does', 'app.nan', '{}', 'null'],
   ['imports an ES module', 'module.answer', '{}', '"function"'],
   ['imports a .cjs module', 'common.answer', '{}', '"from cjs"'],
@@ -380,7 +379,6 @@ for (const [what, handler, event, result] of [
 for (const [handler, type, message] of [
   ['throw_text', 'string', /^just text$/],
   ['throw_null', 'null', /^null$/],
-  ['failing_callback', 'RangeError', /^called back$/],
   ['never', 'Runtime.NodeJsExit', /event loop is empty/],
 ] as const) {
   test(`node runtime: reports a handler that fails in its own way (${handler}) and goes on`, () =>
@@ -401,6 +399,11 @@ for (const [handler, message] of [
     assert.deepEqual(await guest.remove(), { status: 1, signal: null });
   });
 }
+
+test('node runtime: leaves a rejection to a listener of the function', () =>
+  withFunction('node', 'app.reject_heard', async (guest) => {
+    assertResult(await guest.invoke('{}'), '"heard"');
+  }));
 
 test('node runtime: reports an import that never ends', async () => {
   const guest = await GuestProcess.start('node', nodeFunctions);

@@ -94,6 +94,11 @@ const LOAD_REQUEST: LoadRequest = {
   memory_mib: 128,
   max_result_bytes: MAX_PAYLOAD_BYTES,
   output: 'pipes',
+  style: 'original',
+  initialization: 'on-demand',
+  version: '$LATEST',
+  arn: 'arn:aws:lambda:us-east-1:000000000000:function:under-test',
+  log_group: '/aws/lambda/under-test',
 };
 const LOAD = Buffer.from(JSON.stringify(LOAD_REQUEST));
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { encodeFrame, FrameError, FrameReader, type Frame } from '../../src/protocol/frame.ts';
+import { encodeFrame, encodeFrameHead, FrameError, FrameReader, type Frame } from '../../src/protocol/frame.ts';
 
 const LIMIT = 64 * 1024;
 
@@ -34,6 +34,29 @@ test('frames: any frames cut into any pieces come out as they went in', () => {
       assert.equal(reader.pendingBytes, 0);
     }),
   );
+});
+
+for (const pieceBytes of [7, 64 * 1024, 300_001, 5_000_000]) {
+  test(`frames: large ones between small ones come out whole, in pieces of ${pieceBytes} bytes`, () => {
+    const small = Buffer.from('small');
+    const payloads = [small, Buffer.alloc(300_000, 1), small, Buffer.alloc(1_000_000, 2), Buffer.alloc(400_000, 3)];
+    const bytes = Buffer.concat(payloads.map((payload) => encodeFrame(2, { n: payload.length }, payload)));
+    const reader = new FrameReader(2_000_000);
+    const received: Frame[] = [];
+    for (let at = 0; at < bytes.length; at += pieceBytes)
+      received.push(...reader.push(bytes.subarray(at, at + pieceBytes)));
+    assert.deepEqual(
+      received.map(({ payload, header }) => [payload, header]),
+      payloads.map((payload) => [payload, { n: payload.length }]),
+    );
+    assert.equal(reader.pendingBytes, 0);
+  });
+}
+
+test('frames: a head and its payload are the frame', () => {
+  const payload = Buffer.from('xy');
+  const parts = [encodeFrameHead(0x16, { a: 1 }, payload.length), payload];
+  assert.deepEqual(Buffer.concat(parts), encodeFrame(0x16, { a: 1 }, payload));
 });
 
 test('frames: the bytes are the ones of the diagram', () => {

@@ -65,7 +65,7 @@ describe('function channel', { timeout: 10_000 }, () => {
     const second = invoke('2');
     const failure = { type: 'ValueError', message: 'no', stack: ['here'] };
     guest.write(encodeFrame(FrameType.failure, undefined, Buffer.from(JSON.stringify(failure))));
-    assert.deepEqual(await second, { ok: false, failure });
+    assert.deepEqual(await second, { ok: false, failure, isExiting: false });
     assert.deepEqual(invokes, [
       { header: HEADER, event },
       { header: HEADER, event: '2' },
@@ -84,7 +84,7 @@ describe('function channel', { timeout: 10_000 }, () => {
     const answer = invoke();
     guest.write(encodeFrame(FrameType.failure, undefined, Buffer.from('{"type":1,"stack":["a",2]}')));
     const failure = { type: 'Unknown', message: 'the runtime gave no reason', stack: ['a'] };
-    assert.deepEqual(await answer, { ok: false, failure });
+    assert.deepEqual(await answer, { ok: false, failure, isExiting: false });
   });
 
   test('an answer nobody asked for breaks the channel', async () => {
@@ -152,4 +152,62 @@ describe('function channel', { timeout: 10_000 }, () => {
     guest.write(RESULT);
     assert.equal((await answer).ok, true);
   });
+
+  test('the parts of an answer reach their sink in order, then comes the result', async () => {
+    const parts: string[] = [];
+    const sink = { write: (part: Buffer) => parts.push(part.toString()) > 0, onDrain: () => undefined };
+    const answer = channel.invoke({ ...HEADER, stream: true }, Buffer.from('{}'), sink);
+    for (const part of ['a', '', 'b']) guest.write(encodeFrame(FrameType.chunk, undefined, Buffer.from(part)));
+    guest.write(encodeFrame(FrameType.result, { content_type: 'text/plain' }));
+    assert.deepEqual(await answer, { ok: true, result: Buffer.alloc(0), contentType: 'text/plain' });
+    assert.deepEqual(parts, ['a', '', 'b']);
+  });
+
+  test('a part that nobody asked for breaks the channel', async () => {
+    const answer = invoke();
+    guest.write(encodeFrame(FrameType.chunk, undefined, Buffer.from('a')));
+    await assert.rejects(answer, /a frame of unknown type 5/);
+  });
+
+  test('a guest is not read while the sink is full, and has to wait', async () => {
+    let received = 0;
+    let isFull = true;
+    const sink = {
+      write: (part: Buffer) => {
+        received += part.length;
+        return !isFull;
+      },
+      onDrain: () => undefined,
+    };
+    const answer = channel.invoke({ ...HEADER, stream: true }, Buffer.from('{}'), sink);
+    const part = encodeFrame(FrameType.chunk, undefined, Buffer.alloc(64 * 1024));
+    let sent = 0;
+    // The kernel takes some for a socket that nobody reads, but not all.
+    while (guest.write(part) || sent < 4) sent += 1;
+    const total = 100;
+    for (; sent < total; sent += 1) guest.write(part);
+    guest.write(RESULT);
+    const isOver = await Promise.race([answer.then(() => true), once(guest, 'drain').then(() => true), later()]);
+    assert.equal(isOver, false);
+    assert.ok(received < total * 64 * 1024, `${received} bytes were read`);
+    isFull = false;
+    sink.onDrain();
+    assert.equal((await answer).ok, true);
+  });
+
+  test('a sink that stays full does not hold up the next request', async () => {
+    const sink = { write: () => false, onDrain: () => undefined };
+    const first = channel.invoke({ ...HEADER, stream: true }, Buffer.from('{}'), sink);
+    guest.write(Buffer.concat([encodeFrame(FrameType.chunk, undefined, Buffer.from('a')), RESULT]));
+    assert.equal((await first).ok, true);
+    const second = invoke();
+    guest.write(RESULT);
+    assert.equal((await second).ok, true);
+  });
 });
+
+/** Long enough for what is on its way to arrive. */
+async function later(): Promise<false> {
+  for (let turn = 0; turn < 50; turn += 1) await new Promise(setImmediate);
+  return false;
+}

@@ -92,6 +92,10 @@ export function runningGuests(): number {
 export class GuestProcess {
   readonly root: string;
   readonly exited: Promise<GuestExit>;
+  /** Headers of the DONE frames that came, in order. */
+  readonly doneHeaders: FrameHeader[] = [];
+  /** The language's version, as HELLO tells it. */
+  version = '';
   readonly #child: ChildProcess;
   readonly #functionFrames = new FrameQueue();
   readonly #controlFrames = new FrameQueue();
@@ -185,10 +189,16 @@ export class GuestProcess {
   async import(request: Partial<LoadRequest> = {}): Promise<Frame> {
     const hello = await this.nextControlFrame();
     if (hello.type !== FrameType.hello) throw new Error(`expected HELLO, got type ${hello.type}`);
+    this.version = String(hello.header['version']);
     const whole: LoadRequest = {
       function: 'under-test',
       root: this.root,
       handler: null,
+      style: 'original',
+      initialization: 'on-demand',
+      version: '$LATEST',
+      arn: 'arn:aws:lambda:us-east-1:000000000000:function:under-test',
+      log_group: '/aws/lambda/under-test',
       environment: {},
       memory_mib: 128,
       max_result_bytes: MAX_PAYLOAD_BYTES,
@@ -206,6 +216,17 @@ export class GuestProcess {
   async invoke(event: string | Buffer, header: Partial<InvokeHeader> = {}): Promise<Frame> {
     this.send(event, header);
     return this.nextFunctionFrame();
+  }
+
+  /** REHEARSE; its answer is the next frame of the function channel. */
+  rehearse(event: string): void {
+    this.functionChannel.write(encodeFrame(FrameType.rehearse, { id: 'r', deadline_ms: 0 }, Buffer.from(event)));
+  }
+
+  /** Waits until the invocation under way has printed something that matches, on stdout. */
+  async hasPrinted(pattern: RegExp): Promise<void> {
+    const output = this.#child.stdout as Readable;
+    while (!pattern.test(Buffer.concat(this.#stdout).toString('utf8'))) await once(output, 'data');
   }
 
   /** What invocation number `request` printed; waits until it is over. */
@@ -240,6 +261,7 @@ export class GuestProcess {
     const endsRequest: number[] = [FrameType.started, FrameType.loadFailed, FrameType.done];
     if (endsRequest.includes(frame.type)) this.#endRequest();
     if (frame.type !== FrameType.done) return this.#controlFrames.push(frame);
+    this.doneHeaders.push(frame.header);
     this.controlChannel.write(encodeFrame(FrameType.drained, undefined));
   }
 

@@ -122,12 +122,14 @@ export class ScriptedGuests {
   }
 }
 
-/** The event says what to do: "fail", "garbage", "hang", "not json"; anything else is sent back. */
+/** The event says what to do: "fail", "fail and exit", "garbage", "hang", "not json"; anything else is sent back. */
 function answer(socket: Socket, event: Buffer): void {
   const failure = Buffer.from(JSON.stringify({ type: 'Error', message: 'as asked', stack: [] }));
   switch (event.toString()) {
     case '"fail"':
       return void socket.write(encodeFrame(FrameType.failure, undefined, failure));
+    case '"fail and exit"':
+      return void socket.write(encodeFrame(FrameType.failure, { exiting: true }, failure));
     case '"garbage"':
       return void socket.write(Buffer.from('\0\0\0\0nonsense'));
     case '"not json"':

@@ -15,10 +15,15 @@ export function forgetSeed(): void {
   isSeeded = false;
 }
 
-function takeSeed(): void {
+/** Fills `target` from the kernel's generator. */
+export function readRandom(target: NodeJS.ArrayBufferView): void {
   const fd = fs.openSync('/dev/urandom', 'r');
-  fs.readSync(fd, seed, 0, seed.byteLength, null);
+  fs.readSync(fd, target, 0, target.byteLength, null);
   fs.closeSync(fd);
+}
+
+function takeSeed(): void {
+  readRandom(seed);
   // With zeros only it would give zeros only.
   [s0 = 0, s1 = 0, s2 = 0, s3 = 1] = seed;
   s3 |= Number((s0 | s1 | s2 | s3) === 0);

@@ -3,52 +3,53 @@ import fs = require('node:fs');
 import path = require('node:path');
 import url = require('node:url');
 import { errorCode } from './channel.cjs';
-import type { InvokeHeader, LoadRequest } from './protocol.cjs';
-
-export type Callback = (error: unknown, result?: unknown) => void;
-export type Handler = (event: unknown, context?: Context, callback?: Callback) => unknown;
-
-export interface Context {
-  readonly awsRequestId: string;
-  readonly functionName: string;
-  readonly memoryLimitInMB: string;
-  getRemainingTimeInMillis(): number;
-}
+import type { LoadRequest } from './protocol.cjs';
+import type { Handler, Style } from './style.cjs';
 
 /** The handler cannot be found; `name` is the failure's type. */
-class LoadError extends Error {
+export class LoadError extends Error {
   constructor(type: string, message: string) {
     super(message);
     this.name = type;
   }
 }
 
-function malformed(name: string): LoadError {
-  return new LoadError('Runtime.MalformedHandlerName', `Bad handler '${name}': expected file.function`);
-}
-
-/** `dir/file.a.b` → file `dir/file`, export `a.b`. */
-function splitHandler(name: string | null): { file: string; exportPath: string[] } {
-  if (name === null) return { file: 'workload', exportPath: ['handle'] };
-  const baseName = path.posix.basename(name);
-  const dot = baseName.indexOf('.');
-  if (dot <= 0 || name.includes('..') || path.isAbsolute(name)) throw malformed(name);
-  const exportPath = baseName.slice(dot + 1).split('.');
-  if (exportPath.includes('')) throw malformed(name);
-  return { file: path.posix.join(path.posix.dirname(name), baseName.slice(0, dot)), exportPath };
-}
-
-async function importModule(file: string): Promise<unknown> {
-  const esm = `${file}.mjs`;
-  if (!fs.existsSync(`${file}.js`) && fs.existsSync(esm)) return import(url.pathToFileURL(esm).href);
-  const target = !fs.existsSync(`${file}.js`) && fs.existsSync(`${file}.cjs`) ? `${file}.cjs` : file;
+/** CommonJS if Node takes it for that, else an ES module, which may wait at its top level. */
+async function requireOrImport(file: string): Promise<unknown> {
   try {
-    return require(target);
+    return require(file);
   } catch (error) {
     const code = errorCode(error);
     if (code !== 'ERR_REQUIRE_ESM' && code !== 'ERR_REQUIRE_ASYNC_MODULE') throw error;
-    return import(url.pathToFileURL(require.resolve(target)).href);
+    return importFile(require.resolve(file));
   }
+}
+
+function importFile(file: string): Promise<unknown> {
+  return import(url.pathToFileURL(file).href);
+}
+
+/** The type that Node takes from the nearest package.json above the file. */
+function isModuleScope(file: string): boolean {
+  for (let directory = path.dirname(file); ; directory = path.dirname(directory)) {
+    const description = path.join(directory, 'package.json');
+    if (fs.existsSync(description)) {
+      const { type } = JSON.parse(fs.readFileSync(description, 'utf8')) as { type?: unknown };
+      return type === 'module';
+    }
+    if (directory === path.dirname(directory) || path.basename(directory) === 'node_modules') return false;
+  }
+}
+
+/** In Lambda's order: the bare name, `.js`, `.mjs`, `.cjs`, and last what Node itself finds from the root. */
+async function importModule(root: string, name: string): Promise<unknown> {
+  const file = path.resolve(root, name);
+  if (fs.existsSync(file) && fs.statSync(file).isFile()) return requireOrImport(file);
+  const script = `${file}.js`;
+  if (fs.existsSync(script)) return isModuleScope(script) ? importFile(script) : requireOrImport(script);
+  if (fs.existsSync(`${file}.mjs`)) return importFile(`${file}.mjs`);
+  if (fs.existsSync(`${file}.cjs`)) return requireOrImport(`${file}.cjs`);
+  return requireOrImport(fs.existsSync(file) ? file : require.resolve(path.normalize(name), { paths: [root] }));
 }
 
 function lookUp(container: unknown, keys: readonly string[]): unknown {
@@ -60,26 +61,18 @@ function lookUp(container: unknown, keys: readonly string[]): unknown {
   return value;
 }
 
-export async function loadHandler(request: LoadRequest): Promise<Handler> {
-  Object.assign(process.env, request.environment);
+/** @throws LoadError, or whatever the import throws. */
+export async function loadHandler(request: LoadRequest, style: Style): Promise<Handler> {
+  style.setEnvironment(request);
   process.chdir(request.root);
-  const { file, exportPath } = splitHandler(request.handler);
-  const loaded = await importModule(path.join(request.root, file));
+  const { file, exportPath, name } = style.placeOf(request.handler);
+  const loaded = await importModule(request.root, file);
   const found = lookUp(loaded, exportPath) ?? lookUp(loaded, ['default', ...exportPath]);
   if (typeof found !== 'function') {
-    const name = `${file}.${exportPath.join('.')}`;
     const problem = found === undefined ? 'is undefined or not exported' : 'is not a function';
     throw new LoadError('Runtime.HandlerNotFound', `${name} ${problem}`);
   }
-  return found as Handler;
-}
-
-export function makeContext(request: LoadRequest, header: string): Context {
-  const { id = '', deadline_ms: deadlineMs = 0 } = JSON.parse(header === '' ? '{}' : header) as InvokeHeader;
-  return {
-    awsRequestId: id,
-    functionName: request.function,
-    memoryLimitInMB: String(request.memory_mib),
-    getRemainingTimeInMillis: () => Math.max(0, Math.floor(deadlineMs - Date.now())),
-  };
+  const handler = found as Handler;
+  style.accept(handler);
+  return handler;
 }

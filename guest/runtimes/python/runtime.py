@@ -10,8 +10,11 @@ they act:
 
     snapfaas_channel     frames
     snapfaas_load        LOAD: imports the handler
+    snapfaas_original    how it is called, and what becomes of what it does: handlers of the original's style
+    snapfaas_lambda      the same for AWS Lambda's, with snapfaas_lambda_json and snapfaas_lambda_log
     snapfaas_snapshot    SEAL and START: all between the import and the first invocation; snapshot_restore_py has the hooks
     snapfaas_serve       INVOKE
+    snapfaas_context     the handler's second argument
     snapfaas_failure     exceptions as the host gets them
     snapfaas_output      what the function prints; the end of the process
 
@@ -22,12 +25,14 @@ import os
 import sys
 
 from snapfaas_channel import HELLO, LOAD, LOAD_FAILED, LOADED, Channel, ChannelLost, HostGone
-from snapfaas_load import describe_load_failure, load
+from snapfaas_lambda import LambdaStyle
+from snapfaas_load import load
+from snapfaas_original import OriginalStyle
 from snapfaas_output import exit_status, flush, leave, send_output_as_frames
-from snapfaas_serve import invoker, serve
+from snapfaas_serve import serve
 from snapfaas_snapshot import wait_for_start
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 def main():
@@ -46,20 +51,20 @@ def main():
     request = json.loads(bytes(payload))
     if request['output'] == 'frames':
         send_output_as_frames(control)
+    style = (LambdaStyle if request['style'] == 'lambda' else OriginalStyle)(request)
     try:
-        handle, wants_context = load(request)
+        handle = load(request, style)
     except SystemExit as error:
         leave(exit_status(error))
     except BaseException as error:  # whatever the function's import raises is reported, then this process is of no use
-        failure = describe_load_failure(error, request['handler'])
+        failure = style.describe_load_failure(error)
         flush()
         control.write_frame(LOAD_FAILED, failure)
         leave(1)
     flush()
     control.write_frame(LOADED)
-    invoke = invoker(request, wants_context)
-    wait_for_start(control, invoke)
-    serve(function_channel, control, invoke, handle, request['output'] == 'pipes')
+    wait_for_start(control, style)
+    serve(function_channel, control, style, handle, request['output'] == 'pipes')
 
 
 if __name__ == '__main__':

@@ -10,21 +10,21 @@ OWN_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), '')
 MAX_FAILURE_BYTES = 60000
 
 
-def failure(kind, message, stack=()):
+def failure(kind, message, stack=(), **more):
     """A `FunctionFailure` as JSON, cut where it would be larger than a frame of the control channel may be."""
-    encoded = json.dumps({'type': kind, 'message': message, 'stack': stack}).encode()
+    encoded = json.dumps({'type': kind, 'message': message, 'stack': stack, **more}).encode()
     if len(encoded) > MAX_FAILURE_BYTES:
         short = [line[:100] for line in stack[-20:]]
         encoded = json.dumps({'type': kind[:100], 'message': message[:2000] + ' [cut]', 'stack': short}).encode()
     return encoded
 
 
-def describe(error):
+def describe(error, stack_of=None):
     """An exception as a failure. Its own methods may be broken and memory may be short: something is always said."""
     kind = 'Error'
     try:
         kind = type(error).__name__
-        return failure(kind, str(error), own_frames(error))
+        return failure(kind, str(error), (stack_of or own_frames)(error))
     except BaseException:
         return failure(kind, 'the error could not be described')
 

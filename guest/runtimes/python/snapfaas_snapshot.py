@@ -13,7 +13,6 @@ import snapshot_restore_py
 from snapfaas_channel import HOOK_FAILED, REHEARSE, SEAL, SEALED, START, STARTED, Channel, ChannelLost
 from snapfaas_failure import describe
 from snapfaas_output import exit_status, flush, leave
-from snapfaas_serve import identity
 
 # After 16 rounds Python 3.11 has specialised what it will of the bytecode; later versions need fewer.
 REHEARSALS = 20
@@ -21,13 +20,14 @@ SAMPLE_HEADER = b'{"id":"rehearsal","deadline_ms":0}'
 SAMPLE_EVENT = '{"text":"a \\"b\\" é","numbers":[0,-1.5,1e3],"nested":{"yes":true,"nothing":null}}'.encode()
 
 
-def wait_for_start(control, invoke):
+def wait_for_start(control, style):
     """Obeys SEAL, any number of times, and START."""
     while True:
         kind, header, _ = control.read_frame()
         if kind == START:
+            style.prepare()
             if json.loads(str(header, 'utf-8'))['restored']:
-                resume(control)
+                resume(control, style)
             flush()
             control.write_frame(STARTED)
             return
@@ -37,8 +37,9 @@ def wait_for_start(control, invoke):
         if step == 'hooks':
             before_snapshot = snapshot_restore_py.get_before_snapshot()
             while before_snapshot:  # a hook may register another
-                run_hook(control, *before_snapshot.pop())
-            rehearse(invoke)
+                run_hook(control, style, *before_snapshot.pop())
+            style.prepare()
+            rehearse(style)
             # What lives until here lives on: the collector need not look at it, nor dirty its pages, again.
             gc.collect()
             gc.freeze()
@@ -50,7 +51,7 @@ def wait_for_start(control, invoke):
         control.write_frame(SEALED)
 
 
-def resume(control):
+def resume(control, style):
     for name, reseed in GENERATORS:
         module = sys.modules.get(name)
         if module is not None:
@@ -59,16 +60,16 @@ def resume(control):
             except Exception:
                 pass  # a module of the function's that only has the name
     for hook in snapshot_restore_py.get_after_restore():
-        run_hook(control, *hook)
+        run_hook(control, style, *hook)
 
 
-def run_hook(control, function, args, kwargs):
+def run_hook(control, style, function, args, kwargs):
     try:
         function(*args, **kwargs)
     except SystemExit as error:
         leave(exit_status(error))
     except BaseException as error:
-        failure = describe(error)
+        failure = style.describe(error)
         flush()
         control.write_frame(HOOK_FAILED, failure)
         leave(1)
@@ -77,25 +78,21 @@ def run_hook(control, function, args, kwargs):
 # ---- Rehearsal -------------------------------------------------------------------------------------------------------
 
 
-def rehearse(invoke):
+def rehearse(style):
     """Runs all of an invocation but the function's own code, over a pipe, so that the snapshot has it warm."""
     reading_fd, writing_fd = os.pipe()
     reading, writing = Channel(reading_fd), Channel(writing_fd)
     for _ in range(REHEARSALS):
         writing.write_frame(REHEARSE, SAMPLE_EVENT, SAMPLE_HEADER)
         _, header, payload = reading.read_frame()
-        kind, answer = invoke(identity, header, payload)
+        answer = style.invoke(style.return_event, json.loads(bytes(header) or b'{}'), payload)
         flush()
-        writing.write_frame(kind, answer)
+        writing.write_frame(*answer)
         reading.read_frame()
     # Imports what failures need.
-    invoke(fail, memoryview(SAMPLE_HEADER), memoryview(SAMPLE_EVENT))
+    describe(ValueError())
     reading.close()
     writing.close()
-
-
-def fail(event, context=None):
-    raise ValueError
 
 
 # ---- Random generators -----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import type { SnapfaasError } from '../../protocol/errors.ts';
-import { errorAnswer, rawAnswer } from './http-answer.ts';
+import { errorAnswer, rawAnswer, type Answer } from './http-answer.ts';
 
 /** A request on a connection whose answer is not written yet. */
 export interface OpenExchange {
@@ -81,13 +81,14 @@ export class Connection {
     if (this.broken) return;
     if (!this.#socket.writable) this.#socket.destroy();
     else if (this.#latest?.bodyMissing === true) this.#latest.cutOff(error);
-    else this.breakOff(error);
+    else this.breakOff(errorAnswer(error));
   }
 
-  /** Takes nothing more: what is open is answered, then comes `error`, then the end. */
-  breakOff(error: SnapfaasError): void {
+  /** Takes nothing more: what is open is answered, then comes `answer`, then the end. */
+  breakOff(answer: Answer): void {
     if (this.broken) return;
-    this.#lastWords = rawAnswer(errorAnswer(error, { close: true }));
+    answer.headers.push('connection', 'close');
+    this.#lastWords = rawAnswer(answer);
     if (this.#open.size === 0) this.#sayLastWords();
   }
 

@@ -1,21 +1,21 @@
 /**
- * Runs in snapctr. One `POST /`, from its headers to the last byte of its answer.
+ * Runs in snapctr. One request that may run a function, from its headers to the last byte of its answer.
  *
  * ```
  *  reading ──body complete──▶ running ──reply──▶ answered ──written──▶ (finished)
- *     │                          │                  ▲
+ *     │                          │ ↻ parts           ▲
  *     └── refused, cut off ──────┼──────────────────┘
  *                                └── client gone: the signal aborts, the reply is dropped
  * ```
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { SnapfaasError } from '../../protocol/errors.ts';
-import { parseRequest, requestTooLarge, type InvocationRequest } from '../../protocol/request.ts';
-import { newTaskId, type Outcome, type StartKind, type Task } from '../task.ts';
+import type { SnapfaasError } from '../../protocol/errors.ts';
+import { newTaskId, type Invocation, type Outcome, type Task } from '../task.ts';
+import { isAnswer, type Dialect, type PartialOutput } from './dialect.ts';
 import type { SubmitTask } from './gateway.ts';
-import { errorAnswer, send, type HeaderList } from './http-answer.ts';
+import { send, type Answer, type HeaderList } from './http-answer.ts';
 import type { Connection, OpenExchange } from './http-connection.ts';
-import { headerProblem, shuttingDown } from './http-problems.ts';
+import { shuttingDown } from './http-problems.ts';
 
 /** What an exchange needs of its gateway. */
 export interface ExchangeOwner {
@@ -31,22 +31,36 @@ export interface ExchangeOwner {
 
 const EMPTY = Buffer.alloc(0);
 
-export class Exchange implements OpenExchange {
+export class Exchange implements OpenExchange, PartialOutput {
   readonly id = newTaskId();
+  /** Set by whoever writes parts. */
+  onDrain: () => void = () => undefined;
   readonly #owner: ExchangeOwner;
+  readonly #dialect: Dialect;
   readonly #connection: Connection;
   readonly #incoming: IncomingMessage;
   readonly #response: ServerResponse;
   #state: 'reading' | 'running' | 'answered' = 'reading';
-  /** Most bodies come in one piece; `#more` is only there for the others. */
+  /** The first piece of the body, which most often is all of it. */
   #body: Buffer = EMPTY;
+  /** All pieces, where there are several and their length was not declared. */
   #more: Buffer[] | null = null;
+  /** All that has come, where there are several pieces and their length was declared. */
+  #whole: Buffer | null = null;
+  #declaredBytes = 0;
   #bodyBytes = 0;
   #submitted = false;
   #gone = false;
 
-  constructor(owner: ExchangeOwner, connection: Connection, incoming: IncomingMessage, response: ServerResponse) {
+  constructor(
+    owner: ExchangeOwner,
+    dialect: Dialect,
+    connection: Connection,
+    incoming: IncomingMessage,
+    response: ServerResponse,
+  ) {
     this.#owner = owner;
+    this.#dialect = dialect;
     this.#connection = connection;
     this.#incoming = incoming;
     this.#response = response;
@@ -56,14 +70,14 @@ export class Exchange implements OpenExchange {
   /** Takes the body and submits the request. `waiting`: the client waits for "100 Continue" before it sends the body. */
   receive(waiting: boolean): void {
     const { headers } = this.#incoming;
-    const refusal = headerProblem(headers['content-type'], headers['content-encoding']);
+    const refusal = this.#dialect.headerProblem(headers);
     if (refusal !== null) return this.refuse(refusal, { waiting });
-    const { maxPayloadBytes } = this.#owner;
     const declaredBytes = Number(headers['content-length'] ?? 0);
-    if (declaredBytes > maxPayloadBytes) {
-      return this.refuse(requestTooLarge(maxPayloadBytes, declaredBytes), { waiting, close: true });
+    if (declaredBytes > this.#dialect.maxBodyBytes) {
+      return this.refuse(this.#dialect.tooLarge(declaredBytes), { waiting, close: true });
     }
     if (this.#owner.draining) return this.refuse(shuttingDown(), { waiting });
+    this.#declaredBytes = declaredBytes;
     if (waiting) this.#response.writeContinue();
     this.#incoming.on('data', (chunk: Buffer) => this.#take(chunk));
     this.#incoming.on('end', () => this.#complete());
@@ -76,7 +90,7 @@ export class Exchange implements OpenExchange {
    * the connection, and the client might never see the answer. The gateway's request timeout bounds that wait.
    */
   refuse(
-    error: SnapfaasError,
+    error: unknown,
     options: { readonly waiting?: boolean; readonly close?: boolean; readonly headers?: HeaderList } = {},
   ): void {
     if (this.#state === 'answered') return;
@@ -84,11 +98,9 @@ export class Exchange implements OpenExchange {
     this.#dropBody();
     const waiting = options.waiting ?? false;
     const close = waiting || this.#owner.draining || (options.close ?? false);
-    const answer = errorAnswer(error, {
-      close,
-      ...(this.#submitted ? { requestId: this.id } : {}),
-      ...(options.headers === undefined ? {} : { headers: options.headers }),
-    });
+    const answer = this.#dialect.refusal(error, this.id, this.#submitted);
+    if (options.headers !== undefined) answer.headers.push(...options.headers);
+    if (close) answer.headers.push('connection', 'close');
     if (!close || waiting || this.#incoming.complete) return send(this.#response, answer, () => this.#finish());
     this.#response.writeHead(answer.status, answer.headers);
     this.#response.write(answer.body);
@@ -101,7 +113,7 @@ export class Exchange implements OpenExchange {
     if (this.#state !== 'reading') return this.#connection.destroy();
     this.#state = 'answered';
     this.#dropBody();
-    this.#connection.breakOff(error);
+    this.#connection.breakOff(this.#dialect.refusal(error, this.id, this.#submitted));
     this.#finish();
   }
 
@@ -119,28 +131,46 @@ export class Exchange implements OpenExchange {
   #take(chunk: Buffer): void {
     if (this.#state !== 'reading') return;
     this.#bodyBytes += chunk.length;
-    if (this.#bodyBytes > this.#owner.maxPayloadBytes) {
-      return this.refuse(requestTooLarge(this.#owner.maxPayloadBytes), { close: true });
-    }
+    if (this.#bodyBytes > this.#dialect.maxBodyBytes) return this.refuse(this.#dialect.tooLarge(), { close: true });
     if (this.#bodyBytes === chunk.length) this.#body = chunk;
+    else if (this.#declaredBytes >= this.#bodyBytes) this.#fill(chunk);
     else (this.#more ??= [this.#body]).push(chunk);
+  }
+
+  /** In pieces until it is whole, a large body would take its memory twice. */
+  #fill(chunk: Buffer): void {
+    if (this.#whole === null) {
+      this.#whole = Buffer.allocUnsafeSlow(this.#declaredBytes);
+      this.#body.copy(this.#whole);
+      this.#body = EMPTY;
+    }
+    chunk.copy(this.#whole, this.#bodyBytes - chunk.length);
   }
 
   #complete(): void {
     if (this.#state !== 'reading') return;
-    const body = this.#more === null ? this.#body : Buffer.concat(this.#more, this.#bodyBytes);
+    const pieces = this.#more;
+    const body = this.#whole ?? (pieces === null ? this.#body : Buffer.concat(pieces, this.#bodyBytes));
     this.#dropBody();
     try {
-      const request = parseRequest(body, this.#owner);
+      const begun = this.#dialect.begin(body, this.id, this);
+      if (isAnswer(begun)) return this.#answerAtOnce(begun);
       if (this.#owner.draining) throw shuttingDown();
-      this.#submit(request);
+      this.#submit(begun);
     } catch (error) {
-      this.refuse(SnapfaasError.from(error));
+      this.refuse(error);
       if (this.#gone) this.#finish();
     }
   }
 
-  #submit(request: InvocationRequest): void {
+  #answerAtOnce(answer: Answer): void {
+    this.#state = 'answered';
+    if (this.#gone) return this.#finish();
+    if (this.#owner.draining) answer.headers.push('connection', 'close');
+    send(this.#response, answer, () => this.#finish());
+  }
+
+  #submit(request: Invocation): void {
     const task = new HttpTask(this.id, request, this.#connection, (outcome) => this.#reply(outcome));
     this.#state = 'running';
     this.#submitted = true;
@@ -152,39 +182,32 @@ export class Exchange implements OpenExchange {
     if (this.#state !== 'running') throw new Error(`bug: task ${this.id} was answered twice`);
     this.#state = 'answered';
     if (this.#gone) return this.#finish();
-    if (outcome.status === 'ok') this.#answerOk(outcome.result, outcome.start);
-    else this.#answerError(outcome.error, outcome.start);
+    const answer = this.#dialect.answer(outcome, this.id);
+    if (this.#response.headersSent) {
+      this.#response.end(answer.body, () => this.#finish());
+    } else {
+      if (this.#owner.draining) answer.headers.push('connection', 'close');
+      send(this.#response, answer, () => this.#finish());
+    }
     // A client that does not read its answer must not hold it in our memory for ever.
     if (this.#response.socket !== null && this.#response.writableLength > 0) {
       this.#connection.limitSilence(this.#owner.requestTimeoutMs);
     }
   }
 
-  #answerOk(result: Buffer, start: StartKind): void {
-    const headers = [
-      'content-type',
-      'application/json',
-      'content-length',
-      String(result.length),
-      'x-snapfaas-request-id',
-      this.id,
-      'x-snapfaas-start',
-      start,
-    ];
-    if (this.#owner.draining) headers.push('connection', 'close');
-    this.#response.writeHead(200, headers);
-    this.#response.end(result, () => this.#finish());
-  }
-
-  #answerError(error: SnapfaasError, start: StartKind | null): void {
-    const headers = start === null ? [] : ['x-snapfaas-start', start];
-    const answer = errorAnswer(error, { close: this.#owner.draining, requestId: this.id, headers });
-    send(this.#response, answer, () => this.#finish());
+  write(headers: HeaderList, part: Buffer): boolean {
+    if (this.#state !== 'running' || this.#gone) return false;
+    if (!this.#response.headersSent) {
+      this.#response.writeHead(200, headers);
+      this.#response.on('drain', () => this.onDrain());
+    }
+    return this.#response.write(part);
   }
 
   #dropBody(): void {
     this.#body = EMPTY;
     this.#more = null;
+    this.#whole = null;
   }
 
   /** The answer is written, or nobody is there to read it. Safe to call again. */
@@ -198,11 +221,11 @@ export class Exchange implements OpenExchange {
 
 class HttpTask implements Task {
   readonly id: string;
-  readonly request: InvocationRequest;
+  readonly request: Invocation;
   readonly reply: (outcome: Outcome) => void;
   readonly #connection: Connection;
 
-  constructor(id: string, request: InvocationRequest, connection: Connection, reply: (outcome: Outcome) => void) {
+  constructor(id: string, request: Invocation, connection: Connection, reply: (outcome: Outcome) => void) {
     this.id = id;
     this.request = request;
     this.reply = reply;

@@ -1,5 +1,6 @@
 /**
- * Runs in snapctr. Requests over HTTP/1.1: `POST /` runs a function, four GET routes tell how the controller is.
+ * Runs in snapctr. Requests over HTTP/1.1: `POST /` runs a function, paths that begin with a date are AWS Lambda's API
+ * (`lambda/`), four GET routes tell how the controller is.
  *
  * On plain `node:http`, without a framework: an invocation passes through here and everything per request counts.
  */
@@ -7,11 +8,15 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { SnapfaasError } from '../../protocol/errors.ts';
+import type { Dialect } from './dialect.ts';
 import type { Gateway, SubmitTask } from './gateway.ts';
+import { errorAnswer } from './http-answer.ts';
 import { Connection } from './http-connection.ts';
 import { Exchange } from './http-exchange.ts';
 import { brokenRequest, listenFailure, noTunnel, unknownExpectation, wrongRoute } from './http-problems.ts';
 import { answerReport, reportRoute, type Reports } from './http-reports.ts';
+import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
+import { NativeDialect } from './native.ts';
 
 export interface HttpGatewayOptions extends Reports {
   readonly host: string;
@@ -19,6 +24,8 @@ export interface HttpGatewayOptions extends Reports {
   readonly port: number;
   readonly maxPayloadBytes: number;
   readonly submit: SubmitTask;
+  /** Absent: the Lambda API is not served. */
+  readonly lambda?: LambdaApiOptions;
   /** Longest time from the first byte of a request to its last, in ms. Default 30,000. */
   readonly requestTimeoutMs?: number;
 }
@@ -33,6 +40,8 @@ export class HttpGateway implements Gateway {
   readonly requestTimeoutMs: number;
   readonly submit: SubmitTask;
   readonly #options: HttpGatewayOptions;
+  readonly #native: NativeDialect;
+  readonly #lambda: LambdaApi | null;
   readonly #server: Server;
   readonly #connections = new Map<Duplex, Connection>();
   #draining: Promise<void> | null = null;
@@ -44,6 +53,8 @@ export class HttpGateway implements Gateway {
     this.maxPayloadBytes = options.maxPayloadBytes;
     this.submit = options.submit;
     this.requestTimeoutMs = options.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
+    this.#native = new NativeDialect(options.maxPayloadBytes);
+    this.#lambda = options.lambda === undefined ? null : new LambdaApi(options.lambda, this);
     this.#server = createServer({
       requestTimeout: this.requestTimeoutMs,
       headersTimeout: this.requestTimeoutMs,
@@ -110,6 +121,7 @@ export class HttpGateway implements Gateway {
   }
 
   async #drain(): Promise<void> {
+    this.#lambda?.drain();
     if (this.#openTasks > 0) await new Promise<void>((resolve) => (this.#onNoTasks = resolve));
     void this.#stopListening();
     for (const connection of this.#connections.values()) if (connection.idle) connection.destroy();
@@ -131,7 +143,12 @@ export class HttpGateway implements Gateway {
   #route(incoming: IncomingMessage, response: ServerResponse, waiting: boolean): void {
     const url = incoming.url ?? '/';
     if (incoming.method === 'POST' && (url === '/' || pathOf(url) === '/')) {
-      this.#exchange(incoming, response)?.receive(waiting);
+      this.#exchange(incoming, response, this.#native)?.receive(waiting);
+      return;
+    }
+    if (this.#lambda !== null && LambdaApi.owns(pathOf(url))) {
+      const dialect = this.#lambda.dialectFor(incoming, originForm(url));
+      this.#exchange(incoming, response, dialect)?.receive(waiting);
       return;
     }
     const route = reportRoute(incoming.method, pathOf(url));
@@ -141,13 +158,13 @@ export class HttpGateway implements Gateway {
 
   #refuse(incoming: IncomingMessage, response: ServerResponse, error: SnapfaasError, headers: string[] = []): void {
     const waiting = incoming.headers.expect !== undefined;
-    this.#exchange(incoming, response)?.refuse(error, { waiting, headers });
+    this.#exchange(incoming, response, this.#native)?.refuse(error, { waiting, headers });
   }
 
-  #exchange(incoming: IncomingMessage, response: ServerResponse): Exchange | null {
+  #exchange(incoming: IncomingMessage, response: ServerResponse, dialect: Dialect): Exchange | null {
     const connection = this.#connections.get(incoming.socket);
     if (connection === undefined || connection.broken) return null;
-    return new Exchange(this, connection, incoming, response);
+    return new Exchange(this, dialect, connection, incoming, response);
   }
 
   #broken(error: Error & { code?: string }, socket: Duplex): void {
@@ -160,13 +177,17 @@ export class HttpGateway implements Gateway {
   #tunnel(socket: Duplex): void {
     // Node lets go of this socket, its error listener included.
     socket.on('error', () => socket.destroy());
-    this.#connections.get(socket)?.breakOff(noTunnel());
+    this.#connections.get(socket)?.breakOff(errorAnswer(noTunnel()));
   }
 }
 
-/** The path of a request target, which may also be a whole URL (RFC 9112, 3.2.2). */
+/** A request target without scheme and host, which it may have as well (RFC 9112, 3.2.2). */
+function originForm(target: string): string {
+  return target.startsWith('/') ? target : target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i, '');
+}
+
 function pathOf(target: string): string {
-  const path = target.startsWith('/') ? target : target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i, '');
+  const path = originForm(target);
   const query = path.indexOf('?');
   const bare = query === -1 ? path : path.slice(0, query);
   return bare === '' ? '/' : bare;

@@ -82,7 +82,7 @@ export async function buildFunction(context: BuildContext, base: BuildBase | nul
       if (base === null) await guest.hello();
       if (tap !== null) guest.network(tap.guest);
       guest.sync();
-      await guest.load(loadRequest(driver, spec));
+      await guest.load(loadRequest(driver, spec, 'snap-start'));
       await guest.seal('hooks');
       // A restored guest is silent until it has an address of its own.
       if (tap !== null) guest.network(null);

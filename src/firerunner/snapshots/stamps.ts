@@ -74,7 +74,7 @@ export async function functionStamp(
   return {
     ...base,
     appfs: appfsPath === null ? null : await digests.of(appfsPath),
-    function: JSON.stringify(loadRequest(driver, spec)),
+    function: JSON.stringify(loadRequest(driver, spec, 'snap-start')),
   };
 }
 

@@ -209,7 +209,7 @@ function launchSpec(appfsPath: string, store: string): LaunchSpec {
       runtime: 'python3',
       network: false,
     },
-    function: { name: 'f', handler: null, environment: {} },
+    function: { name: 'f', handler: null, environment: {}, arn: 'arn:aws:lambda:us-east-1:000000000000:function:f' },
     bootTimeoutMs: 20_000,
     snapshots: { kind: 'store', directory: store },
   };

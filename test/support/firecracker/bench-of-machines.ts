@@ -176,6 +176,11 @@ export const LOAD_PAYLOAD = Buffer.from(
     memory_mib: 128,
     max_result_bytes: 1024 * 1024,
     output: 'pipes',
+    style: 'original',
+    initialization: 'on-demand',
+    version: '$LATEST',
+    arn: 'arn:aws:lambda:us-east-1:000000000000:function:counter',
+    log_group: '/aws/lambda/counter',
   } satisfies LoadRequest),
 );
 

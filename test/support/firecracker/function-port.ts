@@ -12,12 +12,13 @@ const MAX_WAITING = 4;
 
 /** Follows a stream from frame to frame, without keeping the frames. */
 class FrameFollower {
-  /** Frames that passed whole. */
-  frames = 0;
+  /** Requests, or answers, that passed whole: a CHUNK is a part of one. */
+  whole = 0;
   readonly #onFrame: (type: number) => void;
   readonly #prefix = Buffer.alloc(5);
   #prefixBytes = 0;
   #leftBytes = 0;
+  #isPart = false;
 
   /** @param onFrame called with the type of each frame as it begins. */
   constructor(onFrame: (type: number) => void) {
@@ -39,9 +40,11 @@ class FrameFollower {
         if (this.#prefixBytes < this.#prefix.length) continue;
         this.#prefixBytes = 0;
         this.#leftBytes = Math.max(0, this.#prefix.readUInt32BE(0) - 1);
-        this.#onFrame(this.#prefix.readUInt8(4));
+        const type = this.#prefix.readUInt8(4);
+        this.#isPart = type === FrameType.chunk;
+        this.#onFrame(type);
       }
-      if (this.#leftBytes === 0) this.frames++;
+      if (this.#leftBytes === 0 && !this.#isPart) this.whole++;
     }
   }
 }
@@ -82,7 +85,7 @@ export class FunctionPort {
   /** A request, or a part of one, has no answer yet. */
   get isBusy(): boolean {
     const isBetween = this.#fromHost.isBetweenFrames && this.#fromRuntime.isBetweenFrames;
-    return !isBetween || this.#fromHost.frames !== this.#fromRuntime.frames;
+    return !isBetween || this.#fromHost.whole !== this.#fromRuntime.whole;
   }
 
   get isListening(): boolean {

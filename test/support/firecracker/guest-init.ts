@@ -191,7 +191,7 @@ export class GuestInit {
   async #takeFromRuntime(frame: Frame): Promise<void> {
     if (this.#awaited[0]?.includes(frame.type) === true) return this.#passAnswer(frame);
     if (frame.type !== FrameType.done || !this.#isServing) return;
-    await this.#output.endRequest('next');
+    await this.#output.endRequest('next', frame.header['log_end'] === true);
     this.#runtime.requests.write(encodeFrame(FrameType.drained, undefined));
   }
 
@@ -233,10 +233,10 @@ export class GuestInit {
   }
 }
 
-/** The same with every path below /srv moved to another directory. */
+/** The same with every path below /srv, or /var/task, which is the same in a VM, moved to another directory. */
 function withRoot(request: LoadRequest, root: string): LoadRequest {
   const text = JSON.stringify(request, (_, value: unknown) =>
-    typeof value === 'string' && /^\/srv(\/|$)/.test(value) ? root + value.slice('/srv'.length) : value,
+    typeof value === 'string' ? value.replace(/^\/(?:srv|var\/task)(?=\/|$)/, () => root) : value,
   );
   return JSON.parse(text) as LoadRequest;
 }

@@ -35,11 +35,15 @@ export class GuestOutput {
     for (const stream of this.#streams) stream.resume();
   }
 
-  /** Ends the output of the current request; what it printed before was collected. */
-  async endRequest(next: 'same' | 'next'): Promise<void> {
+  /**
+   * Ends the output of the current request; what it printed before was collected.
+   *
+   * @param isAsked its end is said even if nothing was printed.
+   */
+  async endRequest(next: 'same' | 'next', isAsked = false): Promise<void> {
     // Each turn of the event loop empties the pipes.
     for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
-    if (this.#printedBytes > 0) {
+    if (this.#printedBytes > 0 || isAsked) {
       const cut = Math.max(0, this.#printedBytes - MAX_LOG_BYTES_PER_REQUEST);
       this.#send(FrameType.logEnd, { request: this.#request, bytes: this.#printedBytes, cut });
     }

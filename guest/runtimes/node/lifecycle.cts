@@ -1,0 +1,137 @@
+/** From the imported function to its first invocation: what SEAL and START ask for on the control channel. */
+import fs = require('node:fs');
+import { channelLost, makeFrame, sendFrame, type Incoming } from './channel.cjs';
+import { failureText } from './failures.cjs';
+import { drainCaches, forgetSeed, useOpenSsl } from './generators.cjs';
+import { hasAfterRestore, runAfterRestore, runBeforeSnapshot } from './hooks.cjs';
+import type { Invocations } from './invocations.cjs';
+import {
+  CONTROL_FD,
+  HOOK_FAILED,
+  REHEARSE,
+  SEAL,
+  SEALED,
+  START,
+  STARTED,
+  type FunctionFailure,
+  type SealHeader,
+  type StartHeader,
+} from './protocol.cjs';
+import type { Stage } from './stage.cjs';
+import type { Style } from './style.cjs';
+
+const REHEARSALS = 40;
+const rehearsal = makeFrame(
+  REHEARSE,
+  '{"id":"rehearsal","deadline_ms":0,"stream":true}',
+  Buffer.from('{"rehearsal":["",1,true,null]}'),
+);
+
+export class Lifecycle implements Stage {
+  readonly #control: Incoming;
+  readonly #invocations: Invocations;
+  readonly #style: Style;
+  readonly #enter: (stage: Stage) => void;
+  readonly #obeyNext = () => {
+    this.#obey();
+  };
+
+  /** @param enter told who is to hear of an empty event loop and of errors that nobody caught. */
+  constructor(control: Incoming, invocations: Invocations, style: Style, enter: (stage: Stage) => void) {
+    this.#control = control;
+    this.#invocations = invocations;
+    this.#style = style;
+    this.#enter = enter;
+  }
+
+  begin(): void {
+    this.#enter(this.#invocations);
+    setImmediate(this.#obeyNext);
+  }
+
+  /** Waits for SEAL or START and does what it says. */
+  #obey(): void {
+    const channel = this.#control;
+    channel.next();
+    if (channel.type === START) {
+      const { restored } = JSON.parse(channel.header()) as StartHeader;
+      if (restored) {
+        this.#startRestored();
+      } else {
+        this.#style.prepare();
+        this.#started();
+      }
+      return;
+    }
+    if (channel.type !== SEAL) channelLost(`expected SEAL or START, got a frame of type ${channel.type}`);
+    const { step } = JSON.parse(channel.header()) as SealHeader;
+    if (step === 'hooks') {
+      this.#sealHooks();
+    } else {
+      useOpenSsl();
+      this.#sealed();
+    }
+  }
+
+  #sealHooks(): void {
+    this.#enter(this);
+    runBeforeSnapshot()
+      .then(drainCaches)
+      .then(
+        () => this.#rehearse(),
+        (error: unknown) => this.#hookFailed(this.#style.describe(error)),
+      );
+  }
+
+  #rehearse(): void {
+    const nowhere = fs.openSync('/dev/null', 'w');
+    this.#style.prepare();
+    this.#invocations.rehearse(REHEARSALS, nowhere, rehearsal, () => {
+      fs.closeSync(nowhere);
+      this.#sealed();
+    });
+  }
+
+  #sealed(): void {
+    this.#enter(this.#invocations);
+    sendFrame(CONTROL_FD, SEALED, '');
+    setImmediate(this.#obeyNext);
+  }
+
+  #startRestored(): void {
+    forgetSeed();
+    this.#style.prepare();
+    if (!hasAfterRestore()) {
+      sendFrame(CONTROL_FD, STARTED, '');
+      // Not in another turn of the event loop: its code would run for the first time here, on the way of the request.
+      this.#invocations.receive();
+      return;
+    }
+    this.#enter(this);
+    runAfterRestore().then(
+      () => this.#started(),
+      (error: unknown) => this.#hookFailed(this.#style.describe(error)),
+    );
+  }
+
+  #started(): void {
+    this.#enter(this.#invocations);
+    sendFrame(CONTROL_FD, STARTED, '');
+    setImmediate(() => {
+      this.#invocations.receive();
+    });
+  }
+
+  #hookFailed(failure: FunctionFailure): never {
+    sendFrame(CONTROL_FD, HOOK_FAILED, failureText(failure));
+    process.exit(1);
+  }
+
+  eventLoopIsEmpty(): void {
+    this.#hookFailed(this.#style.neverSettles('A hook'));
+  }
+
+  uncaught(thrown: unknown): void {
+    this.#hookFailed(this.#style.describe(thrown));
+  }
+}

@@ -1,0 +1,127 @@
+"""What functions of Lambda find set up for logging: a handler on the root logger, and failures in their log."""
+import importlib.machinery
+import json
+import os
+import sys
+import time
+
+NO_BREAK_SPACE = '\u00a0'
+
+
+class Log:
+    """The request that is under way; '' during the import."""
+
+    request_id = ''
+    writes_json = False
+    handler = None
+
+
+class LoggingFinder:
+    """Finds `logging` when the function imports it, and sets it up then: who does not log need not wait for it."""
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name != 'logging':
+            return None
+        sys.meta_path.remove(cls)
+        spec = importlib.machinery.PathFinder.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                add_handler(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def set_up_logging():
+    Log.writes_json = os.environ.get('AWS_LAMBDA_LOG_FORMAT', '').upper() == 'JSON'
+    logging = sys.modules.get('logging')
+    if logging is None:
+        sys.meta_path.insert(0, LoggingFinder)
+    else:
+        add_handler(logging)
+
+
+def add_handler(logging):
+    class LambdaLoggerHandler(logging.Handler):
+        def emit(self, record):
+            sys.stdout.write(self.format(record))
+
+    class LambdaLoggerFilter(logging.Filter):
+        def filter(self, record):
+            record.aws_request_id = Log.request_id
+            return True
+
+    class JsonFormatter(logging.Formatter):
+        def format(self, record):
+            return format_as_json(self, record)
+
+    handler = LambdaLoggerHandler()
+    if Log.writes_json:
+        handler.setFormatter(JsonFormatter(datefmt='%Y-%m-%dT%H:%M:%SZ'))
+    else:
+        line = '[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n'
+        handler.setFormatter(logging.Formatter(line, '%Y-%m-%dT%H:%M:%S'))
+    logging.Formatter.converter = time.gmtime
+    handler.addFilter(LambdaLoggerFilter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    Log.handler = handler
+    level = {'TRACE': 'NOTSET', 'FATAL': 'CRITICAL'}.get(log_level(), log_level())
+    if level in ('NOTSET', 'DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'CRITICAL'):
+        root.setLevel(level)
+
+
+def rehearse_logging():
+    """All of a line but its text, so that a snapshot holds this warm: most functions log something."""
+    logging = sys.modules.get('logging')
+    if Log.handler is None or logging is None:
+        return
+    try:
+        record = logging.LogRecord('rehearsal', logging.INFO, __file__, 1, '%s', ('text',), None)
+        Log.handler.filter(record)
+        sys.stdout.write(Log.handler.format(record)[:0])
+    except Exception:
+        pass  # the function closed or replaced its output
+
+
+def log_level():
+    return os.environ.get('AWS_LAMBDA_LOG_LEVEL', '').upper()
+
+
+def format_as_json(formatter, record):
+    line = {
+        'timestamp': formatter.formatTime(record, formatter.datefmt),
+        'level': record.levelname,
+        'message': record.getMessage(),
+        'logger': record.name,
+        'requestId': Log.request_id,
+    }
+    if record.exc_info and record.exc_info[0] is not None:
+        kind, value, _ = record.exc_info
+        stack = formatter.formatException(record.exc_info).splitlines()
+        line.update(errorType=kind.__name__, errorMessage=str(value), stackTrace=stack)
+    return json.dumps(line, ensure_ascii=False, default=str) + '\n'
+
+
+def log_failure(failure):
+    """Writes a failure to the function's log. Leading spaces are of the kind that the log's readers keep."""
+    kind, message, stack = failure['type'], failure['message'], failure['stack']
+    try:
+        if Log.writes_json:
+            line = {'timestamp': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), 'level': 'ERROR'}
+            line.update(errorMessage=message, errorType=kind, requestId=Log.request_id, stackTrace=stack)
+            sys.stdout.write(json.dumps(line, ensure_ascii=False) + '\n')
+            return
+        lines = ['[ERROR] %s: %s' % (kind, message) if message else '[ERROR] %s' % kind]
+        lines.append('Traceback (most recent call last):')
+        for entry in stack:
+            for line in entry.splitlines():
+                text = line.lstrip(' ')
+                lines.append(NO_BREAK_SPACE * (len(line) - len(text)) + text)
+        sys.stdout.write('\n'.join(lines) + '\n')
+    except (OSError, ValueError, AttributeError):
+        pass  # the function closed or replaced its output

@@ -1,0 +1,40 @@
+/**
+ * Runs in snapctr. How one kind of HTTP request is read and answered. What is the same for all kinds (bodies in pieces,
+ * clients that hang up, one answer for each request) is done by `Exchange`.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Invocation, Outcome } from '../task.ts';
+import type { Answer, HeaderList } from './http-answer.ts';
+
+export interface Dialect {
+  /** Largest body, in bytes. */
+  readonly maxBodyBytes: number;
+  /** Why the request is refused before its body is read; null: it is not. */
+  headerProblem(headers: IncomingHttpHeaders): Error | null;
+  /** What is said of a body over the limit. @param bytes its size, where that is known. */
+  tooLarge(bytes?: number): Error;
+  /**
+   * The request is complete.
+   *
+   * @param id of the task, should there be one.
+   * @param output for parts of an answer that are sent before its outcome is known.
+   * @returns what to run, or an answer without running anything.
+   * @throws an error that `refusal` has words for.
+   */
+  begin(body: Buffer, id: string, output: PartialOutput): Invocation | Answer;
+  /** The answer to what `begin` returned. If parts of it were sent, its body is the rest and all else is ignored. */
+  answer(outcome: Outcome, id: string): Answer;
+  /** The answer to a request that was refused, by an error of this dialect or any of ours. `isTask`: it had become one. */
+  refusal(error: unknown, id: string, isTask: boolean): Answer;
+}
+
+/** Parts of an answer on their way to the client. */
+export interface PartialOutput {
+  /** The first one begins the answer. @returns false if the client does not keep up; `onDrain` tells when it has. */
+  write(headers: HeaderList, part: Buffer): boolean;
+  onDrain: () => void;
+}
+
+export function isAnswer(value: Invocation | Answer): value is Answer {
+  return 'status' in value;
+}

@@ -1,0 +1,163 @@
+/**
+ * Runs in snapctr. The room of the Lambda API: which operation a request asks for, and the dialect that serves it. Every
+ * path that begins with a date is one of this API: what is not served is answered with a typed error.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { LambdaAccount } from '../../../protocol/arn.ts';
+import type { FunctionConfig } from '../../config.ts';
+import type { Logger } from '../../log.ts';
+import type { Dialect } from '../dialect.ts';
+import { jsonAnswer, type Answer } from '../http-answer.ts';
+import type { ExchangeOwner } from '../http-exchange.ts';
+import { CodeFactsCache, type Interpreters } from './code-facts.ts';
+import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.ts';
+import { EventInvocations } from './events.ts';
+import { getFunction, getFunctionConfiguration, listFunctions, type Catalogue } from './functions.ts';
+import { InvokeDialect, readWishes, type InvokeTarget } from './invoke.ts';
+import { findFunction, parseFunctionName, type FunctionReference } from './names.ts';
+import { StreamDialect } from './stream.ts';
+
+export interface LambdaApiOptions {
+  readonly account: LambdaAccount;
+  readonly functions: ReadonlyMap<string, FunctionConfig>;
+  readonly interpreters: Interpreters;
+  /** Invocations of type `Event` that may be under way. */
+  readonly eventCapacity: number;
+  readonly logger: Logger;
+}
+
+const API_PATH = /^\/20\d\d-\d\d-\d\d(?:\/|$)/;
+/** Method, and path with a group for the function's name. */
+const OPERATIONS = [
+  ['invoke', 'POST', /^\/2015-03-31\/functions\/([^/]+)\/invocations\/?$/],
+  ['stream', 'POST', /^\/2021-11-15\/functions\/([^/]+)\/response-streaming-invocations\/?$/],
+  ['list', 'GET', /^\/2015-03-31\/functions\/?$/],
+  ['get', 'GET', /^\/2015-03-31\/functions\/([^/]+)$/],
+  ['configuration', 'GET', /^\/2015-03-31\/functions\/([^/]+)\/configuration$/],
+] as const;
+type Operation = (typeof OPERATIONS)[number][0];
+
+/** Bodies of requests that have none by the API's model. */
+const MAX_IGNORED_BODY_BYTES = 64 * 1024;
+
+export class LambdaApi {
+  readonly #options: LambdaApiOptions;
+  readonly #owner: ExchangeOwner;
+  readonly #events: EventInvocations;
+  readonly #catalogue: Catalogue;
+
+  constructor(options: LambdaApiOptions, owner: ExchangeOwner) {
+    const { account, functions, interpreters } = options;
+    this.#options = options;
+    this.#owner = owner;
+    this.#events = new EventInvocations(owner, options.eventCapacity, options.logger);
+    this.#catalogue = { account, functions, facts: new CodeFactsCache(interpreters) };
+  }
+
+  /** Whether a path belongs to this API. */
+  static owns(path: string): boolean {
+    return API_PATH.test(path);
+  }
+
+  /** Whoever has his answer already is not waited for any longer than for a run that has begun. */
+  drain(): void {
+    this.#events.stop();
+  }
+
+  /** @param url the request target from the path on. */
+  dialectFor(incoming: IncomingMessage, url: string): Dialect {
+    try {
+      return this.#dialect(incoming, url);
+    } catch (error) {
+      return new FixedDialect(() => ({}), apiErrorOf(error));
+    }
+  }
+
+  #dialect(incoming: IncomingMessage, url: string): Dialect {
+    const method = incoming.method ?? '';
+    const [path = '', queryText = ''] = split(url);
+    const query = new URLSearchParams(queryText);
+    const { account, functions } = this.#options;
+    const found = route(method, path);
+    if (found === null) {
+      const shown = `${method} ${path.slice(0, 200)}`;
+      const advice = 'functions are configured in the YAML files of snapctr';
+      throw new ApiError('UnknownOperationException', `${shown} is not served: ${advice}`);
+    }
+    const { operation, segment } = found;
+    if (operation === 'list') return new FixedDialect(() => listFunctions(this.#catalogue, query));
+    const reference = parseFunctionName(decode(segment), query.get('Qualifier'), account);
+    const isInvocation = operation === 'invoke' || operation === 'stream';
+    const fn = findFunction(functions, reference, account, isInvocation ? ':$LATEST' : '');
+    switch (operation) {
+      case 'get':
+        return new FixedDialect(() => getFunction(this.#catalogue, fn, reference.qualifier));
+      case 'configuration':
+        return new FixedDialect(() => getFunctionConfiguration(this.#catalogue, fn, reference.qualifier));
+      case 'invoke':
+      case 'stream': {
+        const wishes = readWishes(incoming.headers, reference, account);
+        const target = this.#target(fn, reference);
+        if (operation === 'stream') return new StreamDialect(target, wishes);
+        return new InvokeDialect(target, wishes, this.#events);
+      }
+    }
+  }
+
+  #target(fn: FunctionConfig, reference: FunctionReference): InvokeTarget {
+    return { fn, reference, account: this.#options.account, maxEventBytes: this.#owner.maxPayloadBytes };
+  }
+}
+
+/** Answers without a function: with JSON, or with an error that was clear before the body came. */
+class FixedDialect implements Dialect {
+  readonly maxBodyBytes = MAX_IGNORED_BODY_BYTES;
+  readonly #answer: () => Readonly<Record<string, unknown>>;
+  readonly #problem: ApiError | null;
+
+  constructor(answer: () => Readonly<Record<string, unknown>>, problem: ApiError | null = null) {
+    this.#answer = answer;
+    this.#problem = problem;
+  }
+
+  headerProblem(): ApiError | null {
+    return this.#problem;
+  }
+
+  tooLarge(): ApiError {
+    return new ApiError('RequestEntityTooLargeException', `Request must be smaller than ${this.maxBodyBytes} bytes`);
+  }
+
+  begin(_body: Buffer, id: string): Answer {
+    return jsonAnswer(200, this.#answer(), ['x-amzn-requestid', id]);
+  }
+
+  answer(): never {
+    throw new Error('nothing was run');
+  }
+
+  refusal(error: unknown, id: string): Answer {
+    return apiErrorAnswer(apiErrorOf(error), id);
+  }
+}
+
+function route(method: string, path: string): { readonly operation: Operation; readonly segment: string } | null {
+  for (const [operation, wanted, pattern] of OPERATIONS) {
+    const match = method === wanted ? pattern.exec(path) : null;
+    if (match !== null) return { operation, segment: match[1] ?? '' };
+  }
+  return null;
+}
+
+function split(url: string): readonly string[] {
+  const query = url.indexOf('?');
+  return query === -1 ? [url] : [url.slice(0, query), url.slice(query + 1)];
+}
+
+function decode(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    throw validationError('functionName', segment, 'Member must be percent-encoded UTF-8');
+  }
+}

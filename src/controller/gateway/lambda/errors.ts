@@ -1,0 +1,93 @@
+/**
+ * Runs in snapctr. Errors of the Lambda API itself: the client or the host, not the function, is at fault. Clients take the
+ * name from the header `x-amzn-errortype`. `docs/lambda.md` shows the same table; a test compares the two.
+ *
+ * The rule for every status from 429 on: it is sent only if the handler has certainly not run, because SDKs send the
+ * request again.
+ */
+import { SnapfaasError } from '../../../protocol/errors.ts';
+import { answer, type Answer, type HeaderList } from '../http-answer.ts';
+
+interface ApiErrorRow {
+  readonly status: number;
+  /** Whose fault it is; null where AWS does not say. */
+  readonly type: 'User' | 'Service' | null;
+  readonly messageKey: 'message' | 'Message';
+}
+
+export const API_ERRORS = {
+  AccessDeniedException: { status: 403, type: null, messageKey: 'Message' },
+  InvalidParameterValueException: { status: 400, type: 'User', messageKey: 'message' },
+  InvalidRequestContentException: { status: 400, type: 'User', messageKey: 'message' },
+  RequestEntityTooLargeException: { status: 413, type: 'User', messageKey: 'message' },
+  ResourceNotFoundException: { status: 404, type: 'User', messageKey: 'Message' },
+  ServiceException: { status: 500, type: 'Service', messageKey: 'Message' },
+  TooManyRequestsException: { status: 429, type: 'User', messageKey: 'message' },
+  UnknownOperationException: { status: 404, type: 'User', messageKey: 'message' },
+  ValidationException: { status: 400, type: null, messageKey: 'message' },
+} as const satisfies Record<string, ApiErrorRow>;
+
+export type ApiErrorName = keyof typeof API_ERRORS;
+
+export class ApiError extends Error {
+  override readonly name: ApiErrorName;
+  /** Why a request was throttled. */
+  readonly reason: string | null;
+
+  constructor(
+    name: ApiErrorName,
+    message: string,
+    options: { readonly reason?: string; readonly cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = name;
+    this.reason = options.reason ?? null;
+  }
+}
+
+/** Says in AWS's words that a value does not fit. @param field as the API's model spells it. */
+export function validationError(field: string, value: string, constraint: string): ApiError {
+  const shown = value.length > 300 ? `${value.slice(0, 300)}…` : value;
+  return new ApiError(
+    'ValidationException',
+    `1 validation error detected: Value '${shown}' at '${field}' failed to satisfy constraint: ${constraint}`,
+  );
+}
+
+/** An error from before the handler ran, as the API has it. */
+export function apiErrorOf(reason: unknown): ApiError {
+  if (reason instanceof ApiError) return reason;
+  const error = SnapfaasError.from(reason);
+  const { message } = error;
+  switch (error.code) {
+    case 'bad_request':
+      return new ApiError('InvalidRequestContentException', message, { cause: error });
+    case 'payload_too_large':
+      return new ApiError('RequestEntityTooLargeException', message, { cause: error });
+    case 'resource_exhausted': {
+      const isOwnLimit = error.details['limit'] === 'concurrency_limit';
+      const reason = `${isOwnLimit ? 'ReservedFunctionConcurrent' : 'Concurrent'}InvocationLimitExceeded`;
+      return new ApiError('TooManyRequestsException', 'Rate Exceeded.', { reason, cause: error });
+    }
+    case 'queue_full':
+      return new ApiError('TooManyRequestsException', 'Rate Exceeded.', {
+        reason: 'ConcurrentInvocationLimitExceeded',
+        cause: error,
+      });
+    default:
+      return new ApiError('ServiceException', message, { cause: error });
+  }
+}
+
+export function apiErrorAnswer(error: ApiError, requestId: string): Answer {
+  const { status, type, messageKey }: ApiErrorRow = API_ERRORS[error.name];
+  const body = {
+    ...(error.reason === null ? {} : { Reason: error.reason }),
+    ...(type === null ? {} : { Type: type }),
+    // AWS tells a stranger nothing.
+    [messageKey]: error.name === 'AccessDeniedException' ? null : error.message,
+  };
+  const headers: HeaderList = ['x-amzn-requestid', requestId, 'x-amzn-errortype', error.name];
+  if (status === 429 || status >= 500) headers.push('retry-after', '1');
+  return answer(status, 'application/json', Buffer.from(JSON.stringify(body)), headers);
+}

@@ -1,0 +1,79 @@
+/**
+ * Runs in snapctr. What a function did wrong, as the payload that its caller gets from AWS Lambda: in the words of the
+ * language's runtime where that spoke, and of the platform where it could not.
+ */
+import { FunctionError } from '../../../protocol/invoker.ts';
+import {
+  EXIT_ERROR,
+  MAX_LAMBDA_RESULT_BYTES,
+  RESULT_TOO_LARGE,
+  type FunctionFailure,
+} from '../../../protocol/guest.ts';
+import type { FunctionConfig } from '../../config.ts';
+import type { Outcome } from '../../task.ts';
+
+export type FailedOutcome = Extract<Outcome, { status: 'error' }>;
+
+/** From Linux' signal(7), as AWS spells them. */
+const SIGNAL_NAMES: Readonly<Record<number, string>> = {
+  4: 'illegal instruction',
+  6: 'aborted',
+  7: 'bus error',
+  8: 'floating point exception',
+  9: 'killed',
+  11: 'segmentation fault',
+  15: 'terminated',
+};
+
+/**
+ * Whether the handler may have run, or the function's own import failed: then the answer is the function's error, and
+ * never one that makes a client send the request again.
+ */
+export function isFunctionsDoing({ error, start }: FailedOutcome): boolean {
+  return start !== null || error instanceof FunctionError;
+}
+
+/** The payload, a JSON object with `errorType` and `errorMessage`. */
+export function failurePayload({ error, start }: FailedOutcome, fn: FunctionConfig, requestId: string): string {
+  const ofPlatform = (errorType: string, message: string): string =>
+    JSON.stringify({ errorType, errorMessage: `RequestId: ${requestId} Error: ${message}` });
+  if (error instanceof FunctionError) {
+    const { failure } = error;
+    if (failure.type === EXIT_ERROR) return ofPlatform(EXIT_ERROR, exitMessage(failure));
+    return runtimePayload(failure, fn, start === null ? '' : requestId);
+  }
+  switch (error.code) {
+    case 'function_timeout':
+      return ofPlatform('Sandbox.Timedout', timeoutMessage(fn));
+    case 'response_too_large': {
+      const errorMessage = `Response payload size exceeded maximum allowed payload size (${MAX_LAMBDA_RESULT_BYTES} bytes).`;
+      return JSON.stringify({ errorMessage, errorType: RESULT_TOO_LARGE });
+    }
+    case 'vm_lost':
+      return ofPlatform(EXIT_ERROR, exitMessage(null));
+    default:
+      return ofPlatform('Sandbox.Failure', error.message);
+  }
+}
+
+export function timeoutMessage({ timeoutMs }: FunctionConfig): string {
+  return `Task timed out after ${(timeoutMs / 1000).toFixed(2)} seconds`;
+}
+
+/** @param requestId empty where the import failed: then there was no request yet. */
+function runtimePayload(failure: FunctionFailure, fn: FunctionConfig, requestId: string): string {
+  const { type: errorType, message: errorMessage, stack, raw } = failure;
+  if (fn.runtime === 'nodejs') {
+    return JSON.stringify({ errorType, errorMessage, ...(raw === true ? {} : { trace: stack }) });
+  }
+  return JSON.stringify({ errorMessage, errorType, requestId, ...(raw === true ? {} : { stackTrace: stack }) });
+}
+
+function exitMessage(failure: FunctionFailure | null): string {
+  const { status, signal } = failure?.exit ?? {};
+  if (signal !== undefined) {
+    return `Runtime exited with error: signal: ${SIGNAL_NAMES[signal] ?? `signal ${signal}`}`;
+  }
+  if (status === undefined || status === 0) return 'Runtime exited without providing a reason';
+  return `Runtime exited with error: exit status ${status}`;
+}

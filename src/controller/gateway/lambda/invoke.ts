@@ -1,0 +1,165 @@
+/** Runs in snapctr. The operation Invoke: `POST /2015-03-31/functions/{name}/invocations`. */
+import { isUtf8 } from 'node:buffer';
+import type { IncomingHttpHeaders } from 'node:http';
+import type { LambdaAccount } from '../../../protocol/arn.ts';
+import type { FunctionConfig } from '../../config.ts';
+import type { Invocation, LambdaInvocation, Outcome } from '../../task.ts';
+import type { Dialect } from '../dialect.ts';
+import { answer, type Answer, type HeaderList } from '../http-answer.ts';
+import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.ts';
+import type { EventInvocations } from './events.ts';
+import { failurePayload, isFunctionsDoing } from './failures.ts';
+import { logResult } from './log-tail.ts';
+import { invokedArn, LATEST, type FunctionReference } from './names.ts';
+
+const INVOCATION_TYPES = ['Event', 'RequestResponse', 'DryRun'] as const;
+type InvocationType = (typeof INVOCATION_TYPES)[number];
+const LOG_TYPES = ['None', 'Tail'] as const;
+/** Largest event of type `Event`, in bytes. */
+const MAX_ASYNC_EVENT_BYTES = 1024 * 1024;
+const MAX_CLIENT_CONTEXT_BYTES = 3583;
+/** A longer trace header is no trace header. */
+const MAX_TRACE_BYTES = 1024;
+const NO_EVENT = Buffer.from('{}');
+
+export interface InvokeTarget {
+  readonly fn: FunctionConfig;
+  readonly reference: FunctionReference;
+  readonly account: LambdaAccount;
+  /** Largest event, in bytes. */
+  readonly maxEventBytes: number;
+}
+
+/** What the headers of a request ask for. */
+export interface InvokeWishes {
+  readonly type: InvocationType;
+  readonly wantsLog: boolean;
+  readonly header: LambdaInvocation['header'];
+}
+
+export class InvokeDialect implements Dialect {
+  readonly #target: InvokeTarget;
+  readonly #wishes: InvokeWishes;
+  readonly #events: EventInvocations;
+
+  constructor(target: InvokeTarget, wishes: InvokeWishes, events: EventInvocations) {
+    this.#target = target;
+    this.#wishes = wishes;
+    this.#events = events;
+  }
+
+  get maxBodyBytes(): number {
+    return this.#target.maxEventBytes;
+  }
+
+  headerProblem(): null {
+    return null;
+  }
+
+  tooLarge(): ApiError {
+    return eventTooLarge(this.maxBodyBytes, 'InvokeFunction');
+  }
+
+  begin(body: Buffer, id: string): Invocation | Answer {
+    const { fn } = this.#target;
+    const { type, header, wantsLog } = this.#wishes;
+    const payload = checkEvent(body);
+    if (type === 'DryRun') return { status: 204, headers: ['x-amzn-requestid', id], body: Buffer.alloc(0) };
+    if (type === 'RequestResponse') {
+      return { function: fn.name, payload, lambda: { header, sink: null, wantsReport: wantsLog } };
+    }
+    if (payload.length > MAX_ASYNC_EVENT_BYTES) {
+      const limit = `limit ${MAX_ASYNC_EVENT_BYTES} bytes`;
+      const message = `${payload.length} byte payload is too large for the Event invocation type (${limit})`;
+      throw new ApiError('RequestEntityTooLargeException', message);
+    }
+    this.#events.accept(id, { function: fn.name, payload, lambda: { header, sink: null, wantsReport: false } });
+    return { status: 202, headers: ['x-amzn-requestid', id, 'content-length', '0'], body: Buffer.alloc(0) };
+  }
+
+  answer(outcome: Outcome, id: string): Answer {
+    const { fn } = this.#target;
+    if (outcome.status === 'error' && !isFunctionsDoing(outcome)) return this.refusal(outcome.error, id);
+    const headers: HeaderList = ['x-amzn-requestid', id, 'x-amz-executed-version', LATEST];
+    if (outcome.start !== null) headers.push('x-snapfaas-start', outcome.start);
+    const log = logResult(outcome, fn, id);
+    if (log !== null) headers.push('x-amz-log-result', log);
+    if (outcome.status === 'ok') {
+      return answer(200, printable(outcome.contentType) ?? 'application/json', outcome.result, headers);
+    }
+    headers.push('x-amz-function-error', 'Unhandled');
+    return answer(200, 'application/json', Buffer.from(failurePayload(outcome, fn, id)), headers);
+  }
+
+  refusal(error: unknown, id: string): Answer {
+    return apiErrorAnswer(apiErrorOf(error), id);
+  }
+}
+
+/** @throws ApiError if a header has a value that the API does not know. */
+export function readWishes(
+  headers: IncomingHttpHeaders,
+  reference: FunctionReference,
+  account: LambdaAccount,
+): InvokeWishes {
+  const type = oneOf(INVOCATION_TYPES, headers['x-amz-invocation-type'], 'invocationType') ?? 'RequestResponse';
+  const logType = oneOf(LOG_TYPES, headers['x-amz-log-type'], 'logType');
+  const clientContext = headers['x-amz-client-context'];
+  const trace = headers['x-amzn-trace-id'];
+  const isTrace = typeof trace === 'string' && trace.length <= MAX_TRACE_BYTES;
+  return {
+    type,
+    wantsLog: logType === 'Tail',
+    header: {
+      arn: invokedArn(account, reference),
+      ...(typeof clientContext === 'string' ? { client_context: decodeClientContext(clientContext) } : {}),
+      ...(isTrace ? { trace } : {}),
+    },
+  };
+}
+
+export function eventTooLarge(maxBytes: number, operation: string): ApiError {
+  const message = `Request must be smaller than ${maxBytes} bytes for the ${operation} operation`;
+  return new ApiError('RequestEntityTooLargeException', message);
+}
+
+/** The event, whose bytes are not touched; an empty body stands for an empty object. @throws ApiError if it is not JSON. */
+export function checkEvent(body: Buffer): Buffer {
+  if (body.length === 0) return NO_EVENT;
+  try {
+    if (!isUtf8(body)) throw new Error('Invalid UTF-8');
+    JSON.parse(body.toString('utf8'));
+    return body;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const message = `Could not parse request body into json: Could not parse payload into json: ${why}`;
+    throw new ApiError('InvalidRequestContentException', message, { cause: error });
+  }
+}
+
+function decodeClientContext(base64: string): string {
+  if (base64.length > MAX_CLIENT_CONTEXT_BYTES) {
+    const constraint = `Member must have length less than or equal to ${MAX_CLIENT_CONTEXT_BYTES}`;
+    throw validationError('clientContext', base64, constraint);
+  }
+  const text = Buffer.from(base64, 'base64').toString('utf8');
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) return text;
+  } catch {
+    // Said below, as for JSON that is no object.
+  }
+  throw new ApiError('InvalidRequestContentException', 'Client context must be a valid Base64-encoded JSON object.');
+}
+
+function oneOf<T extends string>(known: readonly T[], value: string | string[] | undefined, field: string): T | null {
+  if (value === undefined || value === '') return null;
+  const found = known.find((name) => name === value);
+  if (found !== undefined) return found;
+  throw validationError(field, String(value), `Member must satisfy enum value set: [${known.join(', ')}]`);
+}
+
+/** A guest's content type, if it can stand in a header. */
+function printable(contentType: string | null | undefined): string | null {
+  return typeof contentType === 'string' && /^[\x20-\x7e]{1,256}$/.test(contentType) ? contentType : null;
+}

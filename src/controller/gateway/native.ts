@@ -1,0 +1,51 @@
+/** Runs in snapctr. The dialect of `POST /`: `{"function", "payload"}` in, the function's result or `{"error"}` out. */
+import type { IncomingHttpHeaders } from 'node:http';
+import { SnapfaasError } from '../../protocol/errors.ts';
+import { parseRequest, requestTooLarge } from '../../protocol/request.ts';
+import type { Invocation, Outcome } from '../task.ts';
+import type { Dialect } from './dialect.ts';
+import { errorAnswer, type Answer } from './http-answer.ts';
+import { headerProblem } from './http-problems.ts';
+
+export class NativeDialect implements Dialect {
+  readonly maxBodyBytes: number;
+
+  constructor(maxPayloadBytes: number) {
+    this.maxBodyBytes = maxPayloadBytes;
+  }
+
+  headerProblem(headers: IncomingHttpHeaders): SnapfaasError | null {
+    return headerProblem(headers['content-type'], headers['content-encoding']);
+  }
+
+  tooLarge(bytes?: number): SnapfaasError {
+    return requestTooLarge(this.maxBodyBytes, bytes);
+  }
+
+  begin(body: Buffer): Invocation {
+    return parseRequest(body, { maxPayloadBytes: this.maxBodyBytes });
+  }
+
+  answer(outcome: Outcome, id: string): Answer {
+    if (outcome.status === 'error') {
+      const headers = outcome.start === null ? [] : ['x-snapfaas-start', outcome.start];
+      return errorAnswer(outcome.error, { requestId: id, headers });
+    }
+    const { result, start } = outcome;
+    const headers = [
+      'content-type',
+      'application/json',
+      'content-length',
+      String(result.length),
+      'x-snapfaas-request-id',
+      id,
+      'x-snapfaas-start',
+      start,
+    ];
+    return { status: 200, headers, body: result };
+  }
+
+  refusal(error: unknown, id: string, isTask: boolean): Answer {
+    return errorAnswer(SnapfaasError.from(error), isTask ? { requestId: id } : {});
+  }
+}

@@ -1,0 +1,16 @@
+/** The names of functions in the style of AWS: what handlers find in their context, and clients may use for a name. */
+
+/** In whose name all functions run. */
+export interface LambdaAccount {
+  /** Such as "us-east-1". */
+  readonly region: string;
+  /** Twelve digits. */
+  readonly accountId: string;
+}
+
+export const DEFAULT_ACCOUNT: LambdaAccount = { region: 'us-east-1', accountId: '000000000000' };
+
+/** ARN of a function without a qualifier. */
+export function functionArn({ region, accountId }: LambdaAccount, name: string): string {
+  return `arn:aws:lambda:${region}:${accountId}:function:${name}`;
+}

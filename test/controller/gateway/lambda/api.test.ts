@@ -1,0 +1,460 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import {
+  GetFunctionCommand,
+  InvokeCommand,
+  InvokeWithResponseStreamCommand,
+  ListFunctionsCommand,
+  type InvokeWithResponseStreamResponseEvent,
+  type LambdaClient,
+} from '@aws-sdk/client-lambda';
+import type { HttpGateway, HttpGatewayOptions } from '../../../../src/controller/gateway/http.ts';
+import { API_ERRORS } from '../../../../src/controller/gateway/lambda/errors.ts';
+import { createLogger } from '../../../../src/controller/log.ts';
+import type { Outcome, Task } from '../../../../src/controller/task.ts';
+import { DEFAULT_ACCOUNT } from '../../../../src/protocol/arn.ts';
+import { SnapfaasError, type ErrorCode } from '../../../../src/protocol/errors.ts';
+import { FunctionError } from '../../../../src/protocol/invoker.ts';
+import { invokeRaw, lambdaClient } from '../../../support/lambda-client.ts';
+import { functionConfig } from '../../../support/scripted-guests.ts';
+import { echo, Held, MIB, withGateway } from '../http-client.ts';
+
+const FUNCTIONS = ['node', 'python', 'third'].map((name) =>
+  functionConfig(name, { runtime: name === 'node' ? 'nodejs' : 'python3', timeoutMs: 1000, handler: 'app.handler' }),
+);
+
+interface Bench {
+  readonly gateway: HttpGateway;
+  readonly url: string;
+  readonly client: LambdaClient;
+}
+
+/** A gateway with the Lambda API on it. */
+async function withLambda(options: Partial<HttpGatewayOptions>, use: (bench: Bench) => Promise<void>): Promise<void> {
+  const lambda = {
+    account: DEFAULT_ACCOUNT,
+    functions: new Map(FUNCTIONS.map((fn) => [fn.name, fn])),
+    interpreters: 'host',
+    eventCapacity: 2,
+    logger: createLogger('silent'),
+  } as const;
+  await withGateway({ lambda, ...options }, async (gateway, port) => {
+    const url = `http://127.0.0.1:${port}`;
+    const client = lambdaClient(url);
+    await use({ gateway, url, client });
+    client.destroy();
+  });
+}
+
+const replyWith =
+  (outcome: Outcome) =>
+  (task: Task): void =>
+    task.reply(outcome);
+
+test('lambda: the event reaches the task byte for byte, and the result the client', async () => {
+  const event = '{ "n": 9007199254740993, "one":1.0,\n"b":"ü"}';
+  const tasks: Task[] = [];
+  const submit = (task: Task): void => {
+    tasks.push(task);
+    task.reply({ status: 'ok', result: Buffer.from('{"nan": NaN}'), start: 'restored' });
+  };
+  await withLambda({ submit }, async ({ url }) => {
+    const answer = await invokeRaw(url, 'node', event, { 'content-type': 'application/x-whatever' });
+    assert.equal(answer.status, 200);
+    assert.equal(answer.text, '{"nan": NaN}');
+    assert.equal(answer.headers.get('content-type'), 'application/json');
+    assert.equal(answer.headers.get('x-amz-executed-version'), '$LATEST');
+    assert.equal(answer.headers.get('x-amzn-requestid'), tasks[0]?.id);
+    assert.equal(answer.headers.get('x-amz-function-error'), null);
+    assert.equal(answer.headers.get('x-amz-log-result'), null);
+  });
+  assert.equal(tasks[0]?.request.payload.toString(), event);
+});
+
+test('lambda: a result of another content type says so', async () => {
+  const outcome = { status: 'ok', result: Buffer.of(0, 255), start: 'warm' } as const;
+  await withLambda({ submit: replyWith({ ...outcome, contentType: 'image/png' }) }, async ({ url }) => {
+    assert.equal((await invokeRaw(url, 'node', '')).headers.get('content-type'), 'image/png');
+  });
+  await withLambda({ submit: replyWith({ ...outcome, contentType: 'a\r\nb: c' }) }, async ({ url }) => {
+    assert.equal((await invokeRaw(url, 'node', '')).headers.get('content-type'), 'application/json');
+  });
+});
+
+test('lambda: what the caller says of itself becomes part of the invocation', async () => {
+  const held = new Held();
+  await withLambda({ submit: held.submit }, async ({ client }) => {
+    const context = { custom: { foo: 'bar' } };
+    const answer = client.send(
+      new InvokeCommand({
+        FunctionName: 'node:$LATEST',
+        ClientContext: Buffer.from(JSON.stringify(context)).toString('base64'),
+        LogType: 'Tail',
+      }),
+    );
+    await held.until(1);
+    const { request } = held.task(0);
+    assert.equal(request.payload.toString(), '{}');
+    assert.equal(request.lambda?.wantsReport, true);
+    assert.equal(request.lambda.header.arn, 'arn:aws:lambda:us-east-1:000000000000:function:node:$LATEST');
+    assert.deepEqual(JSON.parse(request.lambda.header.client_context ?? ''), context);
+    const report = { durationMs: 3.014, memoryMib: 128, launch: null, output: 'first\nlast' };
+    held.task(0).reply({ status: 'ok', result: Buffer.from('null'), start: 'warm', report });
+    const { LogResult = '' } = await answer;
+    const id = held.task(0).id;
+    assert.equal(
+      Buffer.from(LogResult, 'base64').toString(),
+      `START RequestId: ${id} Version: $LATEST\nfirst\nlast\nEND RequestId: ${id}\n` +
+        `REPORT RequestId: ${id}\tDuration: 3.01 ms\tBilled Duration: 4 ms\tMemory Size: 128 MB\tMax Memory Used: 128 MB\t\n`,
+    );
+  });
+});
+
+test('lambda: of a long log the last 4 KiB are shown', async () => {
+  const report = { durationMs: 1, memoryMib: 128, launch: null, output: 'ü'.repeat(4096) };
+  const submit = replyWith({ status: 'ok', result: Buffer.from('1'), start: 'warm', report });
+  await withLambda({ submit }, async ({ url }) => {
+    const { headers } = await invokeRaw(url, 'node', '', { 'x-amz-log-type': 'Tail' });
+    assert.equal(Buffer.from(headers.get('x-amz-log-result') ?? '', 'base64').length, 4096);
+  });
+});
+
+test('lambda: DryRun runs nothing and answers 204', async () => {
+  await withLambda({ submit: () => assert.fail('it ran') }, async ({ client }) => {
+    const { StatusCode } = await client.send(new InvokeCommand({ FunctionName: 'node', InvocationType: 'DryRun' }));
+    assert.equal(StatusCode, 204);
+  });
+});
+
+const FAILURE = { type: 'ValueError', message: 'no', stack: ['  File "a.py", line 1, in f\n'] };
+const PLATFORM = /^RequestId: [0-9a-f-]{36} Error: /;
+
+for (const [what, name, outcome, payload] of [
+  [
+    'a Python exception',
+    'python',
+    { error: new FunctionError(FAILURE), start: 'warm' },
+    { errorMessage: 'no', errorType: 'ValueError', requestId: /^[0-9a-f-]{36}$/, stackTrace: FAILURE.stack },
+  ],
+  [
+    'a Python import',
+    'python',
+    { error: new FunctionError(FAILURE), start: null },
+    { errorMessage: 'no', errorType: 'ValueError', requestId: /^$/, stackTrace: FAILURE.stack },
+  ],
+  [
+    'a Node error',
+    'node',
+    { error: new FunctionError(FAILURE), start: 'warm' },
+    { errorType: 'ValueError', errorMessage: 'no', trace: FAILURE.stack },
+  ],
+  [
+    'a word of the runtime',
+    'node',
+    { error: new FunctionError({ ...FAILURE, type: 'Runtime.Nope', raw: true }), start: 'warm' },
+    { errorType: 'Runtime.Nope', errorMessage: 'no' },
+  ],
+  [
+    'an exit with 0',
+    'node',
+    { error: new FunctionError({ ...FAILURE, type: 'Runtime.ExitError', exit: { status: 0 } }), start: 'cold' },
+    { errorType: 'Runtime.ExitError', errorMessage: /Error: Runtime exited without providing a reason$/ },
+  ],
+  [
+    'an exit with 127 during the import',
+    'node',
+    { error: new FunctionError({ ...FAILURE, type: 'Runtime.ExitError', exit: { status: 127 } }), start: null },
+    { errorType: 'Runtime.ExitError', errorMessage: /Error: Runtime exited with error: exit status 127$/ },
+  ],
+  [
+    'a lack of memory',
+    'node',
+    { error: new FunctionError({ ...FAILURE, type: 'Runtime.ExitError', exit: { signal: 9 } }), start: 'cold' },
+    { errorType: 'Runtime.ExitError', errorMessage: /Error: Runtime exited with error: signal: killed$/ },
+  ],
+  [
+    'a timeout',
+    'node',
+    { error: new SnapfaasError('function_timeout', 'too slow'), start: 'warm' },
+    { errorType: 'Sandbox.Timedout', errorMessage: /Error: Task timed out after 1\.00 seconds$/ },
+  ],
+  [
+    'a result that is too large',
+    'node',
+    { error: new SnapfaasError('response_too_large', 'too large'), start: 'warm' },
+    {
+      errorType: 'Function.ResponseSizeTooLarge',
+      errorMessage: /^Response payload size exceeded maximum allowed payload size \(6291556 bytes\)\.$/,
+    },
+  ],
+  [
+    'a VM that was lost',
+    'node',
+    { error: new SnapfaasError('vm_lost', 'gone'), start: 'warm' },
+    { errorType: 'Runtime.ExitError', errorMessage: PLATFORM },
+  ],
+  [
+    'an end of snapctr after the start',
+    'node',
+    { error: new SnapfaasError('shutting_down', 'over'), start: 'warm' },
+    { errorType: 'Sandbox.Failure', errorMessage: PLATFORM },
+  ],
+] as const) {
+  test(`lambda: ${what} is 200 with X-Amz-Function-Error, so that nobody runs it again`, async () => {
+    let runs = 0;
+    const submit = (task: Task): void => {
+      runs += 1;
+      task.reply({ status: 'error', ...outcome });
+    };
+    await withLambda({ submit }, async ({ client }) => {
+      const { StatusCode, FunctionError: how, Payload } = await client.send(new InvokeCommand({ FunctionName: name }));
+      assert.equal(StatusCode, 200);
+      assert.equal(how, 'Unhandled');
+      const body = JSON.parse(Payload?.transformToString() ?? '') as Record<string, unknown>;
+      assert.deepEqual(Object.keys(body).sort(), Object.keys(payload).sort());
+      for (const [key, expected] of Object.entries(payload)) {
+        if (expected instanceof RegExp) assert.match(String(body[key]), expected);
+        else assert.deepEqual(body[key], expected);
+      }
+    });
+    assert.equal(runs, 1);
+  });
+}
+
+const refusals: readonly [code: ErrorCode, name: string, status: number, retryAfter: string | null][] = [
+  ['resource_exhausted', 'TooManyRequestsException', 429, '1'],
+  ['queue_full', 'TooManyRequestsException', 429, '1'],
+  ['vm_launch_failed', 'ServiceException', 500, '1'],
+  ['shutting_down', 'ServiceException', 500, '1'],
+  ['internal', 'ServiceException', 500, '1'],
+];
+for (const [code, name, status, retryAfter] of refusals) {
+  test(`lambda: ${code} before the start is ${status} ${name}, which clients try again`, async () => {
+    const submit = replyWith({ status: 'error', error: new SnapfaasError(code, 'words'), start: null });
+    await withLambda({ submit }, async ({ url }) => {
+      const answer = await invokeRaw(url, 'node', '{}');
+      assert.equal(answer.status, status);
+      assert.equal(answer.headers.get('x-amzn-errortype'), name);
+      assert.equal(answer.headers.get('retry-after'), retryAfter);
+      assert.equal(answer.headers.get('x-amz-function-error'), null);
+    });
+  });
+}
+
+test('lambda: a function at its own limit is throttled with the reason of AWS, and the SDK tries again', async () => {
+  let tries = 0;
+  const submit = (task: Task): void => {
+    tries += 1;
+    if (tries === 2) return echo(task);
+    const details = { limit: 'concurrency_limit' };
+    task.reply({ status: 'error', error: new SnapfaasError('resource_exhausted', 'full', { details }), start: null });
+  };
+  await withLambda({ submit }, async ({ client, url }) => {
+    const { $metadata, StatusCode } = await client.send(new InvokeCommand({ FunctionName: 'node' }));
+    assert.deepEqual([StatusCode, $metadata.attempts], [200, 2]);
+    tries = 2;
+    const { text } = await invokeRaw(url, 'node', '{}');
+    assert.deepEqual(JSON.parse(text), {
+      Reason: 'ReservedFunctionConcurrentInvocationLimitExceeded',
+      Type: 'User',
+      message: 'Rate Exceeded.',
+    });
+  });
+});
+
+for (const [what, body, name, words] of [
+  ['JSON that is none', '{"a"', 'InvalidRequestContentException', /^Could not parse request body into json: /],
+  ['bytes that are no UTF-8', Buffer.of(0x22, 0x87, 0x22), 'InvalidRequestContentException', /Invalid UTF-8/],
+  [
+    'a body over 6 MiB',
+    Buffer.alloc(6 * MIB + 1, 0x20),
+    'RequestEntityTooLargeException',
+    /^Request must be smaller than 6291456 bytes for the InvokeFunction operation$/,
+  ],
+] as const) {
+  test(`lambda: ${what} is refused with ${name}`, async () => {
+    await withLambda({ submit: () => assert.fail('it ran') }, async ({ client }) => {
+      await assert.rejects(client.send(new InvokeCommand({ FunctionName: 'node', Payload: Buffer.from(body) })), {
+        name,
+        message: words,
+      });
+    });
+  });
+}
+
+for (const [what, headers, name] of [
+  ['an invocation type', { 'x-amz-invocation-type': 'Later' }, 'ValidationException'],
+  ['a log type', { 'x-amz-log-type': 'Head' }, 'ValidationException'],
+  ['a client context', { 'x-amz-client-context': 'bm8=' }, 'InvalidRequestContentException'],
+  ['a client context of 4 KB', { 'x-amz-client-context': 'a'.repeat(4000) }, 'ValidationException'],
+] as const) {
+  test(`lambda: ${what} that cannot be is refused with ${name}`, async () => {
+    await withLambda({ submit: () => assert.fail('it ran') }, async ({ url }) => {
+      const answer = await invokeRaw(url, 'node', '{}', headers);
+      assert.equal(answer.status, 400);
+      assert.equal(answer.headers.get('x-amzn-errortype'), name);
+    });
+  });
+}
+
+for (const [method, path] of [
+  ['POST', '/2015-03-31/functions'],
+  ['PUT', '/2015-03-31/functions/node/code'],
+  ['DELETE', '/2015-03-31/functions/node'],
+  ['GET', '/2015-03-31/event-source-mappings/'],
+  ['GET', '/2017-03-31/tags/x'],
+  ['PUT', '/2017-10-31/functions/node/concurrency'],
+  ['GET', '/2018-10-31/layers'],
+  ['PUT', '/2019-09-25/functions/node/event-invoke-config'],
+  ['POST', '/2014-11-13/functions/node/invoke-async'],
+  ['POST', '/2021-10-31/functions/node/url'],
+  ['GET', '/2016-08-19/account-settings/'],
+] as const) {
+  test(`lambda: ${method} ${path} is not served, and says so in the API's own way`, async () => {
+    await withLambda({}, async ({ url }) => {
+      const response = await fetch(`${url}${path}`, { method });
+      assert.equal(response.status, 404);
+      assert.equal(response.headers.get('x-amzn-errortype'), 'UnknownOperationException');
+      assert.match(((await response.json()) as { message: string }).message, /is not served/);
+    });
+  });
+}
+
+test('lambda: functions are listed in pages, by name', async () => {
+  await withLambda({}, async ({ client }) => {
+    const names: (string | undefined)[] = [];
+    let marker: string | undefined;
+    do {
+      const page = await client.send(new ListFunctionsCommand({ MaxItems: 2, ...(marker && { Marker: marker }) }));
+      names.push(...(page.Functions ?? []).map((fn) => fn.FunctionName));
+      marker = page.NextMarker;
+    } while (marker !== undefined);
+    assert.deepEqual(names, ['node', 'python', 'third']);
+    const all = await client.send(new ListFunctionsCommand({ FunctionVersion: 'ALL' }));
+    assert.match(all.Functions?.[0]?.FunctionArn ?? '', /:\$LATEST$/);
+  });
+});
+
+test('lambda: a function tells its configuration; one that is not there is ResourceNotFoundException', async () => {
+  await withLambda({}, async ({ client }) => {
+    const { Configuration } = await client.send(new GetFunctionCommand({ FunctionName: 'node' }));
+    assert.equal(Configuration?.Runtime, `nodejs${process.versions.node.split('.')[0]}.x`);
+    assert.equal(Configuration.Handler, 'app.handler');
+    assert.equal(Configuration.State, 'Active');
+    await assert.rejects(client.send(new GetFunctionCommand({ FunctionName: 'nobody' })), {
+      name: 'ResourceNotFoundException',
+      message: 'Function not found: arn:aws:lambda:us-east-1:000000000000:function:nobody',
+    });
+  });
+});
+
+test('lambda: an Event is answered 202 before it has run; a drain waits for it', async () => {
+  const held = new Held();
+  await withLambda({ submit: held.submit }, async ({ client, gateway }) => {
+    const event = new InvokeCommand({ FunctionName: 'node', InvocationType: 'Event', Payload: Buffer.from('1') });
+    assert.equal((await client.send(event)).StatusCode, 202);
+    client.destroy();
+    let isDrained = false;
+    const drained = gateway.drain().then(() => (isDrained = true));
+    await new Promise(setImmediate);
+    assert.equal(isDrained, false);
+    held.task(0).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
+    await drained;
+  });
+});
+
+test('lambda: an Event that finds no room is tried again; one too many is throttled', async () => {
+  const held = new Held();
+  await withLambda({ submit: held.submit }, async ({ url, gateway }) => {
+    const send = async (): Promise<number> =>
+      (await invokeRaw(url, 'node', '1', { 'x-amz-invocation-type': 'Event' })).status;
+    assert.deepEqual([await send(), await send(), await send()], [202, 202, 429]);
+    const error = new SnapfaasError('resource_exhausted', 'full');
+    held.task(0).reply({ status: 'error', error, start: null });
+    await held.until(3);
+    assert.equal(held.task(2).id, held.task(0).id);
+    held.task(2).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
+    // Its handler ran: not again.
+    held.task(1).reply({ status: 'error', error: new SnapfaasError('function_error', 'threw'), start: 'warm' });
+    await gateway.drain();
+    assert.equal(held.tasks.length, 3);
+  });
+});
+
+test('lambda: the parts of a stream reach the client while the function runs', async () => {
+  const held = new Held();
+  await withLambda({ submit: held.submit }, async ({ client }) => {
+    const sent = client.send(new InvokeWithResponseStreamCommand({ FunctionName: 'node' }));
+    await held.until(1);
+    const { sink } = held.task(0).request.lambda ?? assert.fail();
+    sink?.write(Buffer.from('one'));
+    const events = (await sent).EventStream?.[Symbol.asyncIterator]() ?? assert.fail();
+    const next = async (): Promise<string> => {
+      const { value } = (await events.next()) as IteratorResult<InvokeWithResponseStreamResponseEvent, undefined>;
+      return value?.PayloadChunk?.Payload === undefined
+        ? JSON.stringify(value)
+        : Buffer.from(value.PayloadChunk.Payload).toString();
+    };
+    assert.equal(await next(), 'one');
+    sink?.write(Buffer.from('two'));
+    assert.equal(await next(), 'two');
+    held.task(0).reply({ status: 'error', error: new FunctionError(FAILURE), start: 'warm' });
+    const details = { errorType: 'ValueError', errorMessage: 'no', trace: FAILURE.stack };
+    assert.deepEqual(JSON.parse(await next()), {
+      InvokeComplete: { ErrorCode: 'Unhandled', ErrorDetails: JSON.stringify(details) },
+    });
+    assert.equal((await events.next()).done, true);
+  });
+});
+
+test('lambda: a stream is refused like an invocation', async () => {
+  const submit = replyWith({ status: 'error', error: new SnapfaasError('queue_full', 'full'), start: null });
+  await withLambda({ submit }, async ({ url }) => {
+    const client = lambdaClient(url, { maxAttempts: 1 });
+    const send = (name: string): Promise<unknown> =>
+      client.send(new InvokeWithResponseStreamCommand({ FunctionName: name }));
+    await assert.rejects(send('node'), { name: 'TooManyRequestsException' });
+    await assert.rejects(send('nobody'), { name: 'ResourceNotFoundException' });
+    client.destroy();
+  });
+});
+
+test('lambda: a sink is full while its client does not read, and says when there is room again', async () => {
+  const held = new Held();
+  await withLambda({ submit: held.submit }, async ({ gateway }) => {
+    const socket = connect(gateway.address.port, '127.0.0.1');
+    await once(socket, 'connect');
+    socket.pause();
+    socket.write(
+      'POST /2021-11-15/functions/node/response-streaming-invocations HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n',
+    );
+    await held.until(1);
+    const { sink } = held.task(0).request.lambda ?? assert.fail();
+    if (sink === null) assert.fail('no sink');
+    const part = Buffer.alloc(64 * 1024);
+    let parts = 1;
+    while (sink.write(part) && parts < 1000) parts += 1;
+    assert.ok(parts < 1000, 'it took 64 MB without a reader');
+    const drained = new Promise<void>((resolve) => (sink.onDrain = resolve));
+    socket.resume();
+    await drained;
+    const gone = new Promise((resolve) => held.task(0).signal.addEventListener('abort', resolve));
+    socket.destroy();
+    await gone;
+    held.task(0).reply({ status: 'error', error: new SnapfaasError('internal', 'the client is gone'), start: 'warm' });
+  });
+});
+
+test('lambda: the docs have the table of errors', () => {
+  const docs = readFileSync(join(import.meta.dirname, '../../../../docs/lambda.md'), 'utf8');
+  const rows = [...docs.matchAll(/^\| `(\w+Exception)` +\| (\d+) /gm)].map(([, name, status]) => [
+    name,
+    Number(status),
+  ]);
+  const table = Object.entries(API_ERRORS).map(([name, { status }]) => [name, status]);
+  assert.deepEqual(rows.sort(), table.sort());
+});

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ApiError } from '../../../../src/controller/gateway/lambda/errors.ts';
+import { findFunction, invokedArn, parseFunctionName } from '../../../../src/controller/gateway/lambda/names.ts';
+import { functionConfig } from '../../../support/scripted-guests.ts';
+
+const ACCOUNT = { region: 'us-east-1', accountId: '000000000000' };
+const ARN = 'arn:aws:lambda:us-east-1:000000000000:function:hello';
+
+for (const [text, qualifier, expected] of [
+  ['hello', null, { name: 'hello', qualifier: null }],
+  ['hello:$LATEST', null, { name: 'hello', qualifier: '$LATEST' }],
+  ['hello', '$LATEST', { name: 'hello', qualifier: '$LATEST' }],
+  ['hello', '', { name: 'hello', qualifier: null }],
+  ['hello:prod', 'prod', { name: 'hello', qualifier: 'prod' }],
+  ['000000000000:function:hello', null, { name: 'hello', qualifier: null }],
+  ['function:hello', null, { name: 'hello', qualifier: null }],
+  [ARN, null, { name: 'hello', qualifier: null }],
+  [`${ARN}:7`, null, { name: 'hello', qualifier: '7' }],
+  ['arn:aws-cn:lambda:us-east-1:000000000000:function:a.b_c-9', null, { name: 'a.b_c-9', qualifier: null }],
+] as const) {
+  test(`names: ${text}${qualifier === null ? '' : ` with the qualifier "${qualifier}"`} is understood`, () => {
+    assert.deepEqual(parseFunctionName(text, qualifier, ACCOUNT), expected);
+  });
+}
+
+for (const [text, qualifier, name, words] of [
+  ['invalid:function:name', null, 'ValidationException', /^1 validation error detected: Value 'invalid:function:name'/],
+  ['', null, 'ValidationException', /regular expression pattern/],
+  ['a b', null, 'ValidationException', /regular expression pattern/],
+  ['a'.repeat(65), null, 'ValidationException', /length less than or equal to 64/],
+  ['a'.repeat(300), null, 'ValidationException', /length less than or equal to 256/],
+  ['hello', 'a b', 'ValidationException', /'qualifier'/],
+  ['hello:1', '2', 'InvalidParameterValueException', /^The derived qualifier from the function name does not match/],
+  [
+    ARN.replace('us-east-1', 'eu-west-1'),
+    null,
+    'ResourceNotFoundException',
+    /^Functions from 'eu-west-1' are not reachable in this region \('us-east-1'\)$/,
+  ],
+  [ARN.replace('000000000000', '123456789012'), null, 'AccessDeniedException', /another account/],
+] as const) {
+  test(`names: ${text.slice(0, 60)} with the qualifier ${qualifier} is ${name}`, () => {
+    assert.throws(
+      () => parseFunctionName(text, qualifier, ACCOUNT),
+      (error) => {
+        assert.ok(error instanceof ApiError);
+        assert.equal(error.name, name);
+        assert.match(error.message, words);
+        return true;
+      },
+    );
+  });
+}
+
+test('names: a function has the version $LATEST and no other', () => {
+  const functions = new Map([['hello', functionConfig('hello')]]);
+  const find = (name: string, qualifier: string | null): unknown =>
+    findFunction(functions, { name, qualifier }, ACCOUNT, ':$LATEST');
+  assert.equal(find('hello', null), functions.get('hello'));
+  assert.equal(find('hello', '$LATEST'), functions.get('hello'));
+  assert.throws(() => find('hello', '1'), { message: `Function not found: ${ARN}:1` });
+  assert.throws(() => find('nobody', null), {
+    message: `Function not found: ${ARN.replace('hello', 'nobody')}:$LATEST`,
+  });
+});
+
+test('names: the ARN in the context has a qualifier only if the caller gave one', () => {
+  assert.equal(invokedArn(ACCOUNT, { name: 'hello', qualifier: null }), ARN);
+  assert.equal(invokedArn(ACCOUNT, { name: 'hello', qualifier: '$LATEST' }), `${ARN}:$LATEST`);
+});

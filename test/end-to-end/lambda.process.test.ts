@@ -1,0 +1,5 @@
+import { lambdaStreams } from './lambda-streams.ts';
+import { lambdaContract } from './lambda.ts';
+
+lambdaContract('process', 'cold');
+lambdaStreams('process', 'cold');
