@@ -165,10 +165,9 @@ export class GuestLife {
     this.#lost(reason);
   }
 
-  /** Before HELLO no code of the function has run; after it, it is the function that ends the runtime. */
+  /** While it is imported, it is the function that ends the runtime; a hook that does costs it the snapshot. */
   #exitError(reason: string, exit: RuntimeExitHeader): Error {
-    const step = this.#waiting?.type;
-    if (step === undefined || step === FrameType.hello) {
+    if (this.#waiting?.type !== FrameType.loaded) {
       return new LaunchError(reason, { console: this.#machine.consoleTail() });
     }
     return new FunctionLoadError({ type: EXIT_ERROR, message: `${reason} while it was loaded`, stack: [], exit });

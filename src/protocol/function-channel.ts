@@ -84,7 +84,11 @@ export class FunctionChannel {
     try {
       const socket = await dialVsock(address, AbortSignal.timeout(VSOCK_DIAL_LIMIT_MS));
       const channel = new FunctionChannel(socket);
-      socket.on('data', (chunk: Buffer) => channel.#onData(chunk)).resume();
+      socket.on('data', (chunk: Buffer) => {
+        channel.#onData(chunk);
+        if (channel.#paused) socket.pause();
+      });
+      socket.resume();
       return channel;
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);

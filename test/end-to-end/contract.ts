@@ -41,7 +41,7 @@ const TIMEOUT_S: Readonly<Record<TestVmm, number>> = {
 };
 
 /** What runs no VM, and so cannot bear everything. */
-const WITHOUT_VM: readonly TestVmm[] = ['process', 'fake-firecracker'];
+export const WITHOUT_VM: readonly TestVmm[] = ['process', 'fake-firecracker'];
 
 /** @param controllerKeys further lines of the controller's file. */
 export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKeys: readonly string[] = []): void {

@@ -1,6 +1,7 @@
 /** Runs in firerunner. Layers that a person makes and names, in any directory: `--dump_to` and `--load_from`. */
 import { truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import type { LoadRequest } from '../../protocol/guest.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 import { sha256Json } from '../../storage/digest.ts';
 import { LaunchError, type Driver } from '../drivers/driver.ts';
@@ -8,6 +9,7 @@ import { buildBase, buildFunction, type BuildContext } from './builder.ts';
 import type { Layer, LayerStamp } from './layer.ts';
 import { buildLayer } from './publication.ts';
 import { Restorable } from './restorable.ts';
+import { VARIABLES_WITH_NAME } from '../lambda-environment.ts';
 import { baseStamp, functionStamp, isBlank, type FileDigests } from './stamps.ts';
 import { SnapshotStore } from './store.ts';
 
@@ -51,9 +53,16 @@ function misfit(stamp: LayerStamp, wanted: LayerStamp): string | null {
   }
   if (stamp['function'] === undefined) return null;
   // What the function is called may differ by hand; how it was loaded may not. Values may be secrets.
-  const [was, now] = [stamp, wanted].map((one) => JSON.parse(String(one['function'])) as Record<string, unknown>);
-  const names = Object.keys({ ...was, ...now }).filter((name) => name !== 'function');
+  const [was, now] = [stamp, wanted].map((one) => withoutName(JSON.parse(String(one['function'])) as LoadRequest));
+  // The handler first: other members follow from it.
+  const names = ['handler', ...Object.keys({ ...was, ...now })] as (keyof LoadRequest)[];
   return names.find((name) => sha256Json(was?.[name] ?? null) !== sha256Json(now?.[name] ?? null)) ?? null;
+}
+
+/** A LOAD but for what the function is called. */
+function withoutName({ environment, ...request }: LoadRequest): Partial<LoadRequest> {
+  const others = Object.entries(environment).filter(([name]) => !VARIABLES_WITH_NAME.includes(name));
+  return { ...request, function: '', arn: '', log_group: '', environment: Object.fromEntries(others) };
 }
 
 /**

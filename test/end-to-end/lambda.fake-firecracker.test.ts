@@ -1,0 +1,5 @@
+import { lambdaContract } from './lambda.ts';
+import { lambdaStreams } from './lambda-streams.ts';
+
+lambdaContract('fake-firecracker', 'restored');
+lambdaStreams('fake-firecracker', 'restored');
