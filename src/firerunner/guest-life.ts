@@ -158,10 +158,9 @@ export class GuestLife {
     this.#lost(reason);
   }
 
-  /** Before HELLO no code of the function has run; after it, it is the function that ends the runtime. */
+  /** A runtime that ends while it imports the function is ended by the function. */
   #exitError(reason: string, exit: RuntimeExitHeader): Error {
-    const step = this.#waiting?.type;
-    if (step === undefined || step === FrameType.hello) {
+    if (this.#waiting?.type !== FrameType.loaded) {
       return new LaunchError(reason, { console: this.#machine.consoleTail() });
     }
     return new FunctionLoadError({ type: EXIT_ERROR, message: `${reason} while it was loaded`, stack: [], exit });

@@ -11,6 +11,9 @@ export function logGroup(functionName: string): string {
   return `/aws/lambda/${functionName}`;
 }
 
+/** Those that tell what the function is called. */
+export const NAMING_VARIABLES: readonly string[] = ['AWS_LAMBDA_FUNCTION_NAME', 'AWS_LAMBDA_LOG_GROUP_NAME'];
+
 /** The function's own variables win. */
 export function lambdaEnvironment({ function: fn, machine }: LaunchSpec): Readonly<Record<string, string>> {
   const region = fn.arn.split(':')[3] ?? '';

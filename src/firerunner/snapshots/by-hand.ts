@@ -1,9 +1,11 @@
 /** Runs in firerunner. Layers that a person makes and names, in any directory: `--dump_to` and `--load_from`. */
 import { truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import type { LoadRequest } from '../../protocol/guest.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 import { sha256Json } from '../../storage/digest.ts';
 import { LaunchError, type Driver } from '../drivers/driver.ts';
+import { NAMING_VARIABLES } from '../lambda-environment.ts';
 import { buildBase, buildFunction, type BuildContext } from './builder.ts';
 import type { Layer, LayerStamp } from './layer.ts';
 import { buildLayer } from './publication.ts';
@@ -51,9 +53,16 @@ function misfit(stamp: LayerStamp, wanted: LayerStamp): string | null {
   }
   if (stamp['function'] === undefined) return null;
   // What the function is called may differ by hand; how it was loaded may not. Values may be secrets.
-  const [was, now] = [stamp, wanted].map((one) => JSON.parse(String(one['function'])) as Record<string, unknown>);
-  const names = Object.keys({ ...was, ...now }).filter((name) => name !== 'function');
+  const [was, now] = [stamp, wanted].map((one) => withoutName(JSON.parse(String(one['function'])) as LoadRequest));
+  const names = Object.keys({ ...was, ...now });
   return names.find((name) => sha256Json(was?.[name] ?? null) !== sha256Json(now?.[name] ?? null)) ?? null;
+}
+
+/** How a function was loaded, without what it is called. */
+function withoutName(request: LoadRequest): Readonly<Record<string, unknown>> {
+  const kept = Object.entries(request).filter(([name]) => !['function', 'arn', 'log_group'].includes(name));
+  const variables = Object.entries(request.environment).filter(([name]) => !NAMING_VARIABLES.includes(name));
+  return { ...Object.fromEntries<unknown>(kept), environment: Object.fromEntries(variables) };
 }
 
 /**
