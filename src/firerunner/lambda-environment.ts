@@ -7,12 +7,12 @@ import type { LaunchSpec } from '../protocol/runner.ts';
 /** The only version that a function has. */
 export const LATEST = '$LATEST';
 
-/** Variables in which the function's name is. */
-export const VARIABLES_WITH_NAME: readonly string[] = ['AWS_LAMBDA_FUNCTION_NAME', 'AWS_LAMBDA_LOG_GROUP_NAME'];
-
 export function logGroup(functionName: string): string {
   return `/aws/lambda/${functionName}`;
 }
+
+/** Those that tell what the function is called. */
+export const NAMING_VARIABLES: readonly string[] = ['AWS_LAMBDA_FUNCTION_NAME', 'AWS_LAMBDA_LOG_GROUP_NAME'];
 
 /** The function's own variables win. */
 export function lambdaEnvironment({ function: fn, machine }: LaunchSpec): Readonly<Record<string, string>> {

@@ -183,8 +183,8 @@ export function loadRequest(
   const style = handler === null ? 'original' : 'lambda';
   return {
     function: name,
-    root: driver.name === 'process' ? (spec.machine.appfsPath ?? '/') : GUEST_APP_ROOTS[style],
     handler,
+    root: driver.name === 'process' ? (spec.machine.appfsPath ?? '/') : GUEST_APP_ROOTS[style],
     style,
     initialization,
     version: LATEST,

@@ -5,11 +5,11 @@ import type { LoadRequest } from '../../protocol/guest.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 import { sha256Json } from '../../storage/digest.ts';
 import { LaunchError, type Driver } from '../drivers/driver.ts';
+import { NAMING_VARIABLES } from '../lambda-environment.ts';
 import { buildBase, buildFunction, type BuildContext } from './builder.ts';
 import type { Layer, LayerStamp } from './layer.ts';
 import { buildLayer } from './publication.ts';
 import { Restorable } from './restorable.ts';
-import { VARIABLES_WITH_NAME } from '../lambda-environment.ts';
 import { baseStamp, functionStamp, isBlank, type FileDigests } from './stamps.ts';
 import { SnapshotStore } from './store.ts';
 
@@ -61,7 +61,7 @@ function misfit(stamp: LayerStamp, wanted: LayerStamp): string | null {
 
 /** A LOAD but for what the function is called. */
 function withoutName({ environment, ...request }: LoadRequest): Partial<LoadRequest> {
-  const others = Object.entries(environment).filter(([name]) => !VARIABLES_WITH_NAME.includes(name));
+  const others = Object.entries(environment).filter(([name]) => !NAMING_VARIABLES.includes(name));
   return { ...request, function: '', arn: '', log_group: '', environment: Object.fromEntries(others) };
 }
 
