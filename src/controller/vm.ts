@@ -247,7 +247,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   onRuntimeExited(reason: string, exit: RuntimeExitHeader): void {
     this.#killExiting();
-    if (this.#invoker?.interrupt(runtimeExited(reason, exit)) === true) return;
+    if (this.#invoker?.runtimeEnded(runtimeExited(reason, exit)) === true) return;
     // firerunner's launch is over: it is just being connected to, or rehearses.
     if (this.#state === 'launching') this.kill(launchError(reason, []));
     else this.#lostWhileIdle(reason);

@@ -51,7 +51,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
       streams.stderr.write(text);
     },
     onRuntimeExited: (reason: string, exit: RuntimeExitHeader): void => {
-      invoker?.interrupt(runtimeExited(reason, exit));
+      invoker?.runtimeEnded(runtimeExited(reason, exit));
     },
   };
   let vm: RunningVm;

@@ -15,6 +15,8 @@ import {
 
 /** When a channel closes, firerunner usually knows why; its word is waited for this long, in ms. */
 const REASON_PATIENCE_MS = 500;
+/** The end of a runtime and its last answer come on different ways; the answer is waited for this long, in ms. */
+const LAST_ANSWER_MS = 50;
 
 /** How one invocation differs from a plain one, whose result must be JSON. */
 export interface InvokeOptions {
@@ -49,6 +51,8 @@ export class Invoker {
   readonly #channel: FunctionChannel;
   #reusable = true;
   #exiting = false;
+  /** The runtime has ended, and this is what an invocation without an answer gets. */
+  #ended: SnapfaasError | null = null;
   /** Ends the invocation under way. */
   #fail: ((error: SnapfaasError) => void) | null = null;
 
@@ -112,6 +116,7 @@ export class Invoker {
           if (!(cause instanceof FunctionChannelError)) return fail(SnapfaasError.from(cause));
           if (cause.tooLarge) return fail(new SnapfaasError('response_too_large', 'the result is over 6 MiB'));
           if (!cause.closed) return fail(vmLost(this.#functionName, cause.message));
+          if (this.#ended !== null) return fail(this.#ended);
           const patience = setTimeout(() => fail(vmLost(this.#functionName, cause.message)), REASON_PATIENCE_MS);
           this.#fail = (reason) => {
             clearTimeout(patience);
@@ -125,7 +130,17 @@ export class Invoker {
   /** Ends the invocation under way with an error. False if there is none. */
   interrupt(error: SnapfaasError): boolean {
     if (this.#fail === null) return false;
-    this.#fail(error);
+    // Whatever follows from the end of the runtime is not its reason, and must not overtake its answer.
+    if (this.#ended === null || error === this.#ended) this.#fail(error);
+    return true;
+  }
+
+  /** The runtime has ended: the invocation under way gets its answer if there is one, else this error. False if none is. */
+  runtimeEnded(error: SnapfaasError): boolean {
+    this.#reusable = false;
+    if (this.#fail === null) return false;
+    this.#ended = error;
+    setTimeout(() => this.interrupt(error), LAST_ANSWER_MS);
     return true;
   }
 

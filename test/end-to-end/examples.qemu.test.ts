@@ -25,7 +25,8 @@ describe('examples, in virtual machines, from the request file', { timeout: 240_
       '--config',
       'resources/controller.yaml',
       '--mem',
-      '1024',
+      // Room for each of them, and for as many as are launched ahead: then none is evicted.
+      '2048',
       '--vmm',
       'qemu',
       '--requests_file',

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { EXIT_CODE_MEANINGS, EXIT_CODES } from '../../src/firerunner/exit-codes.ts';
+import { ORIGINAL_FLAGS, ORIGINAL_FLAGS_WITH_VALUE } from '../../src/firerunner/original-flags.ts';
 import { obedient } from '../support/functions.ts';
 import {
   assertNothingLeft,
@@ -45,6 +46,19 @@ describe('the command line of firerunner', { timeout: 60_000 }, () => {
       }
     });
   }
+
+  test('every flag of the original that does nothing any more is accepted, with the reason', async () => {
+    const app = join(workspace.directory, 'apps/node');
+    const given = Object.keys(ORIGINAL_FLAGS).flatMap((flag) =>
+      (ORIGINAL_FLAGS_WITH_VALUE as readonly string[]).includes(flag) ? [`--${flag}`, '100'] : [`--${flag}`],
+    );
+    const args = ['--vmm', 'process', '--runtime', 'nodejs', '--appfs', app, ...SIZE, ...given];
+    const { status, stdout, stderr } = await runWith(args, { do: 'count' });
+    assert.deepEqual([status, stdout], [EXIT_CODES.ok, '1\n'], stderr);
+    for (const [flag, reason] of Object.entries(ORIGINAL_FLAGS)) {
+      assert.ok(stderr.includes(`firerunner: --${flag} has no effect: ${reason}\n`), flag);
+    }
+  });
 
   for (const [what, args, words] of [
     ['a missing flag', ['--vmm', 'process', '--runtime', 'nodejs'], /--mem_size is missing; see firerunner --help/],

@@ -229,6 +229,38 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
     }
   });
 
+  describe('with VMMs that wait', () => {
+    let waiting: Host;
+    before(async () => (waiting = await Host.open({ prestarted: 2 })));
+    after(async () => {
+      await waiting.driver.close();
+      assert.deepEqual([waiting.vmms(), waiting.homes()], [[], []], 'closing the driver ends them');
+      await waiting.close();
+    });
+
+    test('a launch takes one that was there before, and another takes its place', async () => {
+      await waiting.untilWaiting(2);
+      const before = waiting.vmms();
+      const { vm, invoke } = await waiting.launch(null);
+      assert.ok(before.includes(vm.machine.pid ?? 0));
+      assert.deepEqual(await invoke(1), { echo: 1, calls: 1 });
+      await waiting.untilWaiting(2);
+      assert.equal(waiting.vmms().length, 3);
+      await vm.kill();
+    });
+
+    test('one that ended while it waited is not handed out, and is replaced', async () => {
+      await waiting.untilWaiting(2);
+      const homes = waiting.homes().filter((name) => name.startsWith('fc-'));
+      for (const pid of waiting.vmms()) process.kill(pid, 'SIGKILL');
+      await until('their homes are removed', () => !waiting.homes().some((name) => homes.includes(name)));
+      const { vm, invoke } = await waiting.launch(null);
+      assert.deepEqual(await invoke(1), { echo: 1, calls: 1 });
+      await vm.kill();
+      await waiting.untilWaiting(2);
+    });
+  });
+
   test('a run directory too long for sockets is refused before anything starts', async () => {
     const runDirectory = join(host.directory, 'x'.repeat(80));
     await assert.rejects(Host.open({ runDirectory }), { name: 'RunDirectoryError', message: /is too long/ });
