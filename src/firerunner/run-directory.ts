@@ -9,10 +9,10 @@
  * A directory outlives no firerunner: it is removed on exit; if firerunner is killed, its janitor removes it; if the
  * host lost power, the next firerunner does, because the name tells that the process is gone.
  */
-import { spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { startJanitor } from './janitor.ts';
 
 /** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -58,7 +58,7 @@ export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirec
   }
   removeLeftovers(base);
   mkdirSync(path, { mode: 0o700 });
-  const standDown = startJanitor(path);
+  const standDown = startJanitor('snapfaas-janitor', 'rm -rf -- "$1"', [path]);
   return {
     path,
     create(vm) {
@@ -86,22 +86,6 @@ export function removeLeftovers(base: string): string[] {
     removed.push(name);
   }
   return removed;
-}
-
-/**
- * A shell that waits for the end of its stdin, which the kernel closes when this process dies of whatever, and then
- * removes the directory. Its own process group keeps terminal signals away from it.
- */
-function startJanitor(path: string): () => void {
-  const janitor = spawn('/bin/sh', ['-c', 'read -r _; rm -rf -- "$1"', 'snapfaas-janitor', path], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-    cwd: '/',
-  });
-  janitor.on('error', () => undefined);
-  janitor.stdin.on('error', () => undefined);
-  janitor.unref();
-  return () => janitor.stdin.end();
 }
 
 /** When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); null if it does not run. */

@@ -5,11 +5,11 @@
  * a shell waits for firerunner's end, kills what runs in its jails and removes them; and each firerunner looks for jails of
  * others whose janitor was killed as well.
  */
-import { spawn } from 'node:child_process';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isAlive, ownerFromTag } from '../../storage/owner.ts';
+import { startJanitor } from '../janitor.ts';
 import type { CgroupPlan } from './cgroups.ts';
 
 /** How long a killed process may take to be gone, in ms, and how often it is looked for. */
@@ -23,7 +23,6 @@ const END_POLL_MS = 10;
 const SCRIPT = `
 jails=$1 owner=$2 uids=$3 files=$4
 shift 4
-read -r _
 for jail in "$jails/$owner"-*; do
   pid=$(cat "$jail/pid" 2>/dev/null) || continue
   [ "/proc/$pid/cwd" -ef "$jail/root" ] && kill -9 "$pid"
@@ -56,15 +55,7 @@ export interface JailPlaces {
 
 /** @returns what stands the janitor down; it then removes what is left, which should be nothing. */
 export function startJailJanitor({ jails, uids, files, cgroups, owner }: JailPlaces): () => void {
-  const janitor = spawn('/bin/sh', ['-c', SCRIPT, 'snapfaas-jail-janitor', jails, owner, uids, files, ...cgroups], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-    cwd: '/',
-  });
-  janitor.on('error', () => undefined);
-  janitor.stdin.on('error', () => undefined);
-  janitor.unref();
-  return () => janitor.stdin.end();
+  return startJanitor('snapfaas-jail-janitor', SCRIPT, [jails, owner, uids, files, ...cgroups]);
 }
 
 /** Ends and removes the jails of firerunners that are gone. */

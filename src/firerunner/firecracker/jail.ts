@@ -11,18 +11,17 @@
  *     root/                       the VMM's root directory and home: its own, but for the links in it
  * ```
  */
-import { constants } from 'node:fs';
-import { chown, copyFile, link, mkdir, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ourselves, ownerTag } from '../../storage/owner.ts';
 import type { JailerSettings } from '../../protocol/runner.ts';
-import { HostError, type SavedFile } from '../drivers/driver.ts';
-import { copyPrivate, removePrivateLeftovers } from '../snapshots/private-file.ts';
-import { fileIdentity } from '../snapshots/stamps.ts';
-import { hasCode } from '../snapshots/store-error.ts';
+import { HostError } from '../drivers/driver.ts';
+import { removePrivateLeftovers } from '../snapshots/private-file.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';
 import { firecrackerArguments, type VmmHome, type VmmHomes } from './home.ts';
 import { jailsDirectory, type FirecrackerInstallation } from './installation.ts';
+import { LentFiles, lendToWrite, takeBack, type JailOwner } from './jail-files.ts';
 import { removeAbandonedJails, startJailJanitor } from './jail-janitor.ts';
 import { UidPool, type UidLease } from './uid-pool.ts';
 
@@ -30,8 +29,6 @@ import { UidPool, type UidLease } from './uid-pool.ts';
 const MAX_SOCKET_PATH_BYTES = 107;
 /** Room for the number of a VM of one firerunner. */
 const LONGEST_SOCKET_NAME = '-1234567/root/api.sock';
-/** Whoever reads a file through a link in a jail is none of its owner's group. */
-const READABLE_BY_OTHERS = 0o004;
 
 export interface JailOptions {
   readonly settings: JailerSettings;
@@ -48,14 +45,14 @@ export class Jails implements VmmHomes {
   readonly #uids: UidPool;
   readonly #cgroups: CgroupPlan | null;
   readonly #dismissJanitor: () => void;
-  /** Copies of files that jails cannot have links to, by path and identity. */
-  readonly #copies = new Map<string, Promise<string>>();
+  readonly #files: LentFiles;
   #made = 0;
 
   private constructor(options: JailOptions, owner: string, uids: UidPool, cgroups: CgroupPlan | null) {
     const { settings, installation } = options;
     this.filesDirectory = join(ownDirectory(settings), 'files');
     this.#options = options;
+    this.#files = new LentFiles(this.filesDirectory, options.onCopy);
     this.#directory = jailsDirectory(settings, installation.path);
     this.#owner = owner;
     this.#uids = uids;
@@ -115,8 +112,8 @@ export class Jails implements VmmHomes {
         id,
         path,
         command: this.#command(id, owner),
-        onStarted: (pid) => void writeFile(join(jail, 'pid'), String(pid)).catch(() => undefined),
-        lend: (name, source) => this.#lend(source, join(path, name)),
+        onStarted: (pid) => noteProcess(join(jail, 'pid'), pid),
+        lend: (name, source) => this.#files.lend(source, join(path, name)),
         lendToWrite: (name, target) => lendToWrite(target, join(path, name), owner),
         takeBack: (name, target) => takeBack(join(path, name), target),
         remove: () => this.#remove(jail, id, lease),
@@ -130,8 +127,7 @@ export class Jails implements VmmHomes {
   }
 
   async close(): Promise<void> {
-    const copies = await Promise.allSettled(this.#copies.values());
-    for (const copy of copies) if (copy.status === 'fulfilled') await rm(copy.value, { force: true });
+    await this.#files.close();
     await this.#uids.close();
     await this.#cgroups?.close();
     this.#dismissJanitor();
@@ -145,42 +141,11 @@ export class Jails implements VmmHomes {
     ];
   }
 
-  /** The VMM may read what it has a link to, and no more: the file stays ours. */
-  async #lend(source: string | SavedFile, target: string): Promise<void> {
-    const named = typeof source === 'string' ? source : source.path;
-    if (named === null) throw new HostError('a file without a name cannot be lent to a jail');
-    const path = await realpath(named);
-    const { mode } = await stat(path);
-    const isReadable = (mode & READABLE_BY_OTHERS) !== 0;
-    if (isReadable && (await tryLink(path, target))) return;
-    const why = isReadable
-      ? 'it is not on the file system of `chroot_base`, so it cannot be linked'
-      : 'other users may not read it';
-    await link(await this.#copyOf(path, why), target);
-  }
-
-  async #copyOf(path: string, why: string): Promise<string> {
-    const key = `${path} ${fileIdentity(path)}`;
-    let copy = this.#copies.get(key);
-    if (copy === undefined) {
-      this.#options.onCopy(`${path} is copied to ${this.filesDirectory}, for jails to have links to it: ${why}`);
-      copy = copyPrivate(this.filesDirectory, path);
-      copy.catch(() => this.#copies.delete(key));
-      this.#copies.set(key, copy);
-    }
-    return copy;
-  }
-
   async #remove(jail: string, id: string, lease: UidLease): Promise<void> {
     await rm(jail, { recursive: true, force: true }).catch(() => undefined);
     await this.#cgroups?.remove(id);
     await lease.release();
   }
-}
-
-interface JailOwner {
-  readonly uid: number;
-  readonly gid: number;
 }
 
 /** The jailer's command line. Source: Firecracker, docs/jailer.md. */
@@ -215,35 +180,11 @@ async function makeDirectory(path: string, mode: number): Promise<void> {
   }
 }
 
-/** @returns false where a link is not possible, but a copy is. */
-async function tryLink(source: string, target: string): Promise<boolean> {
+/** At once: from its change of user on, nothing but this tells of the process if we are killed. */
+function noteProcess(path: string, pid: number): void {
   try {
-    await link(source, target);
-    return true;
-  } catch (error) {
-    if (hasCode(error, 'EXDEV', 'EPERM', 'EMLINK', 'EOPNOTSUPP')) return false;
-    throw error;
-  }
-}
-
-/** A file of ours that the VMM may change meanwhile; one that is not there yet is made by the VMM. */
-async function lendToWrite(source: string, target: string, { uid, gid }: JailOwner): Promise<void> {
-  const exists = await stat(source).then(
-    () => true,
-    () => false,
-  );
-  if (!exists) return;
-  if (!(await tryLink(source, target))) await copyFile(source, target, constants.COPYFILE_FICLONE);
-  await chown(target, uid, gid);
-}
-
-async function takeBack(source: string, target: string): Promise<void> {
-  await chown(source, process.getuid?.() ?? 0, process.getgid?.() ?? 0);
-  try {
-    // Without effect if the two are links to one file.
-    await rename(source, target);
-  } catch (error) {
-    if (!hasCode(error, 'EXDEV')) throw error;
-    await copyFile(source, target);
+    writeFileSync(path, String(pid));
+  } catch {
+    // The file system is full; the launch fails by that soon.
   }
 }
