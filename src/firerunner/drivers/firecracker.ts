@@ -61,7 +61,7 @@ async function start(
 ): Promise<Machine> {
   const { signal, onChannel, savable } = surroundings;
   const vmm = await spares.take(signal);
-  return vmm.untilEnd(signal, async (end) => {
+  const started = vmm.untilEnd(signal, async (end) => {
     await lendFiles(vmm, spec, saved).catch((error: unknown) => {
       throw HostError.from(error);
     });
@@ -75,10 +75,10 @@ async function start(
     // The guest listens at both ports before it answers at one.
     const onReached = (): void => onChannel({ socketPath, vsockPort: FUNCTION_VSOCK_PORT });
     const control = new DialledControl(await dial(), dial, onReached);
-    // Not before: what takes its place would compete with this launch for the processor.
-    spares.refill();
     return machineOf(vmm, control, { spec, saved, savable, signal });
   });
+  // Not before: what takes its place would compete with this launch for the processor.
+  return started.finally(() => spares.refill());
 }
 
 interface Started {

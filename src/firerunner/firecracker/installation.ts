@@ -1,5 +1,6 @@
 /** Runs in firerunner. Finds Firecracker and its jailer, and refuses versions that cannot do what is asked of them. */
-import { dirname, join } from 'node:path';
+import { realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
 import { findProgram } from '../find-program.ts';
 import { UnusableProgramError, versionLine } from '../program-version.ts';
@@ -8,7 +9,7 @@ import { UnusableProgramError, versionLine } from '../program-version.ts';
 export const OLDEST_VERSION = '1.16.1';
 
 export interface FirecrackerInstallation {
-  /** Absolute, or as the settings name it. */
+  /** Absolute, or as the settings name it; without links if there is a jailer. */
   readonly path: string;
   /** Such as "1.16.1". */
   readonly version: string;
@@ -62,7 +63,8 @@ export async function findFirecracker(
       'install both of one release',
     );
   }
-  return { path, version, jailerPath: found };
+  // The jailer names its directories by the program that a link leads to.
+  return { path: await realpath(path), version, jailerPath: found };
 }
 
 /**
@@ -90,5 +92,5 @@ function isOlder(version: string, than: string): boolean {
 
 /** The directory in which the jailer makes the jails of this program. */
 export function jailsDirectory(settings: JailerSettings, firecracker: string): string {
-  return join(settings.chrootBase, firecracker.slice(firecracker.lastIndexOf('/') + 1));
+  return join(settings.chrootBase, basename(firecracker));
 }

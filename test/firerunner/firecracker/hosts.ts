@@ -1,5 +1,15 @@
 /** For tests of the firecracker driver: a host with a stand-in for Firecracker, and a function to launch on it. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packApp } from '../../../src/images/app-image.ts';
@@ -32,6 +42,8 @@ export interface HostOptions {
   /** Version that Firecracker says it is. */
   readonly version?: string;
   readonly runDirectory?: string;
+  /** The program is named by a link to a file of this name, as releases are often installed. */
+  readonly linksTo?: string;
 }
 
 /** Reads and sets what the stand-in is told by its environment. */
@@ -73,6 +85,10 @@ export class Host {
       join(directory, 'bin'),
       version === undefined ? {} : { version },
     );
+    if (options.linksTo !== undefined) {
+      renameSync(firecracker, join(directory, 'bin', options.linksTo));
+      symlinkSync(options.linksTo, firecracker);
+    }
     const app = join(directory, 'app');
     mkdirSync(app);
     writeFileSync(join(app, 'workload.py'), HANDLER);

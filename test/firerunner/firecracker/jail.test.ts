@@ -121,6 +121,15 @@ describe('a jailed Firecracker', { skip, timeout: 300_000 }, () => {
     await close();
   });
 
+  test('Firecracker may be named by a link: the jailer makes its jails by what it leads to', async () => {
+    host = await Host.open({ jailer: jailer(), linksTo: 'firecracker-v1.16.1-x86_64' });
+    const { vm, invoke } = await host.launch(null);
+    assert.deepEqual(await invoke(1), { echo: 1, calls: 1 });
+    assert.equal(readdirSync(join(base, 'firecracker-v1.16.1-x86_64')).length, 1);
+    await vm.kill();
+    assert.deepEqual(readdirSync(join(base, 'firecracker-v1.16.1-x86_64')), []);
+  });
+
   test('a snapshot made in a jail loads without one', async () => {
     host = await Host.open({ jailer: jailer() });
     await (await host.prepare()).close();
