@@ -87,7 +87,7 @@ class Server {
         return served?.running === null || served === undefined ? undefined : this.#pause(served, served.running);
       }
       case 'resume':
-        return this.#vms.get(command.vm)?.running?.machine.resume();
+        return this.#vms.get(command.vm)?.running?.resume();
     }
   }
 
