@@ -1,13 +1,19 @@
 /** For tests with jails: a place for them, and what is left there. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { until } from '../../end-to-end/processes.ts';
 import { IMAGES } from '../../support/snapctr.ts';
 
-/** A new chroot base beside the images, so that they can be linked. */
+/**
+ * A new chroot base on the file system of the images, so that they can be linked. The project's own directory is the
+ * last choice: however deep somebody keeps it, the sockets in a jail have to fit into 107 bytes.
+ */
 export function makeChrootBase(): string {
-  return mkdtempSync(join(IMAGES, 'test-cache/jails-'));
+  const { dev } = statSync(IMAGES);
+  const place = [tmpdir(), '/var/tmp'].find((path) => existsSync(path) && statSync(path).dev === dev);
+  return mkdtempSync(join(place ?? join(IMAGES, 'test-cache'), 'jails-'));
 }
 
 /** What is left of jails below a chroot base: their directories, users, files and processes. */
