@@ -1,8 +1,8 @@
 /** `snapctr doctor`: the seam between the configuration and the checks. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { ConfigError, loadConfig, type Config } from '../controller/config.ts';
-import { formatProblem } from '../controller/config-yaml.ts';
+import { ConfigError, loadConfig, type Config } from '../controller/config/config.ts';
+import { formatProblem } from '../controller/config/yaml.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import type { RootFileSystem, Subject } from '../doctor/context.ts';
 import { examine } from '../doctor/doctor.ts';

@@ -1,5 +1,5 @@
 /** Makes the functions' files ready before the controller starts: the seam between its configuration and the images. */
-import type { Config, FunctionConfig } from '../controller/config.ts';
+import type { Config, FunctionConfig } from '../controller/config/config.ts';
 import type { Logger } from '../controller/log.ts';
 import { packApp } from '../images/app-image.ts';
 import { stageApp } from '../images/app-stage.ts';

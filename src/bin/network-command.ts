@@ -1,8 +1,8 @@
 /** `snapctr network …`: the seam between the configuration and the host's tap devices. */
 import { execFileSync } from 'node:child_process';
 import { Command } from 'commander';
-import { loadNetwork } from '../controller/config-network.ts';
-import { ConfigError } from '../controller/config.ts';
+import { loadNetwork } from '../controller/config/network.ts';
+import { ConfigError } from '../controller/config/config.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { NetworkSetupError } from '../network/host-taps.ts';
 import { bringUp, describeTaps, takeDown, type TapOwner } from '../network/taps.ts';

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { SnapshotStore, type LayerSummary } from '../firerunner/snapshots/store.ts';
-import { ConfigError, loadConfig } from '../controller/config.ts';
+import { ConfigError, loadConfig } from '../controller/config/config.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { createLogger } from '../controller/log.ts';
 import { prepareSnapshots } from '../controller/prepare-snapshots.ts';

@@ -12,7 +12,7 @@
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import { Channel } from './channel.ts';
-import type { Config, FunctionConfig } from './config.ts';
+import type { Config, FunctionConfig } from './config/config.ts';
 import { FunctionSnapshots } from './function-snapshots.ts';
 import { LeastRecentlyUsed } from './keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './launch-spec.ts';

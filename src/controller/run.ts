@@ -2,7 +2,7 @@
 import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
-import { ConfigError, loadConfig, type Config } from './config.ts';
+import { ConfigError, loadConfig, type Config } from './config/config.ts';
 import { Controller } from './controller.ts';
 import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';

@@ -1,7 +1,7 @@
 /** Runs in snapctr. How firerunner is started. */
 import { fileURLToPath } from 'node:url';
 import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
-import type { Config } from './config.ts';
+import type { Config } from './config/config.ts';
 
 /** firerunner's program and arguments. */
 export function runnerCommand(

@@ -5,7 +5,7 @@
 import { SnapfaasError } from '../protocol/errors.ts';
 import { abortError } from '../protocol/invoker.ts';
 import type { LaunchTimings } from '../protocol/runner.ts';
-import type { FunctionConfig } from './config.ts';
+import type { FunctionConfig } from './config/config.ts';
 import { IdlePauser } from './idle-pauser.ts';
 import type { KeepAlivePolicy } from './keep-alive.ts';
 import type { MemoryLedger } from './memory-ledger.ts';

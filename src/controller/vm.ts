@@ -12,7 +12,7 @@ import { FunctionChannel } from '../protocol/function-channel.ts';
 import { functionError, Invoker, runtimeExited, vmLost, type InvokeResult } from '../protocol/invoker.ts';
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../protocol/guest.ts';
-import type { FunctionConfig } from './config.ts';
+import type { FunctionConfig } from './config/config.ts';
 import type { IdleVm } from './keep-alive.ts';
 import type { OutputTail } from './invocation-log.ts';
 import type { Logger } from './log.ts';

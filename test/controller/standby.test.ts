@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import type { FunctionConfig } from '../../src/controller/config.ts';
+import type { FunctionConfig } from '../../src/controller/config/config.ts';
 import { LeastRecentlyUsed } from '../../src/controller/keep-alive.ts';
 import { createLogger } from '../../src/controller/log.ts';
 import { MemoryLedger } from '../../src/controller/memory-ledger.ts';

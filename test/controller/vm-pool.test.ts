@@ -7,7 +7,7 @@ import type { StartKind } from '../../src/controller/task.ts';
 import type { Vm } from '../../src/controller/vm.ts';
 import { VmPool } from '../../src/controller/vm-pool.ts';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
-import type { FunctionConfig } from '../../src/controller/config.ts';
+import type { FunctionConfig } from '../../src/controller/config/config.ts';
 import { functionConfig, ScriptedGuests } from '../support/scripted-guests.ts';
 
 const never = new AbortController().signal;

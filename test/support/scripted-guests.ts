@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { FunctionConfig } from '../../src/controller/config.ts';
+import type { FunctionConfig } from '../../src/controller/config/config.ts';
 import { createLogger } from '../../src/controller/log.ts';
 import { Vm, type VmOwner } from '../../src/controller/vm.ts';
 import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';

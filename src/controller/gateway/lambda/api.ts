@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
-import type { FunctionConfig } from '../../config.ts';
+import type { FunctionConfig } from '../../config/config.ts';
 import type { Logger } from '../../log.ts';
 import type { Dialect } from '../dialect.ts';
 import { jsonAnswer, type Answer } from '../http-answer.ts';

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { FunctionConfig } from '../../config.ts';
+import type { FunctionConfig } from '../../config/config.ts';
 
 export interface CodeFacts {
   readonly bytes: number;

@@ -9,7 +9,7 @@ import {
   RESULT_TOO_LARGE,
   type FunctionFailure,
 } from '../../../protocol/guest.ts';
-import type { FunctionConfig } from '../../config.ts';
+import type { FunctionConfig } from '../../config/config.ts';
 import type { Outcome } from '../../task.ts';
 
 export type FailedOutcome = Extract<Outcome, { status: 'error' }>;

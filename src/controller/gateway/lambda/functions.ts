@@ -1,7 +1,7 @@
 /** Runs in snapctr. The read-only operations: GetFunction, GetFunctionConfiguration and ListFunctions. */
 import { createHash } from 'node:crypto';
 import { functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
-import type { FunctionConfig } from '../../config.ts';
+import type { FunctionConfig } from '../../config/config.ts';
 import { ApiError, validationError } from './errors.ts';
 import type { CodeFactsCache } from './code-facts.ts';
 import { LATEST } from './names.ts';

@@ -2,7 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
-import type { FunctionConfig } from '../../config.ts';
+import type { FunctionConfig } from '../../config/config.ts';
 import type { Invocation, LambdaInvocation, Outcome } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
 import { answer, type Answer, type HeaderList } from '../http-answer.ts';

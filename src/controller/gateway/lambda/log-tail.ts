@@ -1,5 +1,5 @@
 /** Runs in snapctr. The end of an invocation's log, as `X-Amz-Log-Type: Tail` asks for it. */
-import type { FunctionConfig } from '../../config.ts';
+import type { FunctionConfig } from '../../config/config.ts';
 import type { InvocationReport } from '../../invocation-log.ts';
 import type { Outcome } from '../../task.ts';
 import { timeoutMessage } from './failures.ts';

@@ -1,6 +1,6 @@
 /** Runs in snapctr. Which function a request to the Lambda API means: names, partial and whole ARNs, qualifiers. */
 import { functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
-import type { FunctionConfig } from '../../config.ts';
+import type { FunctionConfig } from '../../config/config.ts';
 import { ApiError, validationError } from './errors.ts';
 
 /** The pattern of the API's model for `FunctionName`, with names for its groups below. */

@@ -1,11 +1,11 @@
 /** Runs in snapctr. The controller's `network` block: the host's taps and the addresses at their ends. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import type { NetworkSettings } from '../protocol/runner.ts';
-import { isNetworkAddress, parseCidr, parseIpv4, tapCapacity } from '../protocol/tap-addresses.ts';
-import { check } from './config-schema.ts';
-import { expected } from './config-values.ts';
-import { ConfigError, YamlFile, type Problem } from './config-yaml.ts';
+import type { NetworkSettings } from '../../protocol/runner.ts';
+import { isNetworkAddress, parseCidr, parseIpv4, tapCapacity } from '../../protocol/tap-addresses.ts';
+import { check } from './schema.ts';
+import { expected } from './values.ts';
+import { ConfigError, YamlFile, type Problem } from './yaml.ts';
 
 /** More interfaces than hosts are asked to have. */
 const MAX_TAPS = 1024;

@@ -1,7 +1,7 @@
 /** Runs in snapctr. The blocks of the controller's file that say how the host runs VMs, as firerunner is told of them. */
 import { z } from 'zod';
-import type { FirecrackerSettings, JailerSettings } from '../protocol/runner.ts';
-import { expected, text, wholeNumber } from './config-values.ts';
+import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
+import { expected, text, wholeNumber } from './values.ts';
 
 const DEFAULT_CHROOT_BASE = '/srv/jailer';
 const DEFAULT_PRESTARTED = 2;

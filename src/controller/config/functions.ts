@@ -1,9 +1,9 @@
 /** Runs in snapctr. The function list: each entry checked against the machine and the files around it. */
 import { readFileSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
-import { RUNTIME_NAMES, type RuntimeName, type VmmName } from '../protocol/runner.ts';
+import { RUNTIME_NAMES, type RuntimeName, type VmmName } from '../../protocol/runner.ts';
 import type { FunctionConfig } from './config.ts';
-import { below, type Paths } from './config-paths.ts';
+import { below, type Paths } from './paths.ts';
 import {
   check,
   DEFAULT_TIMEOUT_S,
@@ -12,8 +12,8 @@ import {
   UNUSED_FUNCTION_KEYS,
   type FunctionYaml,
   type UnusedFunctionKey,
-} from './config-schema.ts';
-import { formatProblem, YamlFile, type Problem } from './config-yaml.ts';
+} from './schema.ts';
+import { formatProblem, YamlFile, type Problem } from './yaml.ts';
 
 export interface FunctionContext {
   readonly memoryMib: number;

@@ -3,9 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { loadNetwork } from '../../src/controller/config-network.ts';
-import { ConfigError } from '../../src/controller/config.ts';
-import type { NetworkSettings } from '../../src/protocol/runner.ts';
+import { loadNetwork } from '../../../src/controller/config/network.ts';
+import { ConfigError } from '../../../src/controller/config/config.ts';
+import type { NetworkSettings } from '../../../src/protocol/runner.ts';
 
 /** The block of a file of which nothing else is in order. */
 function load(block: string): NetworkSettings {

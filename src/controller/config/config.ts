@@ -1,16 +1,16 @@
 /** Runs in snapctr. The configuration: read once, checked whole, then frozen. See docs/config.md. */
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import type { RuntimeName, VmmName, VmmSettings } from '../protocol/runner.ts';
-import type { LambdaAccount } from '../protocol/arn.ts';
-import { readFunctions, type FunctionContext } from './config-functions.ts';
-import { hasNetwork, readNetwork } from './config-network.ts';
-import { Paths, type PathKind } from './config-paths.ts';
-import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './config-schema.ts';
-import { firecrackerSettings, jailerSettings } from './config-vmm.ts';
-import { ConfigError, formatProblem, YamlFile, type Problem } from './config-yaml.ts';
+import type { RuntimeName, VmmName, VmmSettings } from '../../protocol/runner.ts';
+import type { LambdaAccount } from '../../protocol/arn.ts';
+import { readFunctions, type FunctionContext } from './functions.ts';
+import { hasNetwork, readNetwork } from './network.ts';
+import { Paths, type PathKind } from './paths.ts';
+import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './schema.ts';
+import { firecrackerSettings, jailerSettings } from './vmm.ts';
+import { ConfigError, formatProblem, YamlFile, type Problem } from './yaml.ts';
 
-export { ConfigError } from './config-yaml.ts';
+export { ConfigError } from './yaml.ts';
 
 /** One function that requests can name. */
 export interface FunctionConfig {

@@ -10,7 +10,7 @@ import {
   type Config,
   type ConfigContext,
   type FunctionConfig,
-} from '../../src/controller/config.ts';
+} from '../../../src/controller/config/config.ts';
 
 const CONTROLLER = `kernel_path: images/vmlinux
 runtimefs_dir: images/runtimefs
@@ -716,8 +716,8 @@ test('config: 10,000 functions of the original load in under 2 s', () => {
 });
 
 test('config: the docs name every key of both files', async () => {
-  const { controllerSchema, functionSchema } = await import('../../src/controller/config-schema.ts');
-  const docs = readFileSync(join(import.meta.dirname, '../../docs/config.md'), 'utf8');
+  const { controllerSchema, functionSchema } = await import('../../../src/controller/config/schema.ts');
+  const docs = readFileSync(join(import.meta.dirname, '../../../docs/config.md'), 'utf8');
   const keys = [...Object.keys(controllerSchema.shape), ...Object.keys(functionSchema.shape)];
   assert.deepEqual(
     keys.filter((key) => !docs.includes(`\`${key}\``)),

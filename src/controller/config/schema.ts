@@ -1,12 +1,12 @@
 /** Runs in snapctr. The shapes of the two configuration files, and the words for what does not fit them. */
 import { z } from 'zod';
-import { DEFAULT_ACCOUNT, type LambdaAccount } from '../protocol/arn.ts';
-import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
-import { RUNTIME_NAMES } from '../protocol/runner.ts';
-import { nearest } from './config-spelling.ts';
-import { expected, quoted, show, text, wholeNumber } from './config-values.ts';
-import { firecrackerSchema, jailerSchema } from './config-vmm.ts';
-import type { Problem, YamlFile, YamlPath } from './config-yaml.ts';
+import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
+import { MAX_PAYLOAD_BYTES } from '../../protocol/guest.ts';
+import { RUNTIME_NAMES } from '../../protocol/runner.ts';
+import { nearest } from './spelling.ts';
+import { expected, quoted, show, text, wholeNumber } from './values.ts';
+import { firecrackerSchema, jailerSchema } from './vmm.ts';
+import type { Problem, YamlFile, YamlPath } from './yaml.ts';
 
 export const SMALLEST_MEMORY_MIB = 128;
 export const MAX_VCPUS = 32;
@@ -57,7 +57,7 @@ export const controllerSchema = z.strictObject(
       MAX_QUEUE_CAPACITY,
       `a whole number of requests from 1 to ${MAX_QUEUE_CAPACITY}`,
     ).nullish(),
-    // Checked by `config-network.ts`.
+    // Checked by `network.ts`.
     network: z.unknown().optional(),
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
     firecracker: firecrackerSchema.nullish(),
