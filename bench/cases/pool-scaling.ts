@@ -1,8 +1,9 @@
 /** What taking a VM from the pool and returning it costs, with few and with many functions and VMs. */
-import { LeastRecentlyUsed } from '../../src/controller/keep-alive.ts';
-import { MemoryLedger } from '../../src/controller/memory-ledger.ts';
-import type { Vm } from '../../src/controller/vm.ts';
-import { VmPool, type FunctionVms } from '../../src/controller/vm-pool.ts';
+import { LeastRecentlyUsed } from '../../src/controller/pool/keep-alive.ts';
+import { Ledger } from '../../src/controller/pool/ledger.ts';
+import type { Vm } from '../../src/controller/pool/vm.ts';
+import type { FunctionVms } from '../../src/controller/pool/function-vms.ts';
+import { VmPool } from '../../src/controller/pool/vm-pool.ts';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
 import { functionConfig, ScriptedGuests } from '../../test/support/scripted-guests.ts';
 import { median, result, summary, type Benchmark } from '../result.ts';
@@ -24,9 +25,8 @@ async function fill(functions: number, vms: number): Promise<Load> {
   const guests = new ScriptedGuests();
   const pool: VmPool = new VmPool({
     functions: new Map(names.map((name) => [name, functionConfig(name)])),
-    ledger: new MemoryLedger(vms * 128),
+    ledger: new Ledger(vms * 128),
     policy: new LeastRecentlyUsed<Vm>(),
-    taps: 0,
     createVm: (fn) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }),
     startVm: (vm) => void guests.start(vm),
   });

@@ -5,7 +5,7 @@ import { SnapshotStore, type LayerSummary } from '../firerunner/snapshots/store.
 import { ConfigError, loadConfig } from '../controller/config/config.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { createLogger } from '../controller/log.ts';
-import { prepareSnapshots } from '../controller/prepare-snapshots.ts';
+import { prepareSnapshots } from '../controller/runner/prepare-snapshots.ts';
 import { VMM_NAMES, type QemuAccelerator, type VmmName } from '../protocol/runner.ts';
 import { seconds } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';

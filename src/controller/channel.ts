@@ -3,7 +3,7 @@
  * goes to exactly one worker, waiting costs nothing, and a full channel refuses instead of growing.
  */
 import { SnapfaasError } from '../protocol/errors.ts';
-import { LinkedList, type ListNode } from './linked-list.ts';
+import { LinkedList, type ListNode } from './pool/linked-list.ts';
 
 interface Queued<T> extends ListNode<Queued<T>> {
   readonly item: T;

@@ -13,17 +13,17 @@ import { SnapfaasError } from '../protocol/errors.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import { Channel } from './channel.ts';
 import type { Config, FunctionConfig } from './config/config.ts';
-import { FunctionSnapshots } from './function-snapshots.ts';
-import { LeastRecentlyUsed } from './keep-alive.ts';
-import { launchSpec, type LaunchOptions } from './launch-spec.ts';
+import { FunctionSnapshots } from './runner/function-snapshots.ts';
+import { LeastRecentlyUsed } from './pool/keep-alive.ts';
+import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
 import type { Logger } from './log.ts';
-import { MemoryLedger } from './memory-ledger.ts';
+import { Ledger } from './pool/ledger.ts';
 import { Metrics } from './metrics.ts';
-import { RunnerClient } from './runner-client.ts';
-import { Standby } from './standby.ts';
+import { RunnerClient } from './runner/runner-client.ts';
+import { Standby } from './pool/standby.ts';
 import type { Task } from './task.ts';
-import { Vm, type VmOwner } from './vm.ts';
-import { VmPool, type PoolCounters, type VmCounts } from './vm-pool.ts';
+import { Vm, type VmOwner } from './pool/vm.ts';
+import { VmPool, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import { SMALLEST_VM_MIB, startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
 
 export interface ControllerOptions extends LaunchOptions {
@@ -59,7 +59,7 @@ export class Controller {
   readonly metrics = new Metrics(() => this.status());
   readonly #options: ControllerOptions;
   readonly #runner: RunnerClient;
-  readonly #ledger: MemoryLedger;
+  readonly #ledger: Ledger;
   readonly #policy = new LeastRecentlyUsed<Vm>();
   readonly #pool: VmPool;
   readonly #channel: Channel<Job>;
@@ -73,7 +73,7 @@ export class Controller {
     const { config, logger, runnerCommand } = options;
     this.#options = options;
     this.#runner = new RunnerClient(runnerCommand, logger);
-    this.#ledger = new MemoryLedger(config.memoryMib);
+    this.#ledger = new Ledger(config.memoryMib, config.vmmSettings.network?.taps.length);
     const owner: VmOwner = {
       kill: (vm) => this.#runner.kill(vm.id),
       pause: (vm) => this.#runner.pause(vm.id),
@@ -85,7 +85,6 @@ export class Controller {
       functions: config.functions,
       ledger: this.#ledger,
       policy: this.#policy,
-      taps: config.vmmSettings.network?.taps.length ?? 0,
       createVm: (fn, isAhead) => new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead),
       startVm: (vm) => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm),
       onLaunched: (vm, timings) => {

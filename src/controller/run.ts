@@ -8,7 +8,7 @@ import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
-import { runnerCommand } from './runner-command.ts';
+import { runnerCommand } from './runner/runner-command.ts';
 import { holdStartupMemory, releaseStartupMemory } from './startup-memory.ts';
 
 /** The command line as commander hands it over. */

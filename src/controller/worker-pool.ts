@@ -6,8 +6,9 @@ import type { LaunchTimings } from '../protocol/runner.ts';
 import type { Abortable, Channel } from './channel.ts';
 import { OutputTail } from './invocation-log.ts';
 import type { Outcome, StartKind, Task } from './task.ts';
-import type { Vm } from './vm.ts';
-import type { FunctionVms, VmPool } from './vm-pool.ts';
+import type { Vm } from './pool/vm.ts';
+import type { FunctionVms } from './pool/function-vms.ts';
+import type { VmPool } from './pool/vm-pool.ts';
 
 /** Smallest VM, in MiB; there are as many workers as such VMs would fit. */
 export const SMALLEST_VM_MIB = 128;

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FunctionConfig } from '../../src/controller/config/config.ts';
 import { createLogger } from '../../src/controller/log.ts';
-import { Vm, type VmOwner } from '../../src/controller/vm.ts';
+import { Vm, type VmOwner } from '../../src/controller/pool/vm.ts';
 import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
 import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
 import type { LaunchKind } from '../../src/protocol/runner.ts';

@@ -2,14 +2,11 @@
  * Runs in snapctr. Which idle VMs stay and which make room. A policy keeps its own books of the idle VMs, so that taking
  * one and giving it back cost the same however many there are.
  */
+import type { Lack, Share } from './ledger.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
 
 /** What a policy knows of a VM. */
-export interface IdleVm<Self> extends ListNode<Self> {
-  readonly memoryMib: number;
-  /** Whether it holds one of the host's taps. */
-  readonly hasTap: boolean;
-}
+export interface IdleVm<Self> extends ListNode<Self>, Share {}
 
 export interface KeepAlivePolicy<V> {
   /** Memory of all idle VMs, in MiB. */
@@ -19,10 +16,10 @@ export interface KeepAlivePolicy<V> {
   /** The VM is idle no more: it was taken, evicted or lost. */
   remove(vm: V): void;
   /**
-   * The worst idle VMs that together hold at least `neededMib`, and a tap if one is needed; as few as the order allows. Empty
-   * if all idle VMs together would not be enough: then evicting any would help nobody.
+   * The worst idle VMs that together hold at least what is lacking; as few as the order allows. Empty if all idle VMs
+   * together would not be enough: then evicting any would help nobody.
    */
-  victims(neededMib: number, needsTap: boolean): readonly V[];
+  victims(lack: Lack): readonly V[];
 }
 
 /** Evicts the VM that has been idle for longest. */
@@ -44,13 +41,13 @@ export class LeastRecentlyUsed<V extends IdleVm<V>> implements KeepAlivePolicy<V
     this.#idleMib -= vm.memoryMib;
   }
 
-  victims(neededMib: number, needsTap: boolean): readonly V[] {
-    if (neededMib > this.#idleMib) return [];
-    const withTap = needsTap ? this.#longestIdleWithTap() : null;
-    if (needsTap && withTap === null) return [];
+  victims(lack: Lack): readonly V[] {
+    if (lack.memoryMib > this.#idleMib) return [];
+    const withTap = lack.tap ? this.#longestIdleWithTap() : null;
+    if (lack.tap && withTap === null) return [];
     const victims = withTap === null ? [] : [withTap];
     let gainedMib = withTap?.memoryMib ?? 0;
-    for (let vm = this.#idle.first; vm !== null && gainedMib < neededMib; vm = vm.next) {
+    for (let vm = this.#idle.first; vm !== null && gainedMib < lack.memoryMib; vm = vm.next) {
       if (vm === withTap) continue;
       victims.push(vm);
       gainedMib += vm.memoryMib;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { pino } from 'pino';
-import { FunctionSnapshots } from '../../src/controller/function-snapshots.ts';
-import type { PreparationEvents } from '../../src/controller/runner-client.ts';
-import { functionConfig } from '../support/scripted-guests.ts';
+import { FunctionSnapshots } from '../../../src/controller/runner/function-snapshots.ts';
+import type { PreparationEvents } from '../../../src/controller/runner/runner-client.ts';
+import { functionConfig } from '../../support/scripted-guests.ts';
 
 interface Bench {
   readonly snapshots: FunctionSnapshots;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LeastRecentlyUsed, type IdleVm } from '../../src/controller/keep-alive.ts';
+import { LeastRecentlyUsed, type IdleVm } from '../../../src/controller/pool/keep-alive.ts';
 
 class Idle implements IdleVm<Idle> {
   previous: Idle | null = null;
@@ -24,22 +24,22 @@ test('least recently used: the VM that has been idle for longest goes first', ()
   for (const vm of [a, b, c]) policy.add(vm);
   policy.remove(a);
   policy.add(a);
-  assert.deepEqual(names(policy.victims(128, false)), ['b']);
-  assert.deepEqual(names(policy.victims(129, false)), ['b', 'c']);
+  assert.deepEqual(names(policy.victims({ memoryMib: 128, tap: false })), ['b']);
+  assert.deepEqual(names(policy.victims({ memoryMib: 129, tap: false })), ['b', 'c']);
 });
 
 test('least recently used: only as many are named as are needed', () => {
   const policy = new LeastRecentlyUsed<Idle>();
   policy.add(new Idle('large', 512));
   policy.add(new Idle('small', 128));
-  assert.deepEqual(names(policy.victims(256, false)), ['large']);
+  assert.deepEqual(names(policy.victims({ memoryMib: 256, tap: false })), ['large']);
 });
 
 test('least recently used: nobody is named if all together are not enough', () => {
   const policy = new LeastRecentlyUsed<Idle>();
   policy.add(new Idle('a', 128));
   policy.add(new Idle('b', 128));
-  assert.deepEqual(policy.victims(257, false), []);
+  assert.deepEqual(policy.victims({ memoryMib: 257, tap: false }), []);
   assert.equal(policy.idleMib, 256);
 });
 
@@ -47,9 +47,9 @@ test('least recently used: where a tap is needed, it comes from the VM with one 
   const policy = new LeastRecentlyUsed<Idle>();
   const vms = [new Idle('old', 128), new Idle('tap', 128, true), new Idle('tap too', 128, true)];
   for (const vm of vms) policy.add(vm);
-  assert.deepEqual(names(policy.victims(-64, true)), ['tap']);
-  assert.deepEqual(names(policy.victims(256, true)), ['tap', 'old']);
-  assert.deepEqual(policy.victims(512, true), []);
+  assert.deepEqual(names(policy.victims({ memoryMib: 0, tap: true })), ['tap']);
+  assert.deepEqual(names(policy.victims({ memoryMib: 256, tap: true })), ['tap', 'old']);
+  assert.deepEqual(policy.victims({ memoryMib: 512, tap: true }), []);
   for (const vm of vms.slice(1)) policy.remove(vm);
-  assert.deepEqual(policy.victims(0, true), []);
+  assert.deepEqual(policy.victims({ memoryMib: 0, tap: true }), []);
 });

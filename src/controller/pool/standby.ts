@@ -3,9 +3,9 @@
  * no idle VM, one that is restored, rehearsed and idle. Such a VM is an idle VM like any other: it is evicted when its
  * memory is needed. The functions used last come first.
  */
-import type { Logger } from './log.ts';
+import type { Logger } from '../log.ts';
 import type { Vm } from './vm.ts';
-import type { FunctionVms } from './vm-pool.ts';
+import type { FunctionVms } from './function-vms.ts';
 
 /** Launching ahead begins this long after whatever calls for it, to stay out of the way of the request behind it, in ms. */
 const QUIET_MS = 50;

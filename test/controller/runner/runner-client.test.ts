@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { createLogger } from '../../src/controller/log.ts';
-import { RunnerClient, type VmEvents } from '../../src/controller/runner-client.ts';
-import type { LaunchFailure, LaunchSpec } from '../../src/protocol/runner.ts';
-import { isRunning, until } from '../end-to-end/processes.ts';
+import { createLogger } from '../../../src/controller/log.ts';
+import { RunnerClient, type VmEvents } from '../../../src/controller/runner/runner-client.ts';
+import type { LaunchFailure, LaunchSpec } from '../../../src/protocol/runner.ts';
+import { isRunning, until } from '../../end-to-end/processes.ts';
 
 const SERVING = `console.log(JSON.stringify({ event: 'serving', vmm: 'process', reason: 'a test', notice: null }));`;
 /** Ends as a firerunner has to: with its stdin. */

@@ -7,17 +7,17 @@
  *       └──failed─────────┴──────┴──killed, lost──▶ dead ──process ended──▶ gone
  * ```
  */
-import { SnapfaasError } from '../protocol/errors.ts';
-import { FunctionChannel } from '../protocol/function-channel.ts';
-import { functionError, Invoker, runtimeExited, vmLost, type InvokeResult } from '../protocol/invoker.ts';
-import type { GuestAddress, LaunchFailure, LaunchTimings } from '../protocol/runner.ts';
-import type { RuntimeExitHeader } from '../protocol/guest.ts';
-import type { FunctionConfig } from './config/config.ts';
+import { SnapfaasError } from '../../protocol/errors.ts';
+import { FunctionChannel } from '../../protocol/function-channel.ts';
+import { functionError, Invoker, runtimeExited, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
+import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
+import type { RuntimeExitHeader } from '../../protocol/guest.ts';
+import type { FunctionConfig } from '../config/config.ts';
 import type { IdleVm } from './keep-alive.ts';
-import type { OutputTail } from './invocation-log.ts';
-import type { Logger } from './log.ts';
-import type { VmEvents } from './runner-client.ts';
-import type { Invocation, StartKind } from './task.ts';
+import type { OutputTail } from '../invocation-log.ts';
+import type { Logger } from '../log.ts';
+import type { VmEvents } from '../runner/runner-client.ts';
+import type { Invocation, StartKind } from '../task.ts';
 
 export type VmState = 'launching' | 'busy' | 'idle' | 'dead';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import { IdlePauser, type Pausable } from '../../src/controller/idle-pauser.ts';
+import { IdlePauser, type Pausable } from '../../../src/controller/pool/idle-pauser.ts';
 
 const TICK_MS = 200;
 

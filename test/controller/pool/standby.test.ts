@@ -1,22 +1,22 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import type { FunctionConfig } from '../../src/controller/config/config.ts';
-import { LeastRecentlyUsed } from '../../src/controller/keep-alive.ts';
-import { createLogger } from '../../src/controller/log.ts';
-import { MemoryLedger } from '../../src/controller/memory-ledger.ts';
-import { Standby } from '../../src/controller/standby.ts';
-import type { StartKind } from '../../src/controller/task.ts';
-import type { Vm } from '../../src/controller/vm.ts';
-import { VmPool } from '../../src/controller/vm-pool.ts';
-import { SnapfaasError } from '../../src/protocol/errors.ts';
-import { functionConfig, ScriptedGuests } from '../support/scripted-guests.ts';
+import type { FunctionConfig } from '../../../src/controller/config/config.ts';
+import { LeastRecentlyUsed } from '../../../src/controller/pool/keep-alive.ts';
+import { createLogger } from '../../../src/controller/log.ts';
+import { Ledger } from '../../../src/controller/pool/ledger.ts';
+import { Standby } from '../../../src/controller/pool/standby.ts';
+import type { StartKind } from '../../../src/controller/task.ts';
+import type { Vm } from '../../../src/controller/pool/vm.ts';
+import { VmPool } from '../../../src/controller/pool/vm-pool.ts';
+import { SnapfaasError } from '../../../src/protocol/errors.ts';
+import { functionConfig, ScriptedGuests } from '../../support/scripted-guests.ts';
 
 const QUIET_MS = 50;
 
 interface Bench {
   readonly standby: Standby;
   readonly pool: VmPool;
-  readonly ledger: MemoryLedger;
+  readonly ledger: Ledger;
   readonly guests: ScriptedGuests;
   /** Functions for which a VM was launched ahead, in order. */
   readonly ahead: readonly string[];
@@ -47,14 +47,13 @@ function createBench(
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const guests = new ScriptedGuests();
   guests.launchKind = 'restored';
-  const ledger = new MemoryLedger(memoryMib);
+  const ledger = new Ledger(memoryMib, taps);
   const ahead: string[] = [];
   const configs = functions.map((fn) => (typeof fn === 'string' ? functionConfig(fn) : fn));
   const pool: VmPool = new VmPool({
     functions: new Map(configs.map((fn) => [fn.name, fn])),
     ledger,
     policy: new LeastRecentlyUsed<Vm>(),
-    taps,
     createVm: (fn, isAhead) => {
       if (isAhead) ahead.push(fn.name);
       return guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead);

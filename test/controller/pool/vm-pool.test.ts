@@ -1,20 +1,20 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
-import { LeastRecentlyUsed } from '../../src/controller/keep-alive.ts';
-import { MemoryLedger } from '../../src/controller/memory-ledger.ts';
-import type { StartKind } from '../../src/controller/task.ts';
-import type { Vm } from '../../src/controller/vm.ts';
-import { VmPool } from '../../src/controller/vm-pool.ts';
-import { SnapfaasError } from '../../src/protocol/errors.ts';
-import type { FunctionConfig } from '../../src/controller/config/config.ts';
-import { functionConfig, ScriptedGuests } from '../support/scripted-guests.ts';
+import { LeastRecentlyUsed } from '../../../src/controller/pool/keep-alive.ts';
+import { Ledger } from '../../../src/controller/pool/ledger.ts';
+import type { StartKind } from '../../../src/controller/task.ts';
+import type { Vm } from '../../../src/controller/pool/vm.ts';
+import { VmPool } from '../../../src/controller/pool/vm-pool.ts';
+import { SnapfaasError } from '../../../src/protocol/errors.ts';
+import type { FunctionConfig } from '../../../src/controller/config/config.ts';
+import { functionConfig, ScriptedGuests } from '../../support/scripted-guests.ts';
 
 const never = new AbortController().signal;
 
 interface Bench {
   readonly pool: VmPool;
-  readonly ledger: MemoryLedger;
+  readonly ledger: Ledger;
   readonly guests: ScriptedGuests;
   readonly policy: LeastRecentlyUsed<Vm>;
   /** VMs that were taken for requests. */
@@ -32,14 +32,13 @@ after(async () => {
 
 function createPool(memoryMib: number, functions: readonly FunctionConfig[], taps = 0): Bench {
   const guests = new ScriptedGuests();
-  const ledger = new MemoryLedger(memoryMib);
+  const ledger = new Ledger(memoryMib, taps);
   const policy = new LeastRecentlyUsed<Vm>();
   const taken: Vm[] = [];
   const pool: VmPool = new VmPool({
     functions: new Map(functions.map((fn) => [fn.name, fn])),
     ledger,
     policy,
-    taps,
     createVm: (fn, isAhead) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead),
     startVm: (vm) => void guests.start(vm),
     onTaken: (_fn, vm) => taken.push(vm),

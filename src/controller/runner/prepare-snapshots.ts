@@ -1,8 +1,8 @@
 /** Runs in snapctr. Has the snapshots of a configuration made without serving anything. */
-import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
-import type { Config } from './config/config.ts';
+import type { QemuAccelerator, VmmName } from '../../protocol/runner.ts';
+import type { Config } from '../config/config.ts';
 import { launchSpec } from './launch-spec.ts';
-import type { Logger } from './log.ts';
+import type { Logger } from '../log.ts';
 import { RunnerClient } from './runner-client.ts';
 import { runnerCommand } from './runner-command.ts';
 

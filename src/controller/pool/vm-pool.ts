@@ -2,77 +2,17 @@
  * Runs in snapctr. Finds a VM for every request: an idle one of the function, else a new one in free memory, else a new
  * one in the memory of idle VMs of other functions, else `resource_exhausted`.
  */
-import { SnapfaasError } from '../protocol/errors.ts';
-import { abortError } from '../protocol/invoker.ts';
-import type { LaunchTimings } from '../protocol/runner.ts';
-import type { FunctionConfig } from './config/config.ts';
+import { SnapfaasError } from '../../protocol/errors.ts';
+import { abortError } from '../../protocol/invoker.ts';
+import type { LaunchTimings } from '../../protocol/runner.ts';
+import type { FunctionConfig } from '../config/config.ts';
+import { noRoom, tooManyAtOnce } from './exhaustion.ts';
+import { FunctionVms } from './function-vms.ts';
 import { IdlePauser } from './idle-pauser.ts';
 import type { KeepAlivePolicy } from './keep-alive.ts';
-import type { MemoryLedger } from './memory-ledger.ts';
-import type { StartKind } from './task.ts';
+import type { Ledger } from './ledger.ts';
+import type { StartKind } from '../task.ts';
 import type { Vm, VmState } from './vm.ts';
-
-/**
- * What the pool knows of one function. Everything a warm request touches is in this object and its VM, so that it costs
- * the same among ten thousand functions.
- */
-export class FunctionVms {
-  readonly config: FunctionConfig;
-  readonly concurrencyLimit: number | null;
-  /** VMs of this function that launch or run. */
-  inUse = 0;
-  /** Launches whose client hung up, for whoever comes next; they count as in use. */
-  readonly unclaimed = new Set<Vm>();
-  /** The VM that became idle last; the others hang on its `nextIdle`. */
-  #latestIdle: Vm | null = null;
-
-  constructor(config: FunctionConfig) {
-    this.config = config;
-    this.concurrencyLimit = config.concurrencyLimit;
-  }
-
-  get isAtLimit(): boolean {
-    return this.concurrencyLimit !== null && this.inUse >= this.concurrencyLimit;
-  }
-
-  get hasIdle(): boolean {
-    return this.#latestIdle !== null;
-  }
-
-  /** One that has served comes back first; one that was launched ahead waits behind all of them. */
-  pushIdle(vm: Vm): void {
-    if (vm.isUnused && this.#latestIdle !== null) {
-      let last = this.#latestIdle;
-      while (last.nextIdle !== null) last = last.nextIdle;
-      last.nextIdle = vm;
-      vm.nextIdle = null;
-      return;
-    }
-    vm.nextIdle = this.#latestIdle;
-    this.#latestIdle = vm;
-  }
-
-  popIdle(): Vm | null {
-    const vm = this.#latestIdle;
-    if (vm === null) return null;
-    this.#latestIdle = vm.nextIdle;
-    vm.nextIdle = null;
-    return vm;
-  }
-
-  /** For evicted and lost VMs; the VM must be idle. */
-  removeIdle(vm: Vm): void {
-    if (this.#latestIdle === vm) {
-      this.popIdle();
-      return;
-    }
-    let before = this.#latestIdle;
-    while (before !== null && before.nextIdle !== vm) before = before.nextIdle;
-    if (before === null) throw new Error(`VM ${vm.id} is not among the idle VMs of ${this.config.name}`);
-    before.nextIdle = vm.nextIdle;
-    vm.nextIdle = null;
-  }
-}
 
 /** What the pool counts; monotonic. */
 export interface PoolCounters {
@@ -83,10 +23,8 @@ export interface PoolCounters {
 
 export interface VmPoolOptions {
   readonly functions: ReadonlyMap<string, FunctionConfig>;
-  readonly ledger: MemoryLedger;
+  readonly ledger: Ledger;
   readonly policy: KeepAlivePolicy<Vm>;
-  /** The host's taps: as many VMs with a network there may be at once. */
-  readonly taps: number;
   /** A new VM in state `launching`, not started yet. `isAhead`: nobody has asked for it yet. */
   readonly createVm: (fn: FunctionConfig, isAhead: boolean) => Vm;
   readonly startVm: (vm: Vm) => void;
@@ -104,10 +42,8 @@ export class VmPool {
   readonly #functions = new Map<string, FunctionVms>();
   /** Every VM whose process may still exist. */
   readonly #vms = new Set<Vm>();
-  /** Those of them that are dead, so that their memory counts as dying. */
+  /** Those of them that are dead, so that their shares count as dying. */
   readonly #dying = new Set<Vm>();
-  /** Taps of VMs that are not dying. */
-  #tapsInUse = 0;
   /** Null where idle VMs cost nothing. */
   #pauser: IdlePauser<Vm> | null = null;
   /** Launches that a request waits for, or began. */
@@ -148,7 +84,7 @@ export class VmPool {
   async withVm<T>(fn: FunctionVms, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
     const unclaimed = fn.hasIdle ? null : takeAny(fn.unclaimed);
     if (unclaimed === null) {
-      checkConcurrency(fn);
+      if (fn.isAtLimit) throw tooManyAtOnce(fn.config);
       fn.inUse += 1;
     }
     try {
@@ -192,7 +128,7 @@ export class VmPool {
     this.#pauser?.add(vm);
   }
 
-  /** Kills a VM; its memory is free in the books at once. */
+  /** Kills a VM; its share is free in the books at once. */
   #discard(vm: Vm, error: SnapfaasError): void {
     this.#markDying(vm);
     vm.kill(error);
@@ -201,27 +137,25 @@ export class VmPool {
   #markDying(vm: Vm): void {
     if (!this.#vms.has(vm) || this.#dying.has(vm)) return;
     this.#dying.add(vm);
-    if (vm.hasTap) this.#tapsInUse -= 1;
-    this.#options.ledger.markDying(vm.memoryMib);
+    this.#options.ledger.markDying(vm);
   }
 
   #onGone(vm: Vm): void {
     this.#markDying(vm);
     this.#dying.delete(vm);
     this.#vms.delete(vm);
-    this.#options.ledger.ended(vm.memoryMib);
+    this.#options.ledger.ended(vm);
     this.#options.onGone?.(vm);
   }
 
   /**
-   * Launches a VM that nobody has asked for yet, in free memory and on a free tap only. A request that comes meanwhile takes it over.
+   * Launches a VM that nobody has asked for yet, on what is free. A request that comes meanwhile takes it over.
    *
    * @returns the VM when it is idle or taken; null if there is no room, or the function could not use it.
    * @throws SnapfaasError as a launch does.
    */
   async launchAhead(fn: FunctionVms): Promise<Vm | null> {
-    const hasRoom = this.#options.ledger.freeMib >= fn.config.memoryMib && !this.#lacksTap(fn.config);
-    if (this.#closed || fn.isAtLimit || !hasRoom) return null;
+    if (this.#closed || fn.isAtLimit || this.#options.ledger.lack(fn.share) !== null) return null;
     const vm = this.#create(fn, true);
     this.#leaveUnclaimed(fn, vm);
     await this.#start(vm);
@@ -240,13 +174,12 @@ export class VmPool {
     return vm;
   }
 
-  /** A VM with its memory reserved, not started yet. */
+  /** A VM with its share reserved, not started yet. */
   #create(fn: FunctionVms, isAhead: boolean): Vm {
     if (this.#closed) throw new SnapfaasError('shutting_down', 'the controller is shutting down');
-    this.#makeRoom(fn.config);
+    this.#makeRoom(fn);
     const vm = this.#options.createVm(fn.config, isAhead);
     this.#vms.add(vm);
-    if (vm.hasTap) this.#tapsInUse += 1;
     this.counters.launches += 1;
     void vm.gone.then(() => this.#onGone(vm));
     if (!isAhead) this.#launching += 1;
@@ -266,7 +199,7 @@ export class VmPool {
     return vm;
   }
 
-  /** Starts a VM as soon as the memory it was promised is there. */
+  /** Starts a VM as soon as the host has what it was promised. */
   async #start(vm: Vm): Promise<void> {
     await this.#options.ledger.settled();
     if (vm.state === 'launching') this.#options.startVm(vm);
@@ -299,34 +232,20 @@ export class VmPool {
     vm.ready.then(settle, settle);
   }
 
-  #lacksTap({ network }: FunctionConfig): boolean {
-    return network && this.#tapsInUse >= this.#options.taps;
-  }
-
   /**
-   * Reserves a function's memory, evicting idle VMs if need be; also for their taps.
+   * Reserves the share of another VM of the function, evicting idle VMs if need be.
    *
    * @throws SnapfaasError `resource_exhausted`; nothing was evicted then.
    */
-  #makeRoom(config: FunctionConfig): void {
+  #makeRoom(fn: FunctionVms): void {
     const { ledger, policy } = this.#options;
-    const needsTap = this.#lacksTap(config);
-    if (!needsTap && ledger.tryReserve(config.memoryMib)) return;
-    const victims = policy.victims(config.memoryMib - ledger.freeMib, needsTap);
-    if (victims.length === 0) throw this.#exhausted(config, needsTap);
-    for (const vm of victims) this.#evict(vm);
-    if (!ledger.tryReserve(config.memoryMib)) throw new Error('the evicted VMs held less memory than they said');
-  }
-
-  #exhausted({ name, memoryMib }: FunctionConfig, needsTap: boolean): SnapfaasError {
-    const { ledger, policy, taps } = this.#options;
-    const allTaps = taps === 1 ? 'the only tap is' : `all ${taps} taps are`;
-    const what =
-      needsTap && policy.victims(0, true).length === 0
-        ? `${name} needs a network, and ${allTaps} in use; send it again later, or add to \`network.taps\``
-        : `${name} needs ${memoryMib} MB; ${ledger.freeMib} MB of ${ledger.totalMib} MB are free and ` +
-          `${policy.idleMib} MB idle; send it again later, or give the controller more with --mem`;
-    return new SnapfaasError('resource_exhausted', what);
+    const lack = ledger.lack(fn.share);
+    if (lack !== null) {
+      const victims = policy.victims(lack);
+      if (victims.length === 0) throw noRoom(fn.config, lack, ledger, policy);
+      for (const vm of victims) this.#evict(vm);
+    }
+    if (!ledger.tryReserve(fn.share)) throw new Error('the evicted VMs held less than they said');
   }
 
   #evict(vm: Vm): void {
@@ -367,12 +286,6 @@ export class VmPool {
     }
     await Promise.all(vms.map((vm) => vm.gone));
   }
-}
-
-function checkConcurrency({ concurrencyLimit, config, isAtLimit }: FunctionVms): void {
-  if (!isAtLimit) return;
-  const message = `${config.name} runs ${concurrencyLimit} requests already, its concurrency_limit`;
-  throw new SnapfaasError('resource_exhausted', message, { details: { limit: 'concurrency_limit' } });
 }
 
 function takeAny<T>(set: Set<T>): T | null {

@@ -12,9 +12,9 @@ import type {
   LaunchTimings,
   RunnerCommand,
   RunnerEvent,
-} from '../protocol/runner.ts';
-import type { RuntimeExitHeader } from '../protocol/guest.ts';
-import type { Logger } from './log.ts';
+} from '../../protocol/runner.ts';
+import type { RuntimeExitHeader } from '../../protocol/guest.ts';
+import type { Logger } from '../log.ts';
 
 /** A firerunner that dies this often within the window below is not started again. */
 const MAX_RESTARTS = 5;

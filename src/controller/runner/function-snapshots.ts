@@ -2,8 +2,8 @@
  * Runs in snapctr. Follows the snapshots of the functions, which firerunner makes: has all of them made ready when it
  * starts, tells of progress and failures in the log, and of every reason for a boot instead of a restore once.
  */
-import type { FunctionConfig } from './config/config.ts';
-import type { Logger } from './log.ts';
+import type { FunctionConfig } from '../config/config.ts';
+import type { Logger } from '../log.ts';
 import type { PreparationEvents } from './runner-client.ts';
 
 export interface FunctionSnapshotsOptions {

@@ -1,0 +1,27 @@
+/** Runs in snapctr. What a request is told that there is no VM for. */
+import { SnapfaasError } from '../../protocol/errors.ts';
+import type { FunctionConfig } from '../config/config.ts';
+import type { KeepAlivePolicy } from './keep-alive.ts';
+import type { Lack, Ledger } from './ledger.ts';
+
+/** The host lacks something for another VM, and evicting idle ones would not help. */
+export function noRoom<V>(
+  { name, memoryMib }: FunctionConfig,
+  lack: Lack,
+  ledger: Ledger,
+  policy: KeepAlivePolicy<V>,
+): SnapfaasError {
+  const onlyTap = { memoryMib: 0, tap: true };
+  const allTaps = ledger.taps === 1 ? 'the only tap is' : `all ${ledger.taps} taps are`;
+  const what =
+    lack.tap && policy.victims(onlyTap).length === 0
+      ? `${name} needs a network, and ${allTaps} in use; send it again later, or add to \`network.taps\``
+      : `${name} needs ${memoryMib} MB; ${ledger.freeMib} MB of ${ledger.totalMib} MB are free and ` +
+        `${policy.idleMib} MB idle; send it again later, or give the controller more with --mem`;
+  return new SnapfaasError('resource_exhausted', what);
+}
+
+export function tooManyAtOnce({ name, concurrencyLimit }: FunctionConfig): SnapfaasError {
+  const message = `${name} runs ${concurrencyLimit} requests already, its concurrency_limit`;
+  return new SnapfaasError('resource_exhausted', message, { details: { limit: 'concurrency_limit' } });
+}

@@ -1,0 +1,69 @@
+/** Runs in snapctr. The VMs of one function, as the pool keeps them. */
+import type { FunctionConfig } from '../config/config.ts';
+import type { Share } from './ledger.ts';
+import type { Vm } from './vm.ts';
+
+/**
+ * What the pool knows of one function. Everything a warm request touches is in this object and its VM, so that it costs
+ * the same among ten thousand functions.
+ */
+export class FunctionVms {
+  readonly config: FunctionConfig;
+  readonly concurrencyLimit: number | null;
+  /** What each of its VMs takes of the host. */
+  readonly share: Share;
+  /** VMs of this function that launch or run. */
+  inUse = 0;
+  /** Launches whose client hung up, for whoever comes next; they count as in use. */
+  readonly unclaimed = new Set<Vm>();
+  /** The VM that became idle last; the others hang on its `nextIdle`. */
+  #latestIdle: Vm | null = null;
+
+  constructor(config: FunctionConfig) {
+    this.config = config;
+    this.concurrencyLimit = config.concurrencyLimit;
+    this.share = { memoryMib: config.memoryMib, hasTap: config.network };
+  }
+
+  get isAtLimit(): boolean {
+    return this.concurrencyLimit !== null && this.inUse >= this.concurrencyLimit;
+  }
+
+  get hasIdle(): boolean {
+    return this.#latestIdle !== null;
+  }
+
+  /** One that has served comes back first; one that was launched ahead waits behind all of them. */
+  pushIdle(vm: Vm): void {
+    if (vm.isUnused && this.#latestIdle !== null) {
+      let last = this.#latestIdle;
+      while (last.nextIdle !== null) last = last.nextIdle;
+      last.nextIdle = vm;
+      vm.nextIdle = null;
+      return;
+    }
+    vm.nextIdle = this.#latestIdle;
+    this.#latestIdle = vm;
+  }
+
+  popIdle(): Vm | null {
+    const vm = this.#latestIdle;
+    if (vm === null) return null;
+    this.#latestIdle = vm.nextIdle;
+    vm.nextIdle = null;
+    return vm;
+  }
+
+  /** For evicted and lost VMs; the VM must be idle. */
+  removeIdle(vm: Vm): void {
+    if (this.#latestIdle === vm) {
+      this.popIdle();
+      return;
+    }
+    let before = this.#latestIdle;
+    while (before !== null && before.nextIdle !== vm) before = before.nextIdle;
+    if (before === null) throw new Error(`VM ${vm.id} is not among the idle VMs of ${this.config.name}`);
+    before.nextIdle = vm.nextIdle;
+    vm.nextIdle = null;
+  }
+}
