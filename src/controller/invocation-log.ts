@@ -45,3 +45,41 @@ export class OutputTail {
     return this.#text;
   }
 }
+
+/** Invocations that are remembered, because their output may arrive after the next one began. */
+const REMEMBERED = 16;
+
+/** The last invocations of one VM, by their number in it, from 1. */
+export class RecentInvocations {
+  /** `tail` null: the caller does not want the output. */
+  readonly #recent = new Map<number, { readonly id: string; readonly tail: OutputTail | null }>();
+  #count = 0;
+
+  /** All there were. */
+  get count(): number {
+    return this.#count;
+  }
+
+  begin(id: string, tail: OutputTail | null): void {
+    this.#count += 1;
+    this.#recent.set(this.#count, { id, tail });
+    this.#recent.delete(this.#count - REMEMBERED);
+  }
+
+  /** @returns the id of the invocation that printed this; null if it is not known any more, or none did. */
+  add(number: number, text: string): string | null {
+    const invocation = this.#recent.get(number);
+    invocation?.tail?.add(text);
+    return invocation?.id ?? null;
+  }
+
+  /** The invocation has printed its last. */
+  end(number: number): void {
+    this.#recent.get(number)?.tail?.end();
+  }
+
+  /** The VM is gone. */
+  endAll(): void {
+    for (const { tail } of this.#recent.values()) tail?.end();
+  }
+}

@@ -14,30 +14,16 @@ import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import type { FunctionConfig } from '../config/config.ts';
 import type { IdleVm } from './keep-alive.ts';
-import type { OutputTail } from '../invocation-log.ts';
+import { RecentInvocations, type OutputTail } from '../invocation-log.ts';
 import type { Logger } from '../log.ts';
+import { rehearse } from './rehearsal.ts';
 import type { VmEvents } from '../runner/runner-client.ts';
 import type { Invocation, StartKind } from '../task.ts';
 
 export type VmState = 'launching' | 'busy' | 'idle' | 'dead';
 
-/** Invocations whose ids are kept, because their output may arrive after the next one began. */
-const REMEMBERED_INVOCATIONS = 16;
-
 /** A runtime that said it ends may take this long to do it, in ms. */
 const EXIT_PATIENCE_MS = 500;
-
-/** Invocations of the runtime's own handler that make a VM ready for its first request ahead of it. */
-const REHEARSALS = 3;
-/** How long all of them may take, in ms. */
-const REHEARSAL_LIMIT_MS = 10_000;
-const REHEARSAL_EVENT = Buffer.from('{"name":"rehearsal","values":[1,2.5,null,true]}');
-
-interface RecentInvocation {
-  readonly id: string;
-  /** Null: its caller does not want the output. */
-  readonly tail: OutputTail | null;
-}
 
 /** What the pool does for a VM. */
 export interface VmOwner {
@@ -78,9 +64,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #resolveGone: () => void = () => undefined;
   /** Runs while a dead VM's runtime ends by itself. */
   #exitLimit: NodeJS.Timeout | null = null;
-  /** The last invocations by their number in this VM, from 1. */
-  readonly #recent = new Map<number, RecentInvocation>();
-  #invocations = 0;
+  readonly #invocations = new RecentInvocations();
   #timings: LaunchTimings | null = null;
 
   constructor(id: string, fn: FunctionConfig, owner: VmOwner, logger: Logger, isAhead = false) {
@@ -110,7 +94,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   /** No request has been sent to it yet. */
   get isUnused(): boolean {
-    return this.#invocations === 0;
+    return this.#invocations.count === 0;
   }
 
   /** How the VM came to be, as the next request on it sees it. */
@@ -153,9 +137,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
       tail?.end();
       return Promise.reject(vmLost(this.function.name, 'it ended before the request'));
     }
-    this.#invocations += 1;
-    this.#recent.set(this.#invocations, { id, tail });
-    this.#recent.delete(this.#invocations - REMEMBERED_INVOCATIONS);
+    this.#invocations.begin(id, tail);
     if (lambda === undefined) return this.#invoker.invoke(id, payload, signal);
     const header = tail === null ? lambda.header : { ...lambda.header, log_end: true };
     return this.#invoker.invoke(id, payload, signal, { header, sink: lambda.sink });
@@ -207,9 +189,13 @@ export class Vm implements IdleVm<Vm>, VmEvents {
         this.#invoker = new Invoker(channel, this.function.name, this.function.timeoutMs);
         channel.onBroken = (error) => this.#lostWhileIdle(error.message);
         if (!this.isAhead) return this.#becomeReady(timings);
-        void this.#rehearse(channel).then(() => this.#becomeReady(timings));
+        // For firerunner the launch is over by now: nobody else ends a VM that does not answer.
+        rehearse(channel).then(
+          () => this.#becomeReady(timings),
+          (error: unknown) => this.kill(vmLost(this.function.name, messageOf(error))),
+        );
       },
-      (error: unknown) => this.kill(launchError(error instanceof Error ? error.message : String(error), [])),
+      (error: unknown) => this.kill(launchError(messageOf(error), [])),
     );
   }
 
@@ -219,30 +205,14 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#resolveReady(timings);
   }
 
-  /** For firerunner the launch is over by now, so that nobody else ends a VM that does not answer. */
-  async #rehearse(channel: FunctionChannel): Promise<void> {
-    const { name } = this.function;
-    const late = (): void => this.kill(vmLost(name, `it did not rehearse within ${REHEARSAL_LIMIT_MS / 1000} s`));
-    const limit = setTimeout(late, REHEARSAL_LIMIT_MS);
-    for (let i = 0; i < REHEARSALS; i += 1) {
-      const header = { id: 'rehearsal', deadline_ms: Date.now() + REHEARSAL_LIMIT_MS };
-      const reply = await channel.rehearse(header, REHEARSAL_EVENT).catch(() => null);
-      if (reply !== null) continue;
-      this.kill(vmLost(name, 'its channel broke before the first request'));
-      break;
-    }
-    clearTimeout(limit);
-  }
-
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void {
     const fields = { function: this.function.name, vm: this.id, stream, text };
-    const invocation = this.#recent.get(request);
-    invocation?.tail?.add(text);
-    this.#logger.info(invocation === undefined ? fields : { ...fields, request: invocation.id }, 'function output');
+    const id = this.#invocations.add(request, text);
+    this.#logger.info(id === null ? fields : { ...fields, request: id }, 'function output');
   }
 
   onLogEnd(request: number): void {
-    this.#recent.get(request)?.tail?.end();
+    this.#invocations.end(request);
   }
 
   onRuntimeExited(reason: string, exit: RuntimeExitHeader): void {
@@ -261,7 +231,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     }
     if (this.#exitLimit !== null) clearTimeout(this.#exitLimit);
     this.#exitLimit = null;
-    for (const { tail } of this.#recent.values()) tail?.end();
+    this.#invocations.endAll();
     this.#resolveGone();
   }
 
@@ -271,6 +241,10 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#owner.onLost(this);
     this.kill(vmLost(this.function.name, reason));
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function launchFailureError(failure: LaunchFailure): SnapfaasError {
