@@ -7,6 +7,7 @@ import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { NetworkSetupError } from '../network/host-taps.ts';
 import { bringUp, describeTaps, takeDown, type TapOwner } from '../network/taps.ts';
 import type { NetworkSettings } from '../protocol/runner.ts';
+import { messageOf } from '../protocol/errors.ts';
 
 interface NetworkFlags {
   readonly config: string;
@@ -67,7 +68,7 @@ async function withSettings(
   try {
     await use(loadNetwork(config, process.cwd()));
   } catch (error) {
-    process.stderr.write(`snapctr: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`snapctr: ${messageOf(error)}\n`);
     process.exitCode = error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILED;
   }
 }

@@ -9,6 +9,7 @@ import { prepareSnapshots } from '../controller/runner/prepare-snapshots.ts';
 import { VMM_NAMES, type QemuAccelerator, type VmmName } from '../protocol/runner.ts';
 import { seconds } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
+import { messageOf } from '../protocol/errors.ts';
 
 interface BuildFlags {
   readonly config: string;
@@ -78,7 +79,7 @@ function tellingFailures<Flags>(action: (flags: Flags) => Promise<void>) {
     try {
       await action(flags);
     } catch (error) {
-      process.stderr.write(`snapctr: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.stderr.write(`snapctr: ${messageOf(error)}\n`);
       process.exitCode = error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILED;
     }
   };

@@ -10,6 +10,7 @@ import { HttpGateway } from './gateway/http.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
 import { holdStartupMemory, releaseStartupMemory } from './startup-memory.ts';
+import { messageOf } from '../protocol/errors.ts';
 
 /** The command line as commander hands it over. */
 export interface SnapctrFlags {
@@ -81,7 +82,7 @@ export async function runController(
       logger.debug({ status: controller.status() }, 'closed');
     }
   } catch (error) {
-    process.stderr.write(`snapctr: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`snapctr: ${messageOf(error)}\n`);
     return error instanceof UsageError || error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILED;
   }
 }

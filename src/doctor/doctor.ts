@@ -5,6 +5,7 @@ import { warning, type Check, type CheckResult, type Finding } from './check.ts'
 import { CHECKS } from './checks.ts';
 import type { DoctorContext, Subject } from './context.ts';
 import { Proofs } from './proofs.ts';
+import { messageOf } from '../protocol/errors.ts';
 
 /** The whole report, as `--json` prints it; documented in docs/doctor.md. */
 export interface Diagnosis {
@@ -43,7 +44,7 @@ async function findingOf(check: Check, context: DoctorContext): Promise<Finding>
   try {
     return await check.run(context);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     return warning(`the check itself failed: ${why}`, 'this is a bug of snapctr; please report it');
   }
 }

@@ -23,6 +23,7 @@ import { FunctionLoadError, GuestLife, type VmObserver } from './guest-life.ts';
 import { requireTap } from './network/host-tap.ts';
 import type { TapLease, TapPool } from './network/tap-pool.ts';
 import { lambdaEnvironment, LATEST, logGroup } from './lambda-environment.ts';
+import { messageOf } from '../protocol/errors.ts';
 
 /** The app file system as a guest sees it, by the handler's style. */
 const GUEST_APP_ROOTS = { original: '/srv', lambda: '/var/task' } as const;
@@ -177,7 +178,7 @@ export async function withTimeLimit<T>(
 export function launchFailure(error: unknown): LaunchFailure {
   if (error instanceof FunctionLoadError) return { kind: 'function', failure: error.failure };
   const console = error instanceof LaunchError ? error.console : [];
-  return { kind: 'vmm', message: error instanceof Error ? error.message : String(error), console };
+  return { kind: 'vmm', message: messageOf(error), console };
 }
 
 /** What the guest is told of the function. */

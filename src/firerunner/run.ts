@@ -13,6 +13,7 @@ import { serve } from './serve.ts';
 import { dumpStandalone, runStandalone } from './standalone.ts';
 import { chooseVmm, type VmmChoice } from './vmm-choice.ts';
 import { NO_SETTINGS, parseVmmSettings, VmmSettingsError } from './vmm-settings.ts';
+import { messageOf } from '../protocol/errors.ts';
 
 /** The command line as commander hands it over. */
 export interface FirerunnerFlags extends TapFlags, Partial<Record<OriginalFlag, unknown>> {
@@ -89,7 +90,7 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
       directory.close();
     }
   } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
+    say(messageOf(error));
     if (error instanceof FlagError) return error.exitCode;
     if ([RunDirectoryError, TapFlagsError, VmmSettingsError].some((usage) => error instanceof usage))
       return EXIT_CODES.usage;

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { messageOf } from '../protocol/errors.ts';
 
 const INTERFACES = '/sys/class/net';
 /** Of `tun_flags`: a tap, not a tun. */
@@ -60,7 +61,7 @@ export function checkSources(name: string): readonly string[] {
     writeFileSync(`/proc/sys/net/ipv4/conf/${name}/rp_filter`, '1');
     return [];
   } catch (error) {
-    return [`source addresses are not checked (${error instanceof Error ? error.message : String(error)})`];
+    return [`source addresses are not checked (${messageOf(error)})`];
   }
 }
 

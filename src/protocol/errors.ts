@@ -56,7 +56,12 @@ export class SnapfaasError extends Error {
   /** Any thrown value as an error of the table; what is not one of ours is `internal`, with its cause kept. */
   static from(reason: unknown): SnapfaasError {
     if (reason instanceof SnapfaasError) return reason;
-    const text = reason instanceof Error ? reason.message : String(reason);
+    const text = messageOf(reason);
     return new SnapfaasError('internal', `an internal error: ${text}`, { cause: reason });
   }
+}
+
+/** The words of anything that was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
 }

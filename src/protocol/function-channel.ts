@@ -7,6 +7,7 @@ import { encodeFrame, encodeFrameHead, FrameError, FrameReader, type Frame } fro
 import { FrameType, MAX_FRAME_BYTES, parseFailure, type FunctionFailure, type InvokeHeader } from './guest.ts';
 import type { GuestAddress } from './runner.ts';
 import { dialVsock } from './vsock.ts';
+import { messageOf } from './errors.ts';
 
 /** How long a guest may take to accept the connection to its vsock port, in ms: it listens by then. */
 const VSOCK_DIAL_LIMIT_MS = 10_000;
@@ -91,7 +92,7 @@ export class FunctionChannel {
       socket.resume();
       return channel;
     } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
+      const why = messageOf(cause);
       throw new FunctionChannelError(`the function channel cannot be reached: ${why}`, { cause });
     }
   }

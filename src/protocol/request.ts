@@ -6,7 +6,7 @@
  * `JSON.parse` hides duplicate keys.
  */
 import { isUtf8 } from 'node:buffer';
-import { SnapfaasError } from './errors.ts';
+import { SnapfaasError, messageOf } from './errors.ts';
 import { topLevelMembers } from './request-members.ts';
 
 const ALLOWED_KEYS = ['function', 'payload', 'time', 'user_id'] as const;
@@ -80,7 +80,7 @@ function parseObject(bytes: Buffer): Readonly<Record<string, unknown>> {
     value = JSON.parse(text);
   } catch (error) {
     if (text.trim() === '') throw bad(`the request is empty; send a JSON object such as ${EXAMPLE}`);
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw bad(`the request is not valid JSON: ${reason}`, error);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {

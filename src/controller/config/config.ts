@@ -9,6 +9,7 @@ import { Paths, type PathKind } from './paths.ts';
 import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './schema.ts';
 import { firecrackerSettings, jailerSettings } from './vmm.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from './yaml.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 export { ConfigError } from './yaml.ts';
 
@@ -141,7 +142,7 @@ function createDirectory(source: YamlFile, path: string, problems: Problem[]): v
   try {
     mkdirSync(path, { recursive: true });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     problems.push(source.problemAt(['snapshot_dir'], `\`snapshot_dir\` cannot be created: ${reason}`));
   }
 }
@@ -198,7 +199,7 @@ class ControllerFiles {
       }
       return path;
     } catch (error) {
-      complain(`\`${key}\` ${error instanceof Error ? error.message : String(error)}`);
+      complain(`\`${key}\` ${messageOf(error)}`);
       return null;
     }
   }

@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type YAMLError } from 'yaml';
+import { messageOf } from '../../protocol/errors.ts';
 
 /** A place in a configuration file; lines and columns count from 1. A flag has no line. */
 export interface Problem {
@@ -63,7 +64,7 @@ export class YamlFile {
       return new YamlFile(file, document.toJS(), document, lines);
     } catch (error) {
       // Aliases without an anchor, or ones that would expand without measure.
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       problems.push({ file, line: 1, column: 1, message: `not usable YAML: ${reason}` });
       return null;
     }
@@ -129,7 +130,7 @@ function readAdvice(error: unknown): string {
   if (code === 'ENOENT') return 'there is no such file; correct the path';
   if (code === 'EISDIR') return 'it is a directory; name a YAML file';
   if (code === 'EACCES') return 'this user may not read it; change its rights';
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 function syntaxProblem(file: string, text: string, error: YAMLError, lines: LineCounter): Problem {

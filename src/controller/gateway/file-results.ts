@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { open, stat } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import type { Outcome } from '../task.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 /** What is known of a request when its result is written; null where its line did not say. */
 export interface ResultOrigin {
@@ -130,6 +131,6 @@ export function fileAdvice(error: unknown): string {
     case 'EISDIR':
       return 'it is a directory; give a file';
     default:
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
   }
 }

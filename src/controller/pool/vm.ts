@@ -7,7 +7,7 @@
  *       └──failed─────────┴──────┴──killed, lost──▶ dead ──process ended──▶ gone
  * ```
  */
-import { SnapfaasError } from '../../protocol/errors.ts';
+import { SnapfaasError, messageOf } from '../../protocol/errors.ts';
 import { FunctionChannel } from '../../protocol/function-channel.ts';
 import { functionError, Invoker, runtimeExited, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
@@ -241,10 +241,6 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#owner.onLost(this);
     this.kill(vmLost(this.function.name, reason));
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function launchFailureError(failure: LaunchFailure): SnapfaasError {

@@ -7,6 +7,7 @@
  */
 import type { FrameHeader, Frame } from '../../protocol/frame.ts';
 import type { GuestAddress, MachineSpec, VmmName } from '../../protocol/runner.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 export interface Driver {
   readonly name: VmmName;
@@ -145,7 +146,7 @@ export class LaunchError extends Error {
 export class HostError extends LaunchError {
   override readonly name = 'HostError';
 
-  static from(cause: unknown, message = cause instanceof Error ? cause.message : String(cause)): HostError {
+  static from(cause: unknown, message = messageOf(cause)): HostError {
     return new HostError(message, { console: cause instanceof LaunchError ? cause.console : [], cause });
   }
 }

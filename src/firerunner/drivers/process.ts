@@ -12,6 +12,7 @@ import type { MachineSpec, RuntimeName } from '../../protocol/runner.ts';
 import { HostInit } from '../host-init.ts';
 import { OutputTail, startVmmProcess } from '../vmm-process.ts';
 import { LaunchError, type Driver, type Machine, type Surroundings } from './driver.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 const PROJECT_ROOT = new URL('../../../', import.meta.url);
 
@@ -106,7 +107,7 @@ async function acceptOne(path: string, onListening: Surroundings['onChannel'], s
     return socket;
   } catch (cause) {
     if (signal.aborted) throw signal.reason;
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new LaunchError(`the function channel could not be opened: ${why}`, { cause });
   } finally {
     server.close();

@@ -25,6 +25,7 @@ import {
   type Surroundings,
 } from './driver.ts';
 import { Qmp } from './qmp.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 export const QEMU_COMMAND = 'qemu-system-x86_64';
 
@@ -220,7 +221,7 @@ function pairEnd(vmm: VmmProcess, fd: number): Duplex {
 async function endOf(vmm: VmmProcess, ended: AbortSignal, error: unknown): Promise<unknown> {
   await vmm.kill();
   if (error instanceof LaunchError) return error;
-  const why = error instanceof Error ? error.message : String(error);
+  const why = messageOf(error);
   const own = ended.reason instanceof LaunchError ? ended.reason : null;
   return new LaunchError(why, { console: own?.console ?? [], cause: error });
 }

@@ -8,6 +8,7 @@ import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LaunchError } from '../drivers/driver.ts';
 import type { ApiRequest } from './bodies.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 /** How long an answer may take unless it is said otherwise, in ms. */
 const ANSWER_LIMIT_MS = 10_000;
@@ -75,12 +76,9 @@ export class FirecrackerApi {
       if (limit.aborted) {
         throw new LaunchError(`Firecracker did not answer ${name} within ${limitMs} ms`, { cause });
       }
-      throw new LaunchError(
-        `Firecracker broke off ${name}: ${cause instanceof Error ? cause.message : String(cause)}`,
-        {
-          cause,
-        },
-      );
+      throw new LaunchError(`Firecracker broke off ${name}: ${messageOf(cause)}`, {
+        cause,
+      });
     }
     if (answer.status === 204 || answer.status === 200) return;
     throw new ApiRefusal(answer.status, `Firecracker refused ${name} (${answer.status}): ${faultMessage(answer.text)}`);

@@ -24,6 +24,7 @@ import { jailsDirectory, type FirecrackerInstallation } from './installation.ts'
 import { LentFiles, lendToWrite, takeBack, type JailOwner } from './jail-files.ts';
 import { removeAbandonedJails, startJailJanitor } from './jail-janitor.ts';
 import { UidPool, type UidLease } from './uid-pool.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 /** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -120,7 +121,7 @@ export class Jails implements VmmHomes {
       };
     } catch (error) {
       await this.#remove(jail, id, lease);
-      throw new HostError(`a jail cannot be made: ${error instanceof Error ? error.message : String(error)}`, {
+      throw new HostError(`a jail cannot be made: ${messageOf(error)}`, {
         cause: error,
       });
     }
@@ -175,7 +176,7 @@ async function makeDirectory(path: string, mode: number): Promise<void> {
   try {
     await mkdir(path, { recursive: true, mode });
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
+    const why = messageOf(cause);
     throw new HostError(`the chroot base cannot be used: ${why}; name another one with \`chroot_base\``, { cause });
   }
 }

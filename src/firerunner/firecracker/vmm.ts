@@ -14,6 +14,7 @@ import { ApiRefusal, FirecrackerApi } from './api.ts';
 import { HOME_FILES, type ApiRequest } from './bodies.ts';
 import { describeExit } from './exit-status.ts';
 import type { VmmHome } from './home.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 /** From the start of the process to an API that answers, in ms. */
 const START_LIMIT_MS = 10_000;
@@ -118,7 +119,7 @@ export class FirecrackerVmm {
       if (isAborted) throw signal.reason;
       if (error instanceof HostError) throw error;
       if (own instanceof LaunchError && !(error instanceof ApiRefusal)) throw own;
-      throw new LaunchError(error instanceof Error ? error.message : String(error), {
+      throw new LaunchError(messageOf(error), {
         console: this.consoleTail(),
         cause: error,
       });

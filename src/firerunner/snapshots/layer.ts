@@ -23,6 +23,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { sha256, sha256Json } from '../../storage/digest.ts';
 import { SnapshotStoreError, hasCode } from './store-error.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 export const PAGE_BYTES = 4096;
 /** Raised when layers are written in another way; layers of other formats count as damaged and are made again. */
@@ -139,7 +140,7 @@ export function unreadable(directory: string, file: string, error: unknown): Err
   if (hasCode(error, 'EACCES', 'EPERM', 'EMFILE', 'ENFILE', 'ENOMEM')) {
     return SnapshotStoreError.from(error, 'read', join(directory, file));
   }
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   const problem = hasCode(error, 'ENOENT') ? `${file} is missing` : `${file} cannot be read (${reason})`;
   return new DamagedLayerError(directory, problem, { cause: error });
 }

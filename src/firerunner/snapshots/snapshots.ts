@@ -22,6 +22,7 @@ import { Restorable } from './restorable.ts';
 import type { LayerDraft } from './publication.ts';
 import { baseStamp, FileDigests, fileIdentity, functionStamp, machineFiles, sizeOf } from './stamps.ts';
 import { SnapshotStore, type EnsureOptions } from './store.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 export { Restorable } from './restorable.ts';
 
@@ -139,7 +140,7 @@ export class Snapshots {
       }
     } catch (error) {
       // A file is missing; the boot says so in the VMM's words.
-      return { restorable: null, reason: error instanceof Error ? error.message : String(error) };
+      return { restorable: null, reason: messageOf(error) };
     }
     const base = spec.snapshots.kind === 'store' ? this.#bases.get(baseKey(spec.machine, spec.snapshots)) : undefined;
     return { restorable: base?.restorable ?? null, reason };
@@ -189,7 +190,7 @@ export class Snapshots {
     begin(work(entry));
     prepared.catch((error: unknown) => {
       const why = error instanceof FunctionLoadError ? 'the function does not load' : 'its snapshot cannot be made';
-      entry.problem = `${why}: ${error instanceof Error ? error.message : String(error)}`;
+      entry.problem = `${why}: ${messageOf(error)}`;
       // The host may have by the next launch what it lacked.
       if (error instanceof HostError && this.#entries.get(start.key) === entry) this.#entries.delete(start.key);
     });

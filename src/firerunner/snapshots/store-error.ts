@@ -1,4 +1,5 @@
 /** Runs in firerunner. What an administrator can help: no space, no rights, no directory. */
+import { messageOf } from '../../protocol/errors.ts';
 
 /** The store cannot be read or written; the message says what happened where, and what to do. */
 export class SnapshotStoreError extends Error {
@@ -14,7 +15,7 @@ export class SnapshotStoreError extends Error {
   /** @param action what could not be done to `path`, such as "write". */
   static from(error: unknown, action: string, path: string): SnapshotStoreError {
     const code = codeOf(error) ?? 'unknown';
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     const advice = ADVICE.find(({ codes }) => codes.includes(code));
     const message = `cannot ${action} ${path}: ${advice?.problem ?? reason}; ${advice?.help ?? 'set another snapshot_dir'}`;
     return new SnapshotStoreError(message, code, error);

@@ -4,6 +4,7 @@
  */
 import { LaunchError } from '../drivers/driver.ts';
 import { OutputTail, type VmmProcess } from '../vmm-process.ts';
+import { messageOf } from '../../protocol/errors.ts';
 
 /** A guest on hardware that runs at all says so within this time, in ms. */
 export const PROBE_LIMIT_MS = 5000;
@@ -50,7 +51,7 @@ export async function probeGuest(
     const timer = setTimeout(() => resolve(`did not come up within ${limitMs} ms`), limitMs);
     over.signal.addEventListener('abort', () => clearTimeout(timer));
     bringUp(over.signal).catch((error: unknown) => {
-      const why = `could not be started: ${error instanceof Error ? error.message : String(error)}`;
+      const why = `could not be started: ${messageOf(error)}`;
       // The end of the process, if that is the cause, tells more.
       setTimeout(() => resolve(why), LAST_WORDS_MS);
     });

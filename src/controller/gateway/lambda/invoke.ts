@@ -11,6 +11,7 @@ import type { EventInvocations } from './events.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { logResult } from './log-tail.ts';
 import { invokedArn, LATEST, type FunctionReference } from './names.ts';
+import { messageOf } from '../../../protocol/errors.ts';
 
 const INVOCATION_TYPES = ['Event', 'RequestResponse', 'DryRun'] as const;
 type InvocationType = (typeof INVOCATION_TYPES)[number];
@@ -131,7 +132,7 @@ export function checkEvent(body: Buffer): Buffer {
     JSON.parse(body.toString('utf8'));
     return body;
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     const message = `Could not parse request body into json: Could not parse payload into json: ${why}`;
     throw new ApiError('InvalidRequestContentException', message, { cause: error });
   }
