@@ -76,7 +76,7 @@ export class Controller {
     this.#ledger = new Ledger(config.memoryMib, config.vmmSettings.network?.taps.length);
     const owner: VmOwner = {
       kill: (vm) => this.#runner.kill(vm.id),
-      pause: (vm) => this.#runner.pause(vm.id),
+      pause: (vm) => this.#runner.pause(vm.id, !vm.isUnused),
       resume: (vm) => this.#runner.resume(vm.id),
       onLost: (vm) => this.#pool.onLost(vm),
       onFallback: (vm, reason) => this.#snapshots.onFallback(vm.function.name, reason),

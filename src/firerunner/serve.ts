@@ -84,7 +84,8 @@ class Server {
       }
       case 'pause': {
         const served = this.#vms.get(command.vm);
-        return served?.running === null || served === undefined ? undefined : this.#pause(served, served.running);
+        if (served === undefined || served.running === null) return;
+        return this.#pause(served, served.running, command.hasServed);
       }
       case 'resume':
         return this.#vms.get(command.vm)?.running?.resume();
@@ -108,10 +109,10 @@ class Server {
     else void served.running.kill();
   }
 
-  /** The first VM of a layer that falls idle shows what an invocation touches. */
-  #pause(served: ServedVm, running: RunningVm): void {
+  /** The first VM of a layer that falls idle shows what an invocation touches; one that only rehearsed does not. */
+  #pause(served: ServedVm, running: RunningVm, hasServed: boolean): void {
     running.machine.pause();
-    if (served.restored !== null) this.#snapshots.recordWorkingSet(served.restored, running.machine);
+    if (hasServed && served.restored !== null) this.#snapshots.recordWorkingSet(served.restored, running.machine);
   }
 
   async #prepare(name: string, spec: LaunchSpec): Promise<void> {

@@ -105,8 +105,8 @@ export interface FunctionSpec {
 export type RunnerCommand =
   | { readonly op: 'launch'; readonly vm: string; readonly spec: LaunchSpec }
   | { readonly op: 'kill'; readonly vm: string }
-  /** Takes the CPU away from an idle VM; `resume` goes out before its next invocation. */
-  | { readonly op: 'pause'; readonly vm: string }
+  /** Takes the CPU away from an idle VM; `resume` goes out before its next invocation. `hasServed`: it had one already. */
+  | { readonly op: 'pause'; readonly vm: string; readonly hasServed: boolean }
   | { readonly op: 'resume'; readonly vm: string }
   /** Makes the function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`. */
   | { readonly op: 'prepare'; readonly function: string; readonly spec: LaunchSpec };

@@ -148,8 +148,8 @@ export class RunnerClient {
     this.#send({ op: 'kill', vm });
   }
 
-  pause(vm: string): void {
-    this.#send({ op: 'pause', vm });
+  pause(vm: string, hasServed: boolean): void {
+    this.#send({ op: 'pause', vm, hasServed });
   }
 
   resume(vm: string): void {

@@ -120,14 +120,20 @@ export class Host {
     return this.prepare(other.spec);
   }
 
-  /** The function's own snapshot, made ready. */
-  async prepare(spec = this.spec): Promise<{ readonly restorable: Restorable; close(): Promise<void> }> {
+  /** @param openAtMost see `Snapshots`. */
+  openSnapshots(openAtMost?: number): { readonly snapshots: Snapshots; close(): Promise<void> } {
     const end = new AbortController();
-    const snapshots = new Snapshots(this.driver, this.#runDirectory, null, end.signal);
+    const snapshots = new Snapshots(this.driver, this.#runDirectory, null, end.signal, openAtMost);
     const close = async (): Promise<void> => {
       end.abort(new Error('the test is over'));
       await snapshots.close();
     };
+    return { snapshots, close };
+  }
+
+  /** The function's own snapshot, made ready. */
+  async prepare(spec = this.spec): Promise<{ readonly restorable: Restorable; close(): Promise<void> }> {
+    const { snapshots, close } = this.openSnapshots();
     try {
       await snapshots.prepare(spec);
       const { restorable, reason } = await snapshots.forLaunch(spec);
