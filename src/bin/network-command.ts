@@ -6,8 +6,8 @@ import { ConfigError } from '../controller/config/config.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { NetworkSetupError } from '../network/host-taps.ts';
 import { bringUp, describeTaps, takeDown, type TapOwner } from '../network/taps.ts';
-import type { NetworkSettings } from '../protocol/runner.ts';
 import { messageOf } from '../protocol/errors.ts';
+import type { NetworkSettings } from '../protocol/runner.ts';
 
 interface NetworkFlags {
   readonly config: string;

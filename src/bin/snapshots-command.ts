@@ -6,10 +6,10 @@ import { ConfigError, loadConfig } from '../controller/config/config.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { createLogger } from '../controller/log.ts';
 import { prepareSnapshots } from '../controller/runner/prepare-snapshots.ts';
+import { messageOf } from '../protocol/errors.ts';
 import { VMM_NAMES, type QemuAccelerator, type VmmName } from '../protocol/runner.ts';
 import { seconds } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
-import { messageOf } from '../protocol/errors.ts';
 
 interface BuildFlags {
   readonly config: string;

@@ -1,6 +1,7 @@
 /** Runs in snapctr. One run of the controller from flags to exit code: start, serve, drain, end. */
 import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../protocol/errors.ts';
 import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
 import { ConfigError, loadConfig, type Config } from './config/config.ts';
 import { Controller } from './controller.ts';
@@ -10,7 +11,6 @@ import { HttpGateway } from './gateway/http.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
 import { holdStartupMemory, releaseStartupMemory } from './startup-memory.ts';
-import { messageOf } from '../protocol/errors.ts';
 
 /** The command line as commander hands it over. */
 export interface SnapctrFlags {

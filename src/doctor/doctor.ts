@@ -1,11 +1,11 @@
 /** Runs in `snapctr doctor`. Runs the checks one after another, and says whether functions can run in VMs here. */
 import { openRunDirectory, type RunDirectory } from '../firerunner/run-directory.ts';
+import { messageOf } from '../protocol/errors.ts';
 import type { QemuAccelerator } from '../protocol/runner.ts';
 import { warning, type Check, type CheckResult, type Finding } from './check.ts';
 import { CHECKS } from './checks.ts';
 import type { DoctorContext, Subject } from './context.ts';
 import { Proofs } from './proofs.ts';
-import { messageOf } from '../protocol/errors.ts';
 
 /** The whole report, as `--json` prints it; documented in docs/doctor.md. */
 export interface Diagnosis {

@@ -8,6 +8,7 @@
  *      any of these ──▶ failed: the VM is killed
  * ```
  */
+import { messageOf } from '../protocol/errors.ts';
 import { MAX_LAMBDA_RESULT_BYTES, MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
 import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings, MachineSpec } from '../protocol/runner.ts';
 import {
@@ -23,7 +24,6 @@ import { FunctionLoadError, GuestLife, type VmObserver } from './guest-life.ts';
 import { requireTap } from './network/host-tap.ts';
 import type { TapLease, TapPool } from './network/tap-pool.ts';
 import { lambdaEnvironment, LATEST, logGroup } from './lambda-environment.ts';
-import { messageOf } from '../protocol/errors.ts';
 
 /** The app file system as a guest sees it, by the handler's style. */
 const GUEST_APP_ROOTS = { original: '/srv', lambda: '/var/task' } as const;

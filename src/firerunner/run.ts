@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DEFAULT_ACCOUNT, functionArn } from '../protocol/arn.ts';
+import { messageOf } from '../protocol/errors.ts';
 import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
 import { LaunchError } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
@@ -13,7 +14,6 @@ import { serve } from './serve.ts';
 import { dumpStandalone, runStandalone } from './standalone.ts';
 import { chooseVmm, type VmmChoice } from './vmm-choice.ts';
 import { NO_SETTINGS, parseVmmSettings, VmmSettingsError } from './vmm-settings.ts';
-import { messageOf } from '../protocol/errors.ts';
 
 /** The command line as commander hands it over. */
 export interface FirerunnerFlags extends TapFlags, Partial<Record<OriginalFlag, unknown>> {

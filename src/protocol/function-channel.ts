@@ -3,11 +3,11 @@
  * and by a standalone firerunner.
  */
 import { connect, type Socket } from 'node:net';
+import { messageOf } from './errors.ts';
 import { encodeFrame, encodeFrameHead, FrameError, FrameReader, type Frame } from './frame.ts';
 import { FrameType, MAX_FRAME_BYTES, parseFailure, type FunctionFailure, type InvokeHeader } from './guest.ts';
 import type { GuestAddress } from './runner.ts';
 import { dialVsock } from './vsock.ts';
-import { messageOf } from './errors.ts';
 
 /** How long a guest may take to accept the connection to its vsock port, in ms: it listens by then. */
 const VSOCK_DIAL_LIMIT_MS = 10_000;

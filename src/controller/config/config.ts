@@ -1,6 +1,7 @@
 /** Runs in snapctr. The configuration: read once, checked whole, then frozen. See docs/config.md. */
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { messageOf } from '../../protocol/errors.ts';
 import type { RuntimeName, VmmName, VmmSettings } from '../../protocol/runner.ts';
 import type { LambdaAccount } from '../../protocol/arn.ts';
 import { readFunctions, type FunctionContext } from './functions.ts';
@@ -9,7 +10,6 @@ import { Paths, type PathKind } from './paths.ts';
 import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './schema.ts';
 import { firecrackerSettings, jailerSettings } from './vmm.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from './yaml.ts';
-import { messageOf } from '../../protocol/errors.ts';
 
 export { ConfigError } from './yaml.ts';
 

@@ -5,8 +5,8 @@
 import { once } from 'node:events';
 import { open, stat } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
-import type { Outcome } from '../task.ts';
 import { messageOf } from '../../protocol/errors.ts';
+import type { Outcome } from '../task.ts';
 
 /** What is known of a request when its result is written; null where its line did not say. */
 export interface ResultOrigin {

@@ -8,11 +8,11 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { messageOf } from '../../protocol/errors.ts';
 import type { MachineSpec, RuntimeName } from '../../protocol/runner.ts';
 import { HostInit } from '../host-init.ts';
 import { OutputTail, startVmmProcess } from '../vmm-process.ts';
 import { LaunchError, type Driver, type Machine, type Surroundings } from './driver.ts';
-import { messageOf } from '../../protocol/errors.ts';
 
 const PROJECT_ROOT = new URL('../../../', import.meta.url);
 

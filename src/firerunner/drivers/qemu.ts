@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
+import { messageOf } from '../../protocol/errors.ts';
 import { CONTROL_PORT_NAME, FUNCTION_PORT_NAME } from '../../protocol/guest.ts';
 import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
 import { FrameSocket } from '../frame-socket.ts';
@@ -25,7 +26,6 @@ import {
   type Surroundings,
 } from './driver.ts';
 import { Qmp } from './qmp.ts';
-import { messageOf } from '../../protocol/errors.ts';
 
 export const QEMU_COMMAND = 'qemu-system-x86_64';
 

@@ -6,9 +6,9 @@
  */
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../protocol/errors.ts';
 import { LaunchError } from '../drivers/driver.ts';
 import type { ApiRequest } from './bodies.ts';
-import { messageOf } from '../../protocol/errors.ts';
 
 /** How long an answer may take unless it is said otherwise, in ms. */
 const ANSWER_LIMIT_MS = 10_000;

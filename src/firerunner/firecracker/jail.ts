@@ -14,6 +14,7 @@
 import { writeFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf } from '../../protocol/errors.ts';
 import { ourselves, ownerTag } from '../../storage/owner.ts';
 import type { JailerSettings } from '../../protocol/runner.ts';
 import { HostError } from '../drivers/driver.ts';
@@ -24,7 +25,6 @@ import { jailsDirectory, type FirecrackerInstallation } from './installation.ts'
 import { LentFiles, lendToWrite, takeBack, type JailOwner } from './jail-files.ts';
 import { removeAbandonedJails, startJailJanitor } from './jail-janitor.ts';
 import { UidPool, type UidLease } from './uid-pool.ts';
-import { messageOf } from '../../protocol/errors.ts';
 
 /** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
 const MAX_SOCKET_PATH_BYTES = 107;

@@ -8,13 +8,13 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../protocol/errors.ts';
 import { HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
 import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
 import { ApiRefusal, FirecrackerApi } from './api.ts';
 import { HOME_FILES, type ApiRequest } from './bodies.ts';
 import { describeExit } from './exit-status.ts';
 import type { VmmHome } from './home.ts';
-import { messageOf } from '../../protocol/errors.ts';
 
 /** From the start of the process to an API that answers, in ms. */
 const START_LIMIT_MS = 10_000;

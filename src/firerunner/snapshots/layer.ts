@@ -21,9 +21,9 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { messageOf } from '../../protocol/errors.ts';
 import { sha256, sha256Json } from '../../storage/digest.ts';
 import { SnapshotStoreError, hasCode } from './store-error.ts';
-import { messageOf } from '../../protocol/errors.ts';
 
 export const PAGE_BYTES = 4096;
 /** Raised when layers are written in another way; layers of other formats count as damaged and are made again. */

@@ -2,9 +2,9 @@
  * Runs in firerunner and in `snapctr doctor`. The proof that a VMM works here: a guest that says one word when its init runs.
  * /dev/kvm may open, answer and create a VM, and still never run a stock kernel, as in some nested hosts.
  */
+import { messageOf } from '../../protocol/errors.ts';
 import { LaunchError } from '../drivers/driver.ts';
 import { OutputTail, type VmmProcess } from '../vmm-process.ts';
-import { messageOf } from '../../protocol/errors.ts';
 
 /** A guest on hardware that runs at all says so within this time, in ms. */
 export const PROBE_LIMIT_MS = 5000;

@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
+import { messageOf } from '../../../protocol/errors.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 import type { Invocation, LambdaInvocation, Outcome } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
@@ -11,7 +12,6 @@ import type { EventInvocations } from './events.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { logResult } from './log-tail.ts';
 import { invokedArn, LATEST, type FunctionReference } from './names.ts';
-import { messageOf } from '../../../protocol/errors.ts';
 
 const INVOCATION_TYPES = ['Event', 'RequestResponse', 'DryRun'] as const;
 type InvocationType = (typeof INVOCATION_TYPES)[number];
