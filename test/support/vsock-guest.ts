@@ -9,7 +9,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Qmp } from '../../src/firerunner/drivers/qmp.ts';
+import { Qmp } from '../../src/firerunner/qemu/qmp.ts';
 import { OutputTail, startVmmProcess, type VmmProcess } from '../../src/firerunner/vmm-process.ts';
 import { encodeFrame, FrameReader, type Frame, type FrameHeader } from '../../src/protocol/frame.ts';
 import { MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';

@@ -1,6 +1,6 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether QEMU is there, and whether it runs a guest without any help of the host. */
 import type { QemuAccelerator } from '../../protocol/runner.ts';
-import { QEMU_COMMAND } from '../drivers/qemu.ts';
+import { QEMU_COMMAND } from '../qemu/command-line.ts';
 import { findProgram } from '../find-program.ts';
 import { startVmmProcess, type VmmProcess } from '../vmm-process.ts';
 import { probeGuest } from './probe.ts';

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Qmp } from '../../src/firerunner/drivers/qmp.ts';
+import { Qmp } from '../../../src/firerunner/qemu/qmp.ts';
 
 const never = new AbortController().signal;
 const GREETING = '{"QMP": {"version": {}, "capabilities": []}}\r\n';
