@@ -20,10 +20,10 @@ import {
   type SavedMachine,
   type Surroundings,
 } from './drivers/driver.ts';
-import { FunctionLoadError, GuestLife, type VmObserver } from './guest-life.ts';
+import { FunctionLoadError, GuestLife, type VmObserver } from './guest/guest-life.ts';
 import { requireTap } from './network/host-tap.ts';
 import type { TapLease, TapPool } from './network/tap-pool.ts';
-import { lambdaEnvironment, LATEST, logGroup } from './lambda-environment.ts';
+import { lambdaEnvironment, LATEST, logGroup } from './guest/lambda-environment.ts';
 
 /** The app file system as a guest sees it, by the handler's style. */
 const GUEST_APP_ROOTS = { original: '/srv', lambda: '/var/task' } as const;

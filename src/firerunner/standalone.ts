@@ -12,7 +12,7 @@ import { parseRequest } from '../protocol/request.ts';
 import type { GuestAddress, LaunchSpec } from '../protocol/runner.ts';
 import type { Driver } from './drivers/driver.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
-import { FunctionLoadError } from './guest-life.ts';
+import { FunctionLoadError } from './guest/guest-life.ts';
 import { launchFailure, launchVm, type RunningVm } from './launch.ts';
 import type { TapPool } from './network/tap-pool.ts';
 import type { RunDirectory } from './run-directory.ts';

@@ -1,6 +1,6 @@
 /** Runs in `snapctr doctor`. The files that VMs are made of: are they there, what they should be, and of this version. */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { elfMachine } from '../../firerunner/elf.ts';
+import { elfMachine } from '../../firerunner/programs/elf.ts';
 import { isFileUpToDate, type ImageName } from '../../images/build.ts';
 import { readFinished } from '../../images/manifest.ts';
 import { MissingFileError } from '../../images/project.ts';

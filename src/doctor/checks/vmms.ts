@@ -1,5 +1,5 @@
 /** Runs in `snapctr doctor`. The VMMs: what is installed, and what `--vmm auto` makes of it. */
-import { UnusableProgramError, versionLine } from '../../firerunner/program-version.ts';
+import { UnusableProgramError, versionLine } from '../../firerunner/programs/program-version.ts';
 import { ok, problem, warning, type Check } from '../check.ts';
 import { verdictFinding } from './kvm.ts';
 

@@ -1,6 +1,6 @@
 /**
  * Runs in firerunner. The one interface to every VMM. A driver starts a machine and ends it; it never knows a function:
- * what is loaded is said on the control channel, by `guest-life.ts`.
+ * what is loaded is said on the control channel, by `guest/guest-life.ts`.
  *
  * A driver is one file with the functions in this order: build the arguments, boot, restore, pause, resume, snapshot,
  * kill.

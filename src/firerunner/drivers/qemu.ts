@@ -6,12 +6,12 @@ import { closeSync, openSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
 import { messageOf } from '../../protocol/errors.ts';
 import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
-import { FrameSocket } from '../frame-socket.ts';
+import { FrameSocket } from '../guest/frame-socket.ts';
 import { CONTROL_FD, functionSocket, MEMORY_FD, QEMU_COMMAND, qemuArguments, QMP_FD } from '../qemu/command-line.ts';
 import { loadState, saveState } from '../qemu/migration.ts';
 import { Qmp } from '../qemu/qmp.ts';
 import { qemuStamp } from '../qemu/stamp.ts';
-import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
+import { OutputTail, startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
 import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
 
 export function qemuDriver(accelerator: QemuAccelerator): Driver {

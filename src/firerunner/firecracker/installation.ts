@@ -2,8 +2,8 @@
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
-import { findProgram } from '../find-program.ts';
-import { UnusableProgramError, versionLine } from '../program-version.ts';
+import { findProgram } from '../programs/find-program.ts';
+import { UnusableProgramError, versionLine } from '../programs/program-version.ts';
 
 /** Before it, connections from the guest were dead after a restore if data was in flight at the snapshot. */
 export const OLDEST_VERSION = '1.16.1';

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/errors.ts';
 import { HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
-import { OutputTail, startVmmProcess, type VmmProcess } from '../vmm-process.ts';
+import { OutputTail, startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
 import { ApiRefusal, FirecrackerApi } from './api.ts';
 import { HOME_FILES, type ApiRequest } from './bodies.ts';
 import { describeExit } from './exit-status.ts';

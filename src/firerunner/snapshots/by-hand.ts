@@ -5,7 +5,7 @@ import type { LoadRequest } from '../../protocol/guest.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 import { sha256Json } from '../../storage/digest.ts';
 import { LaunchError, type Driver } from '../drivers/driver.ts';
-import { NAMING_VARIABLES } from '../lambda-environment.ts';
+import { NAMING_VARIABLES } from '../guest/lambda-environment.ts';
 import { buildBase, buildFunction, type BuildContext } from './builder.ts';
 import type { Layer, LayerStamp } from './layer.ts';
 import { buildLayer } from './publication.ts';

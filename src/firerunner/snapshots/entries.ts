@@ -2,7 +2,7 @@
 import { messageOf } from '../../protocol/errors.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 import { HostError } from '../drivers/driver.ts';
-import { FunctionLoadError } from '../guest-life.ts';
+import { FunctionLoadError } from '../guest/guest-life.ts';
 import type { Restorable } from './restorable.ts';
 
 /** Snapshots whose memory is kept composed; each takes disk space like the memory a guest uses, 50 to 100 MB. */

@@ -4,7 +4,7 @@
  */
 import { messageOf } from '../../protocol/errors.ts';
 import { LaunchError } from '../drivers/driver.ts';
-import { OutputTail, type VmmProcess } from '../vmm-process.ts';
+import { OutputTail, type VmmProcess } from '../programs/vmm-process.ts';
 
 /** A guest on hardware that runs at all says so within this time, in ms. */
 export const PROBE_LIMIT_MS = 5000;

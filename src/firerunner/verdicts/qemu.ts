@@ -1,8 +1,8 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether QEMU is there, and whether it runs a guest without any help of the host. */
 import type { QemuAccelerator } from '../../protocol/runner.ts';
 import { QEMU_COMMAND } from '../qemu/command-line.ts';
-import { findProgram } from '../find-program.ts';
-import { startVmmProcess, type VmmProcess } from '../vmm-process.ts';
+import { findProgram } from '../programs/find-program.ts';
+import { startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
 import { probeGuest } from './probe.ts';
 import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './verdict.ts';
 

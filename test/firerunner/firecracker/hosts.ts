@@ -16,7 +16,7 @@ import { packApp } from '../../../src/images/app-image.ts';
 import { stageApp } from '../../../src/images/app-stage.ts';
 import type { Driver } from '../../../src/firerunner/drivers/driver.ts';
 import { openFirecracker } from '../../../src/firerunner/firecracker/open.ts';
-import type { VmObserver } from '../../../src/firerunner/guest-life.ts';
+import type { VmObserver } from '../../../src/firerunner/guest/guest-life.ts';
 import { launchVm, type RunningVm } from '../../../src/firerunner/launch.ts';
 import { openRunDirectory, type RunDirectory } from '../../../src/firerunner/run-directory.ts';
 import type { Restorable } from '../../../src/firerunner/snapshots/restorable.ts';

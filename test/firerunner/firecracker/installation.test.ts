@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { findFirecracker } from '../../../src/firerunner/firecracker/installation.ts';
-import { UnusableProgramError, versionLine } from '../../../src/firerunner/program-version.ts';
+import { UnusableProgramError, versionLine } from '../../../src/firerunner/programs/program-version.ts';
 import type { JailerSettings } from '../../../src/protocol/runner.ts';
 import { createStandIns, elfHeader, pathWith, type StandIns } from '../../support/stand-in.ts';
 

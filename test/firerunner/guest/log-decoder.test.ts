@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { LogDecoder } from '../../src/firerunner/log-decoder.ts';
-import { FrameType, type LogHeader } from '../../src/protocol/guest.ts';
+import { LogDecoder } from '../../../src/firerunner/guest/log-decoder.ts';
+import { FrameType, type LogHeader } from '../../../src/protocol/guest.ts';
 
 interface Emitted extends LogHeader {
   readonly text: string;

@@ -3,10 +3,10 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { OutputTail, startVmmProcess } from '../../src/firerunner/vmm-process.ts';
-import { childrenOf, commandOf, until } from '../end-to-end/processes.ts';
-import { startProgram, type RunningProgram } from '../support/program.ts';
-import { assertNothingLeft, createWorkspace, type Workspace } from '../support/snapctr.ts';
+import { OutputTail, startVmmProcess } from '../../../src/firerunner/programs/vmm-process.ts';
+import { childrenOf, commandOf, until } from '../../end-to-end/processes.ts';
+import { startProgram, type RunningProgram } from '../../support/program.ts';
+import { assertNothingLeft, createWorkspace, type Workspace } from '../../support/snapctr.ts';
 import { PassThrough } from 'node:stream';
 
 const STARTER = fileURLToPath(new URL('fixtures/starter.ts', import.meta.url));

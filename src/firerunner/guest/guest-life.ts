@@ -12,7 +12,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Frame, FrameHeader } from '../protocol/frame.ts';
+import type { Frame, FrameHeader } from '../../protocol/frame.ts';
 import {
   ENTROPY_BYTES,
   EXIT_ERROR,
@@ -25,10 +25,10 @@ import {
   type RuntimeExitHeader,
   type SealHeader,
   type StartHeader,
-} from '../protocol/guest.ts';
-import { encodeNetwork, type GuestNetwork } from '../protocol/guest-network.ts';
-import type { GuestAddress } from '../protocol/runner.ts';
-import { LaunchError, type Machine } from './drivers/driver.ts';
+} from '../../protocol/guest.ts';
+import { encodeNetwork, type GuestNetwork } from '../../protocol/guest-network.ts';
+import type { GuestAddress } from '../../protocol/runner.ts';
+import { LaunchError, type Machine } from '../drivers/driver.ts';
 import { LogDecoder } from './log-decoder.ts';
 
 /** How long a VMM whose control channel closed may take to have ended as well, in ms. */

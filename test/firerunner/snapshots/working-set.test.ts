@@ -6,7 +6,7 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readAhead, touchedPages } from '../../src/firerunner/snapshots/working-set.ts';
+import { readAhead, touchedPages } from '../../../src/firerunner/snapshots/working-set.ts';
 
 const PAGE_BYTES = 4096;
 const PAGES = 4096;

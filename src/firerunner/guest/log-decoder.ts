@@ -1,7 +1,7 @@
 /** Runs in firerunner. Turns the LOG frames of a guest into text, without cutting characters at frame borders. */
 import { StringDecoder } from 'node:string_decoder';
-import type { Frame } from '../protocol/frame.ts';
-import { FrameType, type LogHeader } from '../protocol/guest.ts';
+import type { Frame } from '../../protocol/frame.ts';
+import { FrameType, type LogHeader } from '../../protocol/guest.ts';
 
 type Stream = LogHeader['stream'];
 

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import { LaunchError, type MachineExit } from './drivers/driver.ts';
+import { LaunchError, type MachineExit } from '../drivers/driver.ts';
 
 /** Lines of console output kept for error messages. */
 const TAIL_LINES = 40;

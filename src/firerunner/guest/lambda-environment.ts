@@ -2,7 +2,7 @@
  * Runs in firerunner. The environment of a handler in the style of AWS Lambda, as far as it does not depend on the guest:
  * the runtime adds what does (`LAMBDA_TASK_ROOT`, `PATH`, `AWS_EXECUTION_ENV` and so on). Names as AWS documents them.
  */
-import type { LaunchSpec } from '../protocol/runner.ts';
+import type { LaunchSpec } from '../../protocol/runner.ts';
 
 /** The only version that a function has. */
 export const LATEST = '$LATEST';
