@@ -68,13 +68,12 @@ export function startWorkers(
 }
 
 async function run(job: Job, pool: VmPool, onFirstUse: (use: FirstUse) => void): Promise<Outcome> {
-  const { task, fn } = job;
-  const tail = task.request.lambda?.wantsReport === true ? new OutputTail() : null;
+  const { fn } = job;
   // An object, because the outcome needs what the callback learns even if it fails.
-  const found: Found = { start: null, launch: null, acquiredAt: 0, answeredAt: 0 };
-  const outcome = await invoke(job, pool, found, tail, onFirstUse);
-  if (tail === null || found.start === null) return outcome;
-  const { launch, acquiredAt, answeredAt } = found;
+  const found: Found = { start: null, launch: null, tail: null, acquiredAt: 0, answeredAt: 0 };
+  const outcome = await invoke(job, pool, found, onFirstUse);
+  const { launch, tail, acquiredAt, answeredAt } = found;
+  if (tail === null) return outcome;
   const output = await tail.whole();
   return {
     ...outcome,
@@ -86,6 +85,8 @@ async function run(job: Job, pool: VmPool, onFirstUse: (use: FirstUse) => void):
 interface Found {
   start: StartKind | null;
   launch: LaunchTimings | null;
+  /** Null if there is no VM yet, or no report is wanted. */
+  tail: OutputTail | null;
   acquiredAt: number;
   answeredAt: number;
 }
@@ -94,12 +95,13 @@ async function invoke(
   { task, fn, submittedAt }: Job,
   pool: VmPool,
   found: Found,
-  tail: OutputTail | null,
   onFirstUse: (use: FirstUse) => void,
 ): Promise<Outcome> {
   try {
     return await pool.withVm(fn, task.signal, async (vm, start) => {
       found.start = start;
+      const tail = task.request.lambda?.wantsReport === true ? new OutputTail() : null;
+      found.tail = tail;
       if (tail === null && start === 'warm') {
         const { result, contentType } = await vm.invoke(task.id, task.request, task.signal);
         return { status: 'ok', result, contentType, start };

@@ -31,11 +31,17 @@ export class FunctionChannelError extends Error {
   readonly tooLarge: boolean;
   /** The connection ended, for a reason that is not known here; otherwise the guest broke the protocol. */
   readonly closed: boolean;
+  /** The runtime has ended between two invocations: what it has not answered it has not begun. */
+  readonly ended: boolean;
 
-  constructor(message: string, options: { tooLarge?: boolean; closed?: boolean; cause?: unknown } = {}) {
+  constructor(
+    message: string,
+    options: { tooLarge?: boolean; closed?: boolean; ended?: boolean; cause?: unknown } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.tooLarge = options.tooLarge ?? false;
     this.closed = options.closed ?? false;
+    this.ended = options.ended ?? false;
   }
 }
 
@@ -49,6 +55,8 @@ const RECEIVE_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
 const LARGE_EVENT_BYTES = 256 * 1024;
 
 interface Waiting {
+  /** A part of a streamed answer has come. */
+  hasBegun: boolean;
   readonly sink: StreamSink | null;
   readonly resolve: (reply: InvokeReply) => void;
   readonly reject: (error: FunctionChannelError) => void;
@@ -121,6 +129,11 @@ export class FunctionChannel {
     });
   }
 
+  /** Why it is of no more use; null while it can be used. */
+  get broken(): FunctionChannelError | null {
+    return this.#broken;
+  }
+
   /**
    * One invocation; the next may start when it has settled.
    *
@@ -141,7 +154,7 @@ export class FunctionChannel {
     if (this.#broken !== null) return Promise.reject(this.#broken);
     if (this.#waiting !== null) throw new Error('a function channel carries one invocation at a time');
     return new Promise((resolve, reject) => {
-      this.#waiting = { sink, resolve, reject };
+      this.#waiting = { hasBegun: false, sink, resolve, reject };
       if (event.length < LARGE_EVENT_BYTES) {
         this.#socket.write(encodeFrame(type, { ...header }, event));
         return;
@@ -172,7 +185,11 @@ export class FunctionChannel {
   #onFrame(frame: Frame): void {
     const waiting = this.#waiting;
     if (frame.type === FrameType.chunk && waiting !== null && waiting.sink !== null) {
+      waiting.hasBegun = true;
       return this.#pass(frame.payload, waiting.sink);
+    }
+    if (frame.type === FrameType.ending && waiting?.hasBegun !== true) {
+      return this.#break(new FunctionChannelError('the runtime ended between two invocations', { ended: true }));
     }
     const known = frame.type === FrameType.result || frame.type === FrameType.failure;
     if (waiting === null || !known) {

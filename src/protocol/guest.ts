@@ -2,7 +2,7 @@
  * What is said between the host and a guest, as frames (`frame.ts`) on two channels:
  *
  * ```
- *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ CHUNK*, RESULT | FAILURE
+ *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ CHUNK*, RESULT | FAILURE; ENDING
  *   firerunner ── control channel ── init ── runtime (fd 4)
  *                                    │   ◀ HELLO   LOAD ▶  ◀ LOADED | LOAD_FAILED   SEAL ▶  ◀ SEALED | HOOK_FAILED
  *                                    │   START ▶  ◀ STARTED | HOOK_FAILED
@@ -34,6 +34,11 @@ export const FrameType = {
   rehearse: 4,
   /** Runtime → host: a part of a streamed answer, any number of them before RESULT or FAILURE; only if INVOKE asked for it. */
   chunk: 5,
+  /**
+   * Runtime → host: the runtime ends by itself, between two invocations. An INVOKE that it has not answered it has not taken,
+   * so that another VM can do it.
+   */
+  ending: 6,
   /** Runtime → init → host: the runtime is up and holds no function yet. Header `HelloHeader`. */
   hello: 16,
   /** Host → init → runtime: init mounts the app file system, the runtime imports the handler. Payload: `LoadRequest`. */

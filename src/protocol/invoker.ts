@@ -45,6 +45,13 @@ export class FunctionError extends SnapfaasError {
   }
 }
 
+/** The runtime ended before it took the invocation, so that nothing of it has run: another VM can do it. */
+export class NotBegunError extends SnapfaasError {
+  constructor(functionName: string) {
+    super('vm_lost', `the VM of ${functionName} was lost: its runtime ended after an earlier invocation`);
+  }
+}
+
 export class Invoker {
   readonly #functionName: string;
   readonly #timeoutMs: number;
@@ -65,12 +72,12 @@ export class Invoker {
 
   /** False once an invocation ended by more than the function's own failure: what the guest does now is unknown. */
   get isReusable(): boolean {
-    return this.#reusable;
+    return this.#reusable && this.#channel.broken === null;
   }
 
   /** True once the runtime has said that it ends by itself. */
   get isExiting(): boolean {
-    return this.#exiting;
+    return this.#exiting || this.#channel.broken?.ended === true;
   }
 
   /**
@@ -78,7 +85,8 @@ export class Invoker {
    *
    * @param event the JSON bytes that reach the runtime unchanged.
    * @returns the result, as the runtime wrote it.
-   * @throws SnapfaasError `function_error`, `response_too_large`, `function_timeout`, `vm_lost`, or the signal's reason.
+   * @throws NotBegunError; SnapfaasError `function_error`, `response_too_large`, `function_timeout`, `vm_lost`, or the
+   * signal's reason.
    */
   invoke(id: string, event: Buffer, signal: AbortSignal, options: InvokeOptions = PLAIN): Promise<InvokeResult> {
     const { header, sink } = options;
@@ -114,6 +122,7 @@ export class Invoker {
         },
         (cause: unknown) => {
           if (!(cause instanceof FunctionChannelError)) return fail(SnapfaasError.from(cause));
+          if (cause.ended) return fail(new NotBegunError(this.#functionName));
           if (cause.tooLarge) return fail(new SnapfaasError('response_too_large', 'the result is over 6 MiB'));
           if (!cause.closed) return fail(vmLost(this.#functionName, cause.message));
           if (this.#ended !== null) return fail(this.#ended);

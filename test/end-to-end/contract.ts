@@ -122,6 +122,14 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKey
         assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm');
       });
 
+      test('what an invocation leaves behind to fail later harms no other invocation', async () => {
+        // In Node it ends the runtime, when the next request may be on its way already.
+        for (let n = 0; n < (WITHOUT_VM.includes(vmm) ? 20 : 4); n += 1) {
+          const answer = await ask({ do: 'leave an error behind', n });
+          assert.deepEqual([answer.status, answer.body], [200, n], answer.text);
+        }
+      });
+
       test('a result over 6 MiB is response_too_large, and the VM stays', async () => {
         const answer = await ask({ do: 'large result' });
         assert.equal(answer.status, 502);

@@ -125,6 +125,23 @@ describe('function channel', { timeout: 10_000 }, () => {
     });
   }
 
+  test('a runtime that ends between two invocations says that the next one has not begun', async () => {
+    const end = broken();
+    const answer = invoke();
+    guest.write(encodeFrame(FrameType.ending, undefined));
+    await assert.rejects(answer, { name: 'FunctionChannelError', ended: true });
+    assert.equal((await end).ended, true);
+    await assert.rejects(invoke(), { ended: true });
+  });
+
+  test('a runtime that has begun to answer cannot say so', async () => {
+    const sink = { write: () => true, onDrain: () => undefined };
+    const answer = channel.invoke({ ...HEADER, stream: true }, Buffer.from('{}'), sink);
+    guest.write(encodeFrame(FrameType.chunk, undefined, Buffer.from('a')));
+    guest.write(encodeFrame(FrameType.ending, undefined));
+    await assert.rejects(answer, { message: /a frame of unknown type 6/, ended: false });
+  });
+
   for (const [what, bytes] of [
     ['without a word', Buffer.alloc(0)],
     ['after half a length', RESULT.subarray(0, 2)],

@@ -48,6 +48,11 @@ export const BEHAVIOURS: readonly Behaviour[] = [
       'import os\n    while True:\n        try:\n            os.fork()\n        except OSError:\n            pass',
     node: "for (;;) { try { require('child_process').spawn(process.execPath, ['-e', 'for(;;);']).on('error', () => {}); } catch {} await null; }",
   },
+  {
+    name: 'leave an error behind',
+    python: "import threading; threading.Thread(target=lambda: 1 / 0).start(); return request['n']",
+    node: "Promise.reject(new Error('left behind')); return request.n;",
+  },
   { name: 'large result', python: "return 'x' * (7 << 20)", node: "return 'x'.repeat(7 << 20);" },
   { name: 'say', python: "print(request['text']); return None", node: 'console.log(request.text); return null;' },
 ];

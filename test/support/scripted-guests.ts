@@ -46,6 +46,8 @@ export class ScriptedGuests {
   /** Rehearsals that guests were asked for; set `answersRehearsals` to false to leave them unanswered. */
   rehearsals = 0;
   answersRehearsals = true;
+  /** So many of the next requests find that their runtime has ended. */
+  endings = 0;
   /** Set to make the next launches fail with these words. */
   launchFailure: string | null = null;
   /** Set to keep launches waiting until it resolves. */
@@ -96,6 +98,10 @@ export class ScriptedGuests {
   }
 
   #onFrame(socket: Socket, { type, payload }: Frame): void {
+    if (type === FrameType.invoke && this.endings > 0) {
+      this.endings -= 1;
+      return void socket.write(encodeFrame(FrameType.ending, undefined));
+    }
     if (type !== FrameType.rehearse) return answer(socket, payload);
     this.rehearsals += 1;
     if (this.answersRehearsals) socket.write(encodeFrame(FrameType.result, undefined, payload));
@@ -122,7 +128,7 @@ export class ScriptedGuests {
   }
 }
 
-/** The event says what to do: "fail", "fail and exit", "garbage", "hang", "not json"; anything else is sent back. */
+/** The event says what to do: "fail", "fail and exit", "answer and end", "garbage", "hang", "not json"; others are sent back. */
 function answer(socket: Socket, event: Buffer): void {
   const failure = Buffer.from(JSON.stringify({ type: 'Error', message: 'as asked', stack: [] }));
   switch (event.toString()) {
@@ -134,6 +140,10 @@ function answer(socket: Socket, event: Buffer): void {
       return void socket.write(Buffer.from('\0\0\0\0nonsense'));
     case '"not json"':
       return void socket.write(encodeFrame(FrameType.result, undefined, Buffer.from('{')));
+    case '"answer and end"':
+      return void socket.write(
+        Buffer.concat([encodeFrame(FrameType.result, undefined, event), encodeFrame(FrameType.ending, undefined)]),
+      );
     case '"hang"':
       return;
     default:

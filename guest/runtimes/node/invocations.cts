@@ -2,6 +2,7 @@
  * Invocations, one at a time, from INVOKE on the function channel to RESULT or FAILURE. The path of a warm one is
  * `receive`, the style's `call`, `result`, `#answer`: one read, one call, one or two writes.
  */
+import fs = require('node:fs');
 import { channelLost, Incoming, makeFrame, send, sendFrame, writeFully } from './channel.cjs';
 import { describe, failureText } from './failures.cjs';
 import { collectGarbage, LARGE_BYTES } from './garbage.cjs';
@@ -9,6 +10,7 @@ import {
   CONTROL_FD,
   DONE,
   DRAINED,
+  ENDING,
   FAILURE,
   FUNCTION_FD,
   INVOKE,
@@ -186,6 +188,19 @@ export class Invocations implements Answers, Stage {
 
   eventLoopIsEmpty(): void {
     if (this.#isOpen) this.#style?.eventLoopIsEmpty();
+  }
+
+  /**
+   * The process exits. What an invocation has left behind may end it after the answer, while the host has sent the next
+   * INVOKE already: without this word that one would count as begun.
+   */
+  exiting(): void {
+    if (this.number === 0 || this.#isOpen) return;
+    try {
+      fs.writeSync(FUNCTION_FD, makeFrame(ENDING, '', NOTHING));
+    } catch {
+      // The function has closed it, or nobody listens any more.
+    }
   }
 
   /** An error that nobody caught leaves the function in an unknown state: answer, if an answer is due, and end. */

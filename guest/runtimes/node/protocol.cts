@@ -7,6 +7,7 @@ export const RESULT = 2;
 export const FAILURE = 3;
 export const REHEARSE = 4;
 export const CHUNK = 5;
+export const ENDING = 6;
 export const HELLO = 16;
 export const LOAD = 17;
 export const LOADED = 18;

@@ -4,7 +4,7 @@
  * Started by init (or by the `process` driver) with two inherited descriptors, both carrying frames (`channel.cts`):
  *
  * ```
- *   fd 3  function channel   host → INVOKE, REHEARSE            CHUNK*, RESULT | FAILURE → host
+ *   fd 3  function channel   host → INVOKE, REHEARSE            CHUNK*, RESULT | FAILURE; ENDING → host
  *   fd 4  control channel    init → LOAD, SEAL, START, DRAINED  HELLO, LOADED | LOAD_FAILED, SEALED, STARTED, DONE → init
  * ```
  *
@@ -85,6 +85,9 @@ function load(request: LoadRequest, control: Incoming): void {
   });
   process.on('uncaughtException', (error, origin) => {
     stage.uncaught(error, origin === 'unhandledRejection');
+  });
+  process.on('exit', () => {
+    invocations.exiting();
   });
   const { rejection } = style;
   if (rejection !== null) process.on('unhandledRejection', (reason) => stage.uncaught(rejection(reason), true));

@@ -3,7 +3,7 @@
  * one in the memory of idle VMs of other functions, else `resource_exhausted`.
  */
 import { SnapfaasError } from '../../protocol/errors.ts';
-import { abortError } from '../../protocol/invoker.ts';
+import { abortError, NotBegunError } from '../../protocol/invoker.ts';
 import type { LaunchTimings } from '../../protocol/runner.ts';
 import type { FunctionConfig } from '../config/config.ts';
 import { noRoom, tooManyAtOnce } from './exhaustion.ts';
@@ -76,22 +76,32 @@ export class VmPool {
 
   /**
    * The only way to a VM: acquires one, lets `use` work with it, and releases it; a VM that is of no more use then is
-   * discarded.
+   * discarded. `use` is called again, with another VM, if the first one turns out to have ended before it began.
    *
    * @throws SnapfaasError `resource_exhausted`, `vm_launch_failed`, `function_error` (from the import), and whatever
    * `use` throws.
    */
   async withVm<T>(fn: FunctionVms, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
-    const unclaimed = fn.hasIdle ? null : takeAny(fn.unclaimed);
+    let unclaimed = fn.hasIdle ? null : takeAny(fn.unclaimed);
     if (unclaimed === null) {
       if (fn.isAtLimit) throw tooManyAtOnce(fn.config);
       fn.inUse += 1;
     }
     try {
-      const idle = unclaimed === null ? this.#takeIdle(fn) : null;
-      const vm = idle ?? (await this.#awaitLaunch(fn, unclaimed ?? (await this.#launch(fn)), signal));
-      this.#options.onTaken?.(fn, vm);
-      return await this.#lend(fn, vm, vm.startKind, use);
+      for (;;) {
+        const idle = unclaimed === null ? this.#takeIdle(fn) : null;
+        const vm = idle ?? (await this.#awaitLaunch(fn, unclaimed ?? (await this.#launch(fn)), signal));
+        unclaimed = null;
+        this.#options.onTaken?.(fn, vm);
+        const start = vm.startKind;
+        try {
+          return await this.#lend(fn, vm, start, use);
+        } catch (error) {
+          // What an earlier invocation has left behind ended it: not this one's doing, so it gets another VM. A VM that
+          // nobody has used has no such excuse.
+          if (!(error instanceof NotBegunError) || start !== 'warm') throw error;
+        }
+      }
     } finally {
       fn.inUse -= 1;
     }
@@ -100,11 +110,11 @@ export class VmPool {
   async #lend<T>(fn: FunctionVms, vm: Vm, start: StartKind, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
     try {
       const result = await use(vm, start);
-      this.#release(fn, vm);
+      this.#giveBack(fn, vm);
       return result;
     } catch (error) {
       // The function's own failure leaves its VM in order; the VM knows.
-      if (error instanceof SnapfaasError && vm.isReusable) this.#release(fn, vm);
+      if (error instanceof SnapfaasError) this.#giveBack(fn, vm, error);
       else this.#discard(vm, SnapfaasError.from(error));
       throw error;
     }
@@ -120,8 +130,9 @@ export class VmPool {
     return vm;
   }
 
-  #release(fn: FunctionVms, vm: Vm): void {
-    if (!vm.isReusable) return;
+  /** The VM is idle from now on, or killed if it is of no more use. */
+  #giveBack(fn: FunctionVms, vm: Vm, error = new SnapfaasError('vm_lost', 'its runtime ended')): void {
+    if (!vm.isReusable) return this.#discard(vm, error);
     vm.setState('idle');
     fn.pushIdle(vm);
     this.#options.policy.add(vm);
@@ -227,7 +238,7 @@ export class VmPool {
     const settle = (): void => {
       if (!fn.unclaimed.delete(vm)) return;
       fn.inUse -= 1;
-      this.#release(fn, vm);
+      this.#giveBack(fn, vm);
     };
     vm.ready.then(settle, settle);
   }

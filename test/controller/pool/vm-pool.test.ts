@@ -75,6 +75,32 @@ test('VM pool: a busy VM is not given to a second request', async () => {
   assert.equal(ledger.reservedMib, 256);
 });
 
+test('VM pool: a request whose VM has ended before it began gets another one', async () => {
+  const { call, guests, pool, ledger } = createPool(1024, [functionConfig('f')]);
+  assert.deepEqual(await Promise.all([call('f'), call('f')]), ['cold', 'cold']);
+  guests.endings = 2;
+  assert.equal(await call('f'), 'cold');
+  assert.equal(pool.counters.launches, 3);
+  assert.equal(ledger.reservedMib, 128);
+  assert.equal(await call('f'), 'warm');
+});
+
+test('VM pool: a VM that ends before its first request is not tried again', async () => {
+  const { call, guests, pool } = createPool(1024, [functionConfig('f')]);
+  guests.endings = 2;
+  await assert.rejects(call('f'), { code: 'vm_lost', message: /its runtime ended after an earlier invocation/ });
+  assert.equal(pool.counters.launches, 1);
+});
+
+test('VM pool: a VM whose runtime ends with its answer is not idle afterwards', async () => {
+  const { call, pool, ledger, guests } = createPool(1024, [functionConfig('f')]);
+  assert.equal(await call('f', '"answer and end"'), 'cold');
+  assert.equal(ledger.reservedMib, 0);
+  assert.equal(await call('f', '"answer and end"'), 'cold');
+  while (guests.alive > 0) await turn();
+  assert.deepEqual(Object.keys(pool.counts()), []);
+});
+
 test('VM pool: an unknown function is function_not_found', async () => {
   const { call } = createPool(1024, []);
   await assert.rejects(call('nobody'), { code: 'function_not_found' });
