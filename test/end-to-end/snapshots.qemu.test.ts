@@ -282,8 +282,8 @@ describe('restored VMs', { timeout: 180_000 }, () => {
 describe('the layers of a function', { timeout: 120_000 }, () => {
   let workspace: Workspace;
   let store: string;
-  const start = (): Promise<RunningController> =>
-    startController(workspace, { vmm: 'qemu', memoryMib: 256, snapshots: true });
+  const start = (snapshots: true | 'being made' = true): Promise<RunningController> =>
+    startController(workspace, { vmm: 'qemu', memoryMib: 256, snapshots });
   const stop = async (controller: RunningController): Promise<void> => {
     assert.equal(await controller.stop(), 0);
     await assertNothingLeft(workspace);
@@ -316,6 +316,13 @@ describe('the layers of a function', { timeout: 120_000 }, () => {
     const controller = await start();
     assert.match(logged(controller, 'snapshot ready')[0]?.msg ?? '', /was there/);
     assert.equal(layerOf(controller, 'edited'), first);
+    const answer = await controller.invoke('edited', null);
+    assert.deepEqual([answer.body, startOf(answer)], [1, 'restored']);
+    await stop(controller);
+  });
+
+  test('are what the first request after a start gets, however soon it comes', async () => {
+    const controller = await start('being made');
     const answer = await controller.invoke('edited', null);
     assert.deepEqual([answer.body, startOf(answer)], [1, 'restored']);
     await stop(controller);

@@ -39,6 +39,17 @@ export class BaseLayers {
     return base.promise;
   }
 
+  /** Whether it is in the store, or open already. */
+  async isThere(spec: LaunchSpec, store: SnapshotStore): Promise<boolean> {
+    if (this.find(spec) !== null) return true;
+    const { driver, digests } = this.#workshop;
+    const stamp = await baseStamp(driver, spec.machine, digests);
+    return store.open('base', stamp).then(
+      (layer) => layer !== null,
+      () => false,
+    );
+  }
+
   /** Null if it is not there yet. */
   find({ machine, snapshots }: LaunchSpec): Restorable | null {
     return this.#bases.get(baseKey(machine, snapshots))?.restorable ?? null;

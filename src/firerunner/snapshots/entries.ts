@@ -23,6 +23,10 @@ export interface Entry {
   /** Set after a restore failed, so that a snapshot that never works is not built again and again. */
   readonly isSecondTry: boolean;
   readonly prepared: Promise<Prepared>;
+  /** Resolves as soon as that is known: whether its layer is in the store and only has to be opened, which is quick. */
+  readonly isInStore: Promise<boolean>;
+  /** Has it prepared now, if it waits for its turn. */
+  readonly hurry: () => void;
   restorable: Restorable | null;
   /** Its layer is in the store, but its memory is not composed: so many others are, or were used later. */
   isClosed: boolean;
@@ -50,33 +54,36 @@ export class Entries {
     return this.#open.size + this.#opening < this.#openAtMost;
   }
 
-  /** Adds an entry, in place of another one of the same key, and has it prepared. */
+  /**
+   * Adds an entry, in place of another one of the same key, and has it prepared.
+   *
+   * @param prepare calls `found` once it knows whether the layer is in the store.
+   * @param whenTurn calls its argument when it is the entry's turn.
+   */
   begin(
-    start: Pick<Entry, 'key' | 'spec' | 'identity' | 'isSecondTry'>,
-    work: (entry: Entry) => Promise<Prepared>,
-  ): Promise<Prepared> {
-    let begin: (prepared: Promise<Prepared>) => void = () => undefined;
-    const prepared = new Promise<Prepared>((resolve) => (begin = resolve));
-    const { key, spec, identity, isSecondTry } = start;
-    const entry: Entry = {
-      key,
-      spec,
-      identity,
-      isSecondTry,
-      restorable: null,
-      isClosed: false,
-      problem: null,
-      prepared,
-    };
+    { key, spec, identity, isSecondTry }: Pick<Entry, 'key' | 'spec' | 'identity' | 'isSecondTry'>,
+    prepare: (entry: Entry, found: (isThere: boolean) => void) => Promise<Prepared>,
+    whenTurn: (work: () => Promise<unknown>) => void = (work) => void work(),
+  ): Entry {
+    let found: (isThere: boolean) => void = () => undefined;
+    const isInStore = new Promise<boolean>((resolve) => (found = resolve));
+    let hurry: () => void = () => undefined;
+    const prepared = new Promise<void>((resolve) => (hurry = resolve)).then(() => prepare(entry, found));
+    const state = { restorable: null, isClosed: false, problem: null };
+    const entry: Entry = { key, spec, identity, isSecondTry, prepared, isInStore, hurry, ...state };
     this.#byKey.set(key, entry);
-    begin(work(entry));
+    whenTurn(() => {
+      hurry();
+      return prepared.catch(() => undefined);
+    });
     prepared.catch((error: unknown) => {
       const why = error instanceof FunctionLoadError ? 'the function does not load' : 'its snapshot cannot be made';
       entry.problem = `${why}: ${messageOf(error)}`;
       // The host may have by the next launch what it lacked.
       if (error instanceof HostError && this.#byKey.get(key) === entry) this.#byKey.delete(key);
+      found(false);
     });
-    return prepared;
+    return entry;
   }
 
   /** Counts the entry as open while `open` works on that. */

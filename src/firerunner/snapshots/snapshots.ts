@@ -71,9 +71,11 @@ export class Snapshots {
     const known = this.#entries.get(key);
     if (known?.identity === identity) return known.prepared;
     if (known !== undefined) this.#entries.close(known);
-    return this.#entries.begin({ key, spec, identity, isSecondTry: false }, (entry) =>
-      this.#preparations.run(() => this.#prepare(entry, hooks, this.#entries.hasRoom)),
-    );
+    return this.#entries.begin(
+      { key, spec, identity, isSecondTry: false },
+      (entry, found) => this.#prepare(entry, hooks, this.#entries.hasRoom, found),
+      (work) => void this.#preparations.run(work),
+    ).prepared;
   }
 
   /** See `dumpLayer`. */
@@ -82,7 +84,7 @@ export class Snapshots {
     return dumpLayer(this.#workshop.context(spec, hooks), digests, directory, target);
   }
 
-  /** What to restore a VM from. A snapshot that is in the store, but not open, is opened first. */
+  /** What to restore a VM from. A snapshot that is in the store, but not open yet, is opened first. */
   async forLaunch(spec: LaunchSpec): Promise<LaunchSource> {
     if (spec.snapshots === null || this.#driver.snapshots === null) return { restorable: null, reason: null };
     try {
@@ -97,17 +99,28 @@ export class Snapshots {
 
   /** The function's own snapshot, or why there is none now. */
   async #own(spec: LaunchSpec): Promise<Restorable | string> {
-    let entry = this.#entries.get(entryKey(spec));
-    if (entry?.identity !== identityOf(spec.machine)) {
-      this.prepare(spec).catch(() => undefined);
-      return entry === undefined
-        ? 'its snapshot is being made'
-        : 'its files have changed: a new snapshot is being made';
+    const key = entryKey(spec);
+    const before = this.#entries.get(key);
+    const isOutdated = before !== undefined && before.identity !== identityOf(spec.machine);
+    this.prepare(spec).catch(() => undefined);
+    await this.#untilOpen(key);
+    const entry = this.#entries.get(key);
+    if (entry === undefined || entry.restorable === null) {
+      const files = isOutdated ? 'its files have changed: a new snapshot' : 'its snapshot';
+      return entry?.problem ?? `${files} is being made`;
     }
-    if (entry.isClosed) entry = await this.#reopen(entry);
-    if (entry.restorable === null) return entry.problem ?? 'its snapshot is still being made';
     this.#entries.touch(entry);
     return entry.restorable;
+  }
+
+  /** Waits for a snapshot that only has to be opened, however many others are before it; not for one that has to be built. */
+  async #untilOpen(key: string): Promise<void> {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || entry.restorable !== null || entry.problem !== null) return;
+    entry.hurry();
+    if (await entry.isInStore) await entry.prepared.catch(() => undefined);
+    const now = this.#entries.get(key);
+    if (now?.isClosed === true) await this.#reopen(now);
   }
 
   /** A restore failed. The snapshot is not used again; a new one is built, once. */
@@ -122,8 +135,11 @@ export class Snapshots {
         void new SnapshotStore(source)
           .remove(restorable.layer.name)
           .catch(() => undefined)
-          .then(() => this.#entries.begin({ ...entry, isSecondTry: true }, (again) => this.#prepare(again, {}, true)))
-          .catch(() => undefined);
+          .then(() =>
+            this.#entries.begin({ ...entry, isSecondTry: true }, (again, found) =>
+              this.#prepare(again, {}, true, found),
+            ),
+          );
       }
     }
     restorable.retire();
@@ -140,18 +156,22 @@ export class Snapshots {
     await this.#bases.close();
   }
 
-  async #reopen(closed: Entry): Promise<Entry> {
-    await this.#entries.begin(closed, (entry) => this.#prepare(entry, {}, true)).catch(() => undefined);
-    return this.#entries.get(closed.key) ?? closed;
+  async #reopen(closed: Entry): Promise<void> {
+    const entry = this.#entries.begin(closed, (again, found) => this.#prepare(again, {}, true, found));
+    await entry.prepared.catch(() => undefined);
   }
 
-  /** @param open whether its memory is composed now; if not, when it is launched first. */
-  #prepare(entry: Entry, hooks: PrepareHooks, open: boolean): Promise<Prepared> {
+  /**
+   * @param open whether its memory is composed now; if not, when it is launched first.
+   * @param found told whether the layer is in the store.
+   */
+  #prepare(entry: Entry, hooks: PrepareHooks, open: boolean, found: (isThere: boolean) => void): Promise<Prepared> {
     const prepare = async (): Promise<Prepared> => {
       const { spec } = entry;
       if (this.#driver.snapshots === null) throw new LaunchError(`the ${this.#driver.name} driver has no snapshots`);
       const source = storeOf(spec);
-      if (source !== null) return this.#prepareInStore(entry, new SnapshotStore(source), hooks, open);
+      if (source !== null) return this.#prepareInStore(entry, new SnapshotStore(source), hooks, open, found);
+      found(true);
       const { digests, directory } = this.#workshop;
       const restorable = await openLayers(this.#driver, spec, digests, directory);
       this.#entries.opened(entry, restorable);
@@ -160,13 +180,20 @@ export class Snapshots {
     return open ? this.#entries.opening(prepare) : prepare();
   }
 
-  async #prepareInStore(entry: Entry, store: SnapshotStore, hooks: PrepareHooks, open: boolean): Promise<Prepared> {
+  async #prepareInStore(
+    entry: Entry,
+    store: SnapshotStore,
+    hooks: PrepareHooks,
+    open: boolean,
+    found: (isThere: boolean) => void,
+  ): Promise<Prepared> {
     const { spec } = entry;
     let builtMs: number | null = null;
     let base: Restorable | null = null;
     const prepare = async (): Promise<Prepared> => {
+      if (!(await this.#bases.isThere(spec, store))) found(false);
       base = await this.#bases.prepare(spec, store, hooks);
-      const layer = await this.#ensureFunctionLayer(spec, base, store, hooks, (ms) => (builtMs = ms));
+      const layer = await this.#ensureFunctionLayer(spec, base, store, hooks, found, (ms) => (builtMs = ms));
       if (open) {
         this.#entries.opened(entry, await Restorable.open(this.#driver, store.directory, [base.layer, layer], true));
       } else entry.isClosed = true;
@@ -184,10 +211,12 @@ export class Snapshots {
     base: Restorable,
     store: SnapshotStore,
     hooks: PrepareHooks,
+    found: (isThere: boolean) => void,
     onBuilt: (ms: number) => void,
   ): Promise<Layer> {
     const stamp = await functionStamp(this.#driver, spec, base.layer.stamp, this.#workshop.digests);
     const existing = await store.open('function', stamp).catch(ignoreDamage);
+    found(existing?.base === base.layer.digest);
     const build = async (draft: LayerDraft): Promise<void> => {
       const started = performance.now();
       hooks.onProgress?.('loading the function into a VM');

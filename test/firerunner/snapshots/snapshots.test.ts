@@ -48,6 +48,24 @@ describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
     await vm.kill();
   });
 
+  test('a launch waits for a snapshot that is in the store, also before its turn; not for one that has to be made', async () => {
+    const first = host.openSnapshots();
+    const specs = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name) => named(name));
+    const last = specs.at(-1) ?? assert.fail();
+    const made = Promise.all(specs.map((spec) => first.snapshots.prepare(spec)));
+    assert.deepEqual(await first.snapshots.forLaunch(last), { restorable: null, reason: 'its snapshot is being made' });
+    await made;
+    await first.close();
+
+    const snapshots = open();
+    const done: string[] = [];
+    const all = specs.map((spec) => snapshots.prepare(spec).then(() => done.push(spec.function.name)));
+    await own(snapshots, last);
+    assert.ok(done.length < specs.length, `${done.join()} were before it`);
+    await Promise.all(all);
+    await own(snapshots, named('a'));
+  });
+
   test('a snapshot that could not be restored is made again, once', async () => {
     const snapshots = open();
     const spec = named('f');
