@@ -3,7 +3,7 @@
  *
  * ```
  *   BASE/PID-STARTTIME/          one per firerunner; BASE is $SNAPFAAS_RUN_DIR or /tmp/snapfaas-UID
- *   BASE/PID-STARTTIME/VM/       one per VM: control.sock, function.sock
+ *   BASE/PID-STARTTIME/VM/       one per VM: its sockets
  * ```
  *
  * A directory outlives no firerunner: it is removed on exit; if firerunner is killed, its janitor removes it; if the
@@ -11,7 +11,8 @@
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { messageOf } from '../protocol/errors.ts';
 import { startJanitor } from './janitor.ts';
 
 /** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
@@ -36,7 +37,7 @@ export interface RunDirectory {
 /**
  * Makes the run directory of this process, removes those of firerunners that are gone, and starts the janitor.
  *
- * @throws RunDirectoryError if the base path is too long for unix sockets or not ours.
+ * @throws RunDirectoryError if the base path cannot be made, is too long for unix sockets or not ours.
  */
 export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirectory {
   const uid = process.getuid?.() ?? 0;
@@ -49,7 +50,7 @@ export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirec
         `${MAX_SOCKET_PATH_BYTES} are possible; set SNAPFAAS_RUN_DIR to a shorter directory`,
     );
   }
-  mkdirSync(base, { recursive: true, mode: 0o700 });
+  makeBase(base);
   const owner = statSync(base).uid;
   if (process.getuid !== undefined && owner !== uid) {
     throw new RunDirectoryError(
@@ -72,6 +73,20 @@ export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirec
       standDown();
     },
   };
+}
+
+/** Not the directories above it: one that is not there was named by mistake. */
+function makeBase(base: string): void {
+  try {
+    mkdirSync(base, { mode: 0o700 });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : null;
+    if (code === 'EEXIST') return;
+    const why = code === 'ENOENT' ? `there is no ${dirname(base)}` : messageOf(error);
+    throw new RunDirectoryError(
+      `the run directory ${base} cannot be made: ${why}; set SNAPFAAS_RUN_DIR to a directory of your own`,
+    );
+  }
 }
 
 /** Removes run directories whose firerunner no longer runs. Returns their names. */

@@ -2,6 +2,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { StagedApp } from './app-stage.ts';
+import { CACHE_HELP } from '../storage/cache-directory.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { EXT4_RULES_VERSION, measureTree, writeExt4, type Ext4Size, type TreeSize } from './ext4.ts';
 import { readFinished, readManifest, type ManifestDraft } from './manifest.ts';
@@ -57,7 +58,7 @@ export async function packApp(staged: StagedApp, options: PackOptions = {}): Pro
     const manifest = await buildFolder.publish(image, draft, (file) => writeSmallest(staged.directory, file));
     return { image, digest: manifest.sha256, bytes: manifest.bytes };
   };
-  return (await findFinished()) ?? (await inBuildFolder(folder, pack, { signal: options.signal }));
+  return (await findFinished()) ?? (await inBuildFolder(folder, pack, { help: CACHE_HELP, signal: options.signal }));
 }
 
 /**

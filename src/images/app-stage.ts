@@ -13,7 +13,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { addPackages, PACKAGES_FILE, readPackagesFile } from './app-packages.ts';
-import { cacheDirectory } from '../storage/cache-directory.ts';
+import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
@@ -82,7 +82,7 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
       await buildFolder.publishDirectory(staged.directory, files, stampPath(folder), JSON.stringify(made));
       return made;
     },
-    { signal: options.signal, onWait: (pid) => options.onProgress?.(`waiting for process ${pid}`) },
+    { help: CACHE_HELP, signal: options.signal, onWait: (pid) => options.onProgress?.(`waiting for process ${pid}`) },
   );
   return { ...staged, ...stamp };
 }

@@ -4,6 +4,8 @@ import { Argument, type Command } from 'commander';
 import { exportApp, packApp } from './app-image.ts';
 import { stageApp } from './app-stage.ts';
 import { buildImages, filesOf, IMAGE_NAMES, verifyImages, type ImageName } from './build.ts';
+import { messageOf } from '../protocol/errors.ts';
+import { DirectoryError } from '../storage/make-directory.ts';
 import { inStep, progressOn } from './progress.ts';
 import { DEFAULT_IMAGES_DIRECTORY, MissingFileError } from './project.ts';
 import { ToolError } from './tool.ts';
@@ -62,8 +64,8 @@ function tellingFailures<A extends readonly unknown[]>(action: (...args: A) => P
     try {
       await action(...args);
     } catch (error) {
-      if (!(error instanceof TreeError || error instanceof ToolError || error instanceof MissingFileError)) throw error;
-      process.stderr.write(`error: ${error.message}\n`);
+      if (![TreeError, ToolError, MissingFileError, DirectoryError].some((kind) => error instanceof kind)) throw error;
+      process.stderr.write(`error: ${messageOf(error)}\n`);
       process.exitCode = 1;
     }
   };

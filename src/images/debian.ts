@@ -3,10 +3,11 @@
  * an empty system, downloaded (apt checks the signatures and hashes) and unpacked. Needs no root.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cacheDirectory } from '../storage/cache-directory.ts';
+import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
+import { makeWritableDirectory } from '../storage/make-directory.ts';
 import { runTool } from './tool.ts';
 
 export interface DebianPackage {
@@ -77,7 +78,7 @@ function parsePlan(plan: string): readonly DebianPackage[] {
 /** Downloads what the cache does not hold yet. Returns the path of each package's file, in the order given. */
 export async function downloadPackages(packages: readonly DebianPackage[]): Promise<readonly string[]> {
   const cache = join(cacheDirectory(), 'debian');
-  await mkdir(cache, { recursive: true });
+  await makeWritableDirectory(cache, CACHE_HELP);
   const missing = packages.filter((one) => !existsSync(join(cache, fileName(one))));
   if (missing.length > 0) {
     const landing = await mkdtemp(join(cache, '.download-'));

@@ -11,6 +11,7 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { withLock, type LockOptions } from '../storage/lock.ts';
+import { makeWritableDirectory } from '../storage/make-directory.ts';
 import { sync } from '../storage/sync.ts';
 import { describeFile, manifestPath, type Manifest, type ManifestDraft } from './manifest.ts';
 import { runTool } from './tool.ts';
@@ -28,13 +29,22 @@ export interface BuildFolder {
   publishDirectory(place: string, made: string, stampFile: string, stamp: string): Promise<void>;
 }
 
-/** Gives `work` the folder for itself, so that two builders do not disturb each other. */
+export interface BuildFolderOptions extends LockOptions {
+  /** What to do if the folder cannot be written to. */
+  readonly help?: string;
+}
+
+/**
+ * Gives `work` the folder for itself, so that two builders do not disturb each other.
+ *
+ * @throws DirectoryError if it cannot be written to; AbortError while waiting; whatever `work` throws.
+ */
 export async function inBuildFolder<T>(
   folder: string,
   work: (buildFolder: BuildFolder) => Promise<T>,
-  options: LockOptions = {},
+  { help = 'name another directory, or make it yours', ...options }: BuildFolderOptions = {},
 ): Promise<T> {
-  await mkdir(folder, { recursive: true });
+  await makeWritableDirectory(folder, help);
   const lockPath = join(folder, '.building.lock');
   return withLock(lockPath, () => inOwnFolder(folder, work), options);
 }

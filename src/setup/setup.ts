@@ -12,6 +12,8 @@ import { IMAGE_NAMES, buildImages } from '../images/build.ts';
 import { progressOn, type Progress } from '../images/progress.ts';
 import { DEFAULT_IMAGES_DIRECTORY, MissingFileError } from '../images/project.ts';
 import { ToolError } from '../images/tool.ts';
+import { messageOf } from '../protocol/errors.ts';
+import { DirectoryError } from '../storage/make-directory.ts';
 import { ensurePackages, refreshPackageLists, SetupError } from './host-packages.ts';
 import { runBench, runTests } from './test-runner.ts';
 import { runController } from './controller.ts';
@@ -73,7 +75,7 @@ async function prepareHost(mode: Mode, progress: Progress): Promise<void> {
 
 /** Our own errors say enough; of others the stack tells where to look. */
 function failureText(error: unknown): string {
-  const told = error instanceof SetupError || error instanceof ToolError || error instanceof MissingFileError;
-  if (told) return error.message;
+  const told = [SetupError, ToolError, MissingFileError, DirectoryError].some((kind) => error instanceof kind);
+  if (told) return messageOf(error);
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -1,3 +1,4 @@
+/** Runs in each program. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
@@ -9,3 +10,6 @@ export function cacheDirectory(): string {
   const base = process.env['XDG_CACHE_HOME'];
   return join(base !== undefined && base.startsWith('/') ? base : join(homedir(), '.cache'), 'snapfaas');
 }
+
+/** What to do if it cannot be written to. */
+export const CACHE_HELP = 'set XDG_CACHE_HOME, or HOME, to a directory of yours';

@@ -2,10 +2,11 @@
  * Runs in firerunner. A directory of layers, which any number of processes may share. What is in it is drawn in layer.ts;
  * how layers get there and go, in publication.ts.
  */
-import { mkdir, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { sha256Json } from '../../storage/digest.ts';
 import { withFreeLock, withLock, type LockOptions } from '../../storage/lock.ts';
+import { makeDirectory } from '../../storage/make-directory.ts';
 import { layerNames, listLayers, readNamed, verifyLayers, type LayerSummary, type Verification } from './inventory.ts';
 import {
   DamagedLayerError,
@@ -25,7 +26,7 @@ import {
   removeSmallLeftovers,
   type LayerDraft,
 } from './publication.ts';
-import { hasCode, storing } from './store-error.ts';
+import { storing } from './store-error.ts';
 
 export type { LayerSummary, Verification } from './inventory.ts';
 export type { LayerDraft } from './publication.ts';
@@ -98,7 +99,7 @@ export class SnapshotStore {
     });
     if (before !== null && !rebuild) return before;
     options.signal?.throwIfAborted();
-    await storing('create', this.directory, () => makeDirectory(this.directory));
+    await storing('create', this.directory, () => makeDirectory(this.directory, 0o700));
     return this.#locked(name, options, async () => {
       const found = await this.#read(name, stamp).catch(ignoreDamage);
       // Another digest than before: somebody has just built it again.
@@ -181,28 +182,6 @@ export class SnapshotStore {
       () => false,
     );
   }
-}
-
-/** `mkdir` with `recursive` says ENOENT for whatever is wrong with the directories above. */
-async function makeDirectory(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: 0o700 });
-  } catch (error) {
-    if (hasCode(error, 'ENOENT') && dirname(path) !== path) {
-      await makeDirectory(dirname(path));
-      await mkdir(path, { mode: 0o700 }).catch(ignoreExisting);
-    } else if (
-      !(await stat(path).then(
-        (status) => status.isDirectory(),
-        () => false,
-      ))
-    )
-      throw error;
-  }
-}
-
-function ignoreExisting(error: unknown): void {
-  if (!hasCode(error, 'EEXIST')) throw error;
 }
 
 function ignoreDamage(error: unknown): null {

@@ -1,0 +1,66 @@
+/** Runs in each program. Directories of ours that may not be there yet. */
+import { access, constants, mkdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+/** A directory cannot be made or written to; the message says whose it is and what to do. */
+export class DirectoryError extends Error {
+  override readonly name = 'DirectoryError';
+}
+
+/**
+ * Makes a directory, and those above it that are missing. Node's own `recursive` never comes back from file systems in
+ * which nothing can be made, such as /proc, and says ENOENT for whatever is wrong above.
+ *
+ * @throws NodeJS.ErrnoException of the directory that cannot be made.
+ */
+export async function makeDirectory(path: string, mode = 0o777): Promise<void> {
+  try {
+    await mkdir(path, { mode });
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT' && dirname(path) !== path) {
+      await makeDirectory(dirname(path), mode);
+      await mkdir(path, { mode }).catch(ignoreExisting);
+    } else if (!(await isDirectory(path))) throw error;
+  }
+}
+
+/**
+ * Makes sure that a directory is there and can be written to.
+ *
+ * @param help what to do if not, such as "set XDG_CACHE_HOME to a directory of yours".
+ * @throws DirectoryError
+ */
+export async function makeWritableDirectory(path: string, help: string): Promise<void> {
+  try {
+    await makeDirectory(path);
+    await access(path, constants.W_OK);
+  } catch (cause) {
+    const owner = await stat(path).catch(() => null);
+    const whose = owner === null ? 'cannot be made' : `belongs to user ${owner.uid} and cannot be written to`;
+    throw new DirectoryError(`${path} ${whose} (${REASONS[codeOf(cause)] ?? codeOf(cause)}); ${help}`, { cause });
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  ENOENT: 'nothing can be made there',
+  ENOSPC: 'no space left',
+  ENOTDIR: 'a file is in its way',
+  EEXIST: 'a file is in its place',
+  EROFS: 'the file system is read-only',
+};
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (status) => status.isDirectory(),
+    () => false,
+  );
+}
+
+function ignoreExisting(error: unknown): void {
+  if (codeOf(error) !== 'EEXIST') throw error;
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+}
