@@ -1,6 +1,7 @@
 /** What both programs do with their command line. */
 import { readFileSync } from 'node:fs';
 import { InvalidArgumentError, type Command } from 'commander';
+import { nearest } from '../controller/config/spelling.ts';
 
 /** The original's flags have underscores; both spellings work for every flag. */
 export function acceptBothSpellings(program: Command, argv: readonly string[]): string[] {
@@ -37,4 +38,14 @@ export function seconds(text: string): number {
 export function packageVersion(): string {
   const manifest = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(manifest) as { version: string }).version;
+}
+
+/** commander takes a misspelt command for an argument of the program's own, and only counts it. */
+export function namingUnknownCommand(program: Command, text: string): string {
+  const [word] = program.args;
+  if (word === undefined || !text.startsWith('error: too many arguments')) return text;
+  const names = program.commands.map((command) => command.name());
+  const guess = nearest(word, names);
+  const help = guess === null ? `there are ${names.join(', ')}` : `did you mean ${guess}?`;
+  return `error: unknown command '${word}'; ${help}\n`;
 }

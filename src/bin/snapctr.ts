@@ -6,7 +6,7 @@ import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../contro
 import { registerImagesCommand } from '../images/command.ts';
 import { VMM_NAMES } from '../protocol/runner.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
-import { acceptBothSpellings, packageVersion, seconds, wholeNumber } from './flags.ts';
+import { acceptBothSpellings, namingUnknownCommand, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
@@ -15,6 +15,7 @@ const program: Command = new Command('snapctr')
   .description('Takes requests and runs each in a virtual machine that has the requested function loaded.')
   .version(packageVersion())
   .enablePositionalOptions()
+  .configureOutput({ outputError: (text, write) => write(namingUnknownCommand(program, text)) })
   .option('-c, --config <file>', 'controller configuration (YAML); see docs/config.md')
   .option('--mem <mb>', 'memory for all VMs together, in MB; one worker starts for each 128', wholeNumber(128))
   .option('-p, --port <n>', 'take requests over HTTP on this port; 0 picks a free one', wholeNumber(0, 65_535))
@@ -57,10 +58,10 @@ Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 
     process.exitCode = await runController(flags, (loaded, logger) => prepareFunctionFiles(loaded, flags.vmm, logger));
   });
 
+program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
 registerImagesCommand(program);
 registerSnapshotsCommand(program);
 registerNetworkCommand(program);
 registerDoctorCommand(program);
-program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
 await program.parseAsync(acceptBothSpellings(program, process.argv));
 process.exit();

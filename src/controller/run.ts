@@ -8,6 +8,7 @@ import { Controller } from './controller.ts';
 import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
+import { checkAddress } from './gateway/listen-check.ts';
 import { createLogger, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
 import { holdStartupMemory, releaseStartupMemory } from './startup-memory.ts';
@@ -64,7 +65,9 @@ export async function runController(
     if (flags.output !== undefined && flags.requests_file === undefined) {
       throw new UsageError('--output is for the results of --requests_file; over HTTP results go to their clients');
     }
-    const config = await prepare(readConfig(flags, logger), logger);
+    const checked = readConfig(flags, logger);
+    if (flags.port !== undefined) await checkAddress(flags.host, flags.port);
+    const config = await prepare(checked, logger);
     releaseStartupMemory();
     const controller = new Controller({
       config,
@@ -73,9 +76,14 @@ export async function runController(
       useSnapshots: flags.snapshots,
       logger,
     });
-    await controller.start();
+    const signals = new StopSignals(logger);
     try {
-      return await serveGateway(flags, config, controller, logger);
+      const started = controller.start();
+      started.catch(() => undefined);
+      const isStarted = await Promise.race([started.then(() => true), signals.first.then(() => false)]);
+      // Stopped as asked; but a file of requests has answers nobody got.
+      if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
+      return await serveGateway(flags, config, controller, signals, logger);
     } finally {
       logger.debug({ status: controller.status() }, 'closing');
       await controller.close();
@@ -127,9 +135,9 @@ async function serveGateway(
   flags: SnapctrFlags,
   config: Config,
   controller: Controller,
+  signals: StopSignals,
   logger: Logger,
 ): Promise<number> {
-  const signals = new StopSignals(logger);
   const { gateway, finished } = createGateway(flags, config, controller, logger);
   await gateway.start();
   if (gateway instanceof HttpGateway) {

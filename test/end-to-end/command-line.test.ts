@@ -59,7 +59,8 @@ describe('the command line of snapctr', { timeout: 60_000 }, () => {
     ['an unknown VMM', ['--vmm', 'xen'], /Allowed choices are auto, firecracker, qemu, process/],
     ['an unknown log level', ['--log-level', 'loud'], /Allowed choices are trace, debug/],
     ['a time that is none', ['--drain-timeout', 'soon'], /Expected seconds, such as 30 or 0\.5/],
-    ['words too many', ['--port', '0', 'surplus'], /too many arguments|unknown command/],
+    ['a word too many', ['--port', '0', 'surplus'], /unknown command 'surplus'; there are images, snapshots/],
+    ['a misspelt command', ['docter'], /unknown command 'docter'; did you mean doctor\?/],
   ] as const) {
     test(`${what}: status 2, and the message says what is possible`, async () => {
       const complete = what.startsWith('no --') ? args : [...usual(), ...args];
@@ -83,6 +84,11 @@ describe('the command line of snapctr', { timeout: 60_000 }, () => {
     const wrong = join(workspace.directory, 'wrong.yaml');
     writeFileSync(wrong, `${readFileSync(workspace.config, 'utf8')}kernel_pth: x\n`);
     assertRefused(await snapctr('-c', wrong, '--mem', '256', '-p', '0'), 2, /wrong\.yaml:\d+:\d+: .*kernel_pth/);
+  });
+
+  test('what a subcommand does not know is refused with status 2 as well', async () => {
+    assertRefused(await snapctr('images', 'build', 'kernl'), 2, /'kernl' is invalid.* Allowed choices are kernel/);
+    assertRefused(await snapctr('images', 'app', 'x'), 2, /required option '--out <file>'/);
   });
 
   test('a port that is taken: status 1, and what to do', async () => {

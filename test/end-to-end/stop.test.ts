@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { obedient } from '../support/functions.ts';
@@ -15,7 +15,7 @@ import {
 } from '../support/snapctr.ts';
 import { startProgram } from '../support/program.ts';
 import { held, hold, release } from './held.ts';
-import { until } from './processes.ts';
+import { childrenOf, isRunning, until } from './processes.ts';
 
 /** "At once" for programs that share two cores with other tests, in ms. */
 const AT_ONCE_MS = 10_000;
@@ -45,6 +45,22 @@ describe('stopping snapctr', { timeout: 60_000 }, () => {
     await controller.until((status) => status.vms['held']?.busy === 1);
     return { answer };
   };
+  test('SIGINT while firerunner is still starting ends both', async () => {
+    // As long as nobody asks Firecracker for its version in vain.
+    const slow = join(workspace.directory, 'firecracker');
+    writeFileSync(slow, '#!/bin/sh\nsleep 6\n', { mode: 0o755 });
+    appendFileSync(workspace.config, `firecracker: {path: ${slow}}\n`);
+    const args = ['--config', workspace.config, '--mem', '256', '--port', '0', '--vmm', 'firecracker'];
+    const program = startProgram(SNAPCTR, args, { workspace });
+    const isAsked = (): boolean => childrenOf(program.pid).some((pid) => childrenOf(pid).length > 0);
+    await until('firerunner asks', isAsked);
+    const runners = childrenOf(program.pid);
+    program.kill('SIGINT');
+    assert.equal((await program.finished).status, 0);
+    await until('firerunner is gone', () => !runners.some(isRunning));
+    await start();
+  });
+
   const isReady = async (): Promise<boolean> => (await fetch(`${controller.url}/readyz`)).status === 200;
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {

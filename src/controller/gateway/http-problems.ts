@@ -72,7 +72,7 @@ export function listenFailure(error: Error & { code?: string }, host: string, po
 function listenAdvice(error: Error & { code?: string }, host: string, port: number): string {
   switch (error.code) {
     case 'EADDRINUSE':
-      return `port ${port} is taken; stop the program that uses it, or choose another with --port (0 picks a free one)`;
+      return `port ${port} is taken; stop the program that uses it, or choose another with --port (npm start: PORT)`;
     case 'EACCES':
       return `ports below 1024 need more rights; choose a higher one with --port`;
     case 'EADDRNOTAVAIL':
