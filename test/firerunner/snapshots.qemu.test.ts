@@ -184,7 +184,10 @@ describe('layers made by hand', { timeout: 240_000 }, () => {
       assert.deepEqual((await controller.status()).snapshots, { preparing: 0, ready: 4, failed: 1 });
       const [failed, ...others] = logged(controller, 'no snapshot could be made');
       assert.deepEqual([failed?.['function'], others], ['unfit', []]);
-      assert.match(JSON.stringify(failed), /counter was not made on top of nothing: give its base before it/);
+      assert.match(
+        JSON.stringify(failed),
+        /counter was made on top of another layer, and cannot be the first; give the layer/,
+      );
     } finally {
       assert.equal(await controller.stop(), 0);
     }
@@ -210,7 +213,7 @@ describe('layers made by hand', { timeout: 240_000 }, () => {
     test('in another order, and on no base or another one', async () => {
       const load = (...names: string[]): Promise<Finished> =>
         firerunner({ appfs: image('counter'), load_from: layers(...names) });
-      const why = /was not made on top of/;
+      const why = /was made on top of another layer, and cannot (be the first|follow .*full); give .* BASE,LAYER/;
       assertRefused(await load('counter', 'base'), EXIT_CODES.launch_failed, why);
       assertRefused(await load('counter'), EXIT_CODES.launch_failed, why);
       assertRefused(await load('full', 'counter'), EXIT_CODES.launch_failed, why);

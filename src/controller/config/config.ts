@@ -78,25 +78,38 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   const notes: string[] = [];
   const source = YamlFile.read(resolve(context.cwd, path), path, problems);
   if (source === null) throw new ConfigError(problems);
+  if (Array.isArray(source.value)) {
+    const list =
+      "this is a list of functions; --config takes the controller's file, which names it by `function_config`";
+    throw new ConfigError([...problems, source.problemAt([], list)]);
+  }
   const yaml = check(controllerSchema, source.value, source, [], '', problems);
   const paths = new Paths(context.cwd);
   const files = new ControllerFiles(path, source, paths, context, problems, notes);
 
   // Taken one by one, also from a file that did not pass: each tells more of what is wrong.
   const withVms = context.vmm !== 'process';
-  const kernelPath = files.take('kernel_path', withVms ? 'file' : null, 'build it with `snapctr images build kernel`');
+  const kernelPath = files.take(
+    'kernel_path',
+    withVms ? 'file' : null,
+    'build it with `snapctr images build kernel`, or correct the path',
+  );
   const initrdPath =
-    files.take('initrd_path', withVms ? 'file' : null, 'build it with `snapctr images build kernel`') ??
-    (kernelPath === null ? null : join(dirname(kernelPath), 'initrd.cpio'));
+    files.take(
+      'initrd_path',
+      withVms ? 'file' : null,
+      'build it with `snapctr images build kernel`, or correct the path',
+    ) ?? (kernelPath === null ? null : join(dirname(kernelPath), 'initrd.cpio'));
   const runtimefs = files.take(
     'runtimefs_dir',
     withVms ? 'directory' : null,
-    'build images into it with `snapctr images build`',
+    'build images into it with `snapctr images build`, or correct the path',
   );
   const appfs = files.take('appfs_dir', 'directory', 'create it, or name the directory with your functions');
   const snapshotDirectory = files.take('snapshot_dir', null, '');
   const functionList = files.take('function_config', 'file', 'write the list of functions, or correct the path');
   files.checkInitrdDefault(initrdPath);
+  files.checkStandby(yaml?.standby ?? 0, context.memoryMib);
   files.noteFirerunner();
   const network = readNetwork(source, problems);
   files.noteJailer();
@@ -210,6 +223,12 @@ class ControllerFiles {
     if (this.#vmm === 'process' || !isDefault || path === null || this.#paths.kindOf(path) === 'file') return;
     const message = `the initial RAM disk ${path} does not exist; build it with \`snapctr images build kernel\`, or name it with \`initrd_path\``;
     this.#problems.push(this.#source.problemAt(['kernel_path'], message));
+  }
+
+  checkStandby(standbyMib: number, memoryMib: number): void {
+    if (standbyMib <= memoryMib) return;
+    const message = `\`standby\` of ${standbyMib} MB is over the ${memoryMib} MB of --mem, which it is a part of; lower it`;
+    this.#problems.push(this.#source.problemAt(['standby'], message));
   }
 
   noteJailer(): void {

@@ -1,9 +1,11 @@
 /** Runs in snapctr. The function list: each entry checked against the machine and the files around it. */
 import { readFileSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { RUNTIME_NAMES, type RuntimeName, type VmmName } from '../../protocol/runner.ts';
 import type { FunctionConfig } from './config.ts';
+import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
+import { nearest } from './spelling.ts';
 import {
   check,
   DEFAULT_TIMEOUT_S,
@@ -98,6 +100,10 @@ class FunctionList {
       );
       return;
     }
+    if (appfs?.kind === 'directory' && runtime !== null) {
+      const remark = missingModule(yaml.handler ?? null, runtime, appfs.path, this.#context.paths);
+      if (remark !== null) this.#remark(index, 'appfs', remark);
+    }
     this.functions.set(
       yaml.name,
       Object.freeze({
@@ -169,7 +175,8 @@ class FunctionList {
     this.#reported.add(path);
     const runtime = yaml.runtime ?? runtimeOfName(name);
     const advice = runtime === null ? 'build or copy it' : `build it with \`snapctr images build ${runtime}\``;
-    complain(key, `the image ${path} ${kind === 'missing' ? 'does not exist' : 'is no file'}; ${advice}`);
+    const otherwise = key === 'runtimefs' ? `, or correct the name${this.#guessBeside(path)}` : '';
+    complain(key, `the image ${path} ${kind === 'missing' ? 'does not exist' : 'is no file'}; ${advice}${otherwise}`);
     return path;
   }
 
@@ -188,7 +195,8 @@ class FunctionList {
     }
     const kind = paths.kindOf(path);
     if (kind === 'missing') {
-      complain('appfs', `\`appfs\`: ${path} does not exist; put the function there, or correct the name`);
+      const guess = this.#guessBeside(path);
+      complain('appfs', `\`appfs\`: ${path} does not exist; put the function there, or correct the name${guess}`);
       return undefined;
     }
     if (kind === 'file' && vmm === 'process') {
@@ -199,6 +207,12 @@ class FunctionList {
       return undefined;
     }
     return Object.freeze({ kind: kind === 'file' ? 'image' : 'directory', path });
+  }
+
+  /** Such as " (did you mean x?)", where there is something of a similar name. */
+  #guessBeside(path: string): string {
+    const guess = nearest(basename(path), this.#context.paths.namesIn(dirname(path)));
+    return guess === null ? '' : ` (did you mean ${guess}?)`;
   }
 
   /** Layers made by hand. Where one is missing, as after a move from the original, firerunner makes its own. */

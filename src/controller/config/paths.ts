@@ -1,5 +1,5 @@
 /** Runs in snapctr. Paths of the configuration: what they count from, and what is there. */
-import { statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -42,6 +42,15 @@ export class Paths {
     return this.kindOf(habitual) === 'missing'
       ? { path, fromWorkingDirectory: false }
       : { path: habitual, fromWorkingDirectory: true };
+  }
+
+  /** What is in a directory; nothing if it cannot be read. */
+  namesIn(directory: string): readonly string[] {
+    try {
+      return readdirSync(directory);
+    } catch {
+      return [];
+    }
   }
 
   /** A path as messages show it: from the working directory, where it is below it. */

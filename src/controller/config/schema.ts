@@ -171,8 +171,28 @@ export function check<T>(
 ): T | null {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  for (const issue of result.error.issues) problems.push(...describe(issue, schema, source, path, subject));
+  const { issues } = result.error;
+  for (const issue of issues.filter((one) => !isMeantElsewhere(one, issues, schema))) {
+    problems.push(...describe(issue, schema, source, path, subject));
+  }
   return null;
+}
+
+/** A key is missing because it is misspelt: that is one mistake, and told once. */
+function isMeantElsewhere(issue: z.core.$ZodIssue, issues: readonly z.core.$ZodIssue[], schema: z.ZodType): boolean {
+  if (issue.code === 'unrecognized_keys') return false;
+  const key = issue.path.at(-1);
+  const around = JSON.stringify(issue.path.slice(0, -1));
+  return issues.some(
+    (other) =>
+      other.code === 'unrecognized_keys' &&
+      JSON.stringify(other.path) === around &&
+      other.keys.some((name) => nearest(name, keysAt(schema, stepsOf(other))) === key),
+  );
+}
+
+function stepsOf({ path }: z.core.$ZodIssue): readonly (string | number)[] {
+  return path.map((step) => (typeof step === 'number' ? step : String(step)));
 }
 
 /** The keys that a map inside the schema may have. */
@@ -195,7 +215,7 @@ function describe(
   path: YamlPath,
   subject: string,
 ): Problem[] {
-  const inner = issue.path.map((step) => (typeof step === 'number' ? step : String(step)));
+  const inner = stepsOf(issue);
   const place = [...path, ...inner];
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, inner);

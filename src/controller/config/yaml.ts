@@ -58,7 +58,14 @@ export class YamlFile {
     if (text === null) return null;
     const lines = new LineCounter();
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
-    for (const error of document.errors) problems.push(syntaxProblem(file, text, error, lines));
+    const told = new Set<string>();
+    for (const error of document.errors) {
+      const problem = syntaxProblem(file, text, error, lines);
+      // One mistake has several consequences; the first on a line is nearest to it.
+      if (error.code !== 'DUPLICATE_KEY' && told.has(String(problem.line))) continue;
+      told.add(String(problem.line));
+      problems.push(problem);
+    }
     if (document.errors.some(({ code }) => code !== 'DUPLICATE_KEY')) return null;
     try {
       return new YamlFile(file, document.toJS(), document, lines);
@@ -136,9 +143,11 @@ function readAdvice(error: unknown): string {
 function syntaxProblem(file: string, text: string, error: YAMLError, lines: LineCounter): Problem {
   const { line, col } = lines.linePos(error.pos[0]);
   const key = /^[^\s:]+/.exec(text.slice(error.pos[0]))?.[0] ?? '';
-  const message =
-    error.code === 'DUPLICATE_KEY'
-      ? `the key \`${key}\` is there twice; remove one of the two`
-      : `not valid YAML: ${error.message}`;
-  return { file, line, column: col, message };
+  return { file, line, column: col, message: syntaxMessage(key, error, text.split('\n', line)[line - 1] ?? '') };
+}
+
+function syntaxMessage(key: string, error: YAMLError, line: string): string {
+  if (error.code === 'DUPLICATE_KEY') return `the key \`${key}\` is there twice; remove one of the two`;
+  if (/^ *\t/.test(line)) return 'not valid YAML: tabs cannot indent; use spaces';
+  return `not valid YAML: ${error.message}`;
 }

@@ -59,8 +59,11 @@ export class FunctionSnapshots {
       },
       onUnprepared: (failure) => {
         this.#states.set(fn.name, 'failed');
-        const what = failure.kind === 'function' ? 'the function does not load' : 'no snapshot could be made';
-        logger.error({ function: fn.name, failure }, `${what}; its VMs are booted`);
+        const what =
+          failure.kind === 'function'
+            ? `the function does not load: ${failure.failure.message}`
+            : `no snapshot could be made: ${failure.message}`;
+        logger.error({ function: fn.name, failure }, `${what}; its VMs start without one`);
       },
     });
   }

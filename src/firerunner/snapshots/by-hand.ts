@@ -35,7 +35,11 @@ export async function openLayers(
     const layer = await SnapshotStore.openDirectory(path);
     const below = layers.at(-1);
     if (layer.base !== (below?.digest ?? null)) {
-      throw new LaunchError(`${path} was not made on top of ${below?.directory ?? 'nothing'}: give its base before it`);
+      const made = layer.base === null ? 'is a base layer' : 'was made on top of another layer';
+      const help = layer.base === null ? 'give it first' : 'give the layer it was made on before it: BASE,LAYER';
+      throw new LaunchError(
+        `${path} ${made}, and cannot ${below === undefined ? 'be the first' : `follow ${below.directory}`}; ${help}`,
+      );
     }
     const problem = misfit(layer.stamp, wanted);
     if (problem !== null) throw new LaunchError(`${path} was made with another ${problem}`);

@@ -204,6 +204,32 @@ test('config: it is frozen', () => {
   });
 });
 
+test('config: a handler whose file is not there is noted', () => {
+  const noted = (functions: string, files: Changes = {}): readonly string[] =>
+    inInstallation(
+      { 'functions.yaml': functions, 'apps/js/lib/app.mjs': '', ...files },
+      (directory) => load(directory).notes,
+    );
+  assert.deepEqual(
+    noted(
+      '- {name: a, runtime: python3, appfs: hello}\n- {name: b, runtime: nodejs, appfs: js, handler: lib/app.x.y}\n',
+    ),
+    [],
+  );
+  assert.match(
+    noted('- {name: f, runtime: nodejs, appfs: hello}\n').join(),
+    /^\S*functions\.yaml:1:\d+: `appfs`: has no workload\.js but workload\.py, for which the runtime is python3$/,
+  );
+  assert.match(
+    noted('- {name: f, runtime: python3, appfs: hello, handler: pkg.app.f}\n').join(),
+    /has no pkg\/app\.py; correct `handler`, or add the file$/,
+  );
+  assert.deepEqual(
+    noted('- {name: f, runtime: python3, appfs: hello, handler: pkg.f}\n', { 'apps/hello/pkg/__init__.py': '' }),
+    [],
+  );
+});
+
 test('config: files of the original load from its working directory, with notes on what has no effect', () => {
   inInstallation({}, (directory) => {
     const place = join(directory, 'resources');
@@ -346,7 +372,13 @@ const refusals: readonly Refusal[] = [
     messages: [/^controller\.yaml: is not valid UTF-8/],
   },
   { title: 'an empty file', ...withController('', /^controller\.yaml:1:1: must be a map of keys/) },
-  { title: 'a list', ...withController('- a\n', /^controller\.yaml:1:1: must be a map of keys.*not a list/) },
+  {
+    title: 'a list',
+    ...withController(
+      '- a\n',
+      /^controller\.yaml:1:1: this is a list of functions; --config takes the controller's file/,
+    ),
+  },
   { title: 'broken YAML', ...withController(`${CONTROLLER}x: [1\n`, /^controller\.yaml:7:1: not valid YAML: /) },
   {
     title: 'an alias without an anchor',
@@ -361,6 +393,35 @@ const refusals: readonly Refusal[] = [
     ...withController(
       `${CONTROLLER}max_paylod: 1\n`,
       /^controller\.yaml:6:1: unknown key `max_paylod`; did you mean `max_payload`\?/,
+    ),
+  },
+  {
+    title: 'letters that changed places',
+    ...withFunctions('- {nmae: f, runtime: python3}\n', /unknown key `nmae`; did you mean `name`\?/),
+  },
+  {
+    title: 'more standby than memory',
+    ...withController(
+      `${CONTROLLER}standby: 2048\n`,
+      /^controller\.yaml:6:10: `standby` of 2048 MB is over the 1024 MB/,
+    ),
+  },
+  {
+    title: 'a tab',
+    ...withController(
+      `${CONTROLLER}lambda:\n\tregion: x\n`,
+      /^controller\.yaml:7:\d+: not valid YAML: tabs cannot indent/,
+    ),
+  },
+  {
+    title: 'a directory of a similar name',
+    ...withFunctions('- {name: f, runtime: python3, appfs: helo}\n', /correct the name \(did you mean hello\?\)/),
+  },
+  {
+    title: 'an image of a similar name',
+    ...withFunctions(
+      '- {name: f, runtime: python3, runtimefs: python.ext4}\n',
+      /build it with .*, or correct the name \(did you mean python3\.ext4\?\)/,
     ),
   },
   {

@@ -80,13 +80,13 @@ test('function snapshots: progress, output and outcome of each are in the log', 
       level: 'error',
       function: 'broken',
       failure: BROKEN,
-      msg: 'the function does not load; its VMs are booted',
+      msg: 'the function does not load: no such module; its VMs start without one',
     },
     {
       level: 'error',
       function: 'unlucky',
       failure: NO_DISK,
-      msg: 'no snapshot could be made; its VMs are booted',
+      msg: 'no snapshot could be made: no space left; its VMs start without one',
     },
   ]);
 });
