@@ -16,7 +16,7 @@ import type { Config, FunctionConfig } from './config/config.ts';
 import { FunctionSnapshots } from './runner/function-snapshots.ts';
 import { LeastRecentlyUsed } from './pool/keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
-import type { Logger } from './log.ts';
+import { rounded, type Logger } from './log.ts';
 import { Ledger } from './pool/ledger.ts';
 import { Metrics } from './metrics.ts';
 import { RunnerClient } from './runner/runner-client.ts';
@@ -89,7 +89,7 @@ export class Controller {
       startVm: (vm) => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm),
       onLaunched: (vm, timings) => {
         this.metrics.onLaunched(timings);
-        logger.info({ vm: vm.id, function: vm.function.name, ahead: vm.isAhead, ...timings }, 'VM launched');
+        logger.info({ vm: vm.id, function: vm.function.name, ahead: vm.isAhead, ...rounded(timings) }, 'VM launched');
       },
       onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
       onGone: (vm) => this.#standby.onGone(vm),
@@ -139,7 +139,7 @@ export class Controller {
     this.metrics.onFirstUse(use);
     const { vm, start, queueMs, firstResponseMs } = use;
     this.#options.logger.info(
-      { vm: vm.id, function: vm.function.name, start, queueMs, firstResponseMs },
+      { vm: vm.id, function: vm.function.name, start, ...rounded({ queueMs, firstResponseMs }) },
       'first request',
     );
   }

@@ -21,6 +21,9 @@ import { runController } from './controller.ts';
 const MODES = ['start', 'test', 'bench'] as const;
 export type Mode = (typeof MODES)[number];
 
+/** As shells have it for an end by SIGINT. */
+const EXIT_INTERRUPTED = 130;
+
 /** What to do when the host cannot run virtual machines. */
 const WITHOUT_VMS =
   'Without virtual machines SnapFaaS runs all the same, isolating nothing: npm start -- --vmm process';
@@ -39,11 +42,16 @@ export async function runSetup(argv: readonly string[]): Promise<number> {
     return 2;
   }
   const args = rest[0] === '--' ? rest.slice(1) : rest;
+  // While something is set up: a step that shows its progress would take the signal for itself, and end well.
+  const interrupted = (): never => process.exit(EXIT_INTERRUPTED);
+  process.once('SIGINT', interrupted);
   try {
     if (!wantsProcessDriver(args)) await prepareHost(mode, progressOn(process.stderr));
   } catch (error) {
     process.stderr.write(`\n${failureText(error)}\n\n${WITHOUT_VMS}\n`);
     return 1;
+  } finally {
+    process.off('SIGINT', interrupted);
   }
   switch (mode) {
     case 'start':
