@@ -1,4 +1,4 @@
-/** A staged function as an ext4 image, which virtual machines mount as /srv. */
+/** Runs in snapctr and in `npm start`. A staged function as an ext4 image, which virtual machines mount as /srv. */
 import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { StagedApp } from './app-stage.ts';

@@ -1,6 +1,7 @@
 /**
- * Debian packages for a Python function, named in its `debian-packages.txt`. Their modules become `package/`, their
- * shared libraries `lib/`: the runtime finds both there. What the Python root file system has is not brought again.
+ * Runs in snapctr and in `npm start`. Debian packages for a Python function, named in its `debian-packages.txt`. Their
+ * modules become `package/`, their shared libraries `lib/`: the runtime finds both there. What the Python root file
+ * system has is not brought again.
  */
 import { cp, mkdir, readdir, readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';

@@ -1,5 +1,6 @@
 /**
- * The first half of a function's way from its directory to an image; the second is `app-image.ts`:
+ * Runs in snapctr and in `npm start`. The first half of a function's way from its directory to an image; the second is
+ * `app-image.ts`:
  *
  * ```
  *   DIR ── stageApp ──▶ cache/apps/DIGEST/files/  ── packApp ──▶ cache/apps/DIGEST/app.ext4

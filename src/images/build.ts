@@ -1,4 +1,7 @@
-/** Builds the images a host needs once: kernel, initial RAM disk, and a root file system for each runtime. */
+/**
+ * Runs in snapctr and in `npm start`. Builds the images a host needs once: kernel, initial RAM disk, and a root file
+ * system for each runtime.
+ */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RuntimeName } from '../protocol/runner.ts';

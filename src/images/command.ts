@@ -1,4 +1,4 @@
-/** `snapctr images …`: argv to one call. Progress goes to stderr, results to stdout. */
+/** Runs in snapctr. `snapctr images …`: argv to one call. Progress goes to stderr, results to stdout. */
 import { basename, resolve } from 'node:path';
 import { Argument, type Command } from 'commander';
 import { exportApp, packApp } from './app-image.ts';

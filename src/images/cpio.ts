@@ -1,6 +1,7 @@
 /**
- * Writes an initial RAM disk: a cpio archive in the kernel's "newc" form (Documentation/driver-api/early-userspace/
- * buffer-format.rst). The same entries always give the same bytes: no times, no owners, inode numbers by position.
+ * Runs in snapctr and in `npm start`. Writes an initial RAM disk: a cpio archive in the kernel's "newc" form
+ * (Documentation/driver-api/early-userspace/buffer-format.rst). The same entries always give the same bytes: no
+ * times, no owners, inode numbers by position.
  */
 
 export type CpioEntry =

@@ -1,6 +1,7 @@
 /**
- * Debian packages without installing them: the closure of a set of packages is resolved by the host's own apt against
- * an empty system, downloaded (apt checks the signatures and hashes) and unpacked. Needs no root.
+ * Runs in snapctr and in `npm start`. Debian packages without installing them: the closure of a set of packages is
+ * resolved by the host's own apt against an empty system, downloaded (apt checks the signatures and hashes) and
+ * unpacked. Needs no root.
  */
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';

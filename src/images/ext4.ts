@@ -1,7 +1,8 @@
 /**
- * File systems for guests: ext4 without a journal, made from a directory by mke2fs, then made reproducible. mke2fs
- * walks directories in the order of names, but copies owners and times of change, which no program can set; these are
- * overwritten in the image. Checksums of metadata are off: the images are read-only, and their inodes are edited here.
+ * Runs in snapctr and in `npm start`. File systems for guests: ext4 without a journal, made from a directory by
+ * mke2fs, then made reproducible. mke2fs walks directories in the order of names, but copies owners and times of
+ * change, which no program can set; these are overwritten in the image. Checksums of metadata are off: the images are
+ * read-only, and their inodes are edited here.
  */
 import { lstat, open, readdir, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,6 @@
-/** The npm package `snapfaas`, through which Node functions register their hooks. */
+/**
+ * Runs in snapctr and in `npm start`. The npm package `snapfaas`, through which Node functions register their hooks.
+ */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { PROJECT_ROOT } from './project.ts';

@@ -1,6 +1,7 @@
 /**
- * The guest's kernel: Debian's cloud kernel, as the uncompressed ELF that both Firecracker and QEMU (PVH) start, and
- * an initial RAM disk with our init and the modules that reach the root file system and the channels.
+ * Runs in snapctr and in `npm start`. The guest's kernel: Debian's cloud kernel, as the uncompressed ELF that both
+ * Firecracker and QEMU (PVH) start, and an initial RAM disk with our init and the modules that reach the root file
+ * system and the channels.
  */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';

@@ -1,6 +1,7 @@
 /**
- * A manifest lies beside every built file (`vmlinux` and `vmlinux.json`) and says what it was made of. It is written
- * last: a file without one is not finished. It holds no times, so that equal builds have equal manifests.
+ * Runs in snapctr and in `npm start`. A manifest lies beside every built file (`vmlinux` and `vmlinux.json`) and says
+ * what it was made of. It is written last: a file without one is not finished. It holds no times, so that equal builds
+ * have equal manifests.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';

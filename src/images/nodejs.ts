@@ -1,4 +1,7 @@
-/** The root file system of the Node runtime: one binary from npm, and the libraries it is linked with from Debian. */
+/**
+ * Runs in snapctr and in `npm start`. The root file system of the Node runtime: one binary from npm, and the libraries
+ * it is linked with from Debian.
+ */
 import { mkdir, readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';

@@ -1,4 +1,7 @@
-/** How long-running work tells what it does. Everything goes to stderr: stdout belongs to results. */
+/**
+ * Runs in snapctr and in `npm start`. How long-running work tells what it does. Everything goes to stderr: stdout
+ * belongs to results.
+ */
 import { spinner } from '@clack/prompts';
 
 export interface Progress {

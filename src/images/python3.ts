@@ -1,4 +1,7 @@
-/** The root file system of the Python runtime: Debian's python3 with its standard library, compiled ahead. */
+/**
+ * Runs in snapctr and in `npm start`. The root file system of the Python runtime: Debian's python3 with its standard
+ * library, compiled ahead.
+ */
 import { readFile, readdir, symlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';

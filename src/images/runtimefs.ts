@@ -1,4 +1,7 @@
-/** What the root file systems of all runtimes share: the frame around the unpacked packages. */
+/**
+ * Runs in snapctr and in `npm start`. What the root file systems of all runtimes share: the frame around the unpacked
+ * packages.
+ */
 import { chmod, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 

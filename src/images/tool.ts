@@ -1,4 +1,7 @@
-/** Runs the programs the builders need (apt-get, tar, mke2fs, gcc, npm, …) and quotes them when they fail. */
+/**
+ * Runs in snapctr and in `npm start`. Runs the programs the builders need (apt-get, tar, mke2fs, gcc, npm, …) and
+ * quotes them when they fail.
+ */
 import { spawn } from 'node:child_process';
 
 /** Lines of a failed program's output that go into the error. */

@@ -1,4 +1,4 @@
-/** A function's directory, read with the rules for what may go into an image. */
+/** Runs in snapctr and in `npm start`. A function's directory, read with the rules for what may go into an image. */
 import { chmod, copyFile, lstat, mkdir, readdir, readlink, realpath, stat, symlink, unlink } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { sha256File, sha256Json } from '../storage/digest.ts';

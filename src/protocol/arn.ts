@@ -1,4 +1,7 @@
-/** The names of functions in the style of AWS: what handlers find in their context, and clients may use for a name. */
+/**
+ * Runs in snapctr and in firerunner. The names of functions in the style of AWS: what handlers find in their context,
+ * and clients may use for a name.
+ */
 
 /** In whose name all functions run. */
 export interface LambdaAccount {

@@ -1,6 +1,6 @@
 /**
- * The table of errors: every failure a client can see, its HTTP status and whether the handler may have run.
- * `docs/errors.md` shows the same table; a test compares the two.
+ * Runs in snapctr and in firerunner. The table of errors: every failure a client can see, its HTTP status and whether
+ * the handler may have run. `docs/errors.md` shows the same table; a test compares the two.
  */
 
 export type HandlerRan = 'no' | 'yes' | 'perhaps';

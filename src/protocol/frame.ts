@@ -1,5 +1,5 @@
 /**
- * Frames: the unit of every byte stream between the host and a guest.
+ * Runs in snapctr and in firerunner. Frames: the unit of every byte stream between the host and a guest.
  *
  * ```
  *  0            4        5              7                7+H                4+N

@@ -1,5 +1,6 @@
 /**
- * The payload of a NETWORK frame: how a guest is reached, in bytes that init can take without a parser.
+ * Runs in snapctr and in firerunner. The payload of a NETWORK frame: how a guest is reached, in bytes that init can
+ * take without a parser.
  *
  * ```
  *   0          6          10             11         15        19

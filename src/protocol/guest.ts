@@ -1,5 +1,6 @@
 /**
- * What is said between the host and a guest, as frames (`frame.ts`) on two channels:
+ * Runs in snapctr and in firerunner. What is said between the host and a guest, as frames (`frame.ts`) on two
+ * channels:
  *
  * ```
  *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ CHUNK*, RESULT | FAILURE; ENDING

@@ -1,5 +1,6 @@
 /**
- * One request as bytes, checked and taken apart: both gateways of snapctr and a standalone firerunner come through here.
+ * Runs in snapctr and in firerunner. One request as bytes, checked and taken apart: both gateways of snapctr and a
+ * standalone firerunner come through here.
  *
  * `JSON.parse` decides what is JSON. A scanner over the same bytes then finds the top-level members, because the
  * payload must reach the function byte for byte (its numbers, key order and whitespace included), and because

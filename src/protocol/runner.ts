@@ -1,6 +1,7 @@
 /**
- * What snapctr and `firerunner --serve` say to each other: one JSON object per line, commands on firerunner's stdin,
- * events on its stdout. End of stdin means snapctr is gone: firerunner kills every VM and removes its directories.
+ * Runs in snapctr and in firerunner. What snapctr and `firerunner --serve` say to each other: one JSON object per
+ * line, commands on firerunner's stdin, events on its stdout. End of stdin means snapctr is gone: firerunner kills
+ * every VM and removes its directories.
  */
 import type { FunctionFailure, LogHeader, RuntimeExitHeader } from './guest.ts';
 

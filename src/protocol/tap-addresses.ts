@@ -1,6 +1,7 @@
 /**
- * Which addresses belong to which tap device. snapctr needs them to set up the host's ends (`snapctr network up`), firerunner
- * to tell guests theirs. Two addresses for each tap, in the taps' order (point-to-point links, RFC 3021):
+ * Runs in snapctr and in firerunner. Which addresses belong to which tap device. snapctr needs them to set up the
+ * host's ends (`snapctr network up`), firerunner to tell guests theirs. Two addresses for each tap, in the taps' order
+ * (point-to-point links, RFC 3021):
  *
  * ```
  *   subnet 10.200.0.0/24    sf0   host 10.200.0.0/31   guest 10.200.0.1/31   02:00:0a:c8:00:01

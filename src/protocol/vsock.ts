@@ -1,5 +1,6 @@
 /**
- * Dials a port of a guest through the unix socket that Firecracker puts in front of its vsock device:
+ * Runs in snapctr and in firerunner. Dials a port of a guest through the unix socket that Firecracker puts in front of
+ * its vsock device:
  *
  * ```
  *   host → VMM    CONNECT PORT\n

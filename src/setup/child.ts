@@ -1,4 +1,7 @@
-/** Runs the mode's program in place of this process, as far as Node can: same terminal, signals and exit status. */
+/**
+ * Runs in `npm start`, `npm test` and `npm run bench`. Runs the mode's program in place of this process, as far as
+ * Node can: same terminal, signals and exit status.
+ */
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 

@@ -1,4 +1,6 @@
-/** `npm start`: runs the controller with defaults for a first try. */
+/**
+ * Runs in `npm start`, `npm test` and `npm run bench`. `npm start`: runs the controller with defaults for a first try.
+ */
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { PROJECT_ROOT } from '../images/project.ts';

@@ -1,4 +1,7 @@
-/** The Debian packages that the host needs, and how they get there. */
+/**
+ * Runs in `npm start`, `npm test` and `npm run bench`. The Debian packages that the host needs, and how they get
+ * there.
+ */
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { spawnSync } from 'node:child_process';

@@ -1,5 +1,6 @@
 /**
- * What `npm start`, `npm test` and `npm run bench` do after the build:
+ * Runs in `npm start`, `npm test` and `npm run bench`. What `npm start`, `npm test` and `npm run bench` do after the
+ * build:
  *
  * ```
  *   Debian packages ──▶ images ──▶ the program

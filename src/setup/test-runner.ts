@@ -1,4 +1,7 @@
-/** `npm test` and `npm run bench`: the project's own programs, run from source. */
+/**
+ * Runs in `npm start`, `npm test` and `npm run bench`. `npm test` and `npm run bench`: the project's own programs, run
+ * from source.
+ */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PROJECT_ROOT } from '../images/project.ts';

@@ -1,3 +1,4 @@
+/** Runs in each program. SHA-256 of texts, values and files. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';

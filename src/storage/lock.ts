@@ -1,5 +1,6 @@
 /**
- * A lock between processes, as a file that names its owner: a dead owner's lock is broken by the next.
+ * Runs in each program. A lock between processes, as a file that names its owner: a dead owner's lock is broken by the
+ * next.
  *
  * ```
  *   PATH                   "PID START" of the owner; without START where there is no /proc

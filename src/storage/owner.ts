@@ -1,4 +1,7 @@
-/** Names of processes that are never used again: a process id is, together with its start time it is not. */
+/**
+ * Runs in each program. Names of processes that are never used again: a process id is, together with its start time it
+ * is not.
+ */
 import { readFile } from 'node:fs/promises';
 
 export interface Owner {

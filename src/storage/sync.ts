@@ -1,3 +1,4 @@
+/** Runs in each program. What makes a rename last. */
 import { open } from 'node:fs/promises';
 
 /** Waits until a file's contents, or a directory's names, are on disk. */
