@@ -20,10 +20,12 @@ import {
   type SavedMachine,
   type Surroundings,
 } from './drivers/driver.ts';
-import { FunctionLoadError, GuestLife, type VmObserver } from './guest/guest-life.ts';
+import { FunctionLoadError, GuestLife, LaunchTimeoutError, type VmObserver } from './guest/guest-life.ts';
 import { requireTap } from './network/host-tap.ts';
 import type { TapLease, TapPool } from './network/tap-pool.ts';
 import { lambdaEnvironment, LATEST, logGroup } from './guest/lambda-environment.ts';
+
+export { LaunchTimeoutError } from './guest/guest-life.ts';
 
 /** The app file system as a guest sees it, by the handler's style. */
 const GUEST_APP_ROOTS = { original: '/srv', lambda: '/var/task' } as const;
@@ -44,9 +46,6 @@ export interface SavedGuest {
   readonly machine: SavedMachine;
   readonly holdsFunction: boolean;
 }
-
-/** The guest did not get ready in time; whether that is its function's fault is not known. */
-export class LaunchTimeoutError extends LaunchError {}
 
 export interface Launch {
   readonly driver: Driver;
@@ -165,7 +164,7 @@ export async function withTimeLimit<T>(
   let machine: Machine | null = null;
   const timer = setTimeout(() => {
     const console = machine?.consoleTail() ?? [];
-    limit.abort(new LaunchTimeoutError(`the VM did not come up within ${limitMs} ms`, { console }));
+    limit.abort(new LaunchTimeoutError(limitMs, console));
   }, limitMs);
   try {
     return await work(AbortSignal.any([outer, limit.signal]), (started) => (machine = started));

@@ -218,6 +218,12 @@ export function parseFailure(payload: Buffer): FunctionFailure {
 export const RESULT_TOO_LARGE = 'Function.ResponseSizeTooLarge';
 /** Type of the failure of a runtime that ended instead of answering; the host's word. */
 export const EXIT_ERROR = 'Runtime.ExitError';
+/** Type of the failure of an import that did not end in the time of a launch; the host's word. */
+export const TIMED_OUT = 'Sandbox.Timedout';
+/** Type of the failure of a hook after the restore. */
+export const AFTER_RESTORE_ERROR = 'Runtime.AfterRestoreError';
+/** Type of the failure of hooks after the restore that did not end in the time of a launch; the host's word. */
+export const RESTORE_TIMED_OUT = 'Sandbox.RestoreTimedout';
 
 export interface LogHeader {
   /** Number of the invocation in this VM, from 1; 0 is output of the import. */

@@ -19,6 +19,8 @@ import {
   FrameType,
   GUEST_PROTOCOL_VERSION,
   parseFailure,
+  RESTORE_TIMED_OUT,
+  TIMED_OUT,
   type FunctionFailure,
   type LoadRequest,
   type LogHeader,
@@ -56,8 +58,21 @@ export class FunctionLoadError extends Error {
   }
 }
 
+/** The guest did not get ready in time, and it is not known that its function is why. */
+export class LaunchTimeoutError extends LaunchError {
+  readonly limitMs: number;
+
+  /** @param console the machine's last words. */
+  constructor(limitMs: number, console: readonly string[]) {
+    super(`the VM did not come up within ${limitMs} ms`, { console });
+    this.limitMs = limitMs;
+  }
+}
+
 interface Waiting {
   readonly type: number;
+  /** What the function did if the time is up meanwhile; null: none of its code runs in this step. */
+  readonly late: ((limitMs: number) => FunctionFailure) | null;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
@@ -81,8 +96,7 @@ export class GuestLife {
     machine.control.onFrame = (frame) => this.#onFrame(frame);
     machine.control.onClosed = (reason) => void this.#controlClosed(reason);
     void machine.exited.then((exit) => this.#lost(exit.reason));
-    const onAbort = (): void =>
-      this.#fail(interrupted.reason instanceof Error ? interrupted.reason : new Error(String(interrupted.reason)));
+    const onAbort = (): void => this.#fail(this.#interruption(interrupted.reason));
     interrupted.addEventListener('abort', onAbort, { once: true });
     if (interrupted.aborted) onAbort();
   }
@@ -105,10 +119,12 @@ export class GuestLife {
     this.#machine.control.send(FrameType.network, undefined, encodeNetwork(network));
   }
 
-  /** @throws FunctionLoadError if the import fails. */
+  /** @throws FunctionLoadError if the import fails, or does not end in time: a guest that is up has nothing else to do. */
   load(request: LoadRequest): Promise<void> {
     this.#machine.control.send(FrameType.load, undefined, Buffer.from(JSON.stringify(request)));
-    return this.#step(FrameType.loaded);
+    return this.#step(FrameType.loaded, (limitMs) =>
+      timedOut(TIMED_OUT, `the import did not end within the ${limitMs} ms that a launch may take`),
+    );
   }
 
   /** @throws FunctionLoadError if a hook before the snapshot fails. */
@@ -116,23 +132,30 @@ export class GuestLife {
     return this.#command(FrameType.seal, { step } satisfies SealHeader, FrameType.sealed);
   }
 
-  /** @throws FunctionLoadError if a hook after the restore fails. */
+  /** @throws FunctionLoadError if a hook after the restore fails, or does not end in time. */
   start(restored: boolean): Promise<void> {
-    return this.#command(FrameType.start, { restored } satisfies StartHeader, FrameType.started);
+    const late = (limitMs: number): FunctionFailure =>
+      timedOut(RESTORE_TIMED_OUT, `the hooks after the restore did not end within the ${limitMs} ms of a launch`);
+    return this.#command(
+      FrameType.start,
+      { restored } satisfies StartHeader,
+      FrameType.started,
+      restored ? late : null,
+    );
   }
 
-  #command(type: number, header: FrameHeader, answer: number): Promise<void> {
+  #command(type: number, header: FrameHeader, answer: number, late: Waiting['late'] = null): Promise<void> {
     this.#machine.control.send(type, header);
-    return this.#step(answer);
+    return this.#step(answer, late);
   }
 
-  #step(type: number): Promise<void> {
+  #step(type: number, late: Waiting['late'] = null): Promise<void> {
     if (this.#failure !== null) return Promise.reject(this.#failure);
     if (this.#early === type) {
       this.#early = null;
       return Promise.resolve();
     }
-    return new Promise((resolve, reject) => (this.#waiting = { type, resolve, reject }));
+    return new Promise((resolve, reject) => (this.#waiting = { type, late, resolve, reject }));
   }
 
   #arrived(type: number): void {
@@ -154,6 +177,12 @@ export class GuestLife {
     const waiting = this.#waiting;
     this.#waiting = null;
     waiting?.reject(this.#failure);
+  }
+
+  #interruption(reason: unknown): Error {
+    const late = this.#waiting?.late ?? null;
+    if (reason instanceof LaunchTimeoutError && late !== null) return new FunctionLoadError(late(reason.limitMs));
+    return reason instanceof Error ? reason : new Error(String(reason));
   }
 
   /** A VMM that ends takes its sockets with it, and its end tells more than theirs. */
@@ -215,4 +244,8 @@ export class GuestLife {
         return this.#lost(`the guest sent a control frame of unknown type ${frame.type}`);
     }
   }
+}
+
+function timedOut(type: string, message: string): FunctionFailure {
+  return { type, message, stack: [], raw: true };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LaunchError, type Machine, type MachineExit } from '../../../src/firerunner/drivers/driver.ts';
-import { FunctionLoadError, GuestLife } from '../../../src/firerunner/guest/guest-life.ts';
+import { FunctionLoadError, GuestLife, LaunchTimeoutError } from '../../../src/firerunner/guest/guest-life.ts';
 import type { Frame, FrameHeader } from '../../../src/protocol/frame.ts';
 import { FrameType, GUEST_PROTOCOL_VERSION, type LoadRequest } from '../../../src/protocol/guest.ts';
 
@@ -16,6 +16,7 @@ function createGuest(): {
   life: GuestLife;
   sent: Sent[];
   killed: () => boolean;
+  interrupt(reason: Error): void;
   says(type: number, header?: FrameHeader, payload?: string): void;
   end(reason: string): void;
 } {
@@ -42,11 +43,13 @@ function createGuest(): {
     },
   };
   const observer = { onChannel: () => undefined, onLog: () => undefined, onRuntimeExited: () => undefined };
-  const life = new GuestLife(machine, observer, new AbortController().signal);
+  const interrupted = new AbortController();
+  const life = new GuestLife(machine, observer, interrupted.signal);
+  const interrupt = (reason: Error): void => interrupted.abort(reason);
   const says = (type: number, header: FrameHeader = {}, payload = ''): void =>
     machine.control.onFrame({ type, header, payload: Buffer.from(payload) } satisfies Frame);
   const end = (reason: string): void => onExit({ status: 1, signal: null, reason });
-  return { life, sent, killed: () => killed, says, end };
+  return { life, sent, killed: () => killed, interrupt, says, end };
 }
 
 const HELLO = { protocol: GUEST_PROTOCOL_VERSION };
@@ -96,6 +99,31 @@ test('guest life: an import or a hook that fails is the function’s error', asy
       (error) => error instanceof FunctionLoadError && error.failure.message === 'as asked',
     );
   }
+});
+
+test('guest life: what the time ran out for is the function’s error only while its code runs', async () => {
+  for (const [step, type] of [
+    [(life: GuestLife) => life.load(REQUEST), 'Sandbox.Timedout'],
+    [(life: GuestLife) => life.start(true), 'Sandbox.RestoreTimedout'],
+    [(life: GuestLife) => life.hello(), null],
+    [(life: GuestLife) => life.start(false), null],
+  ] as const) {
+    const { life, interrupt } = createGuest();
+    const failing = step(life);
+    const tooLate = new LaunchTimeoutError(1234, []);
+    interrupt(tooLate);
+    await assert.rejects(failing, (error) => {
+      if (type === null) return error === tooLate;
+      assert.ok(error instanceof FunctionLoadError);
+      assert.equal(error.failure.type, type);
+      assert.match(error.failure.message, /(the import|hooks after the restore).* 1234 ms/);
+      return true;
+    });
+  }
+  const { life, interrupt } = createGuest();
+  const loading = life.load(REQUEST);
+  interrupt(new Error('called off'));
+  await assert.rejects(loading, /^Error: called off$/);
 });
 
 test('guest life: a frame out of turn costs the machine its life', async () => {

@@ -6,6 +6,8 @@
  * request again.
  */
 import { SnapfaasError } from '../../../protocol/errors.ts';
+import { AFTER_RESTORE_ERROR, RESTORE_TIMED_OUT } from '../../../protocol/guest.ts';
+import { FunctionError } from '../../../protocol/invoker.ts';
 import { answer, type Answer, type HeaderList } from '../http-answer.ts';
 
 interface ApiErrorRow {
@@ -22,6 +24,8 @@ export const API_ERRORS = {
   RequestEntityTooLargeException: { status: 413, type: 'User', messageKey: 'message' },
   ResourceNotFoundException: { status: 404, type: 'User', messageKey: 'Message' },
   ServiceException: { status: 500, type: 'Service', messageKey: 'Message' },
+  SnapStartException: { status: 400, type: 'User', messageKey: 'Message' },
+  SnapStartTimeoutException: { status: 408, type: 'User', messageKey: 'Message' },
   TooManyRequestsException: { status: 429, type: 'User', messageKey: 'message' },
   UnknownOperationException: { status: 404, type: 'User', messageKey: 'message' },
   ValidationException: { status: 400, type: null, messageKey: 'message' },
@@ -59,6 +63,7 @@ export function apiErrorOf(reason: unknown): ApiError {
   if (reason instanceof ApiError) return reason;
   const error = SnapfaasError.from(reason);
   const { message } = error;
+  if (error instanceof FunctionError) return hookError(error);
   switch (error.code) {
     case 'bad_request':
       return new ApiError('InvalidRequestContentException', message, { cause: error });
@@ -74,6 +79,19 @@ export function apiErrorOf(reason: unknown): ApiError {
         reason: 'ConcurrentInvocationLimitExceeded',
         cause: error,
       });
+    default:
+      return new ApiError('ServiceException', message, { cause: error });
+  }
+}
+
+/** A hook after the restore failed, or took too long. What else is a function's error is no error of the API. */
+function hookError(error: FunctionError): ApiError {
+  const { type, message } = error.failure;
+  switch (type) {
+    case RESTORE_TIMED_OUT:
+      return new ApiError('SnapStartTimeoutException', message, { cause: error });
+    case AFTER_RESTORE_ERROR:
+      return new ApiError('SnapStartException', `a hook after the restore failed: ${message}`, { cause: error });
     default:
       return new ApiError('ServiceException', message, { cause: error });
   }

@@ -4,9 +4,12 @@
  */
 import { FunctionError } from '../../../protocol/invoker.ts';
 import {
+  AFTER_RESTORE_ERROR,
   EXIT_ERROR,
   MAX_LAMBDA_RESULT_BYTES,
+  RESTORE_TIMED_OUT,
   RESULT_TOO_LARGE,
+  TIMED_OUT,
   type FunctionFailure,
 } from '../../../protocol/guest.ts';
 import type { FunctionConfig } from '../../config/config.ts';
@@ -27,10 +30,13 @@ const SIGNAL_NAMES: Readonly<Record<number, string>> = {
 
 /**
  * Whether the handler may have run, or the function's own import failed: then the answer is the function's error, and
- * never one that makes a client send the request again.
+ * never one that makes a client send the request again. Hooks after the restore have errors of the API to themselves.
  */
 export function isFunctionsDoing({ error, start }: FailedOutcome): boolean {
-  return start !== null || error instanceof FunctionError;
+  if (start !== null) return true;
+  if (!(error instanceof FunctionError)) return false;
+  const { type } = error.failure;
+  return type !== AFTER_RESTORE_ERROR && type !== RESTORE_TIMED_OUT;
 }
 
 /** The payload, a JSON object with `errorType` and `errorMessage`. */
@@ -40,11 +46,12 @@ export function failurePayload({ error, start }: FailedOutcome, fn: FunctionConf
   if (error instanceof FunctionError) {
     const { failure } = error;
     if (failure.type === EXIT_ERROR) return ofPlatform(EXIT_ERROR, exitMessage(failure));
+    if (failure.type === TIMED_OUT && start === null) return ofPlatform(TIMED_OUT, failure.message);
     return runtimePayload(failure, fn, start === null ? '' : requestId);
   }
   switch (error.code) {
     case 'function_timeout':
-      return ofPlatform('Sandbox.Timedout', timeoutMessage(fn));
+      return ofPlatform(TIMED_OUT, timeoutMessage(fn));
     case 'response_too_large': {
       const errorMessage = `Response payload size exceeded maximum allowed payload size (${MAX_LAMBDA_RESULT_BYTES} bytes).`;
       return JSON.stringify({ errorMessage, errorType: RESULT_TOO_LARGE });

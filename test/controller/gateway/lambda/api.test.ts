@@ -11,6 +11,7 @@ import {
   ListFunctionsCommand,
   type InvokeWithResponseStreamResponseEvent,
   type LambdaClient,
+  type LambdaServiceException,
 } from '@aws-sdk/client-lambda';
 import type { HttpGateway, HttpGatewayOptions } from '../../../../src/controller/gateway/http.ts';
 import { API_ERRORS } from '../../../../src/controller/gateway/lambda/errors.ts';
@@ -183,6 +184,21 @@ for (const [what, name, outcome, payload] of [
     { errorType: 'Sandbox.Timedout', errorMessage: /Error: Task timed out after 1\.00 seconds$/ },
   ],
   [
+    'an import that does not end',
+    'python',
+    {
+      error: new FunctionError({ ...FAILURE, type: 'Sandbox.Timedout', message: 'the import …', raw: true }),
+      start: null,
+    },
+    { errorType: 'Sandbox.Timedout', errorMessage: /^RequestId: [0-9a-f-]{36} Error: the import …$/ },
+  ],
+  [
+    'a handler’s own error with the name of a hook’s',
+    'node',
+    { error: new FunctionError({ ...FAILURE, type: 'Runtime.AfterRestoreError' }), start: 'restored' },
+    { errorType: 'Runtime.AfterRestoreError', errorMessage: 'no', trace: FAILURE.stack },
+  ],
+  [
     'a result that is too large',
     'node',
     { error: new SnapfaasError('response_too_large', 'too large'), start: 'warm' },
@@ -242,6 +258,30 @@ for (const [code, name, status, retryAfter] of refusals) {
       assert.equal(answer.headers.get('retry-after'), retryAfter);
       assert.equal(answer.headers.get('x-amz-function-error'), null);
     });
+  });
+}
+
+for (const [type, name, status, words] of [
+  ['Runtime.AfterRestoreError', 'SnapStartException', 400, /^a hook after the restore failed: KeyError: no$/],
+  ['Sandbox.RestoreTimedout', 'SnapStartTimeoutException', 408, /^KeyError: no$/],
+] as const) {
+  test(`lambda: ${type} is ${status} ${name}, as AWS has it, and no client tries again`, async () => {
+    let runs = 0;
+    const error = new FunctionError({ ...FAILURE, type, message: 'KeyError: no' });
+    const submit = (task: Task): void => {
+      runs += 1;
+      task.reply({ status: 'error', error, start: null });
+    };
+    await withLambda({ submit }, async ({ client }) => {
+      const isRefused = (thrown: LambdaServiceException): boolean => {
+        assert.deepEqual([thrown.name, thrown.$metadata.httpStatusCode], [name, status]);
+        assert.match(thrown.message, words);
+        return true;
+      };
+      await assert.rejects(client.send(new InvokeCommand({ FunctionName: 'python' })), isRefused);
+      await assert.rejects(client.send(new InvokeWithResponseStreamCommand({ FunctionName: 'python' })), isRefused);
+    });
+    assert.equal(runs, 2);
   });
 }
 

@@ -1,0 +1,82 @@
+/** An import that does not end, from the client's side: it is the function that is late, not the host. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { InvokeCommand, type LambdaClient } from '@aws-sdk/client-lambda';
+import { source } from '../support/functions.ts';
+import { lambdaClient } from '../support/lambda-client.ts';
+import {
+  assertNothingLeft,
+  createWorkspace,
+  errorOf,
+  startController,
+  type RunningController,
+  type Workspace,
+} from '../support/snapctr.ts';
+
+const HANGS = 'for (;;);\n';
+/** Far more than a runtime takes to be up without a VM around it. */
+const BOOT_TIMEOUT_S = 4;
+const WORDS = new RegExp(`the import did not end within the ${BOOT_TIMEOUT_S * 1000} ms`);
+
+for (const [vmm, start] of [
+  ['process', 'cold'],
+  ['fake-firecracker', 'restored'],
+] as const) {
+  describe(`an import that does not end: ${vmm}, ${start}`, () => {
+    let workspace: Workspace;
+    let controller: RunningController;
+    let client: LambdaClient;
+
+    before(async () => {
+      workspace = createWorkspace([
+        source('bystander', 'nodejs', "exports.handle = () => 'alive';\n"),
+        source('hangs', 'nodejs', HANGS),
+        { name: 'lambda', runtime: 'nodejs', files: { 'index.js': HANGS }, keys: { handler: 'index.handler' } },
+      ]);
+      const args = ['--boot-timeout', String(BOOT_TIMEOUT_S)];
+      controller = await startController(workspace, { vmm, snapshots: start === 'restored', args });
+      client = lambdaClient(controller.url);
+    });
+
+    after(async () => {
+      client.destroy();
+      assert.equal(await controller.stop(), 0);
+      await assertNothingLeft(workspace);
+      workspace.remove();
+    });
+
+    test('POST / answers function_error, as for an import that throws', async () => {
+      const answer = await controller.invoke('hangs', null);
+      const error = errorOf(answer);
+      assert.deepEqual([answer.status, error?.code, error?.type], [502, 'function_error', 'Sandbox.Timedout']);
+      assert.match(error?.message ?? '', WORDS);
+      assert.equal(answer.headers.get('retry-after'), null);
+    });
+
+    test('the Lambda API answers 200 Unhandled, and the SDK does not try again', async () => {
+      const answer = await client.send(new InvokeCommand({ FunctionName: 'lambda' }));
+      assert.deepEqual([answer.StatusCode, answer.FunctionError, answer.$metadata.attempts], [200, 'Unhandled', 1]);
+      const payload = JSON.parse(answer.Payload?.transformToString() ?? '') as Record<string, string>;
+      assert.deepEqual(Object.keys(payload).sort(), ['errorMessage', 'errorType']);
+      assert.equal(payload['errorType'], 'Sandbox.Timedout');
+      assert.match(payload['errorMessage'] ?? '', /^RequestId: [0-9a-f-]{36} Error: /);
+      assert.match(payload['errorMessage'] ?? '', WORDS);
+    });
+
+    test('others are served meanwhile', async () => {
+      const late = controller.invoke('hangs', null);
+      const answer = await controller.invoke('bystander', null);
+      assert.deepEqual([answer.body, answer.headers.get('x-snapfaas-start')], ['alive', start]);
+      assert.equal((await late).status, 502);
+    });
+
+    if (start !== 'restored') return;
+
+    test('it has no snapshot, and the log says why', () => {
+      const told = controller.log.filter((line) => line.includes('the function does not load; its VMs are booted'));
+      for (const name of ['hangs', 'lambda']) {
+        assert.match(told.find((line) => line.includes(`"function":"${name}"`)) ?? '', WORDS);
+      }
+    });
+  });
+}
