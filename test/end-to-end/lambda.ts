@@ -63,7 +63,8 @@ function suite(vmm: TestVmm, start: 'cold' | 'restored', runtime: 'python3' | 'n
     assert.deepEqual([answer.status, answer.failed], [200, 'Unhandled'], answer.text);
     return answer.body as Failure;
   };
-  const raw = (event: string): ReturnType<typeof invokeRaw> => invokeRaw(controller.url, 'obedient', event);
+  const raw = (event: string, signal?: AbortSignal): ReturnType<typeof invokeRaw> =>
+    invokeRaw(controller.url, 'obedient', event, {}, signal);
 
   before(async () => {
     workspace = createWorkspace([...lambdaFunctions(runtime, { timeout: TIMEOUT_S[vmm] }), ...brokenImports(runtime)]);
@@ -215,6 +216,19 @@ function suite(vmm: TestVmm, start: 'cold' | 'restored', runtime: 'python3' | 'n
       new RegExp(`^RequestId: [0-9a-f-]{36} Error: Task timed out after ${TIMEOUT_S[vmm]}\\.00 seconds$`),
     );
     assert.deepEqual((await invoke({ do: 'count' })).body, 1);
+  });
+
+  test('a client that hangs up leaves its invocation running, in a VM that stays', async () => {
+    const before = (await invoke({ do: 'count' })).body as number;
+    const client = new AbortController();
+    const abandoned = raw('{"do":"count later","ms":1000}', client.signal);
+    const hungUp = assert.rejects(abandoned, { name: 'AbortError' });
+    await controller.until((status) => status.vms['obedient']?.busy === 1);
+    client.abort();
+    await hungUp;
+    await controller.until((status) => (status.vms['obedient']?.busy ?? 0) === 0);
+    const next = await raw('{"do":"count"}');
+    assert.deepEqual([next.text, next.headers.get('x-snapfaas-start')], [String(before + 2), 'warm']);
   });
 
   test('the log tail has what was printed between START and END, and REPORT behind', async () => {

@@ -20,8 +20,9 @@ export async function invokeRaw(
   name: string,
   body: string | Uint8Array,
   headers: Readonly<Record<string, string>> = {},
+  signal: AbortSignal | null = null,
 ): Promise<LambdaAnswer> {
   const path = `/2015-03-31/functions/${encodeURIComponent(name)}/invocations`;
-  const response = await fetch(`${url}${path}`, { method: 'POST', body, headers });
+  const response = await fetch(`${url}${path}`, { method: 'POST', body, headers, signal });
   return { status: response.status, headers: response.headers, text: await response.text() };
 }

@@ -6,6 +6,10 @@ let calls = 0;
 const behaviours = {
   echo: async (event) => event,
   count: async () => (calls += 1),
+  'count later': async ({ ms }) => {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    return (calls += 1);
+  },
   context: async (event, context) => ({
     ...context,
     remaining: context.getRemainingTimeInMillis(),
@@ -74,6 +78,10 @@ def do_count(event, context):
     calls += 1
     return calls
 
+def do_count_later(event, context):
+    time.sleep(event['ms'] / 1000)
+    return do_count(event, context)
+
 def do_context(event, context):
     names = ['function_name', 'function_version', 'invoked_function_arn', 'memory_limit_in_mb', 'aws_request_id',
              'log_group_name', 'log_stream_name']
@@ -121,7 +129,7 @@ def do_large(event, context):
     return 'x' * (event['bytes'] - 2)
 
 def handler(event, context):
-    return globals()['do_' + event['do']](event, context)
+    return globals()['do_' + event['do'].replace(' ', '_')](event, context)
 `;
 
 /** `obedient` and, for Node, `streaming` and `callback`: one source, several handlers. */

@@ -9,6 +9,8 @@ import type { Answer, HeaderList } from './http-answer.ts';
 export interface Dialect {
   /** Largest body, in bytes. */
   readonly maxBodyBytes: number;
+  /** Whether what was begun goes on when its client hangs up; its answer is dropped then. */
+  readonly outlivesClient: boolean;
   /** Why the request is refused before its body is read; null: it is not. */
   headerProblem(headers: IncomingHttpHeaders): Error | null;
   /** What is said of a body over the limit. @param bytes its size, where that is known. */

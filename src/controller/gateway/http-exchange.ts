@@ -5,9 +5,10 @@
  *  reading ──body complete──▶ running ──reply──▶ answered ──written──▶ (finished)
  *     │                          │ ↻ parts           ▲
  *     └── refused, cut off ──────┼──────────────────┘
- *                                └── client gone: the signal aborts, the reply is dropped
+ *                                └── client gone: the reply is dropped; the signal aborts, if the dialect has it so
  * ```
  */
+import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SnapfaasError } from '../../protocol/errors.ts';
 import { newTaskId, type Invocation, type Outcome, type Task } from '../task.ts';
@@ -124,7 +125,7 @@ export class Exchange implements OpenExchange, PartialOutput {
   disconnected(): void {
     this.#gone = true;
     this.#dropBody();
-    // A task that runs is finished by its reply, which its aborted signal brings about.
+    // A task that runs is finished by its reply, which comes early if its signal aborts.
     if (this.#state !== 'running') this.#finish();
   }
 
@@ -171,7 +172,8 @@ export class Exchange implements OpenExchange, PartialOutput {
   }
 
   #submit(request: Invocation): void {
-    const task = new HttpTask(this.id, request, this.#connection, (outcome) => this.#reply(outcome));
+    const client = this.#dialect.outlivesClient ? NOBODY : this.#connection;
+    const task = new HttpTask(this.id, request, client, (outcome) => this.#reply(outcome));
     this.#state = 'running';
     this.#submitted = true;
     this.#owner.taskOpened();
@@ -219,20 +221,30 @@ export class Exchange implements OpenExchange, PartialOutput {
   }
 }
 
+/** Whose hanging up ends a task. */
+interface Client {
+  readonly signal: AbortSignal;
+}
+
+/** In place of the client of a task that outlives it: never gone. */
+const NOBODY: Client = { signal: new AbortController().signal };
+// One listener for each task that runs is no leak.
+setMaxListeners(0, NOBODY.signal);
+
 class HttpTask implements Task {
   readonly id: string;
   readonly request: Invocation;
   readonly reply: (outcome: Outcome) => void;
-  readonly #connection: Connection;
+  readonly #client: Client;
 
-  constructor(id: string, request: Invocation, connection: Connection, reply: (outcome: Outcome) => void) {
+  constructor(id: string, request: Invocation, client: Client, reply: (outcome: Outcome) => void) {
     this.id = id;
     this.request = request;
     this.reply = reply;
-    this.#connection = connection;
+    this.#client = client;
   }
 
   get signal(): AbortSignal {
-    return this.#connection.signal;
+    return this.#client.signal;
   }
 }

@@ -9,6 +9,7 @@ import { headerProblem } from './http-problems.ts';
 
 export class NativeDialect implements Dialect {
   readonly maxBodyBytes: number;
+  readonly outlivesClient = false;
 
   constructor(maxPayloadBytes: number) {
     this.maxBodyBytes = maxPayloadBytes;

@@ -112,6 +112,7 @@ export class LambdaApi {
 /** Answers without a function: with JSON, or with an error that was clear before the body came. */
 class FixedDialect implements Dialect {
   readonly maxBodyBytes = MAX_IGNORED_BODY_BYTES;
+  readonly outlivesClient = false;
   readonly #answer: () => Readonly<Record<string, unknown>>;
   readonly #problem: ApiError | null;
 

@@ -39,6 +39,8 @@ export interface InvokeWishes {
 }
 
 export class InvokeDialect implements Dialect {
+  /** As on AWS, where the caller has no hold on what it has started. */
+  readonly outlivesClient = true;
   readonly #target: InvokeTarget;
   readonly #wishes: InvokeWishes;
   readonly #events: EventInvocations;

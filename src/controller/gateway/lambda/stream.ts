@@ -19,6 +19,8 @@ const INVOKE_COMPLETE = new EventEncoder('InvokeComplete', 'application/json');
 const PART_BYTES = 64 * 1024;
 
 export class StreamDialect implements Dialect {
+  /** Its function would write to nobody. */
+  readonly outlivesClient = false;
   readonly #target: InvokeTarget;
   readonly #wishes: InvokeWishes;
 

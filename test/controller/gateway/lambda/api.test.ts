@@ -425,6 +425,29 @@ test('lambda: an Event that finds no room is tried again; one too many is thrott
   });
 });
 
+test('lambda: an Invoke goes on when its client hangs up, and a drain waits for it; a stream does not', async () => {
+  const held = new Held();
+  await withLambda({ submit: held.submit }, async ({ gateway }) => {
+    const socket = connect(gateway.address.port, '127.0.0.1');
+    await once(socket, 'connect');
+    const invoke = '/2015-03-31/functions/node/invocations';
+    const stream = '/2021-11-15/functions/node/response-streaming-invocations';
+    for (const path of [invoke, stream]) socket.write(`POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n`);
+    await held.until(2);
+    const gone = once(held.task(1).signal, 'abort');
+    socket.destroy();
+    await gone;
+    assert.equal(held.task(0).signal.aborted, false);
+    held.task(1).reply({ status: 'error', error: new SnapfaasError('internal', 'the client is gone'), start: 'warm' });
+    let isDrained = false;
+    const drained = gateway.drain().then(() => (isDrained = true));
+    await new Promise(setImmediate);
+    assert.equal(isDrained, false);
+    held.task(0).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
+    await drained;
+  });
+});
+
 test('lambda: the parts of a stream reach the client while the function runs', async () => {
   const held = new Held();
   await withLambda({ submit: held.submit }, async ({ client }) => {
