@@ -2,7 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import type { SnapfaasError } from '../../protocol/errors.ts';
-import { errorAnswer, rawAnswer, type Answer } from './http-answer.ts';
+import { rawAnswer, type Answer } from './http-answer.ts';
 
 /** A request on a connection whose answer is not written yet. */
 export interface OpenExchange {
@@ -23,6 +23,7 @@ const LINGER_MS = 1000;
  */
 export class Connection {
   readonly #socket: Socket;
+  readonly #refusal: (error: SnapfaasError) => Answer;
   readonly #open = new Set<OpenExchange>();
   /** The request that came last; the only one that can still be on its way in. */
   #latest: OpenExchange | null = null;
@@ -32,8 +33,10 @@ export class Connection {
   #gone: AbortController | null = null;
   #isGone = false;
 
-  constructor(socket: Socket) {
+  /** @param refusal the answer to bytes that belong to no request. */
+  constructor(socket: Socket, refusal: (error: SnapfaasError) => Answer) {
     this.#socket = socket;
+    this.#refusal = refusal;
   }
 
   /** True if every request that came in has its answer. */
@@ -81,7 +84,7 @@ export class Connection {
     if (this.broken) return;
     if (!this.#socket.writable) this.#socket.destroy();
     else if (this.#latest?.bodyMissing === true) this.#latest.cutOff(error);
-    else this.breakOff(errorAnswer(error));
+    else this.breakOff(this.#refusal(error));
   }
 
   /** Takes nothing more: what is open is answered, then comes `answer`, then the end. */

@@ -40,6 +40,10 @@ function isJsonType(contentType: string): boolean {
   return (contentType.split(';', 1)[0] ?? '').trim().toLowerCase() === 'application/json';
 }
 
+export function noHost(): SnapfaasError {
+  return badRequest('the header "host" is missing, which HTTP/1.1 asks for');
+}
+
 export function unknownExpectation(): SnapfaasError {
   return badRequest('the header "expect" may only say "100-continue"; correct it or leave it out');
 }
@@ -59,7 +63,10 @@ export function brokenRequest(error: Error & { code?: string }, requestTimeoutMs
       return badRequest('the headers are over the limit of 16 KiB; send less', error);
     case undefined:
     default:
-      return badRequest(`this is not a valid HTTP/1.1 request (${error.message}); send POST / with a JSON body`, error);
+      return badRequest(
+        `this is not a valid HTTP/1.1 request (${error.message}); correct its head, or how the length of its body is told`,
+        error,
+      );
   }
 }
 

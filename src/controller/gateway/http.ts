@@ -10,10 +10,10 @@ import type { Duplex } from 'node:stream';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import type { Dialect } from './dialect.ts';
 import type { Gateway, SubmitTask } from './gateway.ts';
-import { errorAnswer } from './http-answer.ts';
+import { errorAnswer, type Answer } from './http-answer.ts';
 import { Connection } from './http-connection.ts';
 import { Exchange } from './http-exchange.ts';
-import { brokenRequest, listenFailure, noTunnel, unknownExpectation, wrongRoute } from './http-problems.ts';
+import { brokenRequest, listenFailure, noHost, noTunnel, unknownExpectation, wrongRoute } from './http-problems.ts';
 import { answerReport, reportRoute, type Reports } from './http-reports.ts';
 import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
 import { NativeDialect } from './native.ts';
@@ -60,6 +60,8 @@ export class HttpGateway implements Gateway {
       headersTimeout: this.requestTimeoutMs,
       connectionsCheckingInterval: Math.min(1000, Math.ceil(this.requestTimeoutMs / 4)),
       keepAliveTimeout: KEEP_ALIVE_MS,
+      // Node's own answer has neither a body nor our headers.
+      requireHostHeader: false,
     });
     this.#server.on('connection', (socket: Socket) => this.#connected(socket));
     this.#server.on('request', (incoming, response) => this.#route(incoming, response, false));
@@ -132,7 +134,7 @@ export class HttpGateway implements Gateway {
   }
 
   #connected(socket: Socket): void {
-    const connection = new Connection(socket);
+    const connection = new Connection(socket, (error) => this.#untold(error));
     this.#connections.set(socket, connection);
     socket.once('close', () => {
       this.#connections.delete(socket);
@@ -142,13 +144,16 @@ export class HttpGateway implements Gateway {
 
   #route(incoming: IncomingMessage, response: ServerResponse, waiting: boolean): void {
     const url = incoming.url ?? '/';
+    if (incoming.headers.host === undefined && incoming.httpVersion === '1.1') {
+      return this.#refuse(incoming, response, noHost());
+    }
     if (incoming.method === 'POST' && (url === '/' || pathOf(url) === '/')) {
       this.#exchange(incoming, response, this.#native)?.receive(waiting);
       return;
     }
-    if (this.#lambda !== null && LambdaApi.owns(pathOf(url))) {
-      const dialect = this.#lambda.dialectFor(incoming, originForm(url));
-      this.#exchange(incoming, response, dialect)?.receive(waiting);
+    const lambda = this.#lambdaDialect(incoming);
+    if (lambda !== null) {
+      this.#exchange(incoming, response, lambda)?.receive(waiting);
       return;
     }
     const route = reportRoute(incoming.method, pathOf(url));
@@ -158,7 +163,20 @@ export class HttpGateway implements Gateway {
 
   #refuse(incoming: IncomingMessage, response: ServerResponse, error: SnapfaasError, headers: string[] = []): void {
     const waiting = incoming.headers.expect !== undefined;
-    this.#exchange(incoming, response, this.#native)?.refuse(error, { waiting, headers });
+    const dialect = this.#lambdaDialect(incoming) ?? this.#native;
+    this.#exchange(incoming, response, dialect)?.refuse(error, { waiting, headers });
+  }
+
+  /** Null: the path is none of the Lambda API's. */
+  #lambdaDialect(incoming: IncomingMessage): Dialect | null {
+    const url = incoming.url ?? '/';
+    if (this.#lambda === null || !LambdaApi.owns(pathOf(url))) return null;
+    return this.#lambda.dialectFor(incoming, originForm(url));
+  }
+
+  /** To a client of which it is not known whose API it speaks: our own error, with what those of Lambda look for. */
+  #untold(error: SnapfaasError): Answer {
+    return errorAnswer(error, this.#lambda === null ? {} : { headers: LambdaApi.errorHeaders(error) });
   }
 
   #exchange(incoming: IncomingMessage, response: ServerResponse, dialect: Dialect): Exchange | null {
@@ -177,7 +195,7 @@ export class HttpGateway implements Gateway {
   #tunnel(socket: Duplex): void {
     // Node lets go of this socket, its error listener included.
     socket.on('error', () => socket.destroy());
-    this.#connections.get(socket)?.breakOff(errorAnswer(noTunnel()));
+    this.#connections.get(socket)?.breakOff(this.#untold(noTunnel()));
   }
 }
 

@@ -154,6 +154,7 @@ const badCases: readonly BadCase[] = [
     headers: { allow: 'GET, HEAD' },
   },
   { title: 'another expectation', bytes: post(REQUEST, 'expect: magic\r\n'), message: /"expect"/ },
+  { title: 'no host', bytes: 'POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n', message: /"host" is missing/ },
   { title: 'CONNECT', bytes: 'CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n', message: /CONNECT is not served/ },
   {
     title: 'bytes that are no HTTP',

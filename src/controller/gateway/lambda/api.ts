@@ -4,13 +4,15 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
+import type { SnapfaasError } from '../../../protocol/errors.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 import type { Logger } from '../../log.ts';
+import { newTaskId } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
-import { jsonAnswer, type Answer } from '../http-answer.ts';
+import { jsonAnswer, type Answer, type HeaderList } from '../http-answer.ts';
 import type { ExchangeOwner } from '../http-exchange.ts';
 import { CodeFactsCache, type Interpreters } from './code-facts.ts';
-import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.ts';
+import { ApiError, apiErrorAnswer, apiErrorOf, identityHeaders, validationError } from './errors.ts';
 import { EventInvocations } from './events.ts';
 import { getFunction, getFunctionConfiguration, listFunctions, type Catalogue } from './functions.ts';
 import { InvokeDialect, readWishes, type InvokeTarget } from './invoke.ts';
@@ -26,7 +28,7 @@ export interface LambdaApiOptions {
   readonly logger: Logger;
 }
 
-const API_PATH = /^\/20\d\d-\d\d-\d\d(?:\/|$)/;
+const API_PATH = /^\/\d{4}-\d\d-\d\d(?:\/|$)/;
 /** Method, and path with a group for the function's name. */
 const OPERATIONS = [
   ['invoke', 'POST', /^\/2015-03-31\/functions\/([^/]+)\/invocations\/?$/],
@@ -57,6 +59,11 @@ export class LambdaApi {
   /** Whether a path belongs to this API. */
   static owns(path: string): boolean {
     return API_PATH.test(path);
+  }
+
+  /** What makes an error of ours one that clients of this API can name. */
+  static errorHeaders(error: SnapfaasError): HeaderList {
+    return identityHeaders(apiErrorOf(error), newTaskId());
   }
 
   /** Whoever has his answer already is not waited for any longer than for a run that has begun. */

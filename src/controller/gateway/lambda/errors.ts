@@ -105,7 +105,12 @@ export function apiErrorAnswer(error: ApiError, requestId: string): Answer {
     // AWS tells a stranger nothing.
     [messageKey]: error.name === 'AccessDeniedException' ? null : error.message,
   };
-  const headers: HeaderList = ['x-amzn-requestid', requestId, 'x-amzn-errortype', error.name];
+  const headers = identityHeaders(error, requestId);
   if (status === 429 || status >= 500) headers.push('retry-after', '1');
   return answer(status, 'application/json', Buffer.from(JSON.stringify(body)), headers);
+}
+
+/** By which clients tell one error from another, and users one request. */
+export function identityHeaders(error: ApiError, requestId: string): HeaderList {
+  return ['x-amzn-requestid', requestId, 'x-amzn-errortype', error.name];
 }

@@ -22,7 +22,7 @@ import { SnapfaasError, type ErrorCode } from '../../../../src/protocol/errors.t
 import { FunctionError } from '../../../../src/protocol/invoker.ts';
 import { invokeRaw, lambdaClient } from '../../../support/lambda-client.ts';
 import { functionConfig } from '../../../support/scripted-guests.ts';
-import { echo, Held, MIB, withGateway } from '../http-client.ts';
+import { echo, Held, MIB, RawClient, withGateway } from '../http-client.ts';
 
 const FUNCTIONS = ['node', 'python', 'third'].map((name) =>
   functionConfig(name, { runtime: name === 'node' ? 'nodejs' : 'python3', timeoutMs: 1000, handler: 'app.handler' }),
@@ -341,6 +341,32 @@ for (const [what, headers, name] of [
   });
 }
 
+const INVOKE = 'POST /2015-03-31/functions/node/invocations HTTP/1.1\r\n';
+for (const [what, bytes, options] of [
+  ['headers over 16 KiB', `${INVOKE}host: x\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, {}],
+  ['an unknown expectation', `${INVOKE}host: x\r\nexpect: foo\r\ncontent-length: 0\r\n\r\n`, {}],
+  ['an unknown transfer coding', `${INVOKE}host: x\r\ntransfer-encoding: gzip\r\n\r\n{}`, {}],
+  ['a broken chunk', `${INVOKE}host: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n`, {}],
+  ['two lengths', `${INVOKE}host: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n`, {}],
+  ['no host', `${INVOKE}content-length: 0\r\n\r\n`, {}],
+  ['bytes that are no HTTP', 'nonsense\r\n\r\n', {}],
+  ['headers that do not end in time', INVOKE, { requestTimeoutMs: 50 }],
+  ['a body that does not come in time', `${INVOKE}host: x\r\ncontent-length: 9\r\n\r\n`, { requestTimeoutMs: 50 }],
+] as const) {
+  test(`lambda: ${what} is answered with a type and a request id too`, async () => {
+    const submit = (): void => assert.fail('it ran');
+    await withLambda({ submit, ...options }, async ({ gateway }) => {
+      const client = await RawClient.open(gateway.address.port);
+      const { status, headers, body } = await client.send(bytes).response();
+      assert.equal(status, 400);
+      assert.equal(headers.get('x-amzn-errortype'), 'InvalidRequestContentException');
+      assert.match(headers.get('x-amzn-requestid') ?? '', /^[0-9a-f-]{36}$/);
+      assert.doesNotMatch(body, /POST \//);
+      client.socket.destroy();
+    });
+  });
+}
+
 for (const [method, path] of [
   ['POST', '/2015-03-31/functions'],
   ['PUT', '/2015-03-31/functions/node/code'],
@@ -353,6 +379,7 @@ for (const [method, path] of [
   ['POST', '/2014-11-13/functions/node/invoke-async'],
   ['POST', '/2021-10-31/functions/node/url'],
   ['GET', '/2016-08-19/account-settings/'],
+  ['GET', '/9999-01-01/whatever'],
 ] as const) {
   test(`lambda: ${method} ${path} is not served, and says so in the API's own way`, async () => {
     await withLambda({}, async ({ url }) => {
