@@ -8,7 +8,7 @@ import type { Invocation, LambdaInvocation, Outcome } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
 import { answer, type Answer, type HeaderList } from '../http-answer.ts';
 import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.ts';
-import type { EventInvocations } from './events.ts';
+import { MAX_ASYNC_EVENT_BYTES, type EventInvocations } from './events.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { logResult } from './log-tail.ts';
 import { invokedArn, LATEST, type FunctionReference } from './names.ts';
@@ -16,8 +16,6 @@ import { invokedArn, LATEST, type FunctionReference } from './names.ts';
 const INVOCATION_TYPES = ['Event', 'RequestResponse', 'DryRun'] as const;
 type InvocationType = (typeof INVOCATION_TYPES)[number];
 const LOG_TYPES = ['None', 'Tail'] as const;
-/** Largest event of type `Event`, in bytes. */
-const MAX_ASYNC_EVENT_BYTES = 1024 * 1024;
 const MAX_CLIENT_CONTEXT_BYTES = 3583;
 /** A longer trace header is no trace header. */
 const MAX_TRACE_BYTES = 1024;

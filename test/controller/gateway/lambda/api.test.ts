@@ -35,12 +35,15 @@ interface Bench {
 }
 
 /** A gateway with the Lambda API on it. */
-async function withLambda(options: Partial<HttpGatewayOptions>, use: (bench: Bench) => Promise<void>): Promise<void> {
+async function withLambda(
+  { eventCapacity = 2, ...options }: Partial<HttpGatewayOptions> & { readonly eventCapacity?: number },
+  use: (bench: Bench) => Promise<void>,
+): Promise<void> {
   const lambda = {
     account: DEFAULT_ACCOUNT,
     functions: new Map(FUNCTIONS.map((fn) => [fn.name, fn])),
     interpreters: 'host',
-    eventCapacity: 2,
+    eventCapacity,
     logger: createLogger('silent'),
   } as const;
   await withGateway({ lambda, ...options }, async (gateway, port) => {
@@ -406,6 +409,25 @@ test('lambda: functions are listed in pages, by name', async () => {
   });
 });
 
+for (const [query, name] of [
+  ['MaxItems=0x2', 'ValidationException'],
+  ['MaxItems=1e1', 'ValidationException'],
+  ['MaxItems=+2', 'ValidationException'],
+  ['MaxItems=', 'ValidationException'],
+  ['MaxItems=0', 'ValidationException'],
+  ['MaxItems=10001', 'ValidationException'],
+  ['Marker=0x1', 'InvalidParameterValueException'],
+  ['Marker=4', 'InvalidParameterValueException'],
+] as const) {
+  test(`lambda: functions are not listed with ${query}`, async () => {
+    await withLambda({}, async ({ url }) => {
+      const response = await fetch(`${url}/2015-03-31/functions?${query.replace('+', '%2B')}`);
+      assert.deepEqual([response.status, response.headers.get('x-amzn-errortype')], [400, name]);
+      await response.arrayBuffer();
+    });
+  });
+}
+
 test('lambda: a function tells its configuration; one that is not there is ResourceNotFoundException', async () => {
   await withLambda({}, async ({ client }) => {
     const { Configuration } = await client.send(new GetFunctionCommand({ FunctionName: 'node' }));
@@ -472,6 +494,54 @@ test('lambda: an Invoke goes on when its client hangs up, and a drain waits for 
     assert.equal(isDrained, false);
     held.task(0).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
     await drained;
+  });
+});
+
+test('lambda: the bytes of Events that are under way have a limit too', async () => {
+  const held = new Held();
+  // 64 KiB for each that may be under way.
+  await withLambda({ submit: held.submit, eventCapacity: 32 }, async ({ url, gateway }) => {
+    const send = (bytes: number): ReturnType<typeof invokeRaw> =>
+      invokeRaw(url, 'node', `"${'x'.repeat(bytes - 2)}"`, { 'x-amz-invocation-type': 'Event' });
+    assert.equal((await send(MIB)).status, 202);
+    assert.equal((await send(MIB)).status, 202);
+    const refused = await send(1000);
+    assert.deepEqual([refused.status, refused.headers.get('retry-after')], [429, '1']);
+    assert.equal(refused.headers.get('x-amzn-errortype'), 'TooManyRequestsException');
+    const { Reason, message } = JSON.parse(refused.text) as Record<string, string>;
+    assert.equal(Reason, 'ConcurrentInvocationLimitExceeded');
+    assert.match(message ?? '', /^Rate Exceeded\. .*2097152 bytes/);
+    held.task(0).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
+    assert.equal((await send(1000)).status, 202);
+    for (const task of held.tasks.slice(1)) task.reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
+    await gateway.drain();
+  });
+});
+
+test('lambda: one Event of the largest size finds room however few may be under way', async () => {
+  const held = new Held();
+  await withLambda({ submit: held.submit, eventCapacity: 1 }, async ({ url }) => {
+    const event = `"${'x'.repeat(MIB - 2)}"`;
+    assert.equal((await invokeRaw(url, 'node', event, { 'x-amz-invocation-type': 'Event' })).status, 202);
+  });
+});
+
+test('lambda: an Event that is answered, or refused, while it is handed over is counted right', async () => {
+  let tasks = 0;
+  const submit = (task: Task): void => {
+    tasks += 1;
+    if (tasks === 1) throw new SnapfaasError('queue_full', 'full');
+    echo(task);
+  };
+  await withLambda({ submit, eventCapacity: 1 }, async ({ url, gateway }) => {
+    const send = async (): Promise<number> =>
+      (await invokeRaw(url, 'node', '1', { 'x-amz-invocation-type': 'Event' })).status;
+    assert.deepEqual([await send(), await send(), await send()], [429, 202, 202]);
+    let opened = 0;
+    gateway.taskOpened = () => (opened += 1);
+    gateway.taskFinished = () => assert.ok((opened -= 1) >= 0, 'it was finished before it was opened');
+    assert.equal(await send(), 202);
+    assert.equal(opened, 0);
   });
 });
 
