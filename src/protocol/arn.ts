@@ -13,7 +13,10 @@ export interface LambdaAccount {
 
 export const DEFAULT_ACCOUNT: LambdaAccount = { region: 'us-east-1', accountId: '000000000000' };
 
+/** The only one there is here; AWS has others for China and for governments. */
+export const PARTITION = 'aws';
+
 /** ARN of a function without a qualifier. */
 export function functionArn({ region, accountId }: LambdaAccount, name: string): string {
-  return `arn:aws:lambda:${region}:${accountId}:function:${name}`;
+  return `arn:${PARTITION}:lambda:${region}:${accountId}:function:${name}`;
 }

@@ -95,14 +95,19 @@ function revisionId(fn: FunctionConfig, sha256: string): string {
 
 function readMaxItems(text: string | null): number {
   if (text === null) return DEFAULT_MAX_ITEMS;
-  const items = Number(text);
-  if (Number.isInteger(items) && items >= 1 && items <= MAX_ITEMS) return items;
+  const items = readDecimal(text);
+  if (items !== null && items >= 1 && items <= MAX_ITEMS) return items;
   throw validationError('maxItems', text, `Member must have value between 1 and ${MAX_ITEMS}`);
 }
 
 function readMarker(text: string | null, count: number): number {
   if (text === null || text === '') return 0;
-  const from = Number(text);
-  if (Number.isInteger(from) && from >= 0 && from <= count) return from;
+  const from = readDecimal(text);
+  if (from !== null && from <= count) return from;
   throw new ApiError('InvalidParameterValueException', `Invalid Marker: ${text.slice(0, 64)}`);
+}
+
+/** Digits alone: `Number` takes much more for a number. */
+function readDecimal(text: string): number | null {
+  return /^\d{1,9}$/.test(text) ? Number(text) : null;
 }

@@ -1,5 +1,5 @@
 /** Runs in snapctr. Which function a request to the Lambda API means: names, partial and whole ARNs, qualifiers. */
-import { functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
+import { functionArn, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 import { ApiError, validationError } from './errors.ts';
 
@@ -23,7 +23,7 @@ export interface FunctionReference {
 /**
  * @param text the path segment, decoded.
  * @param qualifier of the query; null: none.
- * @throws ApiError if it is no name, or that of another region or account.
+ * @throws ApiError if it is no name, or that of another partition, region or account.
  */
 export function parseFunctionName(text: string, qualifier: string | null, account: LambdaAccount): FunctionReference {
   if (text.length > MAX_ARN_CHARACTERS) {
@@ -33,7 +33,7 @@ export function parseFunctionName(text: string, qualifier: string | null, accoun
   if (match === null) {
     throw validationError('functionName', text, `Member must satisfy regular expression pattern: ${NAME_PATTERN}`);
   }
-  const [region, accountId, name = '', inName] = [match[3], match[8], match[10], match[12]];
+  const [partition, region, accountId, name = '', inName] = [match[2], match[3], match[8], match[10], match[12]];
   if (name.length > MAX_NAME_CHARACTERS) {
     throw validationError('functionName', name, `Member must have length less than or equal to ${MAX_NAME_CHARACTERS}`);
   }
@@ -46,6 +46,12 @@ export function parseFunctionName(text: string, qualifier: string | null, accoun
     throw new ApiError(
       'InvalidParameterValueException',
       'The derived qualifier from the function name does not match the specified qualifier.',
+    );
+  }
+  if (partition !== undefined && partition !== PARTITION) {
+    throw new ApiError(
+      'ResourceNotFoundException',
+      `Functions from '${partition}' are not reachable in this partition ('${PARTITION}')`,
     );
   }
   if (region !== undefined && region.slice(0, -1) !== account.region) {

@@ -17,7 +17,7 @@ for (const [text, qualifier, expected] of [
   ['function:hello', null, { name: 'hello', qualifier: null }],
   [ARN, null, { name: 'hello', qualifier: null }],
   [`${ARN}:7`, null, { name: 'hello', qualifier: '7' }],
-  ['arn:aws-cn:lambda:us-east-1:000000000000:function:a.b_c-9', null, { name: 'a.b_c-9', qualifier: null }],
+  ['arn:aws:lambda:us-east-1:000000000000:function:a.b_c-9', null, { name: 'a.b_c-9', qualifier: null }],
 ] as const) {
   test(`names: ${text}${qualifier === null ? '' : ` with the qualifier "${qualifier}"`} is understood`, () => {
     assert.deepEqual(parseFunctionName(text, qualifier, ACCOUNT), expected);
@@ -37,6 +37,12 @@ for (const [text, qualifier, name, words] of [
     null,
     'ResourceNotFoundException',
     /^Functions from 'eu-west-1' are not reachable in this region \('us-east-1'\)$/,
+  ],
+  [
+    ARN.replace('aws', 'aws-cn'),
+    null,
+    'ResourceNotFoundException',
+    /^Functions from 'aws-cn' are not reachable in this partition \('aws'\)$/,
   ],
   [ARN.replace('000000000000', '123456789012'), null, 'AccessDeniedException', /another account/],
 ] as const) {
