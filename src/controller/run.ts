@@ -196,6 +196,7 @@ function createGateway(
       account: config.lambda,
       functions: config.functions,
       interpreters: flags.vmm === 'process' ? 'host' : 'images',
+      usesSnapshots: () => Object.values(controller.status().snapshots).some((functions) => functions > 0),
       eventCapacity: config.queueCapacity,
       logger,
     },

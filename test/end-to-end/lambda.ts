@@ -4,7 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { InvokeCommand, type InvokeCommandInput, type LambdaClient } from '@aws-sdk/client-lambda';
+import {
+  GetFunctionConfigurationCommand,
+  InvokeCommand,
+  type InvokeCommandInput,
+  type LambdaClient,
+} from '@aws-sdk/client-lambda';
 import { invokeRaw, lambdaClient } from '../support/lambda-client.ts';
 import { brokenImports, IMPORT_FAILURES, lambdaFunctions } from '../support/lambda-functions.ts';
 import {
@@ -131,6 +136,12 @@ function suite(vmm: TestVmm, start: 'cold' | 'restored', runtime: 'python3' | 'n
       isNode ? /^AWS_Lambda_nodejs\d+\.x$/ : /^AWS_Lambda_python3\.\d+$/,
     );
     if (!WITHOUT_VM.includes(vmm)) assert.equal(context['directory'], '/var/task');
+  });
+
+  test('its configuration says whether it starts from a snapshot', async () => {
+    const { SnapStart } = await client.send(new GetFunctionConfigurationCommand({ FunctionName: 'obedient' }));
+    const [ApplyOn, OptimizationStatus] = start === 'restored' ? ['PublishedVersions', 'On'] : ['None', 'Off'];
+    assert.deepEqual(SnapStart, { ApplyOn, OptimizationStatus });
   });
 
   test('the handler sees the request id of the answer', async () => {

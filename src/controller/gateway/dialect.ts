@@ -20,10 +20,10 @@ export interface Dialect {
    *
    * @param id of the task, should there be one.
    * @param output for parts of an answer that are sent before its outcome is known.
-   * @returns what to run, or an answer without running anything.
+   * @returns what to run, or an answer without running anything, which may take a while.
    * @throws an error that `refusal` has words for.
    */
-  begin(body: Buffer, id: string, output: PartialOutput): Invocation | Answer;
+  begin(body: Buffer, id: string, output: PartialOutput): Invocation | Answer | Promise<Answer>;
   /** The answer to what `begin` returned. If parts of it were sent, its body is the rest and all else is ignored. */
   answer(outcome: Outcome, id: string): Answer;
   /** The answer to a request that was refused, by an error of this dialect or any of ours. `isTask`: it had become one. */

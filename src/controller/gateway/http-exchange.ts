@@ -155,9 +155,21 @@ export class Exchange implements OpenExchange, PartialOutput {
     this.#dropBody();
     try {
       const begun = this.#dialect.begin(body, this.id, this);
+      if (begun instanceof Promise) return void this.#answerLater(begun);
       if (isAnswer(begun)) return this.#answerAtOnce(begun);
       if (this.#owner.draining) throw shuttingDown();
       this.#submit(begun);
+    } catch (error) {
+      this.refuse(error);
+      if (this.#gone) this.#finish();
+    }
+  }
+
+  /** For answers without a run that have to be looked up. */
+  async #answerLater(coming: Promise<Answer>): Promise<void> {
+    this.#state = 'running';
+    try {
+      this.#answerAtOnce(await coming);
     } catch (error) {
       this.refuse(error);
       if (this.#gone) this.#finish();

