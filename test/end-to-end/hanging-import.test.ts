@@ -1,7 +1,7 @@
-/** An import that does not end, from the client's side: it is the function that is late, not the host. */
+/** An import, or hooks, that do not end, from the client's side: it is the function that is late, not the host. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { InvokeCommand, type LambdaClient } from '@aws-sdk/client-lambda';
+import { InvokeCommand, type LambdaClient, type LambdaServiceException } from '@aws-sdk/client-lambda';
 import { source } from '../support/functions.ts';
 import { lambdaClient } from '../support/lambda-client.ts';
 import {
@@ -18,6 +18,12 @@ const HANGS = 'for (;;);\n';
 const BOOT_TIMEOUT_S = 4;
 const WORDS = new RegExp(`the import did not end within the ${BOOT_TIMEOUT_S * 1000} ms`);
 
+const LATE_HOOK = source(
+  'late-hook',
+  'python3',
+  'import time\nfrom snapshot_restore_py import *\nregister_after_restore(time.sleep, 1000)\ndef handle(event):\n    pass\n',
+);
+
 for (const [vmm, start] of [
   ['process', 'cold'],
   ['fake-firecracker', 'restored'],
@@ -31,6 +37,7 @@ for (const [vmm, start] of [
       workspace = createWorkspace([
         source('bystander', 'nodejs', "exports.handle = () => 'alive';\n"),
         source('hangs', 'nodejs', HANGS),
+        LATE_HOOK,
         { name: 'lambda', runtime: 'nodejs', files: { 'index.js': HANGS }, keys: { handler: 'index.handler' } },
       ]);
       const args = ['--boot-timeout', String(BOOT_TIMEOUT_S)];
@@ -71,6 +78,17 @@ for (const [vmm, start] of [
     });
 
     if (start !== 'restored') return;
+
+    test('neither do hooks after the restore: SnapStartTimeoutException, and function_error', async () => {
+      await assert.rejects(client.send(new InvokeCommand({ FunctionName: 'late-hook' })), (thrown) => {
+        const { name, message, $metadata } = thrown as LambdaServiceException;
+        assert.deepEqual([name, $metadata.httpStatusCode, $metadata.attempts], ['SnapStartTimeoutException', 408, 1]);
+        assert.match(message, /^the hooks after the restore did not end within the 4000 ms/);
+        return true;
+      });
+      const error = errorOf(await controller.invoke('late-hook', null));
+      assert.deepEqual([error?.code, error?.type], ['function_error', 'Sandbox.RestoreTimedout']);
+    });
 
     test('it has no snapshot, and the log says why', () => {
       const told = controller.log.filter((line) => line.includes('the function does not load; its VMs are booted'));
