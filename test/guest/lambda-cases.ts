@@ -19,6 +19,25 @@ export const pythonCases: readonly Case[] = [
   { handler: 'app.echo', event: '{"z":1,"a":2}', outcome: { result: '{"z": 1, "a": 2}' } },
   { handler: 'app.none', outcome: { result: 'null' } },
   { handler: 'app.one_parameter', event: '1', outcome: { result: '1' } },
+  { handler: 'app.bound_one', event: '1', outcome: { result: '1' } },
+  { handler: 'app.bound_two', event: '1', outcome: { result: '[1, "under-test"]' } },
+  { handler: 'app.callable_object', event: '1', outcome: { result: '["called", 1]' } },
+  // What is called counts, not what it is made of.
+  { handler: 'app.decorated', event: '1', outcome: { result: '{"body": 1}' } },
+  { handler: 'app.decorated_unpacking', event: '1', outcome: { result: '[1, "under-test"]' } },
+  { handler: 'app.decorated_by_object', event: '1', outcome: { result: '[1, "under-test"]' } },
+  {
+    handler: 'app.no_parameter',
+    outcome: { type: 'TypeError', message: 'no_parameter() takes 0 positional arguments but 2 were given', stack: [] },
+  },
+  {
+    handler: 'app.not_callable',
+    outcome: { type: 'TypeError', message: "'int' object is not callable", stack: [] },
+  },
+  {
+    handler: 'app.nothing_at_all',
+    outcome: { type: 'TypeError', message: "'NoneType' object is not callable", stack: [] },
+  },
   { handler: 'app.nan', outcome: { result: '{"nan": NaN, "inf": Infinity}' } },
   { handler: 'app.nested_bytes', outcome: { result: '{"text": "e"}' } },
   {

@@ -2,7 +2,7 @@
 
 export const lambdaPython: Readonly<Record<string, string>> = {
   'app.py': `
-import os, sys
+import functools, os, sys
 from collections import namedtuple
 
 class CustomException(Exception):
@@ -107,7 +107,67 @@ def logs(event, context):
 def one_parameter(event):
     return event
 
+def no_parameter():
+    return "never"
+
+class Service:
+    def one_parameter(self, event):
+        return event
+
+    def two_parameters(self, event, context):
+        return [event, context.function_name]
+
+    def __call__(self, event):
+        return ["called", event]
+
+bound_one = Service().one_parameter
+bound_two = Service().two_parameters
+callable_object = Service()
+
+def answers(function):
+    @functools.wraps(function)
+    def wrapper(event, context):
+        return {"body": function(event)}
+    return wrapper
+
+def unpacks(function):
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        event, context = arguments
+        return [function(event), context.function_name]
+    return wrapper
+
+class Decorator:
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments):
+        event, context = arguments
+        return [self.__wrapped__(event), context.function_name]
+
+@answers
+def decorated(event):
+    return event
+
+@unpacks
+def decorated_unpacking(event):
+    return event
+
+@Decorator
+def decorated_by_object(event):
+    return event
+
 not_callable = 42
+nothing_at_all = None
+
+class Stop(BaseException):
+    pass
+
+def stops(event, context):
+    raise Stop("no exception")
+
+def interrupted(event, context):
+    raise KeyboardInterrupt()
 `,
   'dir/mod.py': 'def answer(event, context):\n    return "from a directory"\n',
   'syntax.py': 'def handle(event, context)\n    return 1\n',

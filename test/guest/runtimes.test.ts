@@ -339,6 +339,43 @@ for (const language of ['python', 'node'] as const) {
   });
 }
 
+for (const [what, handle, expected] of [
+  ['takes one', 'def handle(request):\n    return [request]', '[1]'],
+  ['takes two', 'def handle(request, context):\n    return [request, context.function_name]', '[1,"under-test"]'],
+  ['hands on what it gets', '@passes_on\ndef handle(request):\n    return [request]', '[1]'],
+  [
+    'hands on what it gets, both',
+    '@passes_on\ndef handle(request, context):\n    return [request, context.function_name]',
+    '[1,"under-test"]',
+  ],
+  ['unpacks for another', '@unpacks\ndef handle(request):\n    return [request]', '["under-test",[1]]'],
+  [
+    'is a method',
+    'class Service:\n    def handle(self, request):\n        return [request]\nhandle = Service().handle',
+    '[1]',
+  ],
+] as const) {
+  test(`python runtime: a handler that ${what} gets what it takes`, async () => {
+    const decorators = `
+import functools
+def passes_on(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+    return wrapper
+def unpacks(function):
+    @functools.wraps(function)
+    def wrapper(request, context):
+        return [context.function_name, function(request)]
+    return wrapper
+`;
+    const guest = await GuestProcess.start('python', { 'workload.py': `${decorators}${handle}\n` });
+    assert.equal((await guest.load()).type, FrameType.loaded);
+    assertResult(await guest.invoke('1'), expected);
+    await guest.stop();
+  });
+}
+
 test('python runtime: keeps big integers exact', () =>
   withFunction('python', 'app.echo', async (guest) => {
     assertResult(await guest.invoke('[123456789012345678901234567890,1.5]'), '[123456789012345678901234567890,1.5]');

@@ -12,7 +12,7 @@ from snapfaas_context import LambdaContext, new_log_stream_name
 from snapfaas_failure import OWN_DIRECTORY, describe, failure
 from snapfaas_lambda_json import encode_result
 from snapfaas_lambda_log import Log, log_failure, rehearse_logging, set_up_logging
-from snapfaas_load import LoadError, parse_event, takes_context
+from snapfaas_load import LoadError, most_arguments, parse_event
 from snapfaas_output import exit_status, leave, write_at_once
 
 
@@ -64,7 +64,8 @@ class LambdaStyle:
         return module_name.replace('/', '.'), function_name
 
     def accept(self, handle):
-        self.wants_context = takes_context(handle, if_any_number=True)
+        """Lambda calls whatever has the name, with two arguments. One that can take but one gets one."""
+        self.wants_context = most_arguments(handle) != 1
 
     def prepare(self):
         self.log_stream_name = new_log_stream_name(self.request['version'])

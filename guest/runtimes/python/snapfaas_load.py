@@ -5,9 +5,12 @@ import json
 import os
 import sys
 import time
+from types import FunctionType, MethodType
 
 from snapfaas_failure import OWN_DIRECTORY
 
+# A function's flag: it has `*args`.
+VARARGS = 0x04
 
 class LoadError(Exception):
     """The handler cannot be found; `kind` is the failure's type."""
@@ -31,11 +34,12 @@ def load(request, style):
     if module_name in sys.modules:
         raise LoadError('Runtime.BuiltInModuleConflict', "The name '%s' is taken by a module of Python" % module_name)
     module = importlib.import_module(module_name)
-    handle = getattr(module, function_name, None)
-    if not callable(handle):
-        what = 'missing on' if handle is None else 'not a function in'
+    try:
+        handle = getattr(module, function_name)
+    except AttributeError:
         shown = module_name if request['handler'] is None else request['handler'].rpartition('.')[0]
-        raise LoadError('Runtime.HandlerNotFound', "Handler '%s' %s module '%s'" % (function_name, what, shown))
+        message = "Handler '%s' missing on module '%s'" % (function_name, shown)
+        raise LoadError('Runtime.HandlerNotFound', message) from None
     style.accept(handle)
     # What was made so far lives as long as the process: the collector need not look at it, nor dirty its pages, again.
     gc.collect()
@@ -48,20 +52,21 @@ def parse_event(payload):
     return json.loads(str(payload, 'utf-8'))
 
 
-def takes_context(handle, if_any_number):
-    """True if `handle` has two positional parameters; `if_any_number`: what `*args` alone counts for."""
-    function = handle
-    while hasattr(function, '__wrapped__'):
-        function = function.__wrapped__
-    code = getattr(function, '__code__', None)
-    if code is not None:
-        return code.co_argcount >= 2 or (bool(code.co_flags & 0x04) and if_any_number)
+def most_arguments(handle):
+    """How many positional arguments `handle` itself takes at most; None: any number, or nobody can tell. What a decorator
+    wraps does not count: how that is called is the decorator's business."""
+    function, bound = (handle.__func__, 1) if type(handle) is MethodType else (handle, 0)
+    if type(function) is FunctionType:
+        code = function.__code__
+        return None if code.co_flags & VARARGS else code.co_argcount - bound
+    if hasattr(handle, '__wrapped__'):
+        return None
     import inspect
 
     try:
-        parameters = inspect.signature(handle).parameters.values()
+        kinds = [p.kind for p in inspect.signature(handle, follow_wrapped=False).parameters.values()]
     except (TypeError, ValueError):
-        return if_any_number
-    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
-        return if_any_number
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters) >= 2
+        return None
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None
+    return sum(kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD for kind in kinds)

@@ -5,7 +5,7 @@ import os
 from snapfaas_channel import FAILURE, RESULT
 from snapfaas_context import LambdaContext
 from snapfaas_failure import describe, failure, own_frames
-from snapfaas_load import LoadError, parse_event, takes_context
+from snapfaas_load import LoadError, most_arguments, parse_event
 from snapfaas_output import exit_status, leave
 
 encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode
@@ -31,7 +31,16 @@ class OriginalStyle:
         return module_name, function_name
 
     def accept(self, handle):
-        self.wants_context = takes_context(handle, if_any_number=self.request['handler'] is not None)
+        if not callable(handle):
+            module_name, function_name = self.split_handler()
+            message = "Handler '%s' not a function in module '%s'" % (function_name, module_name)
+            raise LoadError('Runtime.HandlerNotFound', message)
+        most = most_arguments(handle)
+        # What passes on any number of arguments takes as many as what is behind it.
+        while most is None and hasattr(handle, '__wrapped__'):
+            handle = handle.__wrapped__
+            most = most_arguments(handle)
+        self.wants_context = self.request['handler'] is not None if most is None else most >= 2
 
     def prepare(self):
         """Nothing differs between two VMs."""
