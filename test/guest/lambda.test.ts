@@ -342,6 +342,24 @@ test('python: text is escaped or not as in the same version of Lambda', () =>
     assert.equal(text, `{"text": "${Number(minor) < 12 ? '\\u00e9' : 'é'}", "list": [1, 2]}`);
   }));
 
+for (const [handler, error] of [
+  ['stops', 'app.Stop: no exception'],
+  ['interrupted', 'KeyboardInterrupt'],
+] as const) {
+  test(`python: what is no Exception (app.${handler}) ends the process, and is on stderr`, async () => {
+    const guest = await startLast('python', `app.${handler}`);
+    guest.send('{}');
+    await assert.rejects(guest.nextFunctionFrame());
+    assert.deepEqual(await guest.remove(), { status: 1, signal: null });
+    const { stderr } = await guest.printedBy(1);
+    const where = new RegExp(
+      `^Traceback \\(most recent call last\\):\\n {2}File ".*/app.py", line \\d+, in ${handler}\\n`,
+    );
+    assert.match(stderr, where);
+    assert.ok(stderr.endsWith(`${error}\n`), stderr);
+  });
+}
+
 test('python: the stack of a failed import has the frames of the import', async () => {
   const guest = await GuestProcess.start('python', lambdaPython);
   const failure = failureOf(await guest.load({ handler: 'raises.handle', style: 'lambda' }));

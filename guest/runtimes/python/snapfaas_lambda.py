@@ -13,7 +13,7 @@ from snapfaas_failure import OWN_DIRECTORY, describe, failure
 from snapfaas_lambda_json import encode_result
 from snapfaas_lambda_log import Log, log_failure, rehearse_logging, set_up_logging
 from snapfaas_load import LoadError, most_arguments, parse_event
-from snapfaas_output import exit_status, leave, write_at_once
+from snapfaas_output import exit_status, leave, uncaught_status, write_at_once
 
 
 class LambdaStyle:
@@ -99,10 +99,12 @@ class LambdaStyle:
                 result = handle(event, LambdaContext(fields, self.request, self.log_stream_name))
             else:
                 result = handle(event)
+        except Exception as error:
+            return FAILURE, self.describe(error), b''
         except SystemExit as error:
             leave(exit_status(error))
-        except BaseException as error:
-            return FAILURE, self.describe(error), b''
+        except BaseException as error:  # ends Lambda's client, too: a cancelled task, an interrupt
+            leave(uncaught_status(error.with_traceback(error.__traceback__.tb_next)))
         try:
             answer, header = encode_result(result, fields.get('strict', False))
         except Exception as error:  # the result's own methods run in there

@@ -69,6 +69,15 @@ def exit_status(error):
     return 1
 
 
+def uncaught_status(error):
+    """What Python itself makes of an exception that nobody catches: says it on stderr."""
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except BaseException:
+        pass  # the function has a hook of its own, or closed its output
+    return 1
+
+
 def leave(status):
     """Ends the process at once: neither threads nor exit hooks of the function can delay it."""
     flush()
