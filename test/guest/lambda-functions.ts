@@ -104,6 +104,31 @@ def logs(event, context):
     context.log("from context")
     return None
 
+def logs_errors(event, context):
+    import logging
+    root = logging.getLogger()
+    root.setLevel("INFO")
+    try:
+        1 / event["zero"]
+    except ZeroDivisionError:
+        logging.exception("failed")
+    logging.info("next")
+    root.handlers[0].setFormatter(logging.Formatter("own: %(message)s"))
+    logging.info("one")
+    logging.info("two")
+
+def logs_more(event, context):
+    import logging
+    root = logging.getLogger()
+    root.setLevel("INFO")
+    logging.addLevelName(25, "NOTICE")
+    root.log(25, "noticed", extra={"order_id": 7, "nothing": None, "logger": "hidden", "tags": {"of": [1, Service]}})
+    try:
+        1 / event["zero"]
+    except ZeroDivisionError:
+        root.error("failed", exc_info=True)
+    root.log(99, "no exception", exc_info=(None, None, None))
+
 def one_parameter(event):
     return event
 

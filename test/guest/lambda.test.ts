@@ -416,10 +416,59 @@ test('python: lines of the log are JSON where that is wanted, from the wanted le
       await guest.invoke('{}', { id: 'the-id' });
       const [first] = (await guest.printedBy(1)).stdout.split('\n');
       const { timestamp, ...rest } = JSON.parse(first ?? '') as Record<string, unknown>;
-      assert.match(String(timestamp), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+      assert.match(String(timestamp), new RegExp(`^${TIME}$`));
       assert.deepEqual(rest, { level: 'INFO', message: 'from logging', logger: 'root', requestId: 'the-id' });
     },
     { environment: { AWS_LAMBDA_LOG_FORMAT: 'JSON', AWS_LAMBDA_LOG_LEVEL: 'ERROR' } },
+  ));
+
+test('python: each record ends its line, also with a traceback or in a format of the function', () =>
+  withFunction('python', 'app.logs_errors', async (guest) => {
+    await guest.invoke('{"zero":0}', { id: 'the-id' });
+    const lines = (await guest.printedBy(1)).stdout.split('\n');
+    assert.match(lines[0] ?? '', /^\[ERROR\]\t.*\tthe-id\tfailed$/);
+    const last = lines.indexOf('ZeroDivisionError: division by zero');
+    assert.ok(last > 0, lines.join('\n'));
+    assert.match(lines[last + 1] ?? '', new RegExp(`^\\[INFO\\]\\t${TIME}\\tthe-id\\tnext$`));
+    assert.deepEqual(lines.slice(last + 2), ['own: one', 'own: two', '']);
+  }));
+
+test('python: a JSON line has what the record has on top, and where an exception was logged', () =>
+  withFunction(
+    'python',
+    'app.logs_more',
+    async (guest) => {
+      await guest.invoke('{"zero":0}', { id: 'the-id' });
+      const lines = (await guest.printedBy(1)).stdout.trimEnd().split('\n');
+      const parsed = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+      for (const line of parsed) {
+        assert.match(String(line['timestamp']), new RegExp(`^${TIME}$`));
+        delete line['timestamp'];
+      }
+      const [noticed, failed, last] = parsed;
+      const common = { logger: 'root', requestId: 'the-id' };
+      assert.deepEqual(noticed, {
+        ...common,
+        level: 'INFO',
+        message: 'noticed',
+        order_id: 7,
+        tags: { of: [1, "<class 'app.Service'>"] },
+      });
+      const { location, stackTrace, ...rest } = failed ?? {};
+      assert.deepEqual(rest, {
+        ...common,
+        level: 'ERROR',
+        message: 'failed',
+        errorType: 'ZeroDivisionError',
+        errorMessage: 'division by zero',
+      });
+      const frame = /^ {2}File ".*\/app\.py", line (\d+), in logs_more\n {4}1 \/ event\["zero"\]\n/;
+      assert.ok(Array.isArray(stackTrace) && stackTrace.length === 1, JSON.stringify(stackTrace));
+      const [, line] = frame.exec(String(stackTrace[0])) ?? [];
+      assert.equal(location, `${guest.root}/app.py:logs_more:${Number(line) + 2}`);
+      assert.deepEqual(last, { ...common, level: 'CRITICAL', message: 'no exception' });
+    },
+    { environment: { AWS_LAMBDA_LOG_FORMAT: 'JSON' } },
   ));
 
 test('python: a failure is in the log, with indentation that stays', () =>

@@ -48,7 +48,9 @@ def set_up_logging():
 def add_handler(logging):
     class LambdaLoggerHandler(logging.Handler):
         def emit(self, record):
-            sys.stdout.write(self.format(record))
+            text = self.format(record)
+            # A traceback comes behind the format's line feed, and a format of the function's need not have one.
+            sys.stdout.write(text if text[-1:] == '\n' else text + '\n')
 
     class LambdaLoggerFilter(logging.Filter):
         def filter(self, record):
@@ -57,11 +59,11 @@ def add_handler(logging):
 
     class JsonFormatter(logging.Formatter):
         def format(self, record):
-            return format_as_json(self, record)
+            return format_as_json(record)
 
     handler = LambdaLoggerHandler()
     if Log.writes_json:
-        handler.setFormatter(JsonFormatter(datefmt='%Y-%m-%dT%H:%M:%SZ'))
+        handler.setFormatter(JsonFormatter())
     else:
         line = '[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n'
         handler.setFormatter(logging.Formatter(line, '%Y-%m-%dT%H:%M:%S'))
@@ -92,18 +94,33 @@ def log_level():
     return os.environ.get('AWS_LAMBDA_LOG_LEVEL', '').upper()
 
 
-def format_as_json(formatter, record):
+# Of a record, what makes no members of its own in a line of JSON.
+KNOWN = frozenset(
+    'name msg args levelname levelno pathname filename module exc_info exc_text stack_info lineno funcName created msecs'
+    ' relativeCreated thread threadName processName process aws_request_id timestamp level message logger stackTrace'
+    ' errorType errorMessage requestId location'.split()
+)
+
+
+def format_as_json(record):
+    """A record as one line, with all that the function added to it (`extra`). Levels are the next standard one below."""
+    import logging
+
+    seconds = time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))
     line = {
-        'timestamp': formatter.formatTime(record, formatter.datefmt),
-        'level': record.levelname,
+        'timestamp': '%s.%03dZ' % (seconds, record.msecs),
+        'level': logging.getLevelName(min(50, max(0, record.levelno)) // 10 * 10),
         'message': record.getMessage(),
         'logger': record.name,
         'requestId': Log.request_id,
     }
     if record.exc_info and record.exc_info[0] is not None:
-        kind, value, _ = record.exc_info
-        stack = formatter.formatException(record.exc_info).splitlines()
-        line.update(errorType=kind.__name__, errorMessage=str(value), stackTrace=stack)
+        import traceback
+
+        kind, value, frames = record.exc_info
+        line.update(stackTrace=traceback.format_tb(frames), errorType=kind.__name__, errorMessage=str(value))
+        line['location'] = '%s:%s:%d' % (record.pathname, record.funcName, record.lineno)
+    line.update((key, value) for key, value in vars(record).items() if key not in KNOWN and value is not None)
     return json.dumps(line, ensure_ascii=False, default=str) + '\n'
 
 
