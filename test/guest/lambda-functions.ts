@@ -272,6 +272,18 @@ exports.logs = async (event, context) => {
   console.info('info'); console.warn('warn'); console.error(new Error('shown').message); console.debug('debug'); console.trace('trace');
   console.log('two\\nlines');
 };
+exports.logs_json = async () => {
+  const error = Object.assign(new TypeError('boom'), { code: 'E_BOOM', orderId: 7 });
+  console.error(error);
+  console.error({ text: 'failed', error, deep: [{ cause: new RangeError('inner') }] });
+  console.log();
+  console.log('with %s', 'text', error);
+  const circular = {};
+  circular.self = circular;
+  console.log(circular);
+  console.log(Object.assign(new Error('no class'), { constructor: undefined }));
+};
+exports.throws_untold = async () => { throw Object.create(null); };
 exports.nested = { deeper: { handler: async () => 'found' } };
 exports.not_a_function = 42;
 `,

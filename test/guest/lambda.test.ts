@@ -377,6 +377,7 @@ test('python: the stack of a failed import has the frames of the import', async 
   );
 });
 
+const jsonLog = { environment: { AWS_LAMBDA_LOG_FORMAT: 'JSON' } };
 const TIME = String.raw`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`;
 
 test('python: logging and print reach the log as in Lambda', () =>
@@ -468,7 +469,7 @@ test('python: a JSON line has what the record has on top, and where an exception
       assert.equal(location, `${guest.root}/app.py:logs_more:${Number(line) + 2}`);
       assert.deepEqual(last, { ...common, level: 'CRITICAL', message: 'no exception' });
     },
-    { environment: { AWS_LAMBDA_LOG_FORMAT: 'JSON' } },
+    jsonLog,
   ));
 
 test('python: a failure is in the log, with indentation that stays', () =>
@@ -519,6 +520,67 @@ test('node: lines of the log are JSON where that is wanted, from the wanted leve
     },
     { environment: { AWS_LAMBDA_LOG_FORMAT: 'JSON', AWS_LAMBDA_LOG_LEVEL: 'WARN' } },
   ));
+
+test('node: a JSON line tells of errors wherever they are, once and with their own members', () =>
+  withFunction(
+    'node',
+    'app.logs_json',
+    async (guest) => {
+      await guest.invoke('{}', { id: 'the-id' });
+      const lines = (await guest.printedBy(1)).stdout.trimEnd().split('\n');
+      const parsed = lines.map((text) => {
+        const { timestamp, requestId, level, ...rest } = JSON.parse(text) as Record<string, unknown>;
+        assert.match(String(timestamp), new RegExp(`^${TIME}$`));
+        assert.equal(requestId, 'the-id');
+        assert.match(String(level), /^(ERROR|INFO)$/);
+        return rest;
+      });
+      const [alone, within, nothing, formatted, circular, unknown] = parsed;
+      const { stackTrace } = alone?.['message'] as { stackTrace: string[] };
+      assert.equal(stackTrace[0], 'TypeError: boom');
+      assert.match(stackTrace[1] ?? '', /^ {4}at exports\.logs_json \(.*\/app\.js:\d+:\d+\)$/);
+      assert.doesNotMatch(stackTrace.join('\n'), /guest\/node/);
+      const boom = { errorType: 'TypeError', errorMessage: 'boom', stackTrace };
+      const whole = { ...boom, code: 'E_BOOM', orderId: 7 };
+      assert.deepEqual(alone, { message: whole });
+      const { deep, ...rest } = within?.['message'] as { deep: { cause: Record<string, unknown> }[] };
+      assert.deepEqual(rest, { text: 'failed', error: whole });
+      assert.equal(deep[0]?.cause['errorType'], 'RangeError');
+      assert.equal(deep[0].cause['errorMessage'], 'inner');
+      assert.deepEqual(nothing, {});
+      const { message, ...details } = formatted ?? {};
+      assert.match(String(message), /^with text TypeError: boom\n/);
+      assert.deepEqual(details, boom);
+      assert.match(String(circular?.['message']), /^<ref \*1> \{ self: \[Circular \*1\] \}$/);
+      assert.equal((unknown?.['message'] as Record<string, unknown>)['errorType'], 'UnknownError');
+    },
+    jsonLog,
+  ));
+
+test('node: a failure is in the JSON log, also one that has no text', async () => {
+  for (const [handler, errorType, errorMessage] of [
+    ['throws_named', 'OutOfCheese', 'redo'],
+    ['throws_untold', 'Error', 'a value that has no text'],
+  ] as const) {
+    await withFunction(
+      'node',
+      `app.${handler}`,
+      async (guest) => {
+        await guest.invoke('{}', { id: 'the-id' });
+        const { level, message } = JSON.parse((await guest.printedBy(1)).stdout) as Record<string, unknown>;
+        assert.equal(level, 'ERROR');
+        const { stackTrace, ...details } = message as Record<string, unknown>;
+        assert.deepEqual(details, {
+          errorType,
+          errorMessage,
+          ...(handler === 'throws_named' && { name: 'OutOfCheeseError' }),
+        });
+        assert.ok(Array.isArray(stackTrace));
+      },
+      jsonLog,
+    );
+  }
+});
 
 test('node: a failure is in the log', () =>
   withFunction('node', 'app.throws_named', async (guest) => {

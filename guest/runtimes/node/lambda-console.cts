@@ -1,6 +1,6 @@
 /** `console` as functions of Lambda know it: each call is a line with time, request and level, all on stdout. */
 import util = require('node:util');
-import { errorForLog } from './lambda-failures.cjs';
+import { detailsOf, errorForLog, showErrors, textOf } from './lambda-failures.cjs';
 
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'] as const;
 type Level = (typeof LEVELS)[number];
@@ -32,24 +32,19 @@ function textLine(time: string, level: Level, parameters: readonly unknown[]): s
   return `${time}\t${requestId}\t${level}\t${util.format(...parameters)}`;
 }
 
+/** One value stays what it is. Several become text, and the first error among them is told beside it. */
 function jsonLine(timestamp: string, level: Level, parameters: readonly unknown[]): string {
   const line = { timestamp, level, requestId };
-  const error = parameters.find((one) => one instanceof Error);
-  const details = error === undefined ? {} : detailsOf(error);
-  const [only] = parameters;
-  if (parameters.length !== 1 || error !== undefined) {
-    return JSON.stringify({ ...line, message: error === only ? details : util.format(...parameters), ...details });
+  if (parameters.length > 1) {
+    const error = parameters.find((one) => one instanceof Error);
+    return JSON.stringify({ ...line, message: util.format(...parameters), ...(error && detailsOf(error)) });
   }
+  const [message] = parameters;
   try {
-    return JSON.stringify({ ...line, message: only });
+    return JSON.stringify({ ...line, message }, showErrors);
   } catch {
-    return JSON.stringify({ ...line, message: util.format(only) });
+    return JSON.stringify({ ...line, message: util.format(message) });
   }
-}
-
-function detailsOf(error: Error): { errorType: string; errorMessage: string; stackTrace: readonly string[] } {
-  const { constructor, message, stack } = error;
-  return { errorType: constructor.name, errorMessage: message, stackTrace: String(stack).split('\n') };
 }
 
 /** Replaces the methods of `console`; `AWS_LAMBDA_LOG_FORMAT` and `AWS_LAMBDA_LOG_LEVEL` are taken from the environment. */
@@ -77,6 +72,6 @@ export function patchConsole(environment: NodeJS.ProcessEnv): void {
 
 /** The line of a failure, which is written before its answer. */
 export function logFailure(what: string, thrown: unknown): void {
-  if (writesJson) write('ERROR', [thrown instanceof Error ? thrown : new Error(String(thrown))]);
+  if (writesJson) write('ERROR', [thrown instanceof Error ? thrown : new Error(textOf(thrown))]);
   else write('ERROR', [what, `\t${errorForLog(thrown)}`]);
 }

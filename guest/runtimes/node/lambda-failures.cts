@@ -27,7 +27,8 @@ function toText(value: unknown): string {
   return String(value);
 }
 
-function textOf(value: unknown): string {
+/** The text of any value, also of one whose methods throw. */
+export function textOf(value: unknown): string {
   try {
     return toText(value);
   } catch {
@@ -94,6 +95,27 @@ export function describeLambdaLoadFailure(thrown: unknown): FunctionFailure {
     return { type, message: text, stack: [`${type}: ${text}`, ...where, ...framesOf(thrown.stack)] };
   }
   return failure;
+}
+
+/** What an error is in lines of JSON. */
+export interface ErrorDetails {
+  readonly errorType: string;
+  readonly errorMessage: string;
+  readonly stackTrace: readonly string[];
+}
+
+export function detailsOf(error: Error): ErrorDetails {
+  const type = (error.constructor as { name?: unknown } | undefined)?.name;
+  return {
+    errorType: typeof type === 'string' ? type : 'UnknownError',
+    errorMessage: error.message,
+    stackTrace: stackLines(error.stack),
+  };
+}
+
+/** For `JSON.stringify`, which would leave nothing of an error but its own members. */
+export function showErrors(_key: string, value: unknown): unknown {
+  return value instanceof Error ? Object.assign({}, detailsOf(value), value) : value;
 }
 
 /** An error as Lambda logs it: its own members, and those that JSON would leave out. */
