@@ -324,6 +324,7 @@ exports.http = streamifyResponse(async (event, out) => {
 exports.http_empty = streamifyResponse(async (event, out) => { HttpResponseStream.from(out, { statusCode: 204 }).end(); });
 exports.nothing = streamifyResponse(async (event, out) => { out.end(); });
 exports.object = streamifyResponse(async (event, out) => { out.write({ a: 1 }); out.end(); });
+exports.not_utf8 = streamifyResponse(async (event, out) => { out.end(Buffer.from([0x22, 0xff, 0x22])); });
 exports.ends_late = streamifyResponse(async (event, out) => { setTimeout(() => out.end('late'), 5); });
 exports.returns = streamifyResponse(async (event, out) => { out.end('x'); return 'ignored'; });
 exports.throws_first = streamifyResponse(async () => { throw new RangeError('before a byte'); });

@@ -122,6 +122,30 @@ for (const [name, body, contentType] of [
     }));
 }
 
+for (const name of ['words', 'http', 'nothing', 'not_utf8']) {
+  test(`refuses what is not JSON where the host needs that (${name}), and goes on`, () =>
+    withStream(name, async (guest) => {
+      for (let round = 1; round <= 2; round++) {
+        const reply = await guest.invoke(WORDS, { strict: true });
+        assert.equal(reply.type, FrameType.failure, reply.payload.toString());
+        assert.deepEqual(failureOf(reply), {
+          type: 'Runtime.MarshalError',
+          message: 'Unable to marshal response: what the handler wrote is not JSON',
+          stack: [],
+        });
+        assert.match((await guest.printedBy(round)).stdout, /\tERROR\tInvoke Error \t.*Runtime\.MarshalError/);
+      }
+      assert.equal((await guest.invoke(WORDS)).type, FrameType.result);
+    }));
+}
+
+test('hands on a stream that is JSON where the host needs that', () =>
+  withStream('object', async (guest) => {
+    const reply = await guest.invoke('{}', { strict: true });
+    assert.equal(reply.type, FrameType.result, reply.payload.toString());
+    assert.equal(reply.payload.toString(), '{"a":1}');
+  }));
+
 test('streams nothing at all', () =>
   withStream('nothing', async (guest) => {
     const streamed = await stream(guest);

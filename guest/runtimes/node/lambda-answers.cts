@@ -1,6 +1,6 @@
 /** What becomes of calls in Lambda's style: results as text, failures in the log and as answers. */
 import { logFailure } from './lambda-console.cjs';
-import { describeLambda } from './lambda-failures.cjs';
+import { describeLambda, RuntimeError } from './lambda-failures.cjs';
 import type { FunctionFailure } from './protocol.cjs';
 import type { Answers } from './style.cjs';
 
@@ -56,6 +56,14 @@ export class LambdaAnswers {
 
   succeedWithBytes(bytes: Uint8Array, contentType: string | undefined): void {
     this.#answers.resultBytes(bytes, contentType);
+  }
+
+  /** The caller needs JSON, and what the handler wrote to its stream is none. */
+  refuseBytes(): void {
+    const message = 'Unable to marshal response: what the handler wrote is not JSON';
+    const error = new RuntimeError('Runtime.MarshalError', message);
+    logFailure('Invoke Error', error);
+    this.#answers.failure({ type: error.name, message, stack: [] });
   }
 
   fail(call: number, thrown: unknown): void {

@@ -1,8 +1,9 @@
 /**
  * Calls of `(event, responseStream, context)` handlers, which `awslambda.streamifyResponse` has marked. The answer is
  * complete when the returned promise is fulfilled and the stream has ended, in whichever order. What was written before
- * an error goes out before it.
+ * an error goes out before it. Where the host takes no CHUNKs and needs JSON, what was written has to be JSON.
  */
+import buffer = require('node:buffer');
 import stream = require('node:stream');
 import type { LambdaAnswers, LambdaCall } from './lambda-answers.cjs';
 import { addContext, type FunctionFacts } from './lambda-context.cjs';
@@ -12,12 +13,27 @@ import { isThenable, type Handler } from './style.cjs';
 
 const NOTHING = Buffer.alloc(0);
 
+interface StreamedHeader extends InvokeHeader {
+  /** The result has to be JSON. */
+  readonly strict?: boolean;
+}
+
+function isJson(bytes: Buffer): boolean {
+  if (!buffer.isUtf8(bytes)) return false;
+  try {
+    JSON.parse(bytes.toString());
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export function callStreamed(
   answers: LambdaAnswers,
   facts: FunctionFacts,
   handler: Handler,
   event: unknown,
-  header: InvokeHeader,
+  header: StreamedHeader,
   call: number,
 ): LambdaCall {
   const isSent = header.stream === true;
@@ -29,12 +45,16 @@ export function callStreamed(
   let isReturned = false;
   let isFinished = false;
 
+  const succeed = (bytes: Buffer, contentType: string | undefined): void => {
+    if (header.strict === true && !isJson(bytes)) answers.refuseBytes();
+    else answers.succeedWithBytes(bytes, contentType);
+  };
   const end = (): void => {
     if (!isReturned || !isFinished || !answers.isOpen(call)) return;
     const contentType = response.toldContentType ? undefined : response.contentType;
     if (isSent) answers.succeedWithBytes(NOTHING, contentType);
     else if (response.bytes > answers.maxResultBytes) answers.refuse();
-    else answers.succeedWithBytes(response.kept(), contentType);
+    else succeed(response.kept(), contentType);
   };
   const fail = (error: unknown): void => {
     response.end();
