@@ -182,6 +182,40 @@ exports.handle = async (event) => {
     }
   }
 
+  for (const [hook, message, logged] of [
+    [`async () => { throw new RangeError('later'); }`, 'RangeError: later', /"errorType":"RangeError"/],
+    ['() => { throw null; }', 'string: handled', /"errorMessage":"handled"/],
+    [
+      '() => { Promise.reject(new RangeError("unseen")); return new Promise(() => setTimeout(() => {}, 1000)); }',
+      'Runtime.UnhandledPromiseRejection: RangeError: unseen',
+      /"errorType":"Runtime.UnhandledPromiseRejection"/,
+    ],
+    ['() => new Promise(() => {})', /^Runtime\.NodeJsExit: The Lambda runtime client detected/, /^$/],
+  ] as const) {
+    for (const [register, type] of [
+      ['registerBeforeSnapshot', 'Runtime.BeforeSnapshotError'],
+      ['registerAfterRestore', 'Runtime.AfterRestoreError'],
+    ] as const) {
+      test(`reports a hook that fails as Lambda does, in its style (${register}, ${String(message)})`, async () => {
+        const guest = await importSource(`${COMMON_JS}${register}(${hook});\nexports.handle = async () => 1;`, {
+          load: { style: 'lambda', handler: 'workload.handle' },
+        });
+        if (register === 'registerAfterRestore') await seal(guest);
+        const failure = hookFailure(
+          register === 'registerBeforeSnapshot'
+            ? await guest.command(FrameType.seal, { ...HOOKS })
+            : await guest.command(FrameType.start, { restored: true }),
+        );
+        assert.equal(failure.type, type);
+        if (typeof message === 'string') assert.equal(failure.message, message);
+        else assert.match(failure.message, message);
+        assert.doesNotMatch(failure.stack.join('\n'), /runtime\.cjs|hooks\.cjs|snapfaas\/index/);
+        assert.deepEqual(await guest.remove(), { status: 1, signal: null });
+        assert.match((await guest.printedBy(0)).stdout, logged);
+      });
+    }
+  }
+
   test('ends when START is not what comes', async () => {
     const guest = await importSource('exports.handle = () => 1;');
     guest.controlChannel.write(encodeFrame(FrameType.drained, undefined));

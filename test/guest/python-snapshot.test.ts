@@ -137,9 +137,17 @@ def handle(event):
     return event
 `;
 
-  for (const [register, send] of [
-    ['register_before_snapshot', (guest: GuestProcess) => guest.command(FrameType.seal, HOOKS)],
-    ['register_after_restore', (guest: GuestProcess) => guest.command(FrameType.start, { restored: true })],
+  for (const [register, send, lambdaType] of [
+    [
+      'register_before_snapshot',
+      (guest: GuestProcess) => guest.command(FrameType.seal, HOOKS),
+      'Runtime.BeforeSnapshotError',
+    ],
+    [
+      'register_after_restore',
+      (guest: GuestProcess) => guest.command(FrameType.start, { restored: true }),
+      'Runtime.AfterRestoreError',
+    ],
   ] as const) {
     test(`reports a hook that fails and ends (${register})`, () =>
       withImported(failing(register), async (guest) => {
@@ -152,6 +160,28 @@ def handle(event):
         assert.deepEqual(await guest.exited, { status: 1, signal: null });
         assert.equal((await guest.printedBy(0)).stdout, 'about to fail\nin part');
       }));
+
+    test(`reports a hook that fails as Lambda does, in its style (${register})`, async () => {
+      const load: Partial<LoadRequest> = { style: 'lambda', handler: 'workload.handle' };
+      await withImported(
+        failing(register),
+        async (guest) => {
+          const failure = hookFailure(await send(guest));
+          assert.equal(failure.type, lambdaType);
+          assert.equal(failure.message, 'LookupError: no such é');
+          assert.equal(failure.stack.length, 1);
+          assert.match(failure.stack[0] ?? '', /workload\.py", line 6, in hook\n/);
+          assert.deepEqual(await guest.exited, { status: 1, signal: null });
+          assert.match((await guest.printedBy(0)).stdout, /^about to fail\nin part\[ERROR\] LookupError: no such é\n/);
+        },
+        load,
+      );
+      await withImported(
+        failing(register).replace('LookupError("no such é")', 'LookupError'),
+        async (guest) => assert.equal(hookFailure(await send(guest)).message, 'LookupError'),
+        load,
+      );
+    });
 
     test(`ends with the status of a hook that leaves (${register})`, () =>
       withImported(

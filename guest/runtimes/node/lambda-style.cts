@@ -10,10 +10,17 @@ import { isStreaming, type ResponseStream } from './lambda-stream.cjs';
 import { callStreamed } from './lambda-streamed.cjs';
 import { LoadError } from './loading.cjs';
 import type { FunctionFailure, InvokeHeader, LoadRequest } from './protocol.cjs';
-import type { Answers, Handler, HandlerPlace, Style } from './style.cjs';
+import type { Answers, Handler, HandlerPlace, HookKind, Style } from './style.cjs';
 
 const REJECTION_EXIT_STATUS = 128;
 const EXCEPTION_EXIT_STATUS = 129;
+
+const HOOK_ERRORS = { 'before-snapshot': 'Runtime.BeforeSnapshotError', 'after-restore': 'Runtime.AfterRestoreError' };
+
+/** A hook's failure, which nobody takes for one of the handler's. */
+function ofHook({ type, message, stack }: FunctionFailure, hook: HookKind): FunctionFailure {
+  return { type: HOOK_ERRORS[hook], message: `${type}: ${message}`, stack };
+}
 
 const echo: Handler = async (event) => {
   rehearseLine();
@@ -29,7 +36,6 @@ const echoAsStream: Handler = async (event, response) => {
 };
 
 export class LambdaStyle implements Style {
-  readonly describe = describeLambda;
   readonly neverSettles = neverSettles;
   readonly rejection = (reason: unknown): unknown => new UnhandledPromiseRejection(reason);
   readonly #request: LoadRequest;
@@ -118,6 +124,15 @@ export class LambdaStyle implements Style {
   describeLoadFailure(thrown: unknown): FunctionFailure {
     logFailure('Init Error', thrown);
     return describeLambdaLoadFailure(thrown);
+  }
+
+  describeHookFailure(thrown: unknown, hook: HookKind): FunctionFailure {
+    logFailure('Hook Error', thrown ?? 'handled');
+    return ofHook(describeLambda(thrown), hook);
+  }
+
+  hookNeverSettles(hook: HookKind): FunctionFailure {
+    return ofHook(neverSettles(), hook);
   }
 
   tooLarge(): FunctionFailure {

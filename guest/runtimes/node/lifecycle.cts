@@ -18,7 +18,7 @@ import {
   type StartHeader,
 } from './protocol.cjs';
 import type { Stage } from './stage.cjs';
-import type { Style } from './style.cjs';
+import type { HookKind, Style } from './style.cjs';
 
 const REHEARSALS = 40;
 const rehearsal = makeFrame(
@@ -32,6 +32,8 @@ export class Lifecycle implements Stage {
   readonly #invocations: Invocations;
   readonly #style: Style;
   readonly #enter: (stage: Stage) => void;
+  /** The hooks that run while this is the stage. */
+  #hooks: HookKind = 'before-snapshot';
   readonly #obeyNext = () => {
     this.#obey();
   };
@@ -73,13 +75,18 @@ export class Lifecycle implements Stage {
     }
   }
 
-  #sealHooks(): void {
+  #enterHooks(hooks: HookKind): void {
+    this.#hooks = hooks;
     this.#enter(this);
+  }
+
+  #sealHooks(): void {
+    this.#enterHooks('before-snapshot');
     runBeforeSnapshot()
       .then(drainCaches)
       .then(
         () => this.#rehearse(),
-        (error: unknown) => this.#hookFailed(this.#style.describe(error)),
+        (error: unknown) => this.uncaught(error),
       );
   }
 
@@ -107,10 +114,10 @@ export class Lifecycle implements Stage {
       this.#invocations.receive();
       return;
     }
-    this.#enter(this);
+    this.#enterHooks('after-restore');
     runAfterRestore().then(
       () => this.#started(),
-      (error: unknown) => this.#hookFailed(this.#style.describe(error)),
+      (error: unknown) => this.uncaught(error),
     );
   }
 
@@ -128,10 +135,10 @@ export class Lifecycle implements Stage {
   }
 
   eventLoopIsEmpty(): void {
-    this.#hookFailed(this.#style.neverSettles('A hook'));
+    this.#hookFailed(this.#style.hookNeverSettles(this.#hooks));
   }
 
-  uncaught(thrown: unknown): void {
-    this.#hookFailed(this.#style.describe(thrown));
+  uncaught(thrown: unknown): never {
+    this.#hookFailed(this.#style.describeHookFailure(thrown, this.#hooks));
   }
 }

@@ -7,7 +7,7 @@ import type { FunctionFailure, InvokeHeader, LoadRequest } from './protocol.cjs'
 import { isThenable, type Answers, type Handler, type HandlerPlace, type Style } from './style.cjs';
 
 export class OriginalStyle implements Style {
-  readonly describe = describe;
+  readonly describeHookFailure = describe;
   readonly describeLoadFailure = describeLoadFailure;
   readonly rejection = null;
   readonly returnEvent: Handler = async (event) => {
@@ -86,6 +86,10 @@ export class OriginalStyle implements Style {
   neverSettles(what: string): FunctionFailure {
     const why = 'its promise is pending, and the event loop is empty: nothing can settle it any more';
     return { type: 'Runtime.NodeJsExit', message: `${what} never ends: ${why}.`, stack: [] };
+  }
+
+  hookNeverSettles(): FunctionFailure {
+    return this.neverSettles('A hook');
   }
 
   uncaught(thrown: unknown): void {

@@ -30,6 +30,8 @@ export interface Answers {
   readonly fd: number;
 }
 
+export type HookKind = 'before-snapshot' | 'after-restore';
+
 export interface Style {
   /** Sets what the function's modules are to find when they are imported. */
   setEnvironment(request: LoadRequest): void;
@@ -52,10 +54,11 @@ export interface Style {
    * function does about it. Null: Node does it, and the function may have a listener instead.
    */
   readonly rejection: ((reason: unknown) => unknown) | null;
-  /** The failure of what waits for a promise, such as "a hook", while nothing is left that could settle it. */
+  /** The failure of what waits for a promise, such as the import, while nothing is left that could settle it. */
   neverSettles(what: string): FunctionFailure;
   tooLarge(bytes: number, limit: number): FunctionFailure;
-  describe(thrown: unknown): FunctionFailure;
+  describeHookFailure(thrown: unknown, hook: HookKind): FunctionFailure;
+  hookNeverSettles(hook: HookKind): FunctionFailure;
   describeLoadFailure(thrown: unknown): FunctionFailure;
   /** Of the process, after an error that nobody caught. */
   exitStatus(isRejection: boolean): number;

@@ -120,6 +120,12 @@ class LambdaStyle:
         log_failure(json.loads(described))
         return described
 
+    def describe_hook_failure(self, error, kind):
+        """The log tells of the error itself; the answer's type says that it was a hook's, not the handler's."""
+        own = json.loads(self.describe(error))
+        message = '%s: %s' % (own['type'], own['message']) if own['message'] else own['type']
+        return failure(kind, message, own['stack'])
+
     def describe_load_failure(self, error):
         module_name = (self.request['handler'] or 'workload.handle').rpartition('.')[0]
         if isinstance(error, LoadError):

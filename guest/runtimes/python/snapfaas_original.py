@@ -73,7 +73,9 @@ class OriginalStyle:
             return FAILURE, failure('Function.ResponseSizeTooLarge', message), b''
         return RESULT, answer, b''
 
-    describe = staticmethod(describe)
+    @staticmethod
+    def describe_hook_failure(error, kind):
+        return describe(error)
 
     def describe_load_failure(self, error):
         if isinstance(error, LoadError):

@@ -37,7 +37,7 @@ def wait_for_start(control, style):
         if step == 'hooks':
             before_snapshot = snapshot_restore_py.get_before_snapshot()
             while before_snapshot:  # a hook may register another
-                run_hook(control, style, *before_snapshot.pop())
+                run_hook(control, style, 'Runtime.BeforeSnapshotError', *before_snapshot.pop())
             style.prepare()
             rehearse(style)
             # What lives until here lives on: the collector need not look at it, nor dirty its pages, again.
@@ -60,16 +60,17 @@ def resume(control, style):
             except Exception:
                 pass  # a module of the function's that only has the name
     for hook in snapshot_restore_py.get_after_restore():
-        run_hook(control, style, *hook)
+        run_hook(control, style, 'Runtime.AfterRestoreError', *hook)
 
 
-def run_hook(control, style, function, args, kwargs):
+def run_hook(control, style, kind, function, args, kwargs):
+    """`kind`: the failure's type where the style has one for hooks."""
     try:
         function(*args, **kwargs)
     except SystemExit as error:
         leave(exit_status(error))
     except BaseException as error:
-        failure = style.describe(error)
+        failure = style.describe_hook_failure(error, kind)
         flush()
         control.write_frame(HOOK_FAILED, failure)
         leave(1)
