@@ -91,7 +91,8 @@ export function describeLambdaLoadFailure(thrown: unknown): FunctionFailure {
   if (thrown instanceof SyntaxError) {
     const type = 'Runtime.UserCodeSyntaxError';
     // The file, the line and a caret stand before the message.
-    const where = failure.stack.slice(0, failure.stack.indexOf(text)).filter((line) => line !== '');
+    const end = failure.stack.findIndex((line) => line.startsWith(failure.type));
+    const where = failure.stack.slice(0, Math.max(end, 0)).filter((line) => line !== '');
     return { type, message: text, stack: [`${type}: ${text}`, ...where, ...framesOf(thrown.stack)] };
   }
   return failure;

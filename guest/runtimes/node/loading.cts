@@ -41,14 +41,30 @@ function isModuleScope(file: string): boolean {
   }
 }
 
-/** In Lambda's order: the bare name, `.js`, `.mjs`, `.cjs`, and last what Node itself finds from the root. */
+/** `type` in package.json decides on `.js` and `.ts`. */
+function importScript(script: string): Promise<unknown> {
+  return isModuleScope(script) ? importFile(script) : requireOrImport(script);
+}
+
+/** TypeScript whose types Node itself takes off. */
+function importTypeScript(root: string, script: string): Promise<unknown> {
+  if (!('typescript' in process.features && Boolean(process.features.typescript))) {
+    const problem = `Node ${process.versions.node} does not run TypeScript, Node 24 does`;
+    throw new LoadError('Runtime.ImportModuleError', `Cannot import '${path.relative(root, script)}': ${problem}`);
+  }
+  if (script.endsWith('.mts')) return importFile(script);
+  return script.endsWith('.cts') ? requireOrImport(script) : importScript(script);
+}
+
+/** In Lambda's order: the bare name, JavaScript, TypeScript, and last what Node itself finds from the root. */
 async function importModule(root: string, name: string): Promise<unknown> {
   const file = path.resolve(root, name);
   if (fs.existsSync(file) && fs.statSync(file).isFile()) return requireOrImport(file);
-  const script = `${file}.js`;
-  if (fs.existsSync(script)) return isModuleScope(script) ? importFile(script) : requireOrImport(script);
+  if (fs.existsSync(`${file}.js`)) return importScript(`${file}.js`);
   if (fs.existsSync(`${file}.mjs`)) return importFile(`${file}.mjs`);
   if (fs.existsSync(`${file}.cjs`)) return requireOrImport(`${file}.cjs`);
+  const typed = ['.ts', '.mts', '.cts'].map((extension) => file + extension).find((script) => fs.existsSync(script));
+  if (typed !== undefined) return importTypeScript(root, typed);
   return requireOrImport(fs.existsSync(file) ? file : require.resolve(path.normalize(name), { paths: [root] }));
 }
 
