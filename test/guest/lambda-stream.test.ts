@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test';
 import type { Frame } from '../../src/protocol/frame.ts';
 import { FrameType, type LoadRequest } from '../../src/protocol/guest.ts';
 import { buildNodeRuntime, failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
-import { lambdaNode } from './lambda-functions.ts';
+import { lambdaNode } from './lambda-functions-node.ts';
 
 before(buildNodeRuntime);
 after(() => assert.equal(runningGuests(), 0, 'every runtime that was started has ended'));
