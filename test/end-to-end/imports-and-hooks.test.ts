@@ -10,10 +10,21 @@ import {
   errorOf,
   startController,
   type RunningController,
+  type TestFunction,
   type Workspace,
 } from '../support/snapctr.ts';
 
 const HANGS = 'for (;;);\n';
+const FAILING_HOOK: TestFunction = {
+  name: 'failing-hook',
+  runtime: 'python3',
+  files: {
+    'app.py':
+      'from snapshot_restore_py import *\n@register_after_restore\ndef fail():\n    raise ValueError("no licence")\n' +
+      'def handler(event, context):\n    pass\n',
+  },
+  keys: { handler: 'app.handler' },
+};
 /** Far more than a runtime takes to be up without a VM around it. */
 const BOOT_TIMEOUT_S = 4;
 const WORDS = new RegExp(`the import did not end within the ${BOOT_TIMEOUT_S * 1000} ms`);
@@ -38,6 +49,7 @@ for (const [vmm, start] of [
         source('bystander', 'nodejs', "exports.handle = () => 'alive';\n"),
         source('hangs', 'nodejs', HANGS),
         LATE_HOOK,
+        FAILING_HOOK,
         { name: 'lambda', runtime: 'nodejs', files: { 'index.js': HANGS }, keys: { handler: 'index.handler' } },
       ]);
       const args = ['--boot-timeout', String(BOOT_TIMEOUT_S)];
@@ -88,6 +100,15 @@ for (const [vmm, start] of [
       });
       const error = errorOf(await controller.invoke('late-hook', null));
       assert.deepEqual([error?.code, error?.type], ['function_error', 'Sandbox.RestoreTimedout']);
+    });
+
+    test('a hook after the restore that fails is SnapStartException, in its own words', async () => {
+      await assert.rejects(client.send(new InvokeCommand({ FunctionName: 'failing-hook' })), (thrown) => {
+        const { name, message, $metadata } = thrown as LambdaServiceException;
+        assert.deepEqual([name, $metadata.httpStatusCode, $metadata.attempts], ['SnapStartException', 400, 1]);
+        assert.match(message, /ValueError: no licence/);
+        return true;
+      });
     });
 
     test('it has no snapshot, and the log says why', () => {
