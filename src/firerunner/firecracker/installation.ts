@@ -7,6 +7,8 @@ import { UnusableProgramError, versionLine } from '../programs/program-version.t
 
 /** Before it, connections from the guest were dead after a restore if data was in flight at the snapshot. */
 export const OLDEST_VERSION = '1.16.1';
+/** Source: Firecracker, src/jailer/src/env.rs, `validate_exec_file`. */
+const NAME_FOR_JAILER = 'firecracker';
 
 export interface FirecrackerInstallation {
   /** Absolute, or as the settings name it; without links if there is a jailer. */
@@ -63,8 +65,15 @@ export async function findFirecracker(
       'install both of one release',
     );
   }
-  // The jailer names its directories by the program that a link leads to.
-  return { path: await realpath(path), version, jailerPath: found };
+  // The jailer goes by the program that a link leads to: it names its directories by it, and refuses other names.
+  const program = await realpath(path);
+  if (!basename(program).includes(NAME_FOR_JAILER)) {
+    throw new UnusableProgramError(
+      `the jailer starts no program without "${NAME_FOR_JAILER}" in its name, such as ${program}`,
+      'name it firecracker, and say where it is with `firecracker: {path: …}`',
+    );
+  }
+  return { path: program, version, jailerPath: found };
 }
 
 /**

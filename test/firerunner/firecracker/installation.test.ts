@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { findFirecracker } from '../../../src/firerunner/firecracker/installation.ts';
@@ -120,5 +120,21 @@ describe('Firecracker installation', { timeout: 30_000 }, () => {
     process.env['PATH'] = path;
     const found = await findFirecracker({ path: program, prestarted: 0 }, jailer(null));
     assert.deepEqual(found, { path: program, version: '1.16.1', jailerPath: own });
+  });
+
+  test('a program that the jailer would refuse for its name is refused, but not without a jail', async () => {
+    const program = bin.add('fc', 'echo "Firecracker v1.16.1"');
+    bin.add('jailer', 'echo "Jailer v1.16.1"');
+    const jailed = (at: string): Promise<unknown> => findFirecracker({ path: at, prestarted: 0 }, jailer(null));
+    await refusal(
+      jailed(program),
+      /no program without "firecracker" in its name, such as .*\/fc$/,
+      /name it firecracker/,
+    );
+    // The name of the file counts, not that of a link to it.
+    const link = join(bin.directory, 'firecracker');
+    symlinkSync(program, link);
+    await refusal(jailed(link), /such as .*\/fc$/, /name it firecracker/);
+    await firecrackerAt(program);
   });
 });
