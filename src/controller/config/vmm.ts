@@ -12,7 +12,7 @@ const LARGEST_UID = 2 ** 32 - 2;
 
 const uidRange = expected(`two user ids from ${SMALLEST_UID} on, the first and the last, such as 100000-100999`);
 const cgroupFile = expected('the name of a file of a cgroup, such as `memory.max`');
-const cgroupValue = expected('a number or a string, as it is written to the file');
+const cgroupValue = expected('a number or a string without `=`, as it is written to the file');
 
 export const firecrackerSchema = z.strictObject(
   {
@@ -34,7 +34,8 @@ export const jailerSchema = z.strictObject(
     cgroup: z
       .record(
         z.string().regex(/^[a-z]+(\.[A-Za-z0-9_]+)+$/, cgroupFile),
-        z.union([z.string(), z.number()], cgroupValue),
+        // The jailer takes FILE=VALUE apart at every `=`, and wants two parts that are not empty.
+        z.union([z.string().regex(/^[^=]+$/, cgroupValue), z.number()], cgroupValue),
         expected('a map of files to values'),
       )
       .nullish(),

@@ -533,6 +533,20 @@ const refusals: readonly Refusal[] = [
     ),
   },
   {
+    title: 'a limit that the jailer cannot take',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 2000-2001, cgroup: {io.max: "8:0 rbps=1048576"}}\n`,
+      /`jailer\.cgroup\.io\.max` must be a number or a string without `=`/,
+    ),
+  },
+  {
+    title: 'a limit that is empty',
+    ...withController(
+      `${CONTROLLER}jailer: {uid_range: 2000-2001, cgroup: {memory.max: ""}}\n`,
+      /`jailer\.cgroup\.memory\.max` must be a number or a string without `=`/,
+    ),
+  },
+  {
     title: 'too many VMMs started ahead',
     ...withController(
       `${CONTROLLER}firecracker: {prestarted: 1001}\n`,
