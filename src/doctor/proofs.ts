@@ -2,6 +2,7 @@
  * Runs in `snapctr doctor`. The verdicts that `--vmm auto` goes by, each found out once for all checks that ask. Probes are
  * always run again; what they find is kept for the next start.
  */
+import { HomesOnDemand } from '../firerunner/firecracker/open.ts';
 import type { RunDirectory } from '../firerunner/run-directory.ts';
 import { VerdictCache } from '../firerunner/verdicts/cache.ts';
 import { firecrackerVerdict, searchFirecracker, type FirecrackerSearch } from '../firerunner/verdicts/firecracker.ts';
@@ -48,10 +49,16 @@ export class Proofs implements Prospects {
     return this.#once('emulation', () => emulationVerdict(this.#guest));
   }
 
-  /** Whether a guest runs under Firecracker. */
+  /** Whether a guest runs under Firecracker, jailed if that is asked for. */
   firecracker(): Promise<Verdict> {
-    const probe = (): Promise<Verdict> => firecrackerVerdict(this.#settings, this.#guest, this.#directory, this.#cache);
-    return this.#once('firecracker', probe);
+    return this.#once('firecracker', async () => {
+      const homes = new HomesOnDemand(this.#settings.jailer, this.#directory?.path ?? null, () => undefined);
+      try {
+        return await firecrackerVerdict(this.#settings, this.#guest, homes, this.#cache);
+      } finally {
+        await homes.close();
+      }
+    });
   }
 
   /** What is installed of Firecracker. */

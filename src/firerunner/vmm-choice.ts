@@ -3,7 +3,7 @@ import type { QemuAccelerator, VmmName, VmmSettings } from '../protocol/runner.t
 import { LaunchError, type Driver } from './drivers/driver.ts';
 import { processDriver } from './drivers/process.ts';
 import { qemuDriver } from './drivers/qemu.ts';
-import { openFirecracker } from './firecracker/open.ts';
+import { HomesOnDemand, openFirecracker } from './firecracker/open.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { VerdictCache } from './verdicts/cache.ts';
 import { firecrackerVerdict } from './verdicts/firecracker.ts';
@@ -38,8 +38,10 @@ export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
   switch (vmm) {
     case 'process':
       return { driver: processDriver(), reason: 'process: asked for' };
-    case 'firecracker':
-      return { driver: await firecracker(wish), reason: 'firecracker: asked for' };
+    case 'firecracker': {
+      const driver = await openFirecracker(wish.settings, wish.directory.path, wish.say);
+      return { driver, reason: 'firecracker: asked for' };
+    }
     case 'qemu': {
       const { usable, finding, remedy } = qemuVerdict();
       if (!usable) {
@@ -54,16 +56,18 @@ export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
       return { driver: qemuDriver(accelerator), reason };
     }
     case 'auto': {
-      const { settings, guest, directory } = wish;
+      const { settings, guest, directory, say } = wish;
+      const homes = new HomesOnDemand(settings.jailer, directory.path, say);
       const ranking = await rankVmms({
         jailed: settings.jailer !== null,
-        firecracker: () => firecrackerVerdict(settings, guest, directory, cache),
+        firecracker: () => firecrackerVerdict(settings, guest, homes, cache),
         kvm,
         qemu: qemuVerdict,
       });
+      if (ranking.vmm !== 'firecracker') await homes.close();
       switch (ranking.vmm) {
         case 'firecracker':
-          return { driver: await firecracker(wish), reason: ranking.reason };
+          return { driver: await openFirecracker(settings, directory.path, say, homes), reason: ranking.reason };
         case 'qemu':
           return { driver: qemuDriver(ranking.accelerator), reason: ranking.reason };
         case null:
@@ -71,8 +75,4 @@ export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
       }
     }
   }
-}
-
-function firecracker({ settings, directory, say }: VmmWish): Promise<Driver> {
-  return openFirecracker(settings, directory.path, say);
 }

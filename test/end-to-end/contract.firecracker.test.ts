@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { HomesOnDemand } from '../../src/firerunner/firecracker/open.ts';
 import { openRunDirectory } from '../../src/firerunner/run-directory.ts';
 import { VerdictCache } from '../../src/firerunner/verdicts/cache.ts';
 import { firecrackerVerdict } from '../../src/firerunner/verdicts/firecracker.ts';
@@ -21,7 +22,12 @@ async function verdictOnFirecracker(): Promise<Verdict> {
   const directory = openRunDirectory({ SNAPFAAS_RUN_DIR: base });
   try {
     const guest = { kernelPath: join(IMAGES, 'vmlinux'), initrdPath: join(IMAGES, 'initrd.cpio') };
-    return await firecrackerVerdict(NO_SETTINGS, guest, directory, new VerdictCache('renew', join(base, 'verdicts')));
+    return await firecrackerVerdict(
+      NO_SETTINGS,
+      guest,
+      new HomesOnDemand(null, directory.path, () => undefined),
+      new VerdictCache('renew', join(base, 'verdicts')),
+    );
   } finally {
     directory.close();
     rmSync(base, { recursive: true, force: true });

@@ -4,6 +4,7 @@ import type { JailerSettings } from '../../protocol/runner.ts';
 import { ok, skipped, warning, type Check } from '../check.ts';
 import { readHostFile, type DoctorContext } from '../context.ts';
 import { nearestExisting } from './file-system.ts';
+import { verdictFinding } from './kvm.ts';
 
 /** Greatest user number that a process can have; the one above it means "none". */
 const GREATEST_UID = 2 ** 32 - 2;
@@ -13,15 +14,13 @@ export const jailerCheck: Check = {
   async run(context) {
     const { jailer } = context.subject.settings;
     if (jailer === null) return skipped('not asked for: VMMs run as the user who starts snapctr');
-    if (process.getuid?.() !== 0) {
-      return warning('the jailer needs root, and this is another user', 'run snapctr as root, or leave out `jailer`');
-    }
-    const { installation, verdict } = await context.proofs.firecrackerSearch();
-    if (installation === null) return warning(verdict.finding, verdict.remedy);
+    const { installation } = await context.proofs.firecrackerSearch();
+    const proof = await context.proofs.firecracker();
+    if (!proof.usable || installation === null) return verdictFinding(proof);
     return (
       uidFault(context, jailer) ??
       placeFault(context, jailer) ??
-      ok(`${installation.jailerPath ?? ''}, jails in ${jailer.chrootBase}`)
+      ok(`${installation.jailerPath ?? ''}, jails in ${jailer.chrootBase}: ${proof.finding}`)
     );
   },
 };
@@ -45,7 +44,7 @@ function uidFault(context: DoctorContext, { firstUid, uidCount }: JailerSettings
   );
 }
 
-/** Files come into a jail as links, and as copies from other file systems. */
+/** Files come into a jail as links; those of other file systems are copied to the jails' own, and linked there. */
 function placeFault({ subject }: DoctorContext, { chrootBase }: JailerSettings): ReturnType<typeof warning> | null {
   const deviceOf = (path: string): number => statSync(nearestExisting(path)).dev;
   const files = [subject.guest?.kernelPath, subject.guest?.initrdPath, subject.snapshotDirectory];
@@ -55,7 +54,7 @@ function placeFault({ subject }: DoctorContext, { chrootBase }: JailerSettings):
   const elsewhere = paths.filter((path) => deviceOf(path) !== deviceOf(chrootBase));
   if (elsewhere.length === 0) return null;
   return warning(
-    `jails in ${chrootBase} are on another file system than ${elsewhere.join(', ')}: files are copied into each jail`,
+    `jails in ${chrootBase} are on another file system than ${elsewhere.join(', ')}: files are copied there, once for each start`,
     'put jails, images and snapshots on one file system',
   );
 }

@@ -1,26 +1,69 @@
 /** Runs in firerunner. From the settings of a host to its Firecracker driver. */
-import type { VmmSettings } from '../../protocol/runner.ts';
-import type { Driver } from '../drivers/driver.ts';
+import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
+import { HostError, type Driver } from '../drivers/driver.ts';
 import { firecrackerDriver } from '../drivers/firecracker.ts';
-import { OpenHomes } from './home.ts';
-import { findFirecracker } from './installation.ts';
+import { OpenHomes, type VmmHomes } from './home.ts';
+import { findFirecracker, type FirecrackerInstallation } from './installation.ts';
 import { Jails } from './jail.ts';
+
+/**
+ * The homes of a configuration, opened when the first is needed: by the probe of a guest, or by the driver. One process
+ * opens its jails once: when they are closed, their janitor removes whatever has the name of this process.
+ */
+export class HomesOnDemand {
+  readonly #jailer: JailerSettings | null;
+  readonly #directory: string | null;
+  readonly #say: (text: string) => void;
+  #homes: Promise<VmmHomes> | null = null;
+
+  /**
+   * @param directory firerunner's run directory; null: there is none, and so nowhere for homes without a jail.
+   * @param say tells the user what is odd, such as files that are copied instead of linked.
+   */
+  constructor(jailer: JailerSettings | null, directory: string | null, say: (text: string) => void) {
+    this.#jailer = jailer;
+    this.#directory = directory;
+    this.#say = say;
+  }
+
+  /** @throws HostError that says what is needed. */
+  open(installation: FirecrackerInstallation): Promise<VmmHomes> {
+    return (this.#homes ??= this.#make(installation));
+  }
+
+  /** Closes what was opened. */
+  async close(): Promise<void> {
+    const homes = await this.#homes?.catch(() => null);
+    await homes?.close();
+  }
+
+  async #make(installation: FirecrackerInstallation): Promise<VmmHomes> {
+    const { jailerPath } = installation;
+    if (this.#jailer !== null && jailerPath !== null) {
+      const options = { settings: this.#jailer, installation: { ...installation, jailerPath }, onCopy: this.#say };
+      return Jails.open(options);
+    }
+    if (this.#directory === null) throw new HostError('there is no directory for a VM; mend the run directory');
+    return new OpenHomes(installation, this.#directory);
+  }
+}
 
 /**
  * @param directory firerunner's run directory.
  * @param say tells the user what is odd, such as files that are copied instead of linked.
+ * @param homes those of a probe, if there was one; closed with the driver.
  * @throws LaunchError with the remedy if Firecracker, or what a jail needs, is not there.
  */
 export async function openFirecracker(
   { firecracker, jailer }: VmmSettings,
   directory: string,
   say: (text: string) => void,
+  homes = new HomesOnDemand(jailer, directory, say),
 ): Promise<Driver> {
   const installation = await findFirecracker(firecracker, jailer);
-  const { jailerPath } = installation;
-  const homes =
-    jailer === null || jailerPath === null
-      ? new OpenHomes(installation, directory)
-      : await Jails.open({ settings: jailer, installation: { ...installation, jailerPath }, onCopy: say });
-  return firecrackerDriver({ installation, homes, prestarted: firecracker?.prestarted ?? 0 });
+  return firecrackerDriver({
+    installation,
+    homes: await homes.open(installation),
+    prestarted: firecracker?.prestarted ?? 0,
+  });
 }

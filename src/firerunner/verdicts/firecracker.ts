@@ -1,22 +1,22 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether Firecracker is installed as it must be, and really runs a guest here. */
-import { symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import type { VmmSettings } from '../../protocol/runner.ts';
+import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
+import { LaunchError } from '../drivers/driver.ts';
 import { FirecrackerApi } from '../firecracker/api.ts';
 import { HOME_FILES, probeRequests } from '../firecracker/bodies.ts';
 import { describeExit } from '../firecracker/exit-status.ts';
+import type { VmmHome, VmmHomes } from '../firecracker/home.ts';
 import { findFirecracker, type FirecrackerInstallation } from '../firecracker/installation.ts';
+import type { HomesOnDemand } from '../firecracker/open.ts';
 import { UnusableProgramError } from '../programs/program-version.ts';
-import type { RunDirectory } from '../run-directory.ts';
 import { startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
-import type { VerdictCache } from './cache.ts';
+import type { Discovery, Grounds, VerdictCache } from './cache.ts';
+import { jailPlaceFault, mountOf } from './jail-place.ts';
 import { BROKEN_KVM_REMEDY, kvmDevice } from './kvm.ts';
-import { PROBE_LIMIT_MS, probeGuest } from './probe.ts';
+import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from './probe.ts';
 import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './verdict.ts';
 
 const PROBE_MEMORY_MIB = 128;
-/** Of the machine, and of its directory. */
-const PROBE_ID = 'probe';
 
 export type FirecrackerSearch =
   | { readonly installation: FirecrackerInstallation; readonly verdict: null }
@@ -34,62 +34,124 @@ export async function searchFirecracker(settings: VmmSettings): Promise<Firecrac
 }
 
 /**
- * Whether a guest runs under Firecracker with these settings. It is probed without the jailer, once for each boot of the host.
+ * Whether a guest runs under Firecracker with these settings: in a jail made as for a VM if they ask for jails.
  *
- * @param directory where the probe has its socket; null: nowhere, so that nothing can be proved.
+ * @param homes where the guest runs, opened if it has to be tried; the caller closes them.
  */
 export async function firecrackerVerdict(
   settings: VmmSettings,
   guest: ProbeGuest | null,
-  directory: RunDirectory | null,
+  homes: HomesOnDemand,
   cache: VerdictCache,
 ): Promise<Verdict> {
   const { installation, verdict } = await searchFirecracker(settings);
   if (installation === null) return verdict;
-  if (settings.jailer !== null && process.getuid?.() !== 0) {
-    return unusable('the jailer needs root', 'run snapctr as root, or leave out `jailer`');
+  const { jailer } = settings;
+  const uid = process.getuid?.();
+  if (jailer !== null && uid !== 0) {
+    return unusable(
+      `jails were not tried: the jailer needs root, and this is user ${uid ?? 'unknown'}`,
+      'run this as root, as snapctr must be then, or leave out `jailer`',
+    );
   }
   const device = kvmDevice();
   if (!device.usable) return device;
   const missing = missingGuest(guest);
-  if (missing !== null) return missing;
-  if (guest === null || directory === null) {
-    return unusable('there is no directory to prove it in', 'mend the run directory');
-  }
-  const path = resolve(installation.path);
-  return cache.find('firecracker', [guest.kernelPath, guest.initrdPath, path], async () => {
-    const why = await bootUnder(path, guest, directory);
-    return why === null
-      ? usable(`Firecracker ${installation.version} ran a guest`)
-      : unusable(
-          `a guest under Firecracker ${installation.version} ${why}`,
-          `mend what it names; if that is KVM, ${BROKEN_KVM_REMEDY}`,
-        );
+  if (missing !== null || guest === null) return missing ?? device;
+  const misplaced = jailer === null ? null : jailPlaceFault(jailer.chrootBase);
+  if (misplaced !== null) return misplaced;
+  return cache.find('firecracker', groundsOf(installation, jailer, guest), async () => {
+    const failure = await tryGuest(installation, jailer, guest, homes);
+    if (failure === null) {
+      return { verdict: usable(`Firecracker ${installation.version} ran a guest${inJail(jailer)}`), keep: 'boot' };
+    }
+    // Whoever mends a jail changes things that no key can hold, such as room on a file system; and a start without it ends.
+    return { verdict: failure.verdict, keep: jailer === null ? failure.keep : 'never' };
   });
 }
 
-async function bootUnder(path: string, guest: ProbeGuest, directory: RunDirectory): Promise<string | null> {
-  const home = directory.create(PROBE_ID);
+function groundsOf(
+  { path, jailerPath }: FirecrackerInstallation,
+  jailer: JailerSettings | null,
+  { kernelPath, initrdPath }: ProbeGuest,
+): Grounds {
+  const files = [kernelPath, initrdPath, resolve(path)];
+  if (jailer === null || jailerPath === null) return { files };
+  const mount = mountOf(jailer.chrootBase)?.identity ?? '';
+  return { files: [...files, resolve(jailerPath)], facts: [JSON.stringify(jailer), mount] };
+}
+
+/** @returns null if it ran. */
+async function tryGuest(
+  installation: FirecrackerInstallation,
+  jailer: JailerSettings | null,
+  guest: ProbeGuest,
+  homes: HomesOnDemand,
+): Promise<Discovery | null> {
+  let failure: ProbeFailure | null;
   try {
-    symlinkSync(guest.kernelPath, join(home, HOME_FILES.kernel));
-    symlinkSync(guest.initrdPath, join(home, HOME_FILES.initrd));
-    const start = async (): Promise<VmmProcess> => {
-      const vmm = await startVmmProcess(path, ['--api-sock', HOME_FILES.apiSocket, '--id', PROBE_ID], {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        cwd: home,
-      });
-      return { ...vmm, exited: vmm.exited.then((exit) => ({ ...exit, reason: describeExit(exit) })) };
-    };
-    const api = new FirecrackerApi(join(home, HOME_FILES.apiSocket));
+    failure = await bootIn(await homes.open(installation), guest);
+  } catch (error) {
+    if (!(error instanceof LaunchError) && !isSystemError(error)) throw error;
+    return { verdict: homeFault(error, jailer), keep: 'never' };
+  }
+  if (failure === null) return null;
+  const finding = `a guest${inJail(jailer)} under Firecracker ${installation.version} ${failure.why}`;
+  const mend = `mend what it names; if that is KVM, ${BROKEN_KVM_REMEDY}`;
+  const remedy = remedyOf(failure, jailRemedy(failure.why, jailer) ?? mend);
+  return { verdict: unusable(finding, remedy), keep: keepingOf(failure) };
+}
+
+/** Errors of homes end with what to do, after a semicolon; those of the file system do not. */
+function homeFault(error: Error, jailer: JailerSettings | null): Verdict {
+  const message = error instanceof LaunchError ? error.message : `files cannot be lent to a guest: ${error.message}`;
+  const [, finding = message, remedy] = /^(.*); (.*)$/s.exec(message) ?? [];
+  return unusable(finding, remedy ?? jailRemedy(message, jailer) ?? 'mend what it names');
+}
+
+/** @returns null if nothing is known to help. */
+function jailRemedy(message: string, jailer: JailerSettings | null): string | null {
+  if (jailer === null) return null;
+  if (/ENOSPC|EDQUOT|no space left|quota exceeded/i.test(message)) {
+    return `make room in ${jailer.chrootBase}, or name a larger file system with \`chroot_base\``;
+  }
+  return /cgroup/i.test(message) ? 'mend the limits in `jailer: {cgroup: …}`, or leave them out' : null;
+}
+
+function inJail(jailer: JailerSettings | null): string {
+  return jailer === null ? '' : ' in a jail';
+}
+
+function isSystemError(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string';
+}
+
+async function bootIn(homes: VmmHomes, guest: ProbeGuest): Promise<ProbeFailure | null> {
+  const home = await homes.make();
+  try {
+    await home.lend(HOME_FILES.kernel, guest.kernelPath);
+    await home.lend(HOME_FILES.initrd, guest.initrdPath);
+    const api = new FirecrackerApi(join(home.path, HOME_FILES.apiSocket));
     try {
-      return await probeGuest(start, PROBE_LIMIT_MS, async (signal) => {
-        await api.untilUp(signal);
-        for (const request of probeRequests(PROBE_MEMORY_MIB)) await api.send(request, signal);
-      });
+      return await probeGuest(
+        () => startIn(home),
+        PROBE_LIMIT_MS,
+        async (signal) => {
+          await api.untilUp(signal);
+          for (const request of probeRequests(PROBE_MEMORY_MIB)) await api.send(request, signal);
+        },
+      );
     } finally {
       api.close();
     }
   } finally {
-    directory.remove(PROBE_ID);
+    await home.remove();
   }
+}
+
+async function startIn(home: VmmHome): Promise<VmmProcess> {
+  const [program, ...args] = home.command;
+  const vmm = await startVmmProcess(program, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: home.path });
+  if (vmm.child.pid !== undefined) home.onStarted(vmm.child.pid);
+  return { ...vmm, exited: vmm.exited.then((exit) => ({ ...exit, reason: describeExit(exit) })) };
 }

@@ -2,7 +2,7 @@
 import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { VerdictCache } from './cache.ts';
-import { PROBE_LIMIT_MS, probeGuest } from './probe.ts';
+import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf } from './probe.ts';
 import { qemuVerdict, startQemuProbe } from './qemu.ts';
 import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './verdict.ts';
 
@@ -42,10 +42,13 @@ export async function kvmVerdict(guest: ProbeGuest | null, cache: VerdictCache):
   if (!qemu.usable) return qemu;
   const missing = missingGuest(guest);
   if (missing !== null || guest === null) return missing ?? device;
-  return cache.find('kvm', [guest.kernelPath, guest.initrdPath, qemu.finding], async () => {
-    const why = await probeGuest(() => startQemuProbe('kvm', guest), PROBE_LIMIT_MS);
-    if (why === null) return usable('KVM ran a guest');
-    return unusable(`${KVM_DEVICE} opens, but a guest under it ${why}`, BROKEN_KVM_REMEDY);
+  return cache.find('kvm', { files: [guest.kernelPath, guest.initrdPath, qemu.finding] }, async () => {
+    const failure = await probeGuest(() => startQemuProbe('kvm', guest), PROBE_LIMIT_MS);
+    const verdict =
+      failure === null
+        ? usable('KVM ran a guest')
+        : unusable(`${KVM_DEVICE} opens, but a guest under it ${failure.why}`, remedyOf(failure, BROKEN_KVM_REMEDY));
+    return { verdict, keep: keepingOf(failure) };
   });
 }
 

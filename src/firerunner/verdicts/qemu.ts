@@ -3,7 +3,7 @@ import type { QemuAccelerator } from '../../protocol/runner.ts';
 import { QEMU_COMMAND } from '../qemu/command-line.ts';
 import { findProgram } from '../programs/find-program.ts';
 import { startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
-import { probeGuest } from './probe.ts';
+import { probeGuest, remedyOf } from './probe.ts';
 import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './verdict.ts';
 
 /** Emulation needs 2 to 4 s for a boot on an idle host; in ms. */
@@ -23,13 +23,11 @@ export async function emulationVerdict(guest: ProbeGuest | null): Promise<Verdic
   if (!qemu.usable) return qemu;
   const missing = missingGuest(guest);
   if (missing !== null || guest === null) return missing ?? qemu;
-  const why = await probeGuest(() => startQemuProbe('tcg', guest), EMULATED_PROBE_LIMIT_MS);
-  return why === null
+  const failure = await probeGuest(() => startQemuProbe('tcg', guest), EMULATED_PROBE_LIMIT_MS);
+  const rebuild = 'mend what it names; if that is the guest, build it again: snapctr images build --force';
+  return failure === null
     ? usable('QEMU ran a guest under emulation')
-    : unusable(
-        `a guest under emulation ${why}`,
-        'mend what it names; if that is the guest, build it again: snapctr images build --force',
-      );
+    : unusable(`a guest under emulation ${failure.why}`, remedyOf(failure, rebuild));
 }
 
 /** QEMU with a guest that says its word on QEMU's stdout and powers off. */

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { VerdictCache } from '../../../src/firerunner/verdicts/cache.ts';
+import { VerdictCache, type Grounds, type Keeping } from '../../../src/firerunner/verdicts/cache.ts';
 import { unusable, usable, type Verdict } from '../../../src/firerunner/verdicts/verdict.ts';
 
 const GOOD = usable('it ran');
@@ -21,11 +21,15 @@ describe('verdict cache', () => {
   });
   afterEach(() => rmSync(place, { recursive: true }));
 
-  const find = async (use: 'reuse' | 'renew', found: Verdict, files = [guest]): Promise<[Verdict, boolean]> => {
+  const find = async (
+    use: 'reuse' | 'renew',
+    found: Verdict,
+    { files = [guest], facts = [], keep = 'boot' }: Partial<Grounds & { readonly keep: Keeping }> = {},
+  ): Promise<[Verdict, boolean]> => {
     let isNew = false;
-    const verdict = await new VerdictCache(use, directory).find('kvm', files, () => {
+    const verdict = await new VerdictCache(use, directory).find('kvm', { files, facts }, () => {
       isNew = true;
-      return Promise.resolve(found);
+      return Promise.resolve({ verdict: found, keep });
     });
     return [verdict, isNew];
   };
@@ -47,6 +51,34 @@ describe('verdict cache', () => {
     utimesSync(guest, 1, 1);
     assert.deepEqual(await find('reuse', GOOD), [GOOD, true]);
     writeFileSync(guest, 'another kernel');
+    assert.deepEqual(await find('reuse', GOOD), [GOOD, true]);
+  });
+
+  test('other settings are another case', async () => {
+    await find('reuse', BAD, { facts: ['a', 'b'] });
+    assert.deepEqual(await find('reuse', GOOD, { facts: ['ab', ''] }), [GOOD, true]);
+    assert.deepEqual(await find('reuse', GOOD, { facts: ['a'] }), [GOOD, true]);
+    assert.equal((await find('reuse', GOOD, { facts: ['a', 'b'] }))[1], false);
+  });
+
+  test('what a busy host may have caused is found out again after ten minutes', async (t) => {
+    const now = 1_800_000_000_000;
+    t.mock.timers.enable({ apis: ['Date'], now });
+    await find('reuse', BAD, { keep: 'briefly' });
+    t.mock.timers.setTime(now + 10 * 60_000 - 1);
+    assert.equal((await find('reuse', GOOD))[1], false);
+    t.mock.timers.setTime(now + 10 * 60_000);
+    assert.deepEqual(await find('reuse', GOOD, { keep: 'briefly' }), [GOOD, true]);
+    t.mock.timers.setTime(now);
+    assert.deepEqual(await find('reuse', BAD), [BAD, true], 'a clock that was set back');
+    t.mock.timers.setTime(now + 365 * 86_400_000);
+    assert.equal((await find('reuse', GOOD))[1], false, 'what the host did not cause holds for the boot');
+  });
+
+  test('what is not to be kept is not, and what was kept before goes', async () => {
+    await find('reuse', GOOD);
+    assert.deepEqual(await find('renew', BAD, { keep: 'never' }), [BAD, true]);
+    assert.deepEqual(readdirSync(directory), []);
     assert.deepEqual(await find('reuse', GOOD), [GOOD, true]);
   });
 
@@ -76,8 +108,8 @@ describe('verdict cache', () => {
       assert.deepEqual(await find('reuse', GOOD), [GOOD, true], damaged);
     }
     const missing = [join(place, 'nowhere')];
-    assert.deepEqual(await find('reuse', BAD, missing), [BAD, true]);
-    assert.deepEqual(await find('reuse', GOOD, missing), [GOOD, true]);
+    assert.deepEqual(await find('reuse', BAD, { files: missing }), [BAD, true]);
+    assert.deepEqual(await find('reuse', GOOD, { files: missing }), [GOOD, true]);
   });
 
   test('a directory that cannot be written costs only the keeping', async () => {
