@@ -1,5 +1,5 @@
 /** Runs in `snapctr doctor`. Whether VMs can be jailed as the configuration asks. */
-import { statSync } from 'node:fs';
+import { statfsSync, statSync } from 'node:fs';
 import type { JailerSettings } from '../../protocol/runner.ts';
 import { ok, skipped, warning, type Check } from '../check.ts';
 import { readHostFile, type DoctorContext } from '../context.ts';
@@ -8,6 +8,7 @@ import { verdictFinding } from './kvm.ts';
 
 /** Greatest user number that a process can have; the one above it means "none". */
 const GREATEST_UID = 2 ** 32 - 2;
+const MIB = 1024 * 1024;
 
 export const jailerCheck: Check = {
   name: 'jailer',
@@ -46,15 +47,22 @@ function uidFault(context: DoctorContext, { firstUid, uidCount }: JailerSettings
 
 /** Files come into a jail as links; those of other file systems are copied to the jails' own, and linked there. */
 function placeFault({ subject }: DoctorContext, { chrootBase }: JailerSettings): ReturnType<typeof warning> | null {
-  const deviceOf = (path: string): number => statSync(nearestExisting(path)).dev;
+  const place = statSync(nearestExisting(chrootBase));
   const files = [subject.guest?.kernelPath, subject.guest?.initrdPath, subject.snapshotDirectory];
-  const paths = [...files, ...subject.rootFileSystems.map(({ path }) => path)].filter(
-    (path) => typeof path === 'string',
-  );
-  const elsewhere = paths.filter((path) => deviceOf(path) !== deviceOf(chrootBase));
+  const elsewhere = [...files, ...subject.rootFileSystems.map(({ path }) => path)]
+    .filter((path) => typeof path === 'string')
+    .map((path) => ({ path, stats: statSync(nearestExisting(path)) }))
+    .filter(({ stats }) => stats.dev !== place.dev);
   if (elsewhere.length === 0) return null;
+  const bytes = elsewhere.reduce((sum, { stats }) => sum + (stats.isFile() ? stats.size : 0), 0);
+  const { bavail, bsize } = statfsSync(nearestExisting(chrootBase));
+  const paths = elsewhere.map(({ path }) => path).join(', ');
+  const detail = `jails in ${chrootBase} are on another file system than ${paths}: files are copied there, once for each start`;
+  const remedy = 'put jails, images and snapshots on one file system';
+  if (bytes <= bavail * bsize) return warning(detail, remedy);
+  const [neededMib, freeMib] = [bytes, bavail * bsize].map((size) => Math.ceil(size / MIB));
   return warning(
-    `jails in ${chrootBase} are on another file system than ${elsewhere.join(', ')}: files are copied there, once for each start`,
-    'put jails, images and snapshots on one file system',
+    `${detail}; the images alone take ${neededMib} MiB, and ${freeMib} are free: not every function will start`,
+    remedy,
   );
 }

@@ -112,7 +112,7 @@ function homeFault(error: Error, jailer: JailerSettings | null): Verdict {
 /** @returns null if nothing is known to help. */
 function jailRemedy(message: string, jailer: JailerSettings | null): string | null {
   if (jailer === null) return null;
-  if (/ENOSPC|EDQUOT|no space left|quota exceeded/i.test(message)) {
+  if (/ENOSPC|EDQUOT|no space left|quota exceeded|is full/i.test(message)) {
     return `make room in ${jailer.chrootBase}, or name a larger file system with \`chroot_base\``;
   }
   return /cgroup/i.test(message) ? 'mend the limits in `jailer: {cgroup: …}`, or leave them out' : null;

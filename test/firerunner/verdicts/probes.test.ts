@@ -190,4 +190,19 @@ describe('probes', { timeout: 60_000 }, () => {
       assert.ok(performance.now() - begin < 15_000);
     });
   }
+
+  test('a jailer without root: jails were not tried, and why', async () => {
+    await installFakeFirecracker(bin.directory);
+    const jailer = { path: null, firstUid: 9, uidCount: 1, gid: null, chrootBase: join(place, 'jail'), cgroup: {} };
+    const { getuid } = process;
+    process.getuid = () => 1000;
+    try {
+      const homes = new HomesOnDemand(jailer, directory.path, () => undefined);
+      const { finding, remedy } = await firecrackerVerdict({ ...NO_SETTINGS, jailer }, guest, homes, cache);
+      assert.equal(finding, 'jails were not tried: the jailer needs root, and this is user 1000');
+      assert.match(remedy ?? '', /as root.*or leave out `jailer`/);
+    } finally {
+      if (getuid !== undefined) process.getuid = getuid;
+    }
+  });
 });
