@@ -1,6 +1,6 @@
 /** `snapctr network …`: the seam between the configuration and the host's tap devices. */
 import { execFileSync } from 'node:child_process';
-import { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { loadNetwork } from '../controller/config/network.ts';
 import { ConfigError } from '../controller/config/config.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
@@ -8,6 +8,8 @@ import { NetworkSetupError } from '../network/host-taps.ts';
 import { bringUp, describeTaps, takeDown, type TapOwner } from '../network/taps.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { NetworkSettings } from '../protocol/runner.ts';
+
+const ROOT = '0';
 
 interface NetworkFlags {
   readonly config: string;
@@ -39,8 +41,13 @@ export function registerNetworkCommand(program: Command): void {
 
   reading('up')
     .description('make the taps that are missing, with their addresses; needs root')
-    .option('--user <user>', 'who may attach VMs: name or number (default: who called sudo, else root alone)')
-    .option('--group <group>', 'a group whose members may attach VMs: name or number')
+    .addOption(
+      // Of a tap with both the kernel asks for both: neither the rest of the group nor a jailed VM could use it.
+      new Option('--user <user>', 'who may attach VMs: name or number (default: who called sudo, else root)').conflicts(
+        'group',
+      ),
+    )
+    .option('--group <group>', 'in place of one user, a group whose members may attach VMs: name or number')
     .action((flags: UpFlags) =>
       withSettings(flags, async (settings) => {
         await bringUp(settings, ownerOf(flags), say);
@@ -77,13 +84,13 @@ function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-/** The controller is to run as a user of its own, so that is whom taps made by sudo are for. */
+/**
+ * The controller is to run as a user of its own, so that is whom taps made by sudo are for. Never nobody in particular: such
+ * a tap is open to all who may open /dev/net/tun, on most hosts everybody.
+ */
 function ownerOf({ user, group }: UpFlags): TapOwner {
-  const wanted = user ?? (group === undefined ? process.env['SUDO_UID'] : undefined);
-  return {
-    uid: wanted === undefined ? null : idOf('passwd', wanted),
-    gid: group === undefined ? null : idOf('group', group),
-  };
+  if (group !== undefined) return { uid: null, gid: idOf('group', group) };
+  return { uid: idOf('passwd', user ?? process.env['SUDO_UID'] ?? ROOT), gid: null };
 }
 
 function idOf(database: 'passwd' | 'group', name: string): number {

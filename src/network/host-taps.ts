@@ -8,7 +8,7 @@ import { messageOf } from '../protocol/errors.ts';
 const INTERFACES = '/sys/class/net';
 /** Of `tun_flags`: a tap, not a tun. */
 const IFF_TAP = 2;
-/** Whom a tap belongs to that anybody with the right to change networks may use. */
+/** In place of a user or a group of a tap that asks for none. */
 const NOBODY = -1;
 
 /** iproute2 is missing, or refused a step; the message says what is needed. */
@@ -19,8 +19,9 @@ export class NetworkSetupError extends Error {
 /** A network interface of this host, or of the namespace that this process runs in. */
 export interface HostInterface {
   readonly isTap: boolean;
-  /** The user who may attach a VM without being root; null: none. */
+  /** The user whom the kernel asks for; null: any. */
   readonly ownerUid: number | null;
+  /** The group that the kernel asks for; null: any. */
   readonly groupGid: number | null;
   readonly isUp: boolean;
   /** A VM is attached. */

@@ -6,10 +6,33 @@ import type { NetworkSettings } from '../protocol/runner.ts';
 import { LINK_PREFIX_LENGTH, tapAddresses, type TapAddresses } from '../protocol/tap-addresses.ts';
 import { checkSources, findInterface, ip, NetworkSetupError, type HostInterface } from './host-taps.ts';
 
-/** Who may attach VMs to the taps; both null: root alone. */
+/**
+ * Who may attach VMs to a tap without the right to change networks. If both are set, only who is that user and of that group;
+ * if neither is, anybody who may open /dev/net/tun. Source: the kernel's `tun_not_capable`.
+ */
 export interface TapOwner {
   readonly uid: number | null;
   readonly gid: number | null;
+}
+
+/** A process that attaches VMs. */
+export interface TapUser {
+  readonly uid: number;
+  readonly gids: readonly number[];
+}
+
+export interface TapState extends TapAddresses {
+  /** Why no VM can use it, such as "missing"; null if nothing speaks against it. */
+  readonly problem: string | null;
+  /** A VM is attached. */
+  readonly isInUse: boolean;
+  /** Null: there is no such interface. */
+  readonly owner: TapOwner | null;
+}
+
+/** Without the right to change networks. */
+export function mayAttach({ uid, gid }: TapOwner, user: TapUser): boolean {
+  return (uid === null || uid === user.uid) && (gid === null || user.gids.includes(gid));
 }
 
 /**
@@ -77,22 +100,29 @@ export async function takeDown({ taps }: NetworkSettings, say: (text: string) =>
   }
 }
 
+/** @throws NetworkSetupError if the host cannot be asked. */
+export async function examineTaps(settings: NetworkSettings): Promise<readonly TapState[]> {
+  const states: TapState[] = [];
+  for (const tap of tapAddresses(settings)) {
+    const found = await findInterface(tap.tapName);
+    const problem = problemOf(found, `${tap.hostAddress}/${LINK_PREFIX_LENGTH}`);
+    const owner = found === null ? null : { uid: found.ownerUid, gid: found.groupGid };
+    states.push({ ...tap, problem, isInUse: found?.isInUse === true, owner });
+  }
+  return states;
+}
+
 /** @returns a line for each tap, and whether all of them are ready for VMs. */
 export async function describeTaps(
   settings: NetworkSettings,
 ): Promise<{ readonly lines: readonly string[]; readonly areReady: boolean }> {
-  const lines: string[] = [];
-  let areReady = true;
-  for (const { tapName, hostAddress, guestAddress, mac } of tapAddresses(settings)) {
-    const found = await findInterface(tapName);
-    const address = `${hostAddress}/${LINK_PREFIX_LENGTH}`;
-    const problem = problemOf(found, address);
-    areReady &&= problem === null;
-    const owner = found === null ? '' : `, for ${ownerWords({ uid: found.ownerUid, gid: found.groupGid })}`;
-    const state = problem ?? (found?.isInUse === true ? 'in use' : 'free');
-    lines.push(`${tapName.padEnd(15)} host ${address}  guest ${guestAddress} ${mac}  ${state}${owner}`);
-  }
-  return { lines, areReady };
+  const states = await examineTaps(settings);
+  const lines = states.map(({ tapName, hostAddress, guestAddress, mac, problem, isInUse, owner }) => {
+    const addresses = `host ${hostAddress}/${LINK_PREFIX_LENGTH}  guest ${guestAddress} ${mac}`;
+    const state = problem ?? (isInUse ? 'in use' : 'free');
+    return `${tapName.padEnd(15)} ${addresses}  ${state}${owner === null ? '' : `, for ${ownerWords(owner)}`}`;
+  });
+  return { lines, areReady: states.every(({ problem }) => problem === null) };
 }
 
 function problemOf(found: HostInterface | null, address: string): string | null {
@@ -108,7 +138,9 @@ async function findTap(name: string): Promise<HostInterface | null> {
   throw new NetworkSetupError(`${name} is a network interface of this host, and no tap; name the taps otherwise`);
 }
 
-function ownerWords({ uid, gid }: TapOwner): string {
+/** As in "made for …". */
+export function ownerWords({ uid, gid }: TapOwner): string {
+  if (uid === 0 && gid === null) return 'root alone';
   const words = [...(uid === null ? [] : [`user ${uid}`]), ...(gid === null ? [] : [`group ${gid}`])];
-  return words.length === 0 ? 'root alone' : words.join(' and ');
+  return words.length === 0 ? 'anybody' : words.join(' and ');
 }

@@ -87,6 +87,24 @@ describe('snapctr network', { skip: problem ?? false, timeout: 60_000 }, () => {
     assert.match(unknown.stderr, /there is no user "nobody-of-that-name"/);
   });
 
+  test('a tap for root alone asks for root; one without an owner, made by others, is for anybody', () => {
+    network('up');
+    assert.equal(namespace.run('cat', '/sys/class/net/sf0/owner').stdout, '0\n');
+    namespace.run('ip', 'link', 'delete', 'sf0');
+    namespace.run('ip', 'tuntap', 'add', 'dev', 'sf0', 'mode', 'tap');
+    assert.match(network('status').stdout, /^sf0 .*, for anybody$/m);
+    const again = network('up');
+    assert.equal(again.status, 1);
+    assert.match(again.stderr, /sf0 is there, for anybody and not for root alone; remove it first/);
+  });
+
+  test('a user and a group together are bad usage: the kernel would ask for both', () => {
+    const both = network('up', '--user', '1234', '--group', '1234');
+    assert.equal(both.status, 2);
+    assert.match(both.stderr, /'--user <user>' cannot be used with option '--group <group>'/);
+    assert.match(network('up', '--group', '1234').stderr, /^sf0: made for group 1234,/m);
+  });
+
   test('shows what is there and what is not, and status 1 until all are ready', () => {
     const missing = network('status');
     assert.equal(missing.status, 1);
