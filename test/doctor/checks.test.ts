@@ -2,22 +2,19 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import type { Finding, Status } from '../../src/doctor/check.ts';
+import type { Finding } from '../../src/doctor/check.ts';
 import { configurationCheck } from '../../src/doctor/checks/configuration.ts';
 import { initrdCheck, kernelCheck, rootFileSystemsCheck } from '../../src/doctor/checks/guest-files.ts';
 import { buildToolsCheck, nodeFinding, systemFinding } from '../../src/doctor/checks/host.ts';
-import { jailerCheck } from '../../src/doctor/checks/jailer.ts';
 import { cgroupsCheck, openFilesCheck } from '../../src/doctor/checks/limits.ts';
 import { hugePagesCheck, memoryCheck, swapCheck } from '../../src/doctor/checks/memory.ts';
-import { networkCheck } from '../../src/doctor/checks/network.ts';
 import { runDirectoryCheck } from '../../src/doctor/checks/run-directory.ts';
 import { snapshotDirectoryCheck } from '../../src/doctor/checks/snapshot-directory.ts';
 import { firecrackerCheck, qemuCheck, vmmCheck } from '../../src/doctor/checks/vmms.ts';
-import type { Verdict } from '../../src/firerunner/verdicts/verdict.ts';
 import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
 import type { JailerSettings } from '../../src/protocol/runner.ts';
 import { createStandIns, elfHeader, pathWith, type StandIns } from '../support/stand-in.ts';
-import { createHost, type TestHost } from './context.ts';
+import { assertFinding, createHost, type TestHost } from './context.ts';
 
 const [X86_64, AARCH64] = [62, 183];
 
@@ -35,20 +32,6 @@ describe('doctor', { timeout: 30_000 }, () => {
     bin.remove();
   });
 
-  /** Whatever is not well has a remedy, unless the test says that there is none. */
-  const assertFinding = async (
-    finding: Finding | Promise<Finding>,
-    status: Status,
-    detail: RegExp,
-    remedy?: RegExp,
-  ): Promise<void> => {
-    const found = await finding;
-    assert.equal(found.status, status, JSON.stringify(found));
-    assert.match(found.detail, detail);
-    if (remedy === undefined) assert.equal(found.remedy, null);
-    else assert.match(found.remedy ?? '', remedy);
-    assert.doesNotMatch(`${found.detail}${found.remedy ?? ''}`, /\n/);
-  };
   const memInfo = (fields: Readonly<Record<string, string>>): string =>
     host.write(
       '/proc/meminfo',
@@ -258,17 +241,6 @@ describe('doctor', { timeout: 30_000 }, () => {
     await assertFinding(check({ 'io.max': '1' }), 'warning', /no cgroup controller `io`/, /jailer: \{cgroup/);
   });
 
-  test('network: each tap of the configuration must be there', async () => {
-    await assertFinding(networkCheck.run(host.context()), 'skipped', /not asked for/);
-    const network = { taps: ['tap0', 'tap1'], subnet: '10.0.0.0/24', dns: null };
-    const check = (): Finding | Promise<Finding> =>
-      networkCheck.run(host.context({ settings: { ...NO_SETTINGS, network } }));
-    host.write('/sys/class/net/tap0/tun_flags', '0x2\n');
-    await assertFinding(check(), 'warning', /no tap devices: tap1;/, /snapctr network up/);
-    host.write('/sys/class/net/tap1/tun_flags', '0x2\n');
-    await assertFinding(check(), 'ok', /^2 tap devices, 10\.0\.0\.0\/24$/);
-  });
-
   const jailer = (settings: Partial<JailerSettings> = {}): JailerSettings => ({
     path: null,
     firstUid: 200_000,
@@ -277,68 +249,6 @@ describe('doctor', { timeout: 30_000 }, () => {
     chrootBase: host.root,
     cgroup: {},
     ...settings,
-  });
-
-  test('jailer: what is installed, and whether a guest ran', async () => {
-    await assertFinding(jailerCheck.run(host.context()), 'skipped', /not asked for/);
-    const check = (settings: Partial<JailerSettings> = {}): Finding | Promise<Finding> =>
-      jailerCheck.run(
-        host.context({
-          settings: { ...NO_SETTINGS, jailer: jailer(settings) },
-          snapshotDirectory: join(host.root, 'snapshots'),
-        }),
-      );
-    process.env['PATH'] = bin.directory;
-    await assertFinding(check(), 'warning', /firecracker is not in PATH/, /install/);
-    bin.add('firecracker', 'echo "Firecracker v1.16.1"');
-    await assertFinding(check(), 'warning', /^jailer is neither/, /release/);
-    bin.add('jailer', 'echo "Jailer v1.16.1"');
-    await assertFinding(check(), 'warning', /no guest is at hand|needs root|\/dev\/kvm/, /./);
-  });
-
-  test('jailer: without root it says that jails were not tried', async () => {
-    bin.add('firecracker', 'echo "Firecracker v1.16.1"');
-    bin.add('jailer', 'echo "Jailer v1.16.1"');
-    process.env['PATH'] = bin.directory;
-    const { getuid } = process;
-    process.getuid = () => 1000;
-    try {
-      const context = host.context({ settings: { ...NO_SETTINGS, jailer: jailer() } });
-      await assertFinding(jailerCheck.run(context), 'warning', /^jails were not tried: .*root, .*user 1000/, /as root/);
-    } finally {
-      if (getuid !== undefined) process.getuid = getuid;
-    }
-  });
-
-  test('jailer: once a guest ran in a jail, users that nobody has, and one file system', async () => {
-    const usable: Verdict = { usable: true, finding: 'it ran', remedy: null };
-    const installation = { path: '/bin/firecracker', version: '1.16.1', jailerPath: '/bin/jailer' };
-    const check = (
-      settings: Partial<JailerSettings> = {},
-      kernelPath = host.write('kernel', 'x'),
-    ): Promise<Finding> => {
-      const context = host.context({
-        settings: { ...NO_SETTINGS, jailer: jailer(settings) },
-        guest: { kernelPath, initrdPath: kernelPath },
-        snapshotDirectory: join(host.root, 'snapshots'),
-      });
-      context.proofs.firecracker = () => Promise.resolve(usable);
-      context.proofs.firecrackerSearch = () => Promise.resolve({ installation, verdict: null });
-      return Promise.resolve(jailerCheck.run(context));
-    };
-    await assertFinding(check(), 'ok', /^\/bin\/jailer, jails in .*: it ran$/);
-    await assertFinding(check({ firstUid: 0 }), 'warning', /would be 0 to 99/, /from 1 to 4294967294/);
-    host.write('/etc/passwd', 'root:x:0:0::/root:/bin/sh\neve:x:200050:100::/:/bin/sh\n');
-    await assertFinding(check(), 'warning', /has eve there/, /without users of the host/);
-    // Nothing can be written to /proc, and nothing is.
-    const elsewhere = check({ firstUid: 300_000, chrootBase: '/proc' });
-    await assertFinding(elsewhere, 'warning', /another file system .* copied there, once .*alone take 1 MiB/, /on one/);
-    await assertFinding(
-      check({ firstUid: 300_000, chrootBase: '/proc' }, host.write('kernel', '')),
-      'warning',
-      /copied there, once for each start$/,
-      /on one/,
-    );
   });
 });
 

@@ -1,7 +1,9 @@
-/** A context for single checks, with a host that the test writes as files. */
+/** A context for single checks, and what is asked of their findings, with a host that the test writes as files. */
+import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import type { Finding, Status } from '../../src/doctor/check.ts';
 import type { DoctorContext, Subject } from '../../src/doctor/context.ts';
 import { Proofs } from '../../src/doctor/proofs.ts';
 import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
@@ -45,4 +47,19 @@ export function createHost(): TestHost {
     },
     remove: () => rmSync(root, { recursive: true, force: true }),
   };
+}
+
+/** Whatever is not well has a remedy, unless the test says that there is none. */
+export async function assertFinding(
+  finding: Finding | Promise<Finding>,
+  status: Status,
+  detail: RegExp,
+  remedy?: RegExp,
+): Promise<void> {
+  const found = await finding;
+  assert.equal(found.status, status, JSON.stringify(found));
+  assert.match(found.detail, detail);
+  if (remedy === undefined) assert.equal(found.remedy, null);
+  else assert.match(found.remedy ?? '', remedy);
+  assert.doesNotMatch(`${found.detail}${found.remedy ?? ''}`, /\n/);
 }
