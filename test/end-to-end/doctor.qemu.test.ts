@@ -8,6 +8,7 @@ import type { CheckResult } from '../../src/doctor/check.ts';
 import type { Diagnosis } from '../../src/doctor/doctor.ts';
 import type { RunnerEvent } from '../../src/protocol/runner.ts';
 import { kvmDevice } from '../../src/firerunner/verdicts/kvm.ts';
+import { makeChrootBase, untilNothingIsLeftIn } from '../firerunner/firecracker/jails.ts';
 import { installFakeFirecracker } from '../support/firecracker/install.ts';
 import { source } from '../support/functions.ts';
 import { startProgram } from '../support/program.ts';
@@ -17,12 +18,14 @@ import {
   FIRERUNNER,
   IMAGES,
   SNAPCTR,
+  startController,
   type Finished,
   type Workspace,
 } from '../support/snapctr.ts';
 
 const { usable, finding } = kvmDevice();
 const withKvm = { skip: usable ? false : `no probe without KVM: ${finding}` };
+const withJails = { skip: process.getuid?.() === 0 ? withKvm.skip : 'jails need root' };
 const STATUSES = ['ok', 'warning', 'problem', 'skipped'];
 
 describe('snapctr doctor', { timeout: 180_000 }, () => {
@@ -136,6 +139,67 @@ describe('snapctr doctor', { timeout: 180_000 }, () => {
     assert.deepEqual([status, diagnosis.vmm, diagnosis.accelerator], [0, 'firecracker', null]);
     assert.equal(checkOf(diagnosis, 'kvm-guest').detail, 'Firecracker 1.16.1 ran a guest');
     assert.match(await choose(env), /^firecracker: Firecracker 1\.16\.1 ran a guest \(found out earlier and kept in /);
+  });
+
+  test('with jails, what counts is a guest in a jail, and VMs run in the same ones', withJails, async () => {
+    const fakes = join(workspace.directory, 'fakes');
+    await installFakeFirecracker(fakes);
+    const env = { PATH: [fakes, process.env['PATH'] ?? ''].join(delimiter) };
+    const base = makeChrootBase();
+    const jailed = (chrootBase: string, more = ''): Workspace =>
+      createWorkspace(
+        [source('echo', 'nodejs', 'exports.handle = (event) => event;\n')],
+        ['firecracker: {prestarted: 1}', `jailer: {uid_range: 300000-300009, chroot_base: ${chrootBase}${more}}`],
+      );
+    const good = jailed(base);
+    const [diagnosis, { status }] = await diagnose(['--config', good.config], env);
+    assert.deepEqual([status, diagnosis.vmm], [0, 'firecracker'], JSON.stringify(diagnosis));
+    assert.equal(diagnosis.reason, 'firecracker: Firecracker 1.16.1 ran a guest in a jail');
+    assert.match(
+      checkOf(diagnosis, 'jailer').detail,
+      /\/jailer, jails in .*: Firecracker 1\.16\.1 ran a guest in a jail$/,
+    );
+
+    // Once with the verdict that is kept, once with a probe in the jails that the VM is started in.
+    for (const [place, words] of [
+      [cache, /ran a guest in a jail \(found out earlier/],
+      [join(good.directory, 'cache'), /ran a guest in a jail"/],
+    ] as const) {
+      const options = {
+        vmm: 'fake-firecracker',
+        args: ['--vmm', 'auto'],
+        env: { ...env, XDG_CACHE_HOME: place },
+      } as const;
+      const controller = await startController(good, options);
+      const { body } = await controller.invoke('echo', { n: 1 });
+      assert.equal(await controller.stop(), 0);
+      const choice = controller.log.find((line) => line.includes('"vmm":"firecracker"'));
+      assert.match(choice ?? '', words);
+      assert.deepEqual(body, { n: 1 });
+    }
+    await assertNothingLeft(good);
+    good.remove();
+    await untilNothingIsLeftIn(base);
+    rmSync(base, { recursive: true });
+
+    for (const [chrootBase, more, check, detail, remedy] of [
+      ['/etc/passwd', '', 'jailer', /ENOTDIR/, /^name another one with `chroot_base`$/],
+      [join(tmpdir(), 'x'.repeat(70)), '', 'jailer', /is too long/, /^use a shorter directory$/],
+      [
+        base,
+        ', cgroup: {io.max: "8:0 rbps=1"}',
+        'configuration',
+        /`jailer\.cgroup\.io\.max`.* without `=`/,
+        /^correct/,
+      ],
+    ] as const) {
+      const bad = jailed(chrootBase, more);
+      const [found, end] = await diagnose(['--config', bad.config], { PATH: fakes });
+      assert.deepEqual([end.status, found.vmm], [1, null], chrootBase);
+      assert.match(checkOf(found, check).detail, detail);
+      assert.match(checkOf(found, check).remedy ?? '', remedy);
+      bad.remove();
+    }
   });
 
   test('--config: what is wrong with it is a check, and its images are examined all the same', async () => {
