@@ -1,48 +1,67 @@
-/** The contract on a real Firecracker, where there is one and a guest runs under it. */
+/** The contract on a real Firecracker, where there is one and a guest runs under it: without jails, and in them. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { HomesOnDemand } from '../../src/firerunner/firecracker/open.ts';
 import { openRunDirectory } from '../../src/firerunner/run-directory.ts';
 import { VerdictCache } from '../../src/firerunner/verdicts/cache.ts';
 import { firecrackerVerdict } from '../../src/firerunner/verdicts/firecracker.ts';
 import type { Verdict } from '../../src/firerunner/verdicts/verdict.ts';
 import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
+import type { JailerSettings } from '../../src/protocol/runner.ts';
+import { makeChrootBase, untilNothingIsLeftIn } from '../firerunner/firecracker/jails.ts';
 import { IMAGES } from '../support/snapctr.ts';
 import { contract } from './contract.ts';
 import { faults } from './faults.ts';
 
 const IS_REQUIRED = process.env['SNAPFAAS_REQUIRE_FIRECRACKER'] === '1';
+const FIRST_UID = 300_000;
+const LAST_UID = 300_099;
 
-/** Of the `firecracker` in PATH. */
-async function verdictOnFirecracker(): Promise<Verdict> {
+/** Of the `firecracker` in PATH, and of the jailer beside it. */
+async function verdictOnFirecracker(jailer: JailerSettings | null): Promise<Verdict> {
   const base = mkdtempSync(join(tmpdir(), 'snapfaas-real-'));
   const directory = openRunDirectory({ SNAPFAAS_RUN_DIR: base });
+  const homes = new HomesOnDemand(jailer, directory.path, () => undefined);
   try {
     const guest = { kernelPath: join(IMAGES, 'vmlinux'), initrdPath: join(IMAGES, 'initrd.cpio') };
-    return await firecrackerVerdict(
-      NO_SETTINGS,
-      guest,
-      new HomesOnDemand(null, directory.path, () => undefined),
-      new VerdictCache('renew', join(base, 'verdicts')),
-    );
+    const cache = new VerdictCache('renew', join(base, 'verdicts'));
+    return await firecrackerVerdict({ ...NO_SETTINGS, jailer }, guest, homes, cache);
   } finally {
+    await homes.close();
     directory.close();
     rmSync(base, { recursive: true, force: true });
   }
 }
 
-const verdict = await verdictOnFirecracker();
-const reason = `no real Firecracker to test with: ${verdict.finding}`;
+/** @param what as in "a real Firecracker". */
+function testWhere(verdict: Verdict, what: string, isRequired: boolean, tests: () => void): void {
+  const reason = `no ${what} to test with: ${verdict.finding}`;
+  if (verdict.usable) tests();
+  else if (isRequired) test(`a ${what}`, () => assert.fail(reason));
+  else test(`a ${what}`, { skip: reason }, () => undefined);
+}
 
-if (verdict.usable) {
+testWhere(await verdictOnFirecracker(null), 'real Firecracker', IS_REQUIRED, () => {
   contract('firecracker', 'cold', ['firecracker: {prestarted: 0}']);
   contract('firecracker', 'restored', ['firecracker: {prestarted: 2}']);
   faults('firecracker', ['firecracker: {prestarted: 0}']);
-} else if (IS_REQUIRED) {
-  test('a real Firecracker', () => assert.fail(reason));
-} else {
-  test('a real Firecracker', { skip: reason }, () => undefined);
-}
+});
+
+const chrootBase = makeChrootBase();
+after(async () => {
+  await untilNothingIsLeftIn(chrootBase);
+  rmSync(chrootBase, { recursive: true });
+});
+const jailed = await verdictOnFirecracker({
+  ...{ path: null, firstUid: FIRST_UID, uidCount: LAST_UID - FIRST_UID + 1, gid: null, chrootBase, cgroup: {} },
+});
+
+testWhere(jailed, 'real Firecracker in jails', IS_REQUIRED && process.getuid?.() === 0, () => {
+  const jailer = `jailer: {uid_range: ${FIRST_UID}-${LAST_UID}, chroot_base: ${chrootBase}}`;
+  contract('firecracker', 'cold', ['firecracker: {prestarted: 0}', jailer]);
+  contract('firecracker', 'restored', ['firecracker: {prestarted: 2}', jailer]);
+  faults('firecracker', ['firecracker: {prestarted: 0}', jailer]);
+});
