@@ -99,7 +99,7 @@ describe('fake snapshots: a whole life', () => {
       await builder.kill();
 
       for (let clone = 0; clone < 2; clone++) {
-        const fake = await restored(layer, { clock_realtime: true }, language);
+        const fake = await restored(layer, {}, language);
         const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
         control.send(FrameType.sync, undefined, Buffer.alloc(40));
         await startFunction(control, true);
@@ -248,6 +248,13 @@ describe('fake snapshots: loads that fail', () => {
     copyFileSync(base.memory, short);
     truncateSync(short, MEMORY_BYTES - 4096);
     await refusedLoad(/bytes, the state file was saved with/, loadBody({ ...base, memory: short }));
+  });
+
+  test('the wall clock of KVM is in no snapshot', async () => {
+    await refusedLoad(/clock_realtime is not in the snapshot/, {
+      ...loadBody(await baseSnapshot()),
+      clock_realtime: true,
+    });
   });
 
   test('recorded paths are opened again exactly as they were', async () => {

@@ -73,6 +73,9 @@ export async function loadSnapshot(machine: Machine, parameters: LoadParameters,
   const { paths, journal } = surroundings;
   const { mem_backend: backend, mem_file_path: plainPath } = parameters;
   if (backend?.backend_type === 'Uffd') throw new Error('fake: memory comes from files only');
+  if (parameters.clock_realtime === true) {
+    throw new Error('fake: clock_realtime is not in the snapshot, as on every host without a TSC master clock');
+  }
   const state = readStateFile(paths.resolve(parameters.snapshot_path), format);
   const fd = openSync(paths.resolve(backend?.backend_path ?? plainPath ?? ''), 'r');
   const isTracking = parameters.track_dirty_pages ?? parameters.enable_diff_snapshots ?? false;
