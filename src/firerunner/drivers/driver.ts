@@ -96,7 +96,7 @@ export interface Machine {
   readonly control: ControlChannel;
   /** The VMM's process; null if it has ended already. */
   readonly pid: number | null;
-  /** When the VMM process had been started and took commands, by `performance.now()`. */
+  /** When this launch had a VMM process that took commands, by `performance.now()`. */
   readonly spawnedAt: number;
   /** Resolves once, when the VMM process has ended and was reaped. Never rejects. */
   readonly exited: Promise<MachineExit>;

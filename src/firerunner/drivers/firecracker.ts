@@ -61,6 +61,8 @@ async function start(
 ): Promise<Machine> {
   const { signal, onChannel, savable } = surroundings;
   const vmm = await spares.take(signal);
+  // One that was started ahead has waited for us, not we for it.
+  const spawnedAt = performance.now();
   const started = vmm.untilEnd(signal, async (end) => {
     await lendFiles(vmm, spec, saved).catch((error: unknown) => {
       throw HostError.from(error);
@@ -75,23 +77,25 @@ async function start(
     // The guest listens at both ports before it answers at one.
     const onReached = (): void => onChannel({ socketPath, vsockPort: FUNCTION_VSOCK_PORT });
     const control = new DialledControl(await dial(), dial, onReached);
-    return machineOf(vmm, control, { spec, saved, savable, signal });
+    return machineOf(vmm, control, { spawnedAt, spec, saved, savable, signal });
   });
   // Not before: what takes its place would compete with this launch for the processor.
   return started.finally(() => spares.refill());
 }
 
 interface Started {
+  readonly spawnedAt: number;
   readonly spec: MachineSpec;
   readonly saved: SavedMachine | null;
   readonly savable: Surroundings['savable'];
   readonly signal: AbortSignal;
 }
 
-function machineOf(vmm: FirecrackerVmm, control: DialledControl, { spec, saved, savable, signal }: Started): Machine {
+function machineOf(vmm: FirecrackerVmm, control: DialledControl, started: Started): Machine {
+  const { spawnedAt, spec, saved, savable, signal } = started;
   return {
     control,
-    spawnedAt: vmm.startedAt,
+    spawnedAt,
     get pid() {
       return vmm.pid;
     },

@@ -29,7 +29,6 @@ export class FirecrackerVmm {
   readonly #process: VmmProcess;
   readonly #tail: OutputTail;
   readonly #ended: AbortSignal;
-  #startedAt = 0;
 
   private constructor(home: VmmHome, api: FirecrackerApi, vmm: VmmProcess, tail: OutputTail) {
     this.home = home;
@@ -81,13 +80,7 @@ export class FirecrackerVmm {
       // It was told nothing of a machine yet.
       throw error instanceof LaunchError ? HostError.from(error) : error;
     }
-    started.#startedAt = performance.now();
     return started;
-  }
-
-  /** When it took commands, by `performance.now()`. */
-  get startedAt(): number {
-    return this.#startedAt;
   }
 
   get pid(): number | null {

@@ -231,8 +231,13 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
 
   describe('with VMMs that wait', () => {
     let waiting: Host;
-    before(async () => (waiting = await Host.open({ prestarted: 2 })));
+    let snapshot: Awaited<ReturnType<Host['prepare']>>;
+    before(async () => {
+      waiting = await Host.open({ prestarted: 2 });
+      snapshot = await waiting.prepare();
+    });
     after(async () => {
+      await snapshot.close();
       await waiting.driver.close();
       assert.deepEqual([waiting.vmms(), waiting.homes()], [[], []], 'closing the driver ends them');
       await waiting.close();
@@ -247,6 +252,20 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
       await waiting.untilWaiting(2);
       assert.equal(waiting.vmms().length, 3);
       await vm.kill();
+    });
+
+    test('what a VMM waited before its launch is no part of the launch', async () => {
+      for (const from of [null, snapshot.restorable]) {
+        await waiting.untilWaiting(2);
+        const began = performance.now();
+        const { vm } = await waiting.launch(from);
+        const tookMs = performance.now() - began;
+        await vm.kill();
+        const { kind, ...parts } = vm.timings;
+        for (const [part, ms] of Object.entries(parts)) assert.ok(ms >= 0, `${kind}: ${part} is ${ms}`);
+        const sumMs = Object.values(parts).reduce((sum, ms) => sum + ms, 0);
+        assert.ok(sumMs <= tookMs, `${kind}: ${sumMs} ms of ${tookMs} ms`);
+      }
     });
 
     test('one that ended while it waited is not handed out, and is replaced', async () => {
