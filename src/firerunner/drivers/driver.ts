@@ -150,3 +150,22 @@ export class HostError extends LaunchError {
     return new HostError(message, { console: cause instanceof LaunchError ? cause.console : [], cause });
   }
 }
+
+/** What other processes end one by, among them the kernel when memory runs out. A VMM's own faults have other signals. */
+const SIGNALS_FROM_OUTSIDE: ReadonlySet<NodeJS.Signals> = new Set([
+  'SIGHUP',
+  'SIGINT',
+  'SIGKILL',
+  'SIGQUIT',
+  'SIGTERM',
+]);
+
+/**
+ * The end of a machine as the error of whoever needed it. Only for an end that we did not bring about.
+ *
+ * @param console its last words.
+ */
+export function exitError({ signal, reason }: MachineExit, console: readonly string[]): LaunchError {
+  const isFromOutside = signal !== null && SIGNALS_FROM_OUTSIDE.has(signal);
+  return isFromOutside ? new HostError(reason, { console }) : new LaunchError(reason, { console });
+}

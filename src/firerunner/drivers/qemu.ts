@@ -11,8 +11,8 @@ import { CONTROL_FD, functionSocket, MEMORY_FD, QEMU_COMMAND, qemuArguments, QMP
 import { loadState, saveState } from '../qemu/migration.ts';
 import { Qmp } from '../qemu/qmp.ts';
 import { qemuStamp } from '../qemu/stamp.ts';
-import { OutputTail, startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
-import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
+import { OutputTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
+import { exitError, LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
 
 export function qemuDriver(accelerator: QemuAccelerator): Driver {
   return {
@@ -59,7 +59,7 @@ async function startQemu(
   tail.watch(vmm.child.stderr);
   // A VMM that ends (a bad option, a missing file) must not leave us waiting for it.
   const ended = new AbortController();
-  void vmm.exited.then((exit) => ended.abort(new LaunchError(exit.reason, { console: tail.lines() })));
+  void vmm.exited.then((exit) => ended.abort(exitError(exit, tail.lines())));
   const anyEnd = AbortSignal.any([signal, ended.signal]);
   try {
     const qmp = new Qmp(pairEnd(vmm, QMP_FD));
@@ -82,7 +82,9 @@ async function startQemu(
       resume: () => void child.kill('SIGCONT'),
       async snapshot() {
         if (savable === undefined) throw new LaunchError('the machine was not started for a snapshot');
-        await saveState(qmp, directory, savable.statePath, anyEnd);
+        await saveState(qmp, directory, savable.statePath, anyEnd).catch(async (error: unknown) => {
+          throw await endOf(vmm, ended.signal, error);
+        });
       },
       kill: () => vmm.kill(),
     };
@@ -102,12 +104,18 @@ function pairEnd(vmm: VmmProcess, fd: number): Duplex {
   return end as Duplex;
 }
 
+/** Ends QEMU. @returns how it ended, if it did so by itself and thereby broke something off; else that error. */
 async function endOf(vmm: VmmProcess, ended: AbortSignal, error: unknown): Promise<unknown> {
+  if (error instanceof LaunchError) {
+    await vmm.kill();
+    return error;
+  }
+  if (pairEnd(vmm, QMP_FD).destroyed) await untilEndedByItself(vmm);
+  const own: unknown = ended.reason;
   await vmm.kill();
-  if (error instanceof LaunchError) return error;
-  const why = messageOf(error);
-  const own = ended.reason instanceof LaunchError ? ended.reason : null;
-  return new LaunchError(why, { console: own?.console ?? [], cause: error });
+  if (own instanceof LaunchError) return own;
+  const last: unknown = ended.reason;
+  return new LaunchError(messageOf(error), { console: last instanceof LaunchError ? last.console : [], cause: error });
 }
 
 function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {

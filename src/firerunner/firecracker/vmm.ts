@@ -7,10 +7,9 @@
  * ```
  */
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/errors.ts';
-import { HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
-import { OutputTail, startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
+import { exitError, HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
+import { OutputTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
 import { ApiRefusal, FirecrackerApi } from './api.ts';
 import { HOME_FILES, type ApiRequest } from './bodies.ts';
 import { describeExit } from './exit-status.ts';
@@ -18,8 +17,6 @@ import type { VmmHome } from './home.ts';
 
 /** From the start of the process to an API that answers, in ms. */
 const START_LIMIT_MS = 10_000;
-/** A process that broke off an answer ends within this time, and its end tells why, in ms. */
-const END_PATIENCE_MS = 500;
 
 export class FirecrackerVmm {
   readonly home: VmmHome;
@@ -39,7 +36,7 @@ export class FirecrackerVmm {
     this.#ended = ended.signal;
     this.exited = vmm.exited.then(async (exit) => {
       const reason = describeExit(exit);
-      ended.abort(new LaunchError(reason, { console: tail.lines() }));
+      ended.abort(exitError({ ...exit, reason }, tail.lines()));
       api.close();
       await home.remove();
       return { ...exit, reason };
@@ -106,7 +103,8 @@ export class FirecrackerVmm {
       return await work(AbortSignal.any([signal, this.#ended]));
     } catch (error) {
       const isAborted = signal.aborted;
-      if (!isAborted && !(error instanceof ApiRefusal || error instanceof HostError)) await this.#untilEndedByItself();
+      if (!isAborted && !(error instanceof ApiRefusal || error instanceof HostError))
+        await untilEndedByItself(this.#process);
       const own: unknown = this.#ended.aborted ? this.#ended.reason : null;
       await this.kill();
       if (isAborted) throw signal.reason;
@@ -123,12 +121,5 @@ export class FirecrackerVmm {
   kill(): Promise<MachineExit> {
     void this.#process.kill();
     return this.exited;
-  }
-
-  async #untilEndedByItself(): Promise<void> {
-    const patience = new AbortController();
-    const late = sleep(END_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined);
-    await Promise.race([this.#process.exited, late]);
-    patience.abort();
   }
 }

@@ -30,7 +30,7 @@ import {
 } from '../../protocol/guest.ts';
 import { encodeNetwork, type GuestNetwork } from '../../protocol/guest-network.ts';
 import type { GuestAddress } from '../../protocol/runner.ts';
-import { LaunchError, type Machine } from '../drivers/driver.ts';
+import { exitError, LaunchError, type Machine } from '../drivers/driver.ts';
 import { LogDecoder } from './log-decoder.ts';
 
 /** How long a VMM whose control channel closed may take to have ended as well, in ms. */
@@ -95,7 +95,7 @@ export class GuestLife {
     this.#logs = new LogDecoder((header, text) => observer.onLog(header, text));
     machine.control.onFrame = (frame) => this.#onFrame(frame);
     machine.control.onClosed = (reason) => void this.#controlClosed(reason);
-    void machine.exited.then((exit) => this.#lost(exit.reason));
+    void machine.exited.then((exit) => this.#fail(exitError(exit, machine.consoleTail())));
     const onAbort = (): void => this.#fail(this.#interruption(interrupted.reason));
     interrupted.addEventListener('abort', onAbort, { once: true });
     if (interrupted.aborted) onAbort();

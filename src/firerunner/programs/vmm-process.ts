@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LaunchError, type MachineExit } from '../drivers/driver.ts';
 
 /** Lines of console output kept for error messages. */
@@ -11,6 +12,9 @@ const TAIL_LINE_CHARS = 500;
 
 /** How long the output of an ended VMM is waited for, in ms. */
 const LAST_WORDS_MS = 50;
+
+/** How long a process that broke off what it was asked may take to end, in ms. */
+const END_PATIENCE_MS = 500;
 
 /** The last lines written to some streams, oldest first. */
 export class OutputTail {
@@ -94,6 +98,14 @@ export async function startVmmProcess(
       return exited;
     },
   };
+}
+
+/** Waits for the end of a process that broke off what it was asked: it ends within this time, and its end tells why. */
+export async function untilEndedByItself({ exited }: VmmProcess): Promise<void> {
+  const patience = new AbortController();
+  const late = sleep(END_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined);
+  await Promise.race([exited, late]);
+  patience.abort();
 }
 
 function killGroup(child: ChildProcess): void {

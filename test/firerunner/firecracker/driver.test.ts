@@ -11,6 +11,8 @@ interface FaultCase {
   readonly title: string;
   readonly fault: Fault;
   readonly message: RegExp;
+  /** `HostError`: the snapshot is not to blame. Default: not compared. */
+  readonly name?: 'HostError' | 'LaunchError';
   readonly bootTimeoutMs?: number;
 }
 
@@ -51,6 +53,24 @@ const WHILE_LOADING: readonly FaultCase[] = [
     title: 'it ends after it loaded',
     fault: { at: AT_LOAD, when: 'after', do: 'exit', status: 1 },
     message: /status 1/,
+  },
+  {
+    title: 'it is killed from outside while it loads',
+    fault: { at: AT_LOAD, do: 'signal', signal: 'SIGKILL' },
+    name: 'HostError',
+    message: /was killed by SIGKILL/,
+  },
+  {
+    title: 'it is killed from outside after it loaded',
+    fault: { at: AT_LOAD, when: 'after', do: 'signal', signal: 'SIGTERM' },
+    name: 'HostError',
+    message: /was killed by SIGTERM/,
+  },
+  {
+    title: 'what it loads makes it crash',
+    fault: { at: AT_LOAD, do: 'signal', signal: 'SIGSEGV' },
+    name: 'LaunchError',
+    message: /was killed by SIGSEGV/,
   },
   {
     title: 'the load hangs',
@@ -163,11 +183,12 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
     before(async () => (snapshot = await host.prepare()));
     after(() => snapshot.close());
 
-    for (const { title, fault, message, bootTimeoutMs } of WHILE_LOADING) {
+    for (const { title, fault, message, name, bootTimeoutMs } of WHILE_LOADING) {
       test(title, async () => {
         host.setFault(fault);
         const options = bootTimeoutMs === undefined ? {} : { bootTimeoutMs };
-        await assert.rejects(host.launch(snapshot.restorable, options), { message });
+        const expected = name === undefined ? { message } : { name, message };
+        await assert.rejects(host.launch(snapshot.restorable, options), expected);
         await assertNothingLeft(host);
       });
     }

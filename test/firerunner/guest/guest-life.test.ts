@@ -18,7 +18,7 @@ function createGuest(): {
   killed: () => boolean;
   interrupt(reason: Error): void;
   says(type: number, header?: FrameHeader, payload?: string): void;
-  end(reason: string): void;
+  end(reason: string, signal?: NodeJS.Signals): void;
 } {
   const sent: Sent[] = [];
   let killed = false;
@@ -48,7 +48,8 @@ function createGuest(): {
   const interrupt = (reason: Error): void => interrupted.abort(reason);
   const says = (type: number, header: FrameHeader = {}, payload = ''): void =>
     machine.control.onFrame({ type, header, payload: Buffer.from(payload) } satisfies Frame);
-  const end = (reason: string): void => onExit({ status: 1, signal: null, reason });
+  const end = (reason: string, signal: NodeJS.Signals | null = null): void =>
+    onExit({ status: signal === null ? 1 : null, signal, reason });
   return { life, sent, killed: () => killed, interrupt, says, end };
 }
 
@@ -140,6 +141,13 @@ test('guest life: a machine that ends says why to whoever waits, now and later',
   end('it was killed by SIGBUS');
   await assert.rejects(waiting, { name: 'LaunchError', message: 'it was killed by SIGBUS', console: ['last words'] });
   await assert.rejects(life.start(false), /SIGBUS/);
+});
+
+test('guest life: a machine that was killed from outside is the host’s fault', async () => {
+  const { life, end } = createGuest();
+  const waiting = life.start(true);
+  end('it was killed by SIGKILL', 'SIGKILL');
+  await assert.rejects(waiting, { name: 'HostError', message: 'it was killed by SIGKILL', console: ['last words'] });
 });
 
 test('guest life: a root file system of another protocol is refused with advice', async () => {

@@ -1,0 +1,67 @@
+/** How the qemu driver tells an end of QEMU that the snapshot is to blame for from one that it is not. */
+import assert from 'node:assert/strict';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { Machine } from '../../../src/firerunner/drivers/driver.ts';
+import { qemuDriver } from '../../../src/firerunner/drivers/qemu.ts';
+import { QEMU_COMMAND, QMP_FD } from '../../../src/firerunner/qemu/command-line.ts';
+import type { MachineSpec } from '../../../src/protocol/runner.ts';
+import { createStandIns, pathWith, type StandIns } from '../../support/stand-in.ts';
+
+const SPEC: MachineSpec = {
+  ...{ memoryMib: 128, vcpus: 1, kernelPath: '/k', initrdPath: '/i', rootfsPath: '/r', appfsPath: null },
+  ...{ kernelArgs: '', runtime: 'python3', network: false },
+};
+
+describe('an end of QEMU while it loads', { timeout: 30_000 }, () => {
+  const path = process.env['PATH'];
+  let bin: StandIns;
+  beforeEach(() => {
+    bin = createStandIns();
+    process.env['PATH'] = pathWith(bin.directory);
+  });
+  afterEach(() => {
+    process.env['PATH'] = path;
+    bin.remove();
+  });
+
+  /** QEMU greets, and does `then` at the first command. */
+  const restoreWith = async (then: string): Promise<Machine> => {
+    bin.add(QEMU_COMMAND, `echo '{"QMP": {}}' >&${QMP_FD}\nread -r command <&${QMP_FD}\n${then}`);
+    const file = join(bin.directory, 'saved');
+    writeFileSync(file, '');
+    const fd = openSync(file, 'r');
+    try {
+      const saved = { state: { fd, path: null }, memory: { fd, path: null } };
+      const surroundings = {
+        ...{ directory: bin.directory, network: null, onChannel: () => undefined },
+        signal: new AbortController().signal,
+      };
+      const { snapshots } = qemuDriver('tcg');
+      assert.ok(snapshots !== null);
+      return await snapshots.restore(SPEC, saved, surroundings);
+    } finally {
+      closeSync(fd);
+    }
+  };
+
+  test('by a signal from outside is the host’s', async () => {
+    for (const signal of ['KILL', 'TERM']) {
+      const message = new RegExp(`was killed by SIG${signal}`);
+      await assert.rejects(restoreWith(`kill -${signal} $$`), { name: 'HostError', message });
+    }
+  });
+
+  test('by a crash, or with a status, is the snapshot’s', async () => {
+    await assert.rejects(restoreWith('kill -SEGV $$'), { name: 'LaunchError', message: /was killed by SIGSEGV/ });
+    await assert.rejects(restoreWith('exit 1'), { name: 'LaunchError', message: /exited with status 1/ });
+  });
+
+  test('a QEMU that closes its socket and lives on is ended by us, which is not the host’s fault', async () => {
+    await assert.rejects(restoreWith(`exec ${QMP_FD}>&-\nexec sleep 60`), {
+      name: 'LaunchError',
+      message: /QEMU ended/,
+    });
+  });
+});
