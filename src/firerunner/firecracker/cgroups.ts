@@ -9,9 +9,10 @@
  * Source: Firecracker, docs/jailer.md; the kernel's cgroup-v2.rst.
  */
 import { existsSync } from 'node:fs';
-import { readFile, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../protocol/errors.ts';
 import { HostError } from '../drivers/driver.ts';
 import { hasCode } from '../snapshots/store-error.ts';
 
@@ -21,7 +22,6 @@ const RETRY_MS = 5;
 const TRIES = 20;
 
 export interface CgroupPlan {
-  readonly version: 1 | 2;
   readonly jailerArguments: readonly string[];
   /** Directories that hold the cgroups of all VMs. */
   readonly parents: readonly string[];
@@ -49,39 +49,12 @@ export async function cgroupPlan(
 ): Promise<CgroupPlan | null> {
   const files = Object.keys(limits);
   if (files.length === 0) return null;
-  const controllers = [...new Set(files.map((file) => file.split('.', 1)[0] ?? ''))];
   const mounts = parseMounts(await readFile(mountsFile, 'utf8'));
-  const unified = mounts.find(({ version }) => version === 2);
-  const inUnified = unified === undefined ? [] : await unifiedControllers(unified.path);
-  const places: string[] = [];
-  let version: 1 | 2 = 2;
-  if (unified !== undefined && controllers.every((one) => inUnified.includes(one))) {
-    places.push(unified.path);
-  } else {
-    version = 1;
-    for (const controller of controllers) {
-      const mount = mounts.find((one) => one.version === 1 && one.options.includes(controller));
-      if (mount === undefined) {
-        throw new HostError(
-          `this host has no cgroup controller \`${controller}\`, which \`jailer: {cgroup: …}\` asks for; mount it, or leave ` +
-            'the limit out',
-        );
-      }
-      const unknown = files.filter((file) => file.startsWith(`${controller}.`) && !existsSync(join(mount.path, file)));
-      if (unknown.length > 0) {
-        throw new HostError(
-          `cgroups of this host are of version 1, in which \`${controller}\` has no \`${unknown.join('`, `')}\`; use version ` +
-            '1’s names in `jailer: {cgroup: …}`, such as `memory.limit_in_bytes` for `memory.max`',
-        );
-      }
-      places.push(mount.path);
-    }
-  }
-  const parents = places.map((place) => join(place, PARENT));
+  const unified = await unifiedParent(files, mounts);
+  const parents = unified === null ? await parentsOfVersion1(files, mounts) : [unified];
   return {
-    version,
     jailerArguments: [
-      ...['--cgroup-version', String(version), '--parent-cgroup', PARENT],
+      ...['--cgroup-version', unified === null ? '1' : '2', '--parent-cgroup', PARENT],
       ...Object.entries(limits).flatMap(([file, value]) => ['--cgroup', `${file}=${value}`]),
     ],
     parents,
@@ -94,17 +67,70 @@ export async function cgroupPlan(
   };
 }
 
+/** In the hierarchy of version 2; null if there is none with all that is asked for. */
+async function unifiedParent(files: readonly string[], mounts: readonly Mount[]): Promise<string | null> {
+  const mount = mounts.find(({ version }) => version === 2);
+  if (mount === undefined) return null;
+  const text = await readFile(join(mount.path, 'cgroup.controllers'), 'utf8').catch(() => '');
+  const available = text.trim().split(/\s+/);
+  return controllersOf(files).every((one) => available.includes(one)) ? join(mount.path, PARENT) : null;
+}
+
+/** One for each controller, each made already. @throws HostError */
+async function parentsOfVersion1(files: readonly string[], mounts: readonly Mount[]): Promise<readonly string[]> {
+  const parents: string[] = [];
+  for (const controller of controllersOf(files)) {
+    const mount = mounts.find(({ version, options }) => version === 1 && options.includes(controller));
+    if (mount === undefined) {
+      throw new HostError(
+        `this host has no cgroup controller \`${controller}\`, which \`jailer: {cgroup: …}\` asks for; mount it, or leave ` +
+          'the limit out',
+      );
+    }
+    const parent = join(mount.path, PARENT);
+    await requireFiles(
+      parent,
+      controller,
+      files.filter((file) => controllerOf(file) === controller),
+    );
+    parents.push(parent);
+  }
+  return parents;
+}
+
+/** Makes the parent and looks there: the root of a hierarchy lacks files that cgroups below it have, such as `pids.max`. */
+async function requireFiles(parent: string, controller: string, files: readonly string[]): Promise<void> {
+  try {
+    await mkdir(parent, { recursive: true });
+  } catch (cause) {
+    throw new HostError(
+      `no cgroup can be made in ${dirname(parent)}: ${messageOf(cause)}; mount it writable, or leave the limit out`,
+      { cause },
+    );
+  }
+  const unknown = files.filter((file) => !existsSync(join(parent, file)));
+  if (unknown.length === 0) return;
+  await rmdir(parent).catch(() => undefined);
+  throw new HostError(
+    `cgroups of this host are of version 1, in which \`${controller}\` has no \`${unknown.join('`, `')}\`; use version ` +
+      '1’s names in `jailer: {cgroup: …}`, such as `memory.limit_in_bytes` for `memory.max`',
+  );
+}
+
+function controllerOf(file: string): string {
+  return file.split('.', 1)[0] ?? '';
+}
+
+function controllersOf(files: readonly string[]): readonly string[] {
+  return [...new Set(files.map(controllerOf))];
+}
+
 function parseMounts(text: string): readonly Mount[] {
   return text.split('\n').flatMap((line): readonly Mount[] => {
     const [, path, type, options = ''] = line.split(' ');
     if (path === undefined || (type !== 'cgroup' && type !== 'cgroup2')) return [];
     return [{ path, version: type === 'cgroup2' ? 2 : 1, options: options.split(',') }];
   });
-}
-
-async function unifiedControllers(path: string): Promise<readonly string[]> {
-  const text = await readFile(join(path, 'cgroup.controllers'), 'utf8').catch(() => '');
-  return text.trim().split(/\s+/);
 }
 
 async function removeCgroup(path: string): Promise<void> {

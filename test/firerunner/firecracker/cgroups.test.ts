@@ -1,10 +1,15 @@
 /** Which hierarchy the jailer is sent to, on hosts with cgroup v2, v1, and both. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { cgroupPlan } from '../../../src/firerunner/firecracker/cgroups.ts';
+
+const noPids =
+  process.getuid?.() === 0 && existsSync('/sys/fs/cgroup/pids/cgroup.procs')
+    ? false
+    : 'no cgroup v1 hierarchy for pids, or no root';
 
 describe('cgroups', () => {
   let directory: string;
@@ -39,23 +44,39 @@ describe('cgroups', () => {
 
   test('version 1 where the controllers are there', async () => {
     const mounts = host('', 'memory', 'cpu');
-    for (const file of ['memory/memory.limit_in_bytes', 'cpu/cpu.shares']) {
-      mkdirSync(dirname(at(file)));
+    for (const file of ['memory/snapfaas/memory.limit_in_bytes', 'cpu/snapfaas/cpu.shares']) {
+      mkdirSync(dirname(at(file)), { recursive: true });
       writeFileSync(at(file), '');
     }
     const plan = await cgroupPlan({ 'memory.limit_in_bytes': '268435456', 'cpu.shares': '512' }, mounts);
-    assert.equal(plan?.version, 1);
+    assert.deepEqual(plan?.jailerArguments.slice(0, 2), ['--cgroup-version', '1']);
     assert.deepEqual(plan.parents, [at('memory/snapfaas'), at('cpu/snapfaas')]);
   });
 
   test('names of version 2 are not written to version 1', async () => {
     const mounts = host('', 'memory');
-    mkdirSync(at('memory'));
-    writeFileSync(at('memory/memory.limit_in_bytes'), '');
+    mkdirSync(at('memory/snapfaas'), { recursive: true });
+    writeFileSync(at('memory/snapfaas/memory.limit_in_bytes'), '');
     await assert.rejects(cgroupPlan({ 'memory.max': '1G' }, mounts), {
       message: /of version 1, in which `memory` has no `memory\.max`; use version 1’s names/,
     });
-    assert.equal((await cgroupPlan({ 'memory.limit_in_bytes': '1' }, mounts))?.version, 1);
+    assert.notEqual(await cgroupPlan({ 'memory.limit_in_bytes': '1' }, mounts), null);
+  });
+
+  test('a file of version 1 that only cgroups below the root have is found', { skip: noPids }, async () => {
+    const plan = await cgroupPlan({ 'pids.max': '100' });
+    assert.deepEqual(plan?.parents, ['/sys/fs/cgroup/pids/snapfaas']);
+    await assert.rejects(cgroupPlan({ 'pids.most': '100' }), { message: /`pids` has no `pids\.most`/ });
+    await plan.close();
+    assert.equal(existsSync('/sys/fs/cgroup/pids/snapfaas'), false);
+  });
+
+  test('a hierarchy that cannot be written to is named', async () => {
+    writeFileSync(at('memory'), '');
+    await assert.rejects(cgroupPlan({ 'memory.limit_in_bytes': '1' }, host(null, 'memory')), {
+      name: 'HostError',
+      message: /no cgroup can be made in .*\/memory: /,
+    });
   });
 
   test('a controller that the host does not have is named', async () => {
