@@ -1,6 +1,6 @@
 /** Runs in firerunner. Finds Firecracker and its jailer, and refuses versions that cannot do what is asked of them. */
 import { realpath } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
 import { findProgram } from '../programs/find-program.ts';
 import { UnusableProgramError, versionLine } from '../programs/program-version.ts';
@@ -11,7 +11,7 @@ export const OLDEST_VERSION = '1.16.1';
 const NAME_FOR_JAILER = 'firecracker';
 
 export interface FirecrackerInstallation {
-  /** Absolute, or as the settings name it; without links if there is a jailer. */
+  /** Absolute; without links if there is a jailer. */
   readonly path: string;
   /** Such as "1.16.1". */
   readonly version: string;
@@ -50,7 +50,7 @@ export async function findFirecracker(
       'install a newer release (https://github.com/firecracker-microvm/firecracker/releases)',
     );
   }
-  if (jailer === null) return { path, version, jailerPath: null };
+  if (jailer === null) return { path: resolve(path), version, jailerPath: null };
   const found = jailerPath(jailer, path);
   if (found === null) {
     throw new UnusableProgramError(
@@ -73,7 +73,7 @@ export async function findFirecracker(
       'name it firecracker, and say where it is with `firecracker: {path: …}`',
     );
   }
-  return { path: program, version, jailerPath: found };
+  return { path: program, version, jailerPath: resolve(found) };
 }
 
 /**

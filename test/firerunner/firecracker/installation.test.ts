@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { findFirecracker } from '../../../src/firerunner/firecracker/installation.ts';
 import { UnusableProgramError, versionLine } from '../../../src/firerunner/programs/program-version.ts';
@@ -45,6 +45,20 @@ describe('Firecracker installation', { timeout: 30_000 }, () => {
   test('takes what is in PATH, with its version', async () => {
     const program = bin.add('firecracker', 'echo "Firecracker v1.16.1"; echo; echo "exit status 0"');
     assert.deepEqual(await findFirecracker(null, null), { path: program, version: '1.16.1', jailerPath: null });
+  });
+
+  test('relative paths are made absolute: VMMs start in other directories', async () => {
+    const program = bin.add('firecracker', 'echo "Firecracker v1.16.1"');
+    const own = bin.add('jailer', 'echo "Jailer v1.16.1"');
+    const [relativeProgram, relativeJailer] = [program, own].map((one) => relative(process.cwd(), one));
+    assert.ok(relativeProgram !== undefined && relativeJailer !== undefined);
+    const settings = { path: relativeProgram, prestarted: 0 };
+    assert.equal((await findFirecracker(settings, null)).path, program);
+    assert.deepEqual(await findFirecracker(settings, jailer(relativeJailer)), {
+      ...{ path: program, version: '1.16.1', jailerPath: own },
+    });
+    process.env['PATH'] = pathWith(relative(process.cwd(), bin.directory));
+    assert.equal((await findFirecracker(null, null)).path, program);
   });
 
   test('a file that may not be executed, and a directory, are not in PATH', async () => {
