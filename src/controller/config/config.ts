@@ -8,7 +8,7 @@ import { readFunctions, type FunctionContext } from './functions.ts';
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
 import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './schema.ts';
-import { firecrackerSettings, jailerSettings } from './vmm.ts';
+import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from './yaml.ts';
 
 export { ConfigError } from './yaml.ts';
@@ -113,6 +113,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   files.noteFirerunner();
   const network = readNetwork(source, problems);
   files.noteJailer();
+  if (yaml !== null) checkUserCount(yaml, source, problems);
 
   const functionContext: FunctionContext = {
     ...context,

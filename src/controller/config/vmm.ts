@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
 import { expected, text, wholeNumber } from './values.ts';
+import type { Problem, YamlFile } from './yaml.ts';
 
 const DEFAULT_CHROOT_BASE = '/srv/jailer';
 const DEFAULT_PRESTARTED = 2;
@@ -43,9 +44,15 @@ export const jailerSchema = z.strictObject(
   expected('a map with `uid_range`'),
 );
 
+/** The two blocks as they stand in the file. */
+interface VmmYaml {
+  readonly firecracker?: z.infer<typeof firecrackerSchema> | null | undefined;
+  readonly jailer?: z.infer<typeof jailerSchema> | null | undefined;
+}
+
 /** @param resolve makes a path that stands in the file absolute. */
 export function firecrackerSettings(
-  yaml: z.infer<typeof firecrackerSchema> | null | undefined,
+  yaml: VmmYaml['firecracker'],
   resolve: (path: string) => string,
 ): FirecrackerSettings {
   return {
@@ -55,10 +62,7 @@ export function firecrackerSettings(
 }
 
 /** @returns null if the file asks for no jail. */
-export function jailerSettings(
-  yaml: z.infer<typeof jailerSchema> | null | undefined,
-  resolve: (path: string) => string,
-): JailerSettings | null {
+export function jailerSettings(yaml: VmmYaml['jailer'], resolve: (path: string) => string): JailerSettings | null {
   if (yaml == null) return null;
   const [first = 0, last = 0] = yaml.uid_range.split('-').map(Number);
   return {
@@ -69,6 +73,17 @@ export function jailerSettings(
     chrootBase: resolve(yaml.chroot_base ?? DEFAULT_CHROOT_BASE),
     cgroup: Object.fromEntries(Object.entries(yaml.cgroup ?? {}).map(([file, value]) => [file, String(value)])),
   };
+}
+
+/** Adds to `problems` if the VMMs that wait would take all users: one more is needed for a VM. */
+export function checkUserCount({ firecracker, jailer }: VmmYaml, source: YamlFile, problems: Problem[]): void {
+  const users = jailerSettings(jailer, (path) => path)?.uidCount;
+  const { prestarted } = firecrackerSettings(firecracker, (path) => path);
+  if (users === undefined || users > prestarted) return;
+  const message =
+    `\`jailer.uid_range\` has ${users} users, and VMs need one each beside the ${prestarted} VMMs that are started ahead ` +
+    '(`firecracker.prestarted`); widen it';
+  problems.push(source.problemAt(['jailer', 'uid_range'], message));
 }
 
 function isUidRange(range: string): boolean {

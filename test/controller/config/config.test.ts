@@ -526,6 +526,13 @@ const refusals: readonly Refusal[] = [
     ),
   },
   {
+    title: 'a jail whose users would all be taken by VMMs that wait',
+    ...withController(
+      `${CONTROLLER}firecracker: {prestarted: 4}\njailer: {uid_range: 2000-2003}\n`,
+      /^controller\.yaml:7:21: `jailer.uid_range` has 4 users, .* 4 VMMs that are started ahead \(`firecracker.prestarted`\)/,
+    ),
+  },
+  {
     title: 'a limit that is no file of a cgroup',
     ...withController(
       `${CONTROLLER}jailer: {uid_range: 2000-2001, cgroup: {../x: 1}}\n`,
