@@ -30,10 +30,14 @@ export interface FirecrackerOptions {
   readonly homes: VmmHomes;
   /** Processes that are kept waiting. */
   readonly prestarted: number;
+  /** Tells the user why none can be kept waiting. */
+  readonly say: (text: string) => void;
 }
 
-export function firecrackerDriver({ installation, homes, prestarted }: FirecrackerOptions): Driver {
-  const spares = new SpareVmms(prestarted, async (signal) => FirecrackerVmm.start(await homes.make(), signal));
+export function firecrackerDriver({ installation, homes, prestarted, say }: FirecrackerOptions): Driver {
+  const start = async (signal: AbortSignal): Promise<FirecrackerVmm> =>
+    FirecrackerVmm.start(await homes.make(), signal);
+  const spares = new SpareVmms({ size: prestarted, start, say });
   spares.refill();
   return {
     name: 'firecracker',
@@ -47,13 +51,13 @@ export function firecrackerDriver({ installation, homes, prestarted }: Firecrack
     snapshots: {
       filesDirectory: homes.filesDirectory,
       stamp: () => firecrackerStamp(installation),
-      restore: (spec, saved, surroundings) => start(spares, spec, saved, surroundings),
+      restore: (spec, saved, surroundings) => startMachine(spares, spec, saved, surroundings),
     },
-    boot: (spec, surroundings) => start(spares, spec, null, surroundings),
+    boot: (spec, surroundings) => startMachine(spares, spec, null, surroundings),
   };
 }
 
-async function start(
+async function startMachine(
   spares: SpareVmms,
   spec: MachineSpec,
   saved: SavedMachine | null,

@@ -65,5 +65,6 @@ export async function openFirecracker(
     installation,
     homes: await homes.open(installation),
     prestarted: firecracker?.prestarted ?? 0,
+    say,
   });
 }

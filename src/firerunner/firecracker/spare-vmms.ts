@@ -1,47 +1,72 @@
 /**
  * Runs in firerunner. Firecracker processes that were started ahead and wait on their API sockets. None is bound to a
  * function, or a kind of machine, before it is taken; each is used once.
+ *
+ * ```
+ *   starting ──▶ waiting ──▶ taken          a launch that finds none waiting is given the next that is started
+ *      └──▶ failed ◀──┘ ended               the next try is a single one, after a pause that doubles each time
+ * ```
  */
+import { messageOf } from '../../protocol/errors.ts';
 import { LaunchError } from '../drivers/driver.ts';
 import type { FirecrackerVmm } from './vmm.ts';
 
-/** After one could not be started, or ended while it waited, in ms. */
-const RETRY_MS = 1000;
+/** After one could not be started, or ended while it waited: the first pause and the longest, in ms. */
+const FIRST_RETRY_MS = 1000;
+const LONGEST_RETRY_MS = 60_000;
+
+/** Is handed what was started, or null if that failed. */
+type Taker = (vmm: FirecrackerVmm | null) => void;
+
+export interface SpareOptions {
+  /** How many wait at most. */
+  readonly size: number;
+  /** Starts one; the signal calls it off. */
+  readonly start: (signal: AbortSignal) => Promise<FirecrackerVmm>;
+  /** Tells the user, once for each row of failures, why none are waiting. */
+  readonly say: (text: string) => void;
+}
 
 export class SpareVmms {
-  readonly #size: number;
-  readonly #start: (signal: AbortSignal) => Promise<FirecrackerVmm>;
+  readonly #options: SpareOptions;
   readonly #waiting: FirecrackerVmm[] = [];
   readonly #starting = new Set<Promise<void>>();
+  /** Without those that have just arrived, which are in the set a moment longer. */
+  #startingCount = 0;
+  /** Launches that wait for one that is being started; never more than those. */
+  readonly #takers: Taker[] = [];
   readonly #closing = new AbortController();
   #retry: NodeJS.Timeout | null = null;
+  /** In a row, until one is of use. */
+  #failures = 0;
+  /** Whether the latest one failed. */
+  #isFailing = false;
+
+  constructor(options: SpareOptions) {
+    this.#options = options;
+  }
 
   /**
-   * @param size how many wait at most.
-   * @param start starts one; the signal calls it off.
+   * One that waits; or the next that is started, which is there sooner than a new one and may have the last free user; else
+   * a new one.
+   *
+   * @throws as its start, or the signal's reason.
    */
-  constructor(size: number, start: (signal: AbortSignal) => Promise<FirecrackerVmm>) {
-    this.#size = size;
-    this.#start = start;
-  }
-
-  /** How many wait now. */
-  get waiting(): number {
-    return this.#waiting.length;
-  }
-
-  /** One that waits, or else a new one. @throws as its start. */
   async take(signal: AbortSignal): Promise<FirecrackerVmm> {
-    let vmm = this.#waiting.shift();
-    // One that has ended is only taken out of the list when its home is gone.
-    while (vmm?.pid === null) vmm = this.#waiting.shift();
-    return vmm ?? this.#start(AbortSignal.any([signal, this.#closing.signal]));
+    const vmm = this.#takeWaiting() ?? (await this.#nextStarted(signal));
+    if (vmm === null) return this.#options.start(AbortSignal.any([signal, this.#closing.signal]));
+    this.#failures = 0;
+    return vmm;
   }
 
   /** Starts as many as are missing, behind the back of whoever calls. */
   refill(): void {
     if (this.#closing.signal.aborted || this.#retry !== null) return;
-    while (this.#waiting.length + this.#starting.size < this.#size) {
+    const { size } = this.#options;
+    // What failed once is tried with one.
+    const atOnce = this.#isFailing ? 1 : size;
+    while (this.#waiting.length + this.#startingCount < size && this.#startingCount < atOnce) {
+      this.#startingCount += 1;
       const starting = this.#add().finally(() => this.#starting.delete(starting));
       this.#starting.add(starting);
     }
@@ -55,35 +80,82 @@ export class SpareVmms {
     await Promise.all(this.#waiting.splice(0).map((vmm) => vmm.kill()));
   }
 
+  #takeWaiting(): FirecrackerVmm | null {
+    let vmm = this.#waiting.shift();
+    // One that has ended is only taken out of the list when its home is gone.
+    while (vmm?.pid === null) vmm = this.#waiting.shift();
+    return vmm ?? null;
+  }
+
+  /** @returns null if none is being started for this launch, or that fails. @throws the signal's reason */
+  #nextStarted(signal: AbortSignal): Promise<FirecrackerVmm | null> {
+    if (this.#takers.length >= this.#startingCount) return Promise.resolve(null);
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#takers.splice(this.#takers.indexOf(taker), 1);
+        reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+      };
+      const taker: Taker = (vmm) => {
+        signal.removeEventListener('abort', onAbort);
+        resolve(vmm);
+      };
+      this.#takers.push(taker);
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (signal.aborted) onAbort();
+    });
+  }
+
   async #add(): Promise<void> {
+    let vmm: FirecrackerVmm;
     try {
-      const vmm = await this.#start(this.#closing.signal);
-      if (this.#closing.signal.aborted) {
-        await vmm.kill();
-        return;
-      }
-      this.#waiting.push(vmm);
-      void vmm.exited.then(() => this.#onExited(vmm));
-    } catch {
-      // A launch that finds none starts its own, and tells what is wrong.
-      this.#retryLater();
+      vmm = await this.#options.start(this.#closing.signal);
+    } catch (error) {
+      // A launch that waits for it starts its own, and tells what is wrong.
+      this.#arrived()?.(null);
+      this.#failed(`no VMM can be started ahead: ${messageOf(error)}`);
+      return;
     }
+    const taker = this.#arrived();
+    if (this.#closing.signal.aborted) {
+      taker?.(null);
+      await vmm.kill();
+      return;
+    }
+    const wasFailing = this.#isFailing;
+    this.#isFailing = false;
+    if (taker === undefined) this.#keep(vmm);
+    else taker(vmm);
+    if (wasFailing) this.refill();
   }
 
-  #onExited(vmm: FirecrackerVmm): void {
-    const index = this.#waiting.indexOf(vmm);
-    if (index === -1) return;
-    this.#waiting.splice(index, 1);
-    // Not at once: what ended it may end the next one as well.
-    this.#retryLater();
+  /** @returns the launch that waits for what was just started, or was not. */
+  #arrived(): Taker | undefined {
+    this.#startingCount -= 1;
+    return this.#takers.shift();
   }
 
-  #retryLater(): void {
-    if (this.#retry !== null || this.#closing.signal.aborted) return;
+  #keep(vmm: FirecrackerVmm): void {
+    this.#waiting.push(vmm);
+    void vmm.exited.then(({ reason }) => {
+      const index = this.#waiting.indexOf(vmm);
+      if (index === -1) return;
+      this.#waiting.splice(index, 1);
+      this.#failed(`a VMM that was started ahead ended: ${reason}`);
+    });
+  }
+
+  /** Not at once: what ended one may end the next as well. */
+  #failed(why: string): void {
+    if (this.#closing.signal.aborted) return;
+    this.#isFailing = true;
+    if (this.#retry !== null) return;
+    if (this.#failures === 0) this.#options.say(`${why}; launches start their own, and it is tried again`);
+    const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LONGEST_RETRY_MS);
+    this.#failures += 1;
     this.#retry = setTimeout(() => {
       this.#retry = null;
       this.refill();
-    }, RETRY_MS);
+    }, pauseMs);
     this.#retry.unref();
   }
 }

@@ -43,7 +43,7 @@ export class UidPool {
     }
     const last = this.#first + this.#count - 1;
     throw new HostError(
-      `all ${this.#count} users of \`uid_range\` ${this.#first}-${last} are taken by VMs; give it more users`,
+      `all ${this.#count} users of \`uid_range\` ${this.#first}-${last} are taken by VMs, and VMMs that wait for one; give it more users`,
     );
   }
 

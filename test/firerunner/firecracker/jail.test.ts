@@ -154,12 +154,20 @@ describe('a jailed Firecracker', { skip, timeout: 300_000 }, () => {
     const vms = await Promise.all([host.launch(null), host.launch(null)]);
     await assert.rejects(host.launch(null), {
       name: 'HostError',
-      message: /all 2 users of `uid_range` 200000-200001 are taken by VMs; give it more users/,
+      message:
+        /all 2 users of `uid_range` 200000-200001 are taken by VMs, and VMMs that wait for one; give it more users/,
     });
     await vms[0].vm.kill();
     const third = await host.launch(null);
     assert.deepEqual(await third.invoke(1), { echo: 1, calls: 1 });
     await Promise.all([vms[1].vm.kill(), third.vm.kill()]);
+  });
+
+  test('VMMs that are started ahead leave no launch without a user', async () => {
+    host = await Host.open({ jailer: jailer({ uidCount: 2 }), prestarted: 2 });
+    const { vm, invoke } = await host.launch(null);
+    assert.deepEqual(await invoke(1), { echo: 1, calls: 1 });
+    await vm.kill();
   });
 
   test('images on another file system are copied, and that is said once', async () => {

@@ -1,0 +1,135 @@
+/** VMMs that wait: who gets which, and what happens when none can be started. */
+import assert from 'node:assert/strict';
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, mock, test } from 'node:test';
+import type { MachineExit } from '../../../src/firerunner/drivers/driver.ts';
+import { SpareVmms } from '../../../src/firerunner/firecracker/spare-vmms.ts';
+import type { FirecrackerVmm } from '../../../src/firerunner/firecracker/vmm.ts';
+
+/** What the pool knows of a VMM. */
+interface Stub extends Pick<FirecrackerVmm, 'pid' | 'exited' | 'kill'> {
+  end(reason: string): void;
+}
+
+function stub(): Stub {
+  let onExit: (exit: MachineExit) => void = () => undefined;
+  const exited = new Promise<MachineExit>((resolve) => (onExit = resolve));
+  const end = (reason: string): void => onExit({ status: 1, signal: null, reason });
+  return {
+    pid: 1,
+    exited,
+    kill() {
+      end('killed');
+      return exited;
+    },
+    end,
+  };
+}
+
+interface Start {
+  readonly resolve: (vmm: Stub) => void;
+  readonly reject: (error: Error) => void;
+}
+
+describe('VMMs started ahead', () => {
+  /** Starts that were asked for, in order. */
+  let starts: Start[];
+  let said: string[];
+  let spares: SpareVmms;
+  const open = (size: number): void => {
+    starts = [];
+    said = [];
+    const start = (signal: AbortSignal): Promise<FirecrackerVmm> =>
+      new Promise((resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error));
+        starts.push({ resolve: (vmm) => resolve(vmm as unknown as FirecrackerVmm), reject });
+      });
+    spares = new SpareVmms({ size, start, say: (text) => void said.push(text) });
+    spares.refill();
+  };
+  const never = new AbortController().signal;
+  const fail = async (...which: readonly (Start | undefined)[]): Promise<void> => {
+    for (const start of which) start?.reject(new Error('no room'));
+    await turn();
+  };
+  const succeed = async (start: Start | undefined): Promise<Stub> => {
+    const vmm = stub();
+    start?.resolve(vmm);
+    await turn();
+    return vmm;
+  };
+
+  beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }));
+  afterEach(async () => {
+    await spares.close();
+    mock.timers.reset();
+  });
+
+  test('a launch takes the next that is started, and starts none beside it', async () => {
+    open(2);
+    const taken = [spares.take(never), spares.take(never), spares.take(never)];
+    await turn();
+    assert.equal(starts.length, 3, 'two were being started; only the third launch needs its own');
+    const vmms = [await succeed(starts[1]), await succeed(starts[0]), await succeed(starts[2])];
+    assert.deepEqual(await Promise.all(taken), vmms);
+  });
+
+  test('if that one fails, it starts its own', async () => {
+    open(1);
+    const taken = spares.take(never);
+    await fail(starts[0]);
+    assert.equal(starts.length, 2);
+    const own = await succeed(starts[1]);
+    assert.equal(await taken, own);
+  });
+
+  test('a launch that is called off leaves the one it waited for to others', async () => {
+    open(1);
+    const end = new AbortController();
+    const taken = spares.take(end.signal);
+    end.abort(new Error('called off'));
+    await assert.rejects(taken, { message: 'called off' });
+    const vmm = await succeed(starts[0]);
+    assert.equal(await spares.take(never), vmm);
+  });
+
+  test('a failure is said once, and tried again with one, after pauses that double', async () => {
+    open(20);
+    assert.equal(starts.length, 20);
+    await fail(...starts);
+    for (let pauseMs = 1000, tries = 20; pauseMs <= 32_000; pauseMs *= 2) {
+      mock.timers.tick(pauseMs - 1);
+      spares.refill();
+      assert.equal(starts.length, tries, 'not yet');
+      mock.timers.tick(1);
+      tries += 1;
+      assert.equal(starts.length, tries, `one try after ${pauseMs} ms`);
+      await fail(starts.at(-1));
+    }
+    assert.deepEqual(said, ['no VMM can be started ahead: no room; launches start their own, and it is tried again']);
+    mock.timers.tick(60_000);
+    assert.equal(starts.length, 27, 'a minute is the longest pause');
+    await succeed(starts.at(-1));
+    assert.equal(starts.length, 46, 'one that succeeds is followed by all that are missing');
+  });
+
+  test('one that ends while it waits is said, and replaced after the same pauses', async () => {
+    open(1);
+    (await succeed(starts[0])).end('it was killed by SIGKILL');
+    await turn();
+    mock.timers.tick(1000);
+    (await succeed(starts[1])).end('it was killed by SIGKILL');
+    await turn();
+    mock.timers.tick(1000);
+    assert.equal(starts.length, 2);
+    mock.timers.tick(1000);
+    assert.equal(starts.length, 3);
+    assert.equal(said.length, 1);
+    assert.match(said[0] ?? '', /^a VMM that was started ahead ended: it was killed by SIGKILL; /);
+    await succeed(starts[2]);
+    await spares.take(never);
+    spares.refill();
+    await fail(starts[3]);
+    assert.equal(said.length, 2, 'once one was of use, the next failure is news');
+  });
+});
