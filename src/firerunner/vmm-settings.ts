@@ -4,6 +4,10 @@ import type { VmmSettings } from '../protocol/runner.ts';
 
 const path = z.string().min(1);
 const count = z.number().int().min(0);
+/** Users below it belong to the system; ids are 32 bits, of which the last is none. */
+const SMALLEST_ID = 1000;
+const LARGEST_ID = 2 ** 32 - 2;
+const id = z.number().int().min(SMALLEST_ID).max(LARGEST_ID);
 
 const settingsSchema = z.strictObject({
   firecracker: z
@@ -13,11 +17,15 @@ const settingsSchema = z.strictObject({
   jailer: z
     .strictObject({
       path: path.nullable().default(null),
-      firstUid: count.min(1),
+      firstUid: id,
       uidCount: count.min(1),
-      gid: count.nullable().default(null),
+      gid: id.nullable().default(null),
       chrootBase: path.startsWith('/'),
       cgroup: z.record(z.string(), z.string()).default({}),
+    })
+    .refine(({ firstUid, uidCount }) => firstUid + uidCount - 1 <= LARGEST_ID, {
+      path: ['uidCount'],
+      error: `there are no users above ${LARGEST_ID}`,
     })
     .nullable()
     .default(null),

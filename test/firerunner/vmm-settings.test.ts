@@ -39,3 +39,19 @@ test('VMM settings: what does not fit is refused by its name', () => {
     assert.throws(() => parseVmmSettings(JSON.stringify({ ...EVERYTHING, network: changed })), where);
   }
 });
+
+test('VMM settings: users and groups of a jail are such as exist, and none of the system’s', () => {
+  const { jailer } = EVERYTHING;
+  for (const [changed, where] of [
+    [{ firstUid: 0 }, /jailer\.firstUid/],
+    [{ firstUid: 999 }, /jailer\.firstUid/],
+    [{ firstUid: 2 ** 32 - 1 }, /jailer\.firstUid/],
+    [{ firstUid: 2 ** 32 - 2, uidCount: 2 }, /jailer\.uidCount/],
+    [{ gid: 2 ** 32 - 1 }, /jailer\.gid/],
+  ] as const) {
+    const text = JSON.stringify({ ...EVERYTHING, jailer: { ...jailer, ...changed } });
+    assert.throws(() => parseVmmSettings(text), where, JSON.stringify(changed));
+  }
+  const last = { ...EVERYTHING, jailer: { ...jailer, firstUid: 2 ** 32 - 2, uidCount: 1 } };
+  assert.doesNotThrow(() => parseVmmSettings(JSON.stringify(last)));
+});
