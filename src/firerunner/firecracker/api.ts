@@ -19,19 +19,9 @@ const MAX_ANSWER_BYTES = 64 * 1024;
 
 /** The server said no. It lives on, but for a failed load. */
 export class ApiRefusal extends LaunchError {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.status = status;
+  constructor(name: string, { status, text }: Answer) {
+    super(`Firecracker refused ${name} (${status}): ${faultMessage(text)}`);
   }
-}
-
-/** What `GET /` tells. */
-export interface InstanceInfo {
-  readonly id: string;
-  readonly state: 'Not started' | 'Running' | 'Paused';
-  readonly vmm_version: string;
 }
 
 export class FirecrackerApi {
@@ -47,12 +37,14 @@ export class FirecrackerApi {
    * Waits until the API answers.
    *
    * @param signal ends the wait with its reason.
+   * @throws ApiRefusal if it answers with anything but success.
    */
-  async untilUp(signal: AbortSignal): Promise<InstanceInfo> {
+  async untilUp(signal: AbortSignal): Promise<void> {
     for (;;) {
       try {
-        const { text } = await this.#exchange('GET', '/', null, signal);
-        return JSON.parse(text) as InstanceInfo;
+        const answer = await this.#exchange('GET', '/', null, signal);
+        if (answer.status !== 200) throw new ApiRefusal('GET /', answer);
+        return;
       } catch (error) {
         signal.throwIfAborted();
         if (!(error instanceof Error) || !isNotUpYet(error)) throw error;
@@ -81,7 +73,7 @@ export class FirecrackerApi {
       });
     }
     if (answer.status === 204 || answer.status === 200) return;
-    throw new ApiRefusal(answer.status, `Firecracker refused ${name} (${answer.status}): ${faultMessage(answer.text)}`);
+    throw new ApiRefusal(name, answer);
   }
 
   /** Lets the connection go. */
