@@ -56,7 +56,8 @@ export class OpenHomes implements VmmHomes {
 
   async make(): Promise<VmmHome> {
     const id = `fc-${++this.#made}`;
-    const path = join(this.#directory, id);
+    // A name that no VM can have, whatever a person calls it (`firerunner --id`).
+    const path = join(this.#directory, `fc.${this.#made}`);
     await mkdir(path, { mode: 0o700 });
     return {
       id,

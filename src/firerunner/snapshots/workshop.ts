@@ -54,7 +54,7 @@ export class Workshop {
     return {
       driver: this.driver,
       spec,
-      runDirectory: join(this.directory, `build-${++this.#built}`),
+      runDirectory: join(this.directory, `build.${++this.#built}`),
       taps: this.#taps,
       onLog: (header, text) => hooks.onLog?.(header, text),
       signal: this.#signal,

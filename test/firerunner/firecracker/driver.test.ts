@@ -26,6 +26,16 @@ const WHILE_STARTING: readonly FaultCase[] = [
   },
   { title: 'it is killed', fault: { at: 'listen', do: 'signal', signal: 'SIGKILL' }, message: /was killed by SIGKILL/ },
   {
+    title: 'its API answers, but refuses',
+    fault: { at: 'GET /', do: 'refuse', text: 'not ready' },
+    message: /^Firecracker refused GET \/ \(400\): not ready$/,
+  },
+  {
+    title: 'its API refuses with something that is no JSON',
+    fault: { at: 'GET /', do: 'garbage', text: 'a\nb' },
+    message: /^Firecracker refused GET \/ \(400\): .*a\nb/,
+  },
+  {
     title: 'it never listens',
     fault: { at: 'listen', do: 'hang' },
     bootTimeoutMs: 700,
@@ -103,6 +113,13 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
     assert.deepEqual(await invoke({ n: 2 }), { echo: { n: 2 }, calls: 2 });
     assert.match((await vm.kill()).reason, /was killed by SIGKILL/);
     assert.deepEqual(host.homes(), []);
+  });
+
+  test('no name that a person gives a VM is that of a VMM’s home', async () => {
+    const { vm } = await host.launch(null);
+    const homes = host.homes();
+    assert.ok(homes.length > 0 && homes.every((name) => !/^[A-Za-z0-9_-]+$/.test(name)), homes.join());
+    await vm.kill();
   });
 
   test('makes layers and restores many machines from them, each with its own state', async () => {
@@ -291,7 +308,7 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
 
     test('one that ended while it waited is not handed out, and is replaced', async () => {
       await waiting.untilWaiting(2);
-      const homes = waiting.homes().filter((name) => name.startsWith('fc-'));
+      const homes = waiting.homes().filter((name) => name.startsWith('fc.'));
       for (const pid of waiting.vmms()) process.kill(pid, 'SIGKILL');
       await until('their homes are removed', () => !waiting.homes().some((name) => homes.includes(name)));
       const { vm, invoke } = await waiting.launch(null);
