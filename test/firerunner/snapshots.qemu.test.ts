@@ -244,6 +244,16 @@ describe('layers made by hand', { timeout: 240_000 }, () => {
       assert.equal(existsSync(layer('second')), false);
     });
 
+    test('if a function is to be put on a function', async () => {
+      const flags = { appfs: image('counter'), load_from: layers('base', 'counter'), dump_to: layer('second') };
+      assertRefused(
+        await firerunner(flags),
+        EXIT_CODES.launch_failed,
+        /counter holds a function already: name its base/,
+      );
+      assert.equal(existsSync(layer('second')), false);
+    });
+
     test('if one is damaged', async () => {
       for (const part of ['state', 'index', 'pages', 'manifest.json']) {
         const copy = layer(`damaged-${part}`);

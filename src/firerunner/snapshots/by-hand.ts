@@ -90,6 +90,9 @@ export async function dumpLayer(
   if (isBase && spec.snapshots !== null) throw new LaunchError('a layer on a base holds a function: give --appfs');
   const below = spec.snapshots === null ? null : await openLayers(driver, spec, digests, privateDirectory);
   try {
+    if (below?.guest.holdsFunction === true) {
+      throw new LaunchError(`${below.layer.directory} holds a function already: name its base alone with --load_from`);
+    }
     const base = await baseStamp(driver, spec.machine, digests);
     const stamp = isBase ? base : await functionStamp(driver, spec, base, digests);
     const kind = below === null ? 'base' : 'function';
