@@ -4,6 +4,7 @@
  */
 import { constants, createWriteStream } from 'node:fs';
 import { chown, copyFile, lchown, link, lstat, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { HostError, LaunchError, type SavedFile } from '../drivers/driver.ts';
 import { copyPrivate } from '../snapshots/private-file.ts';
@@ -12,6 +13,8 @@ import { hasCode } from '../snapshots/store-error.ts';
 
 /** Whoever reads a file through a link in a jail is none of its owner's group. */
 const READABLE_BY_OTHERS = 0o004;
+
+const NOT_LINKABLE = 'it is not on the file system of `chroot_base`, so it cannot be linked';
 
 export interface JailOwner {
   readonly uid: number;
@@ -24,10 +27,11 @@ export class LentFiles {
   readonly #onCopy: (note: string) => void;
   /** Copies of files that jails cannot have links to, by path and identity. */
   readonly #copies = new Map<string, Promise<string>>();
+  #hasCopiedMemory = false;
 
   /**
    * @param directory for the copies; on the file system of the jails, and ours alone to enter.
-   * @param onCopy called once for each file that is copied, with the reason.
+   * @param onCopy called once for each file that is copied, with the reason, and once for the memory of snapshots.
    */
   constructor(directory: string, onCopy: (note: string) => void) {
     this.#directory = directory;
@@ -42,10 +46,27 @@ export class LentFiles {
     const { mode } = await stat(path);
     const isReadable = (mode & READABLE_BY_OTHERS) !== 0;
     if (isReadable && (await tryLink(path, target))) return;
-    const why = isReadable
-      ? 'it is not on the file system of `chroot_base`, so it cannot be linked'
-      : 'other users may not read it';
+    const why = isReadable ? NOT_LINKABLE : 'other users may not read it';
     await link(await this.#copyOf(path, why), target);
+  }
+
+  /** A file of ours that the VMM may change meanwhile; one that is not there yet is made by the VMM. */
+  async lendToWrite(source: string, target: string, { uid, gid }: JailOwner): Promise<void> {
+    const exists = await stat(source).then(
+      () => true,
+      () => false,
+    );
+    if (!exists) return;
+    if (!(await tryLink(source, target))) {
+      if (!this.#hasCopiedMemory) {
+        this.#onCopy(`the memory of a VM is copied, to its jail and back, for each snapshot: ${NOT_LINKABLE}`);
+      }
+      this.#hasCopiedMemory = true;
+      await copyFile(source, target, constants.COPYFILE_FICLONE).catch((error: unknown) => {
+        throw this.#explained(error);
+      });
+    }
+    await chown(target, uid, gid);
   }
 
   /** Removes the copies; what jails have links to stays until they are removed. */
@@ -59,23 +80,23 @@ export class LentFiles {
     let copy = this.#copies.get(key);
     if (copy === undefined) {
       this.#onCopy(`${path} is copied to ${this.#directory}, for jails to have links to it: ${why}`);
-      copy = copyPrivate(this.#directory, path);
+      copy = copyPrivate(this.#directory, path).catch((error: unknown) => {
+        throw this.#explained(error);
+      });
       copy.catch(() => this.#copies.delete(key));
       this.#copies.set(key, copy);
     }
     return copy;
   }
-}
 
-/** A file of ours that the VMM may change meanwhile; one that is not there yet is made by the VMM. */
-export async function lendToWrite(source: string, target: string, { uid, gid }: JailOwner): Promise<void> {
-  const exists = await stat(source).then(
-    () => true,
-    () => false,
-  );
-  if (!exists) return;
-  if (!(await tryLink(source, target))) await copyFile(source, target, constants.COPYFILE_FICLONE);
-  await chown(target, uid, gid);
+  #explained(error: unknown): unknown {
+    if (!hasCode(error, 'ENOSPC', 'EDQUOT')) return error;
+    return new HostError(
+      `\`chroot_base\` ${dirname(dirname(this.#directory))} is full: make room there, or put it on the file system of the ` +
+        'images, so that they need not be copied',
+      { cause: error },
+    );
+  }
 }
 
 /** @throws LaunchError if the VMM has put something else than a file there. */

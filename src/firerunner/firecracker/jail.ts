@@ -22,7 +22,7 @@ import { removePrivateLeftovers } from '../snapshots/private-file.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';
 import { firecrackerArguments, type VmmHome, type VmmHomes } from './home.ts';
 import { jailsDirectory, type FirecrackerInstallation } from './installation.ts';
-import { LentFiles, lendToWrite, takeBack, type JailOwner } from './jail-files.ts';
+import { LentFiles, takeBack, type JailOwner } from './jail-files.ts';
 import { removeAbandonedJails, startJailJanitor } from './jail-janitor.ts';
 import { UidPool, type UidLease } from './uid-pool.ts';
 
@@ -115,7 +115,7 @@ export class Jails implements VmmHomes {
         command: this.#command(id, owner),
         onStarted: (pid) => noteProcess(join(jail, 'pid'), pid),
         lend: (name, source) => this.#files.lend(source, join(path, name)),
-        lendToWrite: (name, target) => lendToWrite(target, join(path, name), owner),
+        lendToWrite: (name, target) => this.#files.lendToWrite(target, join(path, name), owner),
         takeBack: (name, target) => takeBack(join(path, name), target),
         remove: () => this.#remove(jail, id, lease),
       };
