@@ -2,7 +2,7 @@
 
 const MAPPED = 'the memory of a snapshot is always mapped, never copied: Firecracker and QEMU page it in by themselves';
 const CACHED = 'files are read through the page cache, which all VMs of a host share; today’s VMMs offer no O_DIRECT';
-const WORKING_SET = 'the working set is recorded and read ahead by itself';
+const WORKING_SET = 'the working set is recorded and read ahead by itself under QEMU; under Firecracker it is not';
 
 export const ORIGINAL_FLAGS = {
   copy_base: MAPPED,

@@ -19,8 +19,8 @@ const MAX_QUEUE_CAPACITY = 1_000_000;
 export const UNUSED_FUNCTION_KEYS = {
   copy_base: 'the memory of a snapshot is always mapped, never copied',
   copy_diff: 'the memory of a snapshot is always mapped, never copied',
-  load_ws: 'the working set is recorded and read ahead by itself',
-  dump_ws: 'the working set is recorded and read ahead by itself',
+  load_ws: 'the working set is recorded and read ahead by itself (under QEMU)',
+  dump_ws: 'the working set is recorded and read ahead by itself (under QEMU)',
   dump_dir: 'snapshots are made in `snapshot_dir`; make one by hand with `firerunner --dump_to`',
   kernel: "the controller's `kernel_path` is used for every function",
   cmdline: 'the kernel command line is chosen by the VMM driver',
