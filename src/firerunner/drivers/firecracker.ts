@@ -42,7 +42,7 @@ export function firecrackerDriver({ installation, homes, prestarted, say }: Fire
   return {
     name: 'firecracker',
     notice: null,
-    // An idle vCPU is halted, and a paused VM of this version loses its vsock.
+    // An idle vCPU is halted, and a VM that was paused loses its vsock in 1.16.1, the oldest version we take.
     canPause: false,
     async close() {
       await spares.close();
