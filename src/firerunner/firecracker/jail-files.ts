@@ -92,7 +92,7 @@ export class LentFiles {
   #explained(error: unknown): unknown {
     if (!hasCode(error, 'ENOSPC', 'EDQUOT')) return error;
     return new HostError(
-      `\`chroot_base\` ${dirname(dirname(this.#directory))} is full: make room there, or put it on the file system of the ` +
+      `\`chroot_base\` ${dirname(dirname(this.#directory))} is full; make room there, or put it on the file system of the ` +
         'images, so that they need not be copied',
       { cause: error },
     );

@@ -204,7 +204,7 @@ describe('a jailed Firecracker', { skip, timeout: 300_000 }, () => {
       host = await Host.open({ jailer: jailer() });
       await assert.rejects(host.launch(null), {
         name: 'HostError',
-        message: /`chroot_base` \S+ is full: make room there, or put it on the file system of the images/,
+        message: /`chroot_base` \S+ is full; make room there, or put it on the file system of the images/,
       });
       await host.driver.close();
       await untilNothingIsLeftIn(base);

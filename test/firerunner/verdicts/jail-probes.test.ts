@@ -150,8 +150,8 @@ describe('a verdict on jails', { skip: reasonToSkip(), timeout: 120_000 }, () =>
     writeFileSync(join(place, 'kernel'), Buffer.concat([elfHeader(62), Buffer.alloc(1024 * 1024)]));
     assertUnusable(
       onTmpfs('size=64k'),
-      /ENOSPC/,
-      /^make room in .*\/jails, or name a larger file system with `chroot_b/,
+      /`chroot_base` .*\/jails is full$/,
+      /^make room there, or put it on the file system of the images/,
     );
     writeFileSync(join(place, 'kernel'), elfHeader(62));
     assertUnusable(
