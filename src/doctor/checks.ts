@@ -1,5 +1,6 @@
 /** Runs in `snapctr doctor`. All checks, in the order of a report: each looks at what the next ones stand on. */
 import type { Check } from './check.ts';
+import { cacheDirectoryCheck } from './checks/cache-directory.ts';
 import { configurationCheck } from './checks/configuration.ts';
 import { initrdCheck, kernelCheck, rootFileSystemsCheck } from './checks/guest-files.ts';
 import { buildToolsCheck, nodeCheck, systemCheck } from './checks/host.ts';
@@ -21,6 +22,7 @@ export const CHECKS: readonly Check[] = [
   initrdCheck,
   rootFileSystemsCheck,
   runDirectoryCheck,
+  cacheDirectoryCheck,
   kvmDeviceCheck,
   kvmGuestCheck,
   firecrackerCheck,

@@ -30,9 +30,19 @@ export interface HostInterface {
   readonly addresses: readonly string[];
 }
 
-/** @returns null if there is no such interface. */
+/**
+ * @returns null if there is no such interface.
+ * @throws NetworkSetupError if /sys cannot tell, or iproute2 is missing.
+ */
 export async function findInterface(name: string): Promise<HostInterface | null> {
-  if (!existsSync(join(INTERFACES, name))) return null;
+  const isHere = interfaceNames().includes(name);
+  if (isHere !== existsSync(join(INTERFACES, name))) {
+    throw new NetworkSetupError(
+      '/sys shows the devices of another network namespace than this process is in; enter it with `ip netns exec NAME`, ' +
+        'or mount a /sys of its own: mount -t sysfs sysfs /sys',
+    );
+  }
+  if (!isHere) return null;
   const id = (file: string): number | null => {
     const value = Number(attribute(name, file) ?? NOBODY);
     return value === NOBODY ? null : value;
@@ -46,6 +56,12 @@ export async function findInterface(name: string): Promise<HostInterface | null>
     isInUse: attribute(name, 'carrier') === '1',
     addresses: (shown?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`),
   };
+}
+
+/** Of this process's network namespace. */
+function interfaceNames(): readonly string[] {
+  const lines = readFileSync('/proc/self/net/dev', 'utf8').split('\n');
+  return lines.flatMap((line) => (line.includes(':') ? [line.slice(0, line.indexOf(':')).trim()] : []));
 }
 
 interface AddressesShown {

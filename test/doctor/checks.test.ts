@@ -8,6 +8,7 @@ import { initrdCheck, kernelCheck, rootFileSystemsCheck } from '../../src/doctor
 import { buildToolsCheck, nodeFinding, systemFinding } from '../../src/doctor/checks/host.ts';
 import { cgroupsCheck, openFilesCheck } from '../../src/doctor/checks/limits.ts';
 import { hugePagesCheck, memoryCheck, swapCheck } from '../../src/doctor/checks/memory.ts';
+import { cacheDirectoryCheck } from '../../src/doctor/checks/cache-directory.ts';
 import { runDirectoryCheck } from '../../src/doctor/checks/run-directory.ts';
 import { snapshotDirectoryCheck } from '../../src/doctor/checks/snapshot-directory.ts';
 import { firecrackerCheck, qemuCheck, vmmCheck } from '../../src/doctor/checks/vmms.ts';
@@ -123,6 +124,19 @@ describe('doctor', { timeout: 30_000 }, () => {
 
   test('run directory: where it is, or why there is none', async () => {
     await assertFinding(runDirectoryCheck.run(host.context()), 'problem', /^there is none$/, /SNAPFAAS_RUN_DIR/);
+  });
+
+  test('a cache directory that cannot be made', async () => {
+    const before = process.env['XDG_CACHE_HOME'];
+    try {
+      process.env['XDG_CACHE_HOME'] = host.root;
+      await assertFinding(cacheDirectoryCheck.run(host.context()), 'ok', /\/snapfaas \(will be made\)$/);
+      process.env['XDG_CACHE_HOME'] = host.write('file', '');
+      await assertFinding(cacheDirectoryCheck.run(host.context()), 'problem', /file is a file/, /^set XDG_CACHE_HOME/);
+    } finally {
+      if (before === undefined) Reflect.deleteProperty(process.env, 'XDG_CACHE_HOME');
+      else process.env['XDG_CACHE_HOME'] = before;
+    }
   });
 
   test('Firecracker that is too old, and a QEMU that does not run: warnings with a remedy', async () => {

@@ -1,5 +1,6 @@
 /** `snapctr network`: taps for real, in a network namespace. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,6 +43,17 @@ describe('snapctr network', { skip: problem ?? false, timeout: 60_000 }, () => {
     JSON.parse(namespace.run('ip', '-json', 'address', 'show').stdout) as readonly Shown[];
   const addressesOf = (name: string): readonly string[] =>
     (interfaces().find(({ ifname }) => ifname === name)?.addr_info ?? []).map((one) => `${one.local}/${one.prefixlen}`);
+
+  test('does not take the devices of another namespace for its own', () => {
+    assert.equal(network('up').status, 0);
+    // Unlike `ip netns exec`, this leaves /sys as it was.
+    const inside = [`--net=/run/netns/${namespace.name}`, process.execPath, SNAPCTR];
+    const { status, stderr } = spawnSync('nsenter', [...inside, 'network', 'status', '--config', config], {
+      encoding: 'utf8',
+    });
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /^snapctr: \/sys shows the devices of another network namespace .*ip netns exec/m);
+  });
 
   test('makes taps with an address each, up, and without one that the kernel chose', () => {
     const up = network('up');
