@@ -172,14 +172,14 @@ export class RunnerClient {
     const starting = this.#starting;
     if (starting !== null) {
       const ended = once(starting, 'close').catch(() => undefined);
-      starting.kill('SIGKILL');
+      killGroup(starting);
       await ended;
     }
     const child = this.#child;
     if (child === null || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
     child.stdin.end();
-    const patience = setTimeout(() => child.kill('SIGKILL'), CLOSE_PATIENCE_MS);
+    const patience = setTimeout(() => killGroup(child), CLOSE_PATIENCE_MS);
     await exited;
     clearTimeout(patience);
   }
@@ -255,6 +255,16 @@ export class RunnerClient {
       this.#outage = 'firerunner died and does not start again; see the log, and start snapctr again';
       this.#logger.fatal({ err: error }, this.#outage);
     });
+  }
+}
+
+/** Ends firerunner and the programs that it asks for their versions; VMMs and janitors have groups of their own. */
+function killGroup({ pid }: ChildProcessWithoutNullStreams): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has just ended.
   }
 }
 
