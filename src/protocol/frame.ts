@@ -112,8 +112,11 @@ export class FrameReader {
     return this.#bufferedBytes + this.#largeBytes;
   }
 
-  /** @throws FrameError if the stream is broken. */
-  push(chunk: Buffer): Frame[] {
+  /**
+   * @param isBorrowed the chunk's memory is used again afterwards: what is kept of it is copied.
+   * @throws FrameError if the stream is broken.
+   */
+  push(chunk: Buffer, isBorrowed = false): Frame[] {
     const frames: Frame[] = [];
     let rest = chunk;
     if (this.#large !== null) {
@@ -125,6 +128,7 @@ export class FrameReader {
       this.#largeBytes = 0;
       rest = chunk.subarray(taken);
     }
+    if (isBorrowed) rest = Buffer.from(rest);
     this.#chunks.push(rest);
     this.#bufferedBytes += rest.length;
     for (;;) {

@@ -46,8 +46,8 @@ export class FunctionChannelError extends Error {
 }
 
 /**
- * All channels receive into this one buffer and copy what came: without it every answer of a few bytes would take part of
- * a 64 KiB allocation, and pass through a stream's queue.
+ * All channels receive into this one buffer, and copy what they keep: without it every answer of a few bytes would take part
+ * of a 64 KiB allocation, and pass through a stream's queue.
  */
 const RECEIVE_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
 
@@ -110,9 +110,9 @@ export class FunctionChannel {
       let channel: FunctionChannel | null = null;
       const onread = {
         buffer: RECEIVE_BUFFER,
-        callback: (bytes: number, buffer: Uint8Array): boolean => {
+        callback: (bytes: number): boolean => {
           if (channel === null) return true;
-          channel.#onData(Buffer.from(buffer.subarray(0, bytes)));
+          channel.#onData(RECEIVE_BUFFER.subarray(0, bytes), true);
           return !channel.#paused;
         },
       };
@@ -171,9 +171,9 @@ export class FunctionChannel {
     this.#break(new FunctionChannelError('the function channel was closed'));
   }
 
-  #onData(chunk: Buffer): void {
+  #onData(chunk: Buffer, isBorrowed = false): void {
     try {
-      for (const frame of this.#reader.push(chunk)) this.#onFrame(frame);
+      for (const frame of this.#reader.push(chunk, isBorrowed)) this.#onFrame(frame);
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       this.#break(

@@ -12,6 +12,7 @@ import {
   type InvokeHeader,
   type RuntimeExitHeader,
 } from './guest.ts';
+import { isJsonText } from './json-scan.ts';
 
 /** When a channel closes, firerunner usually knows why; its word is waited for this long, in ms. */
 const REASON_PATIENCE_MS = 500;
@@ -185,11 +186,5 @@ export function abortError(signal: AbortSignal): SnapfaasError {
 
 /** The guest is not trusted to send JSON, and clients are promised nothing else. */
 function isJson(bytes: Buffer): boolean {
-  if (!isUtf8(bytes)) return false;
-  try {
-    JSON.parse(bytes.toString('utf8'));
-    return true;
-  } catch {
-    return false;
-  }
+  return isUtf8(bytes) && isJsonText(bytes);
 }

@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
 import { messageOf } from '../../../protocol/errors.ts';
+import { isJsonText } from '../../../protocol/json-scan.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 import type { Invocation, LambdaInvocation, Outcome } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
@@ -127,8 +128,11 @@ export function eventTooLarge(maxBytes: number, operation: string): ApiError {
 /** The event, whose bytes are not touched; an empty body stands for an empty object. @throws ApiError if it is not JSON. */
 export function checkEvent(body: Buffer): Buffer {
   if (body.length === 0) return NO_EVENT;
+  const isText = isUtf8(body);
+  if (isText && isJsonText(body)) return body;
   try {
-    if (!isUtf8(body)) throw new Error('Invalid UTF-8');
+    if (!isText) throw new Error('Invalid UTF-8');
+    // It says what is wrong, and where.
     JSON.parse(body.toString('utf8'));
     return body;
   } catch (error) {
