@@ -17,6 +17,12 @@ export function isJsonText(bytes: Uint8Array): boolean {
   return new JsonScan(bytes).isWhole();
 }
 
+/** The same for JSON whose value is an object. */
+export function isJsonObject(bytes: Uint8Array): boolean {
+  const scan = new JsonScan(bytes);
+  return scan.beginsWith(OPEN_OBJECT) && scan.isWhole();
+}
+
 class JsonScan {
   readonly #bytes: Uint8Array;
   /** Of the next byte. */
@@ -26,6 +32,11 @@ class JsonScan {
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
+  }
+
+  /** Whether this is the first byte that is no space. */
+  beginsWith(byte: number): boolean {
+    return this.#afterSpace() === byte;
   }
 
   /** One value, and nothing behind it. Without recursion, so that no depth of nesting is too much. */

@@ -2,12 +2,12 @@
  * Runs in snapctr and in firerunner. One request as bytes, checked and taken apart: both gateways of snapctr and a
  * standalone firerunner come through here.
  *
- * `JSON.parse` decides what is JSON. A scanner over the same bytes then finds the top-level members, because the
- * payload must reach the function byte for byte (its numbers, key order and whitespace included), and because
- * `JSON.parse` hides duplicate keys.
+ * The payload is never parsed: it must reach the function byte for byte (its numbers, key order and whitespace included).
+ * The bytes are checked to be JSON, then searched for the top-level members, duplicate keys included.
  */
 import { isUtf8 } from 'node:buffer';
 import { SnapfaasError, messageOf } from './errors.ts';
+import { isJsonObject } from './json-scan.ts';
 import { topLevelMembers } from './request-members.ts';
 
 const ALLOWED_KEYS = ['function', 'payload', 'time', 'user_id'] as const;
@@ -42,25 +42,24 @@ export interface RequestOptions {
  */
 export function parseRequest(bytes: Buffer, options: RequestOptions): InvocationRequest {
   if (bytes.length > options.maxPayloadBytes) throw requestTooLarge(options.maxPayloadBytes, bytes.length);
-  const value = parseObject(bytes);
-
-  const seen = new Set<string>();
+  checkObject(bytes);
+  const value = new Map<string, unknown>();
   let payload: Buffer | undefined;
   for (const { key, start, end } of topLevelMembers(bytes)) {
     if (!isAllowed(key)) {
       throw bad(`unknown key ${quote(key)}; a request has the keys "function", "payload", "time" and "user_id"`);
     }
-    if (seen.has(key)) throw bad(`the key "${key}" is there twice; send it once`);
-    seen.add(key);
+    if (value.has(key)) throw bad(`the key "${key}" is there twice; send it once`);
     if (key === 'payload') payload = bytes.subarray(start, end);
+    value.set(key, key === 'payload' ? payload : JSON.parse(bytes.toString('utf8', start, end)));
   }
-  const name = functionName('function' in value ? value['function'] : options.defaultFunction);
+  const name = functionName(value.has('function') ? value.get('function') : options.defaultFunction);
   if (payload === undefined) throw bad(`the key "payload" is missing; send for example ${EXAMPLE}`);
   return {
     function: name,
     payload,
-    time: wholeNumber('time', value['time']),
-    userId: wholeNumber('user_id', value['user_id']),
+    time: wholeNumber('time', value.get('time')),
+    userId: wholeNumber('user_id', value.get('user_id')),
   };
 }
 
@@ -70,24 +69,23 @@ export function requestTooLarge(maxPayloadBytes: number, bytes?: number): Snapfa
   return new SnapfaasError('payload_too_large', `${size} is over the limit of ${maxPayloadBytes} bytes; send less`);
 }
 
-function parseObject(bytes: Buffer): Readonly<Record<string, unknown>> {
+/** @throws SnapfaasError `bad_request` if the bytes are not a JSON object in UTF-8. */
+function checkObject(bytes: Buffer): void {
   if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) {
     throw bad('the request begins with a byte order mark; send UTF-8 without one');
   }
   if (!isUtf8(bytes)) throw bad('the request is not valid UTF-8; send JSON in UTF-8');
+  if (isJsonObject(bytes)) return;
+  // What is wrong, `JSON.parse` knows best.
   const text = bytes.toString('utf8');
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     if (text.trim() === '') throw bad(`the request is empty; send a JSON object such as ${EXAMPLE}`);
-    const reason = messageOf(error);
-    throw bad(`the request is not valid JSON: ${reason}`, error);
+    throw bad(`the request is not valid JSON: ${messageOf(error)}`, error);
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw bad(`a request is a JSON object, not ${kindOf(value)}; send for example ${EXAMPLE}`);
-  }
-  return value as Readonly<Record<string, unknown>>;
+  throw bad(`a request is a JSON object, not ${kindOf(value)}; send for example ${EXAMPLE}`);
 }
 
 function functionName(value: unknown): string {
