@@ -131,8 +131,8 @@ export class VmPool {
   }
 
   /** The VM is idle from now on, or killed if it is of no more use. */
-  #giveBack(fn: FunctionVms, vm: Vm, error = new SnapfaasError('vm_lost', 'its runtime ended')): void {
-    if (!vm.isReusable) return this.#discard(vm, error);
+  #giveBack(fn: FunctionVms, vm: Vm, error: SnapfaasError | null = null): void {
+    if (!vm.isReusable) return this.#discard(vm, error ?? new SnapfaasError('vm_lost', 'its runtime ended'));
     vm.setState('idle');
     fn.pushIdle(vm);
     this.#options.policy.add(vm);
