@@ -103,8 +103,10 @@ export class Snapshots {
     const before = this.#entries.get(key);
     const isOutdated = before !== undefined && before.identity !== identityOf(spec.machine);
     this.prepare(spec).catch(() => undefined);
+    const begun = this.#entries.get(key);
     await this.#untilOpen(key);
-    const entry = this.#entries.get(key);
+    // One that failed by the host's fault is forgotten, but tells why.
+    const entry = this.#entries.get(key) ?? begun;
     if (entry === undefined || entry.restorable === null) {
       const files = isOutdated ? 'its files have changed: a new snapshot' : 'its snapshot';
       return entry?.problem ?? `${files} is being made`;
