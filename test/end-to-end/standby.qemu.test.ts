@@ -21,6 +21,9 @@ const ROUNDS = 7;
 /** VMs that were launched ahead answer in less than this part of the time that a restore on demand takes. */
 const LARGEST_SHARE = 0.5;
 
+/** A request that takes longer may find another VM launched beside its own, in ms. */
+const LONGEST_QUICK_MS = 40;
+
 const PYTHON = `
 import os
 def handle(request):
@@ -71,10 +74,12 @@ describe('VMs launched ahead', { timeout: 180_000 }, () => {
     assert.deepEqual(vmms.filter(isRunning), []);
     controller = null;
   };
+  const isSettled = ({ vms }: ControllerStatus): boolean =>
+    Object.values(vms).every(({ launching, busy, dead }) => !(launching ?? busy ?? dead));
   const waiting =
     (vms: number) =>
-    ({ standby, vms: states }: ControllerStatus): boolean =>
-      standby.vms === vms && Object.values(states).every(({ launching, busy, dead }) => !(launching ?? busy ?? dead));
+    (status: ControllerStatus): boolean =>
+      status.standby.vms === vms && isSettled(status);
   const assertInBudget = ({ memory, runner_pid: firerunner }: ControllerStatus): void => {
     assert.ok(memory.reserved_mib <= memory.total_mib, JSON.stringify(memory));
     assert.equal(memory.reserved_mib + memory.free_mib, memory.total_mib);
@@ -106,14 +111,21 @@ describe('VMs launched ahead', { timeout: 180_000 }, () => {
       [true, true],
     );
 
+    const slow: string[] = [];
     for (const name of ['python', 'node']) {
+      const before = performance.now();
       const answer = await running.invoke(name, 'hello');
+      if (performance.now() - before > LONGEST_QUICK_MS) slow.push(name);
       assert.deepEqual([answer.body, startOf(answer)], ['hello', 'restored']);
       assert.equal(startOf(await running.invoke(name, 'hello')), 'warm');
     }
-    // Each function has an idle VM: none is launched for it.
-    assert.deepEqual((await running.until(waiting(0))).vms, { python: { idle: 1 }, node: { idle: 1 } });
-    assert.match(await (await fetch(`${running.url}/metrics`)).text(), /^snapfaas_standby_vms 0$/m);
+    // Each function has an idle VM: none is launched for it, unless its VM was busy for longer on a busy host.
+    const end = await running.until((now) => isSettled(now) && now.standby.vms <= slow.length);
+    const more = (name: string): number => (end.vms[name]?.idle ?? 0) - 1;
+    assert.equal(more('python') + more('node'), end.standby.vms);
+    for (const name of ['python', 'node']) assert.ok(more(name) === 0 || (more(name) === 1 && slow.includes(name)));
+    const metrics = await (await fetch(`${running.url}/metrics`)).text();
+    assert.match(metrics, slow.length === 0 ? /^snapfaas_standby_vms 0$/m : /^snapfaas_standby_vms [0-2]$/m);
     await stop(running);
   });
 

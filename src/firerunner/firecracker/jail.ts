@@ -34,8 +34,8 @@ const LONGEST_SOCKET_NAME = '-1234567/root/api.sock';
 export interface JailOptions {
   readonly settings: JailerSettings;
   readonly installation: FirecrackerInstallation & { readonly jailerPath: string };
-  /** Called once for each file that must be copied for jails to have links to it, with the reason. */
-  readonly onCopy: (note: string) => void;
+  /** Tells the user what is odd: files that must be copied for jails to have links to them, jails that stay. */
+  readonly say: (note: string) => void;
 }
 
 export class Jails implements VmmHomes {
@@ -53,7 +53,7 @@ export class Jails implements VmmHomes {
     const { settings, installation } = options;
     this.filesDirectory = join(ownDirectory(settings), 'files');
     this.#options = options;
-    this.#files = new LentFiles(this.filesDirectory, options.onCopy);
+    this.#files = new LentFiles(this.filesDirectory, options.say);
     this.#directory = jailsDirectory(settings, installation.path);
     this.#owner = owner;
     this.#uids = uids;
@@ -142,10 +142,12 @@ export class Jails implements VmmHomes {
     ];
   }
 
+  /** A jail that cannot be removed keeps its user: what is left in there must not become another VM's. */
   async #remove(jail: string, id: string, lease: UidLease): Promise<void> {
-    await rm(jail, { recursive: true, force: true }).catch(() => undefined);
+    const problem = await rm(jail, { recursive: true, force: true }).then(() => null, messageOf);
     await this.#cgroups?.remove(id);
-    await lease.release();
+    if (problem === null) return lease.release();
+    this.#options.say(`the jail ${jail} cannot be removed, and user ${lease.uid} is not used again: ${problem}`);
   }
 }
 

@@ -40,7 +40,7 @@ export class HomesOnDemand {
   async #make(installation: FirecrackerInstallation): Promise<VmmHomes> {
     const { jailerPath } = installation;
     if (this.#jailer !== null && jailerPath !== null) {
-      const options = { settings: this.#jailer, installation: { ...installation, jailerPath }, onCopy: this.#say };
+      const options = { settings: this.#jailer, installation: { ...installation, jailerPath }, say: this.#say };
       return Jails.open(options);
     }
     if (this.#directory === null) throw new HostError('there is no directory for a VM; mend the run directory');

@@ -1,7 +1,7 @@
 /** Firecracker in jails, with a stand-in for its jailer that makes everything but the change of the root directory. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { jailerArguments } from '../../../src/firerunner/firecracker/jail.ts';
@@ -281,6 +281,26 @@ describe('a jailed Firecracker', { skip, timeout: 300_000 }, () => {
     assert.notDeepEqual(leftIn(base), [], 'there is something to clean up');
     host = await Host.open({ jailer: jailer() });
     await untilNothingIsLeftIn(base);
+  });
+
+  test('a jail that cannot be removed keeps its user from other VMs, and that is said', async () => {
+    host = await Host.open({ jailer: jailer({ uidCount: 1 }) });
+    const { vm } = await host.launch(null);
+    const [name] = readdirSync(join(base, 'firecracker'));
+    const inside = join(base, 'firecracker', name ?? assert.fail(), 'root', 'held');
+    mkdirSync(inside);
+    execFileSync('mount', ['-t', 'tmpfs', 'tmpfs', inside]);
+    try {
+      await vm.kill();
+      await until('it is said', () =>
+        host.said.some((text) => /the jail .* cannot be removed, and user 200000/.test(text)),
+      );
+      await assert.rejects(host.launch(null), { message: /all 1 users of `uid_range`/ });
+    } finally {
+      execFileSync('umount', [inside]);
+    }
+    await host.driver.close();
+    rmSync(join(base, 'firecracker', name ?? ''), { recursive: true, force: true });
   });
 
   function mountTmpfs(size: string): { readonly base: string; unmount(): void } {
