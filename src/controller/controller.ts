@@ -100,6 +100,7 @@ export class Controller {
       freeMib: () => this.#ledger.freeMib,
       dismiss: (vm) => this.#pool.dismiss(vm),
       isBusy: () => this.#pool.launching > 0,
+      now: () => performance.now(),
       logger,
     });
     this.#snapshots = new FunctionSnapshots({

@@ -7,7 +7,10 @@ import type { Logger } from '../log.ts';
 import type { Vm } from './vm.ts';
 import type { FunctionVms } from './function-vms.ts';
 
-/** Launching ahead begins this long after whatever calls for it, to stay out of the way of the request behind it, in ms. */
+/**
+ * Launching ahead begins this long after whatever calls for it, to stay out of the way of the request behind it, in ms. A
+ * function's VM that was taken for less may be idle again soon: no other is launched beside it.
+ */
 const QUIET_MS = 50;
 
 export interface StandbyOptions {
@@ -21,6 +24,8 @@ export interface StandbyOptions {
   readonly dismiss: (vm: Vm) => void;
   /** Whether a request waits for a VM to be launched. */
   readonly isBusy: () => boolean;
+  /** A clock that never goes back, in ms. */
+  readonly now: () => number;
   readonly logger: Logger;
 }
 
@@ -28,8 +33,8 @@ export class Standby {
   readonly #options: StandbyOptions;
   /** Functions that can be restored, in the order in which they became so. */
   readonly #candidates = new Set<FunctionVms>();
-  /** Functions that have been asked for, those asked for last at the end. */
-  readonly #used = new Set<FunctionVms>();
+  /** Functions that have been asked for, those asked for last at the end, and when. */
+  readonly #used = new Map<FunctionVms, number>();
   /** Functions that could not be launched ahead, until they are asked for again. */
   readonly #failing = new Set<FunctionVms>();
   /** Functions that found no tap for their VM, until one may be free again. */
@@ -63,7 +68,7 @@ export class Standby {
     if (this.#options.budgetMib === 0) return;
     this.#forget(vm);
     this.#used.delete(fn);
-    this.#used.add(fn);
+    this.#used.set(fn, this.#options.now());
     this.#failing.delete(fn);
     if (this.#candidates.has(fn)) this.#schedule();
   }
@@ -97,6 +102,7 @@ export class Standby {
     if (this.#options.isBusy()) return this.#schedule();
     const fn = this.#next();
     if (fn === null) return;
+    if (fn === 'later') return this.#schedule();
     this.#isLaunching = true;
     try {
       const vm = await this.#options.launchAhead(fn);
@@ -116,9 +122,13 @@ export class Standby {
     this.#schedule();
   }
 
-  /** The function used last that has no VM to spare, if the budget allows one; one used before makes room if need be. */
-  #next(): FunctionVms | null {
-    const byUse = [...this.#used].reverse().filter((fn) => this.#candidates.has(fn));
+  /**
+   * The function used last that has no VM to spare, if the budget allows one; one used before makes room if need be. `later`:
+   * only functions that were asked for just now.
+   */
+  #next(): FunctionVms | 'later' | null {
+    let isAnyRestless = false;
+    const byUse = [...this.#used.keys()].reverse().filter((fn) => this.#candidates.has(fn));
     for (const fn of this.#candidates) if (!this.#used.has(fn)) byUse.push(fn);
     const heldMib = new Map<FunctionVms, number>();
     for (const [vm, fn] of this.#waiting) heldMib.set(fn, (heldMib.get(fn) ?? 0) + vm.memoryMib);
@@ -128,10 +138,14 @@ export class Standby {
       spareMib -= heldMib.get(fn) ?? 0;
       if (fn.hasIdle || fn.unclaimed.size > 0 || fn.isAtLimit || this.#isPassedOver(fn)) continue;
       if (this.#missingMib(fn) > spareMib) continue;
+      if (this.#options.now() - (this.#used.get(fn) ?? -Infinity) < QUIET_MS) {
+        isAnyRestless = true;
+        continue;
+      }
       if (this.#missingMib(fn) > 0) this.#makeRoom(fn, byUse);
       return fn;
     }
-    return null;
+    return isAnyRestless ? 'later' : null;
   }
 
   #isPassedOver(fn: FunctionVms): boolean {

@@ -44,7 +44,7 @@ function createBench(
   }: { readonly memoryMib?: number; readonly budgetMib: number; readonly taps?: number },
   functions: readonly (string | FunctionConfig)[],
 ): Bench {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const guests = new ScriptedGuests();
   guests.launchKind = 'restored';
   const ledger = new Ledger(memoryMib, taps);
@@ -68,6 +68,7 @@ function createBench(
     freeMib: () => ledger.freeMib,
     dismiss: (vm) => pool.dismiss(vm),
     isBusy: () => pool.launching > 0,
+    now: () => Date.now(),
     logger: createLogger('silent'),
   });
   const over = new AbortController();
@@ -205,6 +206,23 @@ test('standby: a VM that was taken is replaced after a quiet moment', async (t) 
   assert.deepEqual(ahead, ['a', 'a']);
   await settle();
   assert.equal(standby.size, 1);
+});
+
+test('standby: a VM that was taken just now is not replaced because of another one taken before', async (t) => {
+  const { ahead, add, settle, occupy } = createBench(t, { budgetMib: 512 }, ['a', 'b']);
+  add('a', 'b');
+  await settle();
+  await occupy('a');
+  t.mock.timers.tick(QUIET_MS - 1);
+  // It may be idle again in a moment.
+  await occupy('b');
+  t.mock.timers.tick(1);
+  await turn();
+  assert.deepEqual(ahead, ['a', 'b', 'a']);
+  // Until that one is up; then comes the other's turn.
+  await settle();
+  await settle();
+  assert.deepEqual(ahead, ['a', 'b', 'a', 'b']);
 });
 
 test('standby: a VM that was taken while it was launched does not count, and is replaced', async (t) => {
