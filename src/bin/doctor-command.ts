@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { ConfigError, loadConfig, type Config } from '../controller/config/config.ts';
 import { formatProblem } from '../controller/config/yaml.ts';
-import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
+import { EXIT_FAILED, EXIT_OK } from '../controller/run.ts';
 import type { RootFileSystem, Subject } from '../doctor/context.ts';
 import { examine } from '../doctor/doctor.ts';
 import { formatConclusion, formatResult } from '../doctor/report.ts';
@@ -40,7 +40,6 @@ export function registerDoctorCommand(program: Command): void {
     .option('-c, --config <file>', 'controller configuration (YAML); without it the defaults of this project')
     .option('--mem <mb>', 'memory for all VMs together, in MB, as for the controller', wholeNumber(128))
     .option('--json', 'as JSON, on stdout')
-    .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE))
     .addHelpText('after', HELP)
     .action(runDoctor);
 }

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { Option, type Command } from 'commander';
 import { loadNetwork } from '../controller/config/network.ts';
 import { ConfigError } from '../controller/config/config.ts';
-import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
+import { EXIT_FAILED, EXIT_USAGE } from '../controller/run.ts';
 import { NetworkSetupError } from '../network/host-taps.ts';
 import { bringUp, describeTaps, takeDown, type TapOwner } from '../network/taps.ts';
 import { messageOf } from '../protocol/errors.ts';
@@ -34,7 +34,6 @@ export function registerNetworkCommand(program: Command): void {
   const network = program
     .command('network')
     .description("make, show and remove the tap devices that VMs' networks end at")
-    .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE))
     .addHelpText('after', EXAMPLES);
   const reading = (name: string): Command =>
     network.command(name).requiredOption('-c, --config <file>', 'controller configuration (YAML): its `network`');

@@ -39,7 +39,6 @@ export function registerSnapshotsCommand(program: Command): void {
   const snapshots = program
     .command('snapshots')
     .description('make, list, verify and remove the snapshots that functions start from')
-    .exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE))
     .addHelpText('after', EXAMPLES);
   const building = (command: Command): Command =>
     command
