@@ -13,6 +13,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../protocol/errors.ts';
+import { codeOf } from '../storage/error-code.ts';
 import { startJanitor } from './janitor.ts';
 
 /** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
@@ -80,7 +81,7 @@ function makeBase(base: string): void {
   try {
     mkdirSync(base, { mode: 0o700 });
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : null;
+    const code = codeOf(error);
     if (code === 'EEXIST') return;
     const why = code === 'ENOENT' ? `there is no ${dirname(base)}` : messageOf(error);
     throw new RunDirectoryError(

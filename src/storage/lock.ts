@@ -12,6 +12,7 @@ import { link, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomUUID } from 'node:crypto';
+import { codeOf } from './error-code.ts';
 import { isAlive, ourselves, ownerFromTag, ownerTag, type Owner } from './owner.ts';
 
 const POLL_MS = 50;
@@ -95,7 +96,7 @@ async function created(candidate: string, path: string): Promise<boolean> {
     await link(candidate, path);
     return true;
   } catch (error) {
-    if (hasCode(error, 'EEXIST')) return false;
+    if (codeOf(error) === 'EEXIST') return false;
     throw error;
   }
 }
@@ -106,7 +107,7 @@ async function breakLock(path: string, owner: string): Promise<void> {
   try {
     await writeFile(breaker, String(process.pid), { flag: 'wx' });
   } catch (error) {
-    if (!hasCode(error, 'EEXIST')) throw error;
+    if (codeOf(error) !== 'EEXIST') throw error;
     await removeDeadBreaker(breaker);
     await sleep(POLL_MS);
     return;
@@ -128,7 +129,7 @@ async function removeDeadBreaker(breaker: string): Promise<void> {
 
 async function readOwner(path: string): Promise<string | undefined> {
   return readFile(path, 'utf8').catch((error: unknown) => {
-    if (hasCode(error, 'ENOENT')) return undefined;
+    if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
   });
 }
@@ -136,8 +137,4 @@ async function readOwner(path: string): Promise<string | undefined> {
 function ownerOf(text: string): Owner {
   const [pid, started] = text.split(' ');
   return { pid: Number.parseInt(pid ?? '', 10), started: started ?? null };
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }

@@ -1,6 +1,7 @@
 /** Runs in each program. Directories of ours that may not be there yet. */
 import { access, constants, mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { codeOf } from './error-code.ts';
 
 /** A directory cannot be made or written to; the message says whose it is and what to do. */
 export class DirectoryError extends Error {
@@ -37,7 +38,7 @@ export async function makeWritableDirectory(path: string, help: string): Promise
   } catch (cause) {
     const owner = await stat(path).catch(() => null);
     const whose = owner === null ? 'cannot be made' : `belongs to user ${owner.uid} and cannot be written to`;
-    throw new DirectoryError(`${path} ${whose} (${REASONS[codeOf(cause)] ?? codeOf(cause)}); ${help}`, { cause });
+    throw new DirectoryError(`${path} ${whose} (${REASONS[codeOf(cause) ?? ''] ?? String(cause)}); ${help}`, { cause });
   }
 }
 
@@ -59,8 +60,4 @@ async function isDirectory(path: string): Promise<boolean> {
 
 function ignoreExisting(error: unknown): void {
   if (codeOf(error) !== 'EEXIST') throw error;
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }

@@ -15,6 +15,7 @@ import { writeFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
+import { makeDirectory } from '../../storage/make-directory.ts';
 import { ourselves, ownerTag } from '../../storage/owner.ts';
 import type { JailerSettings } from '../../protocol/runner.ts';
 import { HostError } from '../drivers/driver.ts';
@@ -90,8 +91,8 @@ export class Jails implements VmmHomes {
       );
     }
     const own = ownDirectory(settings);
-    for (const directory of [own, join(own, 'uids'), join(own, 'files')]) await makeDirectory(directory, 0o700);
-    await makeDirectory(jails, 0o755);
+    for (const directory of [own, join(own, 'uids'), join(own, 'files')]) await makeUsable(directory, 0o700);
+    await makeUsable(jails, 0o755);
     const cgroups = await cgroupPlan(settings.cgroup);
     const uids = new UidPool(join(own, 'uids'), settings.firstUid, settings.uidCount);
     await removeAbandonedJails(jails, cgroups);
@@ -174,9 +175,9 @@ function ownDirectory({ chrootBase }: JailerSettings): string {
   return join(chrootBase, 'snapfaas');
 }
 
-async function makeDirectory(path: string, mode: number): Promise<void> {
+async function makeUsable(path: string, mode: number): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode });
+    await makeDirectory(path, mode);
   } catch (cause) {
     const why = messageOf(cause);
     throw new HostError(`the chroot base cannot be used: ${why}; name another one with \`chroot_base\``, { cause });
