@@ -54,6 +54,14 @@ export class FunctionVms {
     return vm;
   }
 
+  takeUnclaimed(): Vm | null {
+    for (const vm of this.unclaimed) {
+      this.unclaimed.delete(vm);
+      return vm;
+    }
+    return null;
+  }
+
   /** For evicted and lost VMs; the VM must be idle. */
   removeIdle(vm: Vm): void {
     if (this.#latestIdle === vm) {

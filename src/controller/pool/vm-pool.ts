@@ -82,7 +82,7 @@ export class VmPool {
    * `use` throws.
    */
   async withVm<T>(fn: FunctionVms, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
-    let unclaimed = fn.hasIdle ? null : takeAny(fn.unclaimed);
+    let unclaimed = fn.hasIdle ? null : fn.takeUnclaimed();
     if (unclaimed === null) {
       if (fn.isAtLimit) throw tooManyAtOnce(fn.config);
       fn.inUse += 1;
@@ -297,12 +297,4 @@ export class VmPool {
     }
     await Promise.all(vms.map((vm) => vm.gone));
   }
-}
-
-function takeAny<T>(set: Set<T>): T | null {
-  for (const value of set) {
-    set.delete(value);
-    return value;
-  }
-  return null;
 }

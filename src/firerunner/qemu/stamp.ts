@@ -18,7 +18,7 @@ async function readStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     promisify(execFile)(QEMU_COMMAND, ['--version']),
     readFile('/proc/cpuinfo', 'utf8'),
   ]);
-  const placeholder = {
+  const anyMachine = {
     memoryMib: 0,
     vcpus: 0,
     kernelPath: '',
@@ -33,7 +33,7 @@ async function readStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
   return {
     vmm: stdout.split('\n', 1)[0] ?? '',
     accelerator,
-    machine: qemuArguments(placeholder, '', { accelerator, from: 'boot', memory: null, network: anyTap }).join(' '),
+    machine: qemuArguments(anyMachine, '', { accelerator, from: 'boot', memory: null, network: anyTap }).join(' '),
     cpu: cpuIdentity(cpuinfo),
   };
 }
