@@ -4,7 +4,7 @@
  *
  * ```
  *   PATH                   "PID START" of the owner; without START where there is no /proc
- *   PATH.PID-START.RANDOM  the same file before it was linked to PATH
+ *   PATH.PID-START-RANDOM  the same file before it was linked to PATH
  *   PATH.breaker           there while a dead owner's lock is being removed
  * ```
  */
@@ -13,6 +13,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomUUID } from 'node:crypto';
 import { codeOf } from './error-code.ts';
+import { isOurs } from './owned-names.ts';
 import { isAlive, ourselves, ownerFromTag, ownerTag, type Owner } from './owner.ts';
 
 const POLL_MS = 50;
@@ -54,9 +55,10 @@ export async function removeLockLeftovers(path: string): Promise<void> {
   for (const name of await readdir(dirname(path))) {
     if (!name.startsWith(prefix)) continue;
     const leftover = join(dirname(path), name);
+    if (!(await isOurs(leftover))) continue;
     const owner = ownerFromTag(name.slice(prefix.length));
-    if (owner === null) await removeDeadBreaker(leftover);
-    else if (!(await isAlive(owner))) await rm(leftover, { force: true });
+    if (name === `${prefix}breaker`) await removeDeadBreaker(leftover);
+    else if (owner !== null && !(await isAlive(owner))) await rm(leftover, { force: true });
   }
 }
 
@@ -68,7 +70,7 @@ async function acquire(
 ): Promise<boolean> {
   const us = await ourselves();
   // The lock appears by link(2), complete with its owner: there is no moment in which it is empty.
-  const candidate = `${path}.${ownerTag(us)}.${randomUUID()}`;
+  const candidate = `${path}.${ownerTag(us)}-${randomUUID()}`;
   try {
     await writeFile(candidate, us.started === null ? String(us.pid) : `${us.pid} ${us.started}`);
     while (!(await created(candidate, path))) {

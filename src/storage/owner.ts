@@ -20,9 +20,9 @@ export function ownerTag({ pid, started }: Owner): string {
   return `${pid}-${started ?? '0'}`;
 }
 
-/** The owner in a name that begins with its tag; null if it does not. */
+/** The owner in a name that is its tag, or its tag and more after a `-`; null for all others. */
 export function ownerFromTag(name: string): Owner | null {
-  const [, pid, started] = /^([0-9]{1,10})-([0-9]{1,20})(?![0-9])/.exec(name) ?? [];
+  const [, pid, started] = /^([1-9][0-9]{0,9})-(0|[1-9][0-9]{0,19})(?:-[A-Za-z0-9.-]+)?$/.exec(name) ?? [];
   if (pid === undefined || started === undefined) return null;
   return { pid: Number(pid), started: started === '0' ? null : started };
 }

@@ -173,7 +173,7 @@ describe('builders that are killed', { timeout: 240_000 }, () => {
     test(`firerunner, ${delay} ms after a build began: the next one makes the layer`, async () => {
       const controller = await startController(workspace, { vmm: 'qemu', snapshots: 'being made' });
       try {
-        const isBuilding = (): boolean => unfinishedIn(store).some((name) => name.startsWith('.building-'));
+        const isBuilding = (): boolean => unfinishedIn(store).some((name) => name.startsWith('.snapfaas-build-'));
         await until('the build begins', isBuilding, 20_000);
         await new Promise((resolve) => setTimeout(resolve, delay));
         const { runner_pid: pid } = await controller.status();

@@ -160,7 +160,7 @@ describe('snapctr snapshots', { timeout: 240_000 }, () => {
     writeFileSync(join(workspace.directory, 'apps/python/workload.py'), 'def handle(request):\n    return 2\n');
     const before = layersIn(store, 'function');
     // No process has this id.
-    const left = join(store, '.building-4194305-17-00000000');
+    const left = join(store, '.snapfaas-build-4194305-17-00000000');
     mkdirSync(join(left, 'scratch'), { recursive: true });
     writeFileSync(join(left, 'scratch/memory'), 'x');
     const pruned = await withConfig('prune', '--vmm', 'qemu');

@@ -187,7 +187,7 @@ describe('restored VMs', { timeout: 180_000 }, () => {
     for (const pid of vmms) {
       const [line, ...others] = readFileSync(`/proc/${pid}/maps`, 'utf8')
         .split('\n')
-        .filter((text) => text.includes('.private-'));
+        .filter((text) => text.includes('.snapfaas-private-'));
       assert.deepEqual(others, []);
       assert.match(line ?? '', /^\S+ rw-p .* \(deleted\)$/);
       const [from = 0, to = 0] = (line?.split(' ')[0] ?? '').split('-').map((address) => Number.parseInt(address, 16));

@@ -27,7 +27,7 @@ for jail in "$jails/$owner"-*; do
   pid=$(cat "$jail/pid" 2>/dev/null) || continue
   [ "/proc/$pid/cwd" -ef "$jail/root" ] && kill -9 "$pid"
 done
-rm -rf -- "$jails/$owner"-* "$uids"/*-"$owner" "$files/.private-$owner"-*
+rm -rf -- "$jails/$owner"-* "$uids"/*-"$owner" "$files/.snapfaas-private-$owner"-*
 tries=0
 while [ $tries -lt 20 ]; do
   left=0

@@ -9,14 +9,14 @@
  */
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { chmod, copyFile, mkdir, open, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isAlive, ourselves, ownerFromTag, ownerTag } from '../../storage/owner.ts';
+import { OwnedNames } from '../../storage/owned-names.ts';
 import { hasCode, SnapshotStoreError, storing } from './store-error.ts';
 
-/** Begins the names of private files; those without a name have it for a moment. */
-export const PRIVATE = '.private-';
+/** Those without a name have one of these for a moment. */
+export const PRIVATE_FILES = new OwnedNames('.snapfaas-private-');
 
 const ACTION = 'write the memory of VMs to';
 
@@ -86,10 +86,9 @@ export async function closePrivate({ handle, path }: PrivateFile): Promise<void>
 
 /** Removes named files of processes that are gone. */
 export async function removePrivateLeftovers(directory: string): Promise<void> {
-  for (const name of await readdir(directory).catch(() => [])) {
-    const owner = name.startsWith(PRIVATE) ? ownerFromTag(name.slice(PRIVATE.length)) : null;
-    if (owner !== null && !(await isAlive(owner))) await rm(join(directory, name), { force: true });
-  }
+  await PRIVATE_FILES.removeAbandoned(directory).catch((error: unknown) => {
+    if (!hasCode(error, 'ENOENT')) throw error;
+  });
 }
 
 async function create({ directory, isNamed }: PrivatePlace): Promise<PrivateFile> {
@@ -106,6 +105,6 @@ async function create({ directory, isNamed }: PrivatePlace): Promise<PrivateFile
   }
 }
 
-async function privateName(): Promise<string> {
-  return `${PRIVATE}${ownerTag(await ourselves())}-${randomUUID()}`;
+function privateName(): Promise<string> {
+  return PRIVATE_FILES.make(randomUUID());
 }

@@ -2,11 +2,11 @@
  * Runs in firerunner. Puts layers in place so that, whenever power or process fails, there is a whole layer or none:
  *
  * ```
- *   .building-OWNER-RANDOM/
+ *   .snapfaas-build-OWNER-RANDOM/
  *     scratch/        the VM's memory and whatever else its builder needs
  *     layer/          the parts, then the manifest ── fsync ── rename ──▶ base-KEY/ ── fsync of the store
  *
- *   base-KEY/ ── rename ──▶ .old-OWNER-RANDOM/ ── remove                 a layer that is replaced or removed
+ *   base-KEY/ ── rename ──▶ .snapfaas-old-OWNER-RANDOM/ ── remove        a layer that is replaced or removed
  * ```
  *
  * OWNER is the process: when it is gone, the next builder removes what it left.
@@ -16,17 +16,17 @@ import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256File } from '../../storage/digest.ts';
 import { removeLockLeftovers, withFreeLock } from '../../storage/lock.ts';
-import { isAlive, ourselves, ownerFromTag, ownerTag } from '../../storage/owner.ts';
+import { isOurs, OwnedNames } from '../../storage/owned-names.ts';
 import { sync } from '../../storage/sync.ts';
 import { formatManifest, kindOfName, MANIFEST, PARTS, type LayerKind, type LayerStamp } from './layer.ts';
 import type { MemorySource } from './memory.ts';
 import { packMemory, type PackedMemory } from './pack.ts';
-import { PRIVATE } from './private-file.ts';
+import { PRIVATE_FILES } from './private-file.ts';
 import { hasCode, storing } from './store-error.ts';
-import { WORKING_SET_TEMPORARY } from './working-set-file.ts';
+import { WORKING_SET_DRAFTS } from './working-set-file.ts';
 
-const BUILDING = '.building-';
-const OLD = '.old-';
+const BUILDS = new OwnedNames('.snapfaas-build-');
+const OLD_LAYERS = new OwnedNames('.snapfaas-old-');
 
 /** A layer that is being built. */
 export interface LayerDraft {
@@ -58,7 +58,7 @@ export async function buildLayer(
   { name, kind, stamp }: { readonly name: string; readonly kind: LayerKind; readonly stamp: LayerStamp },
   build: (draft: LayerDraft) => Promise<void>,
 ): Promise<void> {
-  const own = join(store, await ownName(BUILDING));
+  const own = join(store, await BUILDS.make(random()));
   const directory = join(own, 'scratch');
   const layer = join(own, 'layer');
   const statePath = join(layer, 'state');
@@ -104,10 +104,7 @@ export async function removeLayer(store: string, name: string): Promise<void> {
 /** Removes what builders have left that are gone. */
 export async function removeLeftovers(store: string): Promise<void> {
   await storing('remove leftovers in', store, async () => {
-    for (const name of await readdir(store)) {
-      const prefix = [BUILDING, OLD, PRIVATE].find((candidate) => name.startsWith(candidate));
-      if (prefix !== undefined) await removeIfDead(join(store, name), name.slice(prefix.length));
-    }
+    for (const names of [BUILDS, OLD_LAYERS, PRIVATE_FILES]) await names.removeAbandoned(store);
   });
 }
 
@@ -116,13 +113,11 @@ export async function removeSmallLeftovers(store: string): Promise<void> {
   await storing('remove leftovers in', store, async () => {
     const locks = new Set<string>();
     for (const name of await readdir(store)) {
-      const [, lock] = /^(\.(?:base|function)-[0-9a-f]{16}\.lock)(?:$|\.)/.exec(name) ?? [];
+      const [, lock] = /^(\.snapfaas-(?:base|function)-[0-9a-f]{16}\.lock)(?:$|\.)/.exec(name) ?? [];
       if (lock !== undefined) locks.add(join(store, lock));
-      if (kindOfName(name) === null) continue;
-      for (const file of await readdir(join(store, name)).catch(() => [])) {
-        const path = join(store, name, file);
-        if (file.startsWith(WORKING_SET_TEMPORARY)) await removeIfDead(path, file.slice(WORKING_SET_TEMPORARY.length));
-      }
+      // A link would lead out of the store.
+      if (kindOfName(name) === null || !(await isOurs(join(store, name)))) continue;
+      await WORKING_SET_DRAFTS.removeAbandoned(join(store, name)).catch(() => []);
     }
     for (const lock of locks) {
       await removeLockLeftovers(lock);
@@ -132,7 +127,7 @@ export async function removeSmallLeftovers(store: string): Promise<void> {
 }
 
 export function lockPath(store: string, name: string): string {
-  return join(store, `.${name}.lock`);
+  return join(store, `.snapfaas-${name}.lock`);
 }
 
 async function putInPlace(store: string, layer: string, name: string): Promise<void> {
@@ -148,7 +143,7 @@ async function putInPlace(store: string, layer: string, name: string): Promise<v
 }
 
 async function moveAway(store: string, name: string): Promise<string | null> {
-  const old = join(store, await ownName(OLD));
+  const old = join(store, await OLD_LAYERS.make(random()));
   try {
     await rename(join(store, name), old);
     return old;
@@ -158,11 +153,6 @@ async function moveAway(store: string, name: string): Promise<string | null> {
   }
 }
 
-async function ownName(prefix: string): Promise<string> {
-  return `${prefix}${ownerTag(await ourselves())}-${randomUUID().slice(0, 8)}`;
-}
-
-async function removeIfDead(path: string, tag: string): Promise<void> {
-  const owner = ownerFromTag(tag);
-  if (owner !== null && !(await isAlive(owner))) await rm(path, { recursive: true, force: true });
+function random(): string {
+  return randomUUID().slice(0, 8);
 }

@@ -10,13 +10,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ourselves, ownerTag } from '../../storage/owner.ts';
+import { OwnedNames } from '../../storage/owned-names.ts';
 import { PAGE_BYTES, type Layer } from './layer.ts';
 import type { PageRun } from './working-set.ts';
 
 const NAME = 'working-set';
-/** Begins the names of files that are being written. */
-export const WORKING_SET_TEMPORARY = '.working-set-';
+/** Files that are being written. */
+export const WORKING_SET_DRAFTS = new OwnedNames('.snapfaas-working-set-');
 const MAGIC = Buffer.from('SFWS\x01\0\0\0', 'latin1');
 const DIGEST_BYTES = 32;
 const HEADER_BYTES = MAGIC.length + DIGEST_BYTES;
@@ -33,8 +33,7 @@ export async function writeWorkingSet(layer: Layer, runs: readonly PageRun[]): P
   });
   const body = Buffer.concat([header(layer), records]);
   if (body.length + DIGEST_BYTES > MAX_BYTES) return;
-  const tag = `${ownerTag(await ourselves())}-${randomUUID().slice(0, 8)}`;
-  const temporary = join(layer.directory, `${WORKING_SET_TEMPORARY}${tag}`);
+  const temporary = join(layer.directory, await WORKING_SET_DRAFTS.make(randomUUID().slice(0, 8)));
   try {
     await writeFile(temporary, Buffer.concat([body, digest(body)]), { mode: 0o600 });
     await rename(temporary, join(layer.directory, NAME));

@@ -107,7 +107,7 @@ describe('store', () => {
     const layer = await ensure(store, { a: 1 }, saved);
     await store.remove(layer.name);
     let waitedFor = 0;
-    await withLock(join(store.directory, `.${layer.name}.lock`), async () => {
+    await withLock(join(store.directory, `.snapfaas-${layer.name}.lock`), async () => {
       const onWait = (pid: number): void => {
         waitedFor = pid;
         abort.abort();
@@ -161,20 +161,20 @@ describe('store', () => {
     const fn = await ensure(store, { a: 2 }, savedFunction, base);
     const locked = await ensure(store, { a: 3 }, saved);
     const unwanted = await ensure(store, { a: 4 }, saved);
-    const ours = `.building-${ownerTag(await ourselves())}-00000000`;
+    const ours = `.snapfaas-build-${ownerTag(await ourselves())}-00000000`;
     const dead = [
-      '.building-999999999-1-00000000/layer',
-      `.old-${process.pid}-1-00000000/pages`,
-      '.private-999999999-1-00000000',
-      join(base.name, '.working-set-999999999-1-00000000'),
+      '.snapfaas-build-999999999-1-00000000/layer',
+      `.snapfaas-old-${process.pid}-1-00000000/pages`,
+      '.snapfaas-private-999999999-1-00000000',
+      join(base.name, '.snapfaas-working-set-999999999-1-00000000'),
     ];
     for (const name of [...dead, ours]) await mkdir(join(store.directory, name), { recursive: true });
-    await writeFile(join(store.directory, `.${unwanted.name}.lock`), '999999999 1');
-    await writeFile(join(store.directory, `.${base.name}.lock`), '999999999 1');
-    await writeFile(join(store.directory, `.${base.name}.lock.999999999-1.x`), '');
+    await writeFile(join(store.directory, `.snapfaas-${unwanted.name}.lock`), '999999999 1');
+    await writeFile(join(store.directory, `.snapfaas-${base.name}.lock`), '999999999 1');
+    await writeFile(join(store.directory, `.snapfaas-${base.name}.lock.999999999-1-x`), '');
     await writeFile(join(store.directory, 'notes.txt'), 'of the administrator');
 
-    const lock = `.${locked.name}.lock`;
+    const lock = `.snapfaas-${locked.name}.lock`;
     await withLock(join(store.directory, lock), async () => {
       assert.deepEqual(await store.prune(new Set([base.name, fn.name])), [unwanted.name]);
       const left = await readdir(store.directory);
