@@ -55,11 +55,11 @@ export interface NodeBinary {
 
 const packedSchema = z.tuple([z.object({ version: z.string(), filename: z.string() })]);
 
-/** Fetches the Node binary with npm, into `scratch`. */
-export async function fetchNode(scratch: string): Promise<NodeBinary> {
+/** Fetches the Node binary of a major version with npm, into `scratch`. */
+export async function fetchNode(scratch: string, major: string = NODE_MAJOR): Promise<NodeBinary> {
   const directory = join(scratch, 'node');
   await mkdir(directory, { recursive: true });
-  const wanted = `${NODE_PACKAGE}@${NODE_MAJOR}`;
+  const wanted = `${NODE_PACKAGE}@${major}`;
   // Not in the project's directory: npm would take its package.json for a workspace's.
   const packed = await runTool('npm', ['pack', '--json', '--silent', '--pack-destination', directory, wanted], {
     cwd: directory,

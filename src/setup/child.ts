@@ -9,15 +9,17 @@ const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export interface ChildOptions {
   readonly cwd: string;
+  /** The `node` to run; absent: the one that runs this. */
+  readonly node?: string;
   /** Called with each line the program writes to stderr, which still goes to ours. Absent: it inherits ours. */
   readonly onErrorLine?: (line: string) => void;
 }
 
 /** Runs `node argv…` to its end. Returns its exit status; 128 + N if signal N ended it. */
 export async function runNode(argv: readonly string[], options: ChildOptions): Promise<number> {
-  const { onErrorLine } = options;
+  const { onErrorLine, node = process.execPath } = options;
   const stderr = onErrorLine === undefined ? 'inherit' : 'pipe';
-  const child = spawn(process.execPath, argv, { cwd: options.cwd, stdio: ['inherit', 'inherit', stderr] });
+  const child = spawn(node, argv, { cwd: options.cwd, stdio: ['inherit', 'inherit', stderr] });
   if (child.stderr !== null && onErrorLine !== undefined) {
     let line = '';
     child.stderr.on('data', (chunk: Buffer) => {
