@@ -37,7 +37,9 @@ await import(pathToFileURL(SETUP).href);
 function checkNode() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major > 20 || (major === 20 && minor >= 19)) return;
-  process.stderr.write(`SnapFaaS needs Node 20.19 or newer; this is ${process.versions.node}: https://nodejs.org\n`);
+  process.stderr.write(
+    `SnapFaaS needs Node 22 or 24, or at least 20.19; this is ${process.versions.node}: https://nodejs.org\n`,
+  );
   process.exit(1);
 }
 

@@ -41,9 +41,11 @@ describe('doctor', { timeout: 30_000 }, () => {
         .join(''),
     );
 
-  test('node: what package.json asks for is enough, older is a problem', async () => {
-    for (const version of ['20.19.0', '20.20.2', '22.0.0'])
+  test('node: a maintained one is right, what package.json asks for is enough, older is a problem', async () => {
+    for (const version of ['22.0.0', '24.11.1', '25.0.0'])
       await assertFinding(nodeFinding(version), 'ok', /Node\.js 2/);
+    for (const version of ['20.19.0', '20.20.2'])
+      await assertFinding(nodeFinding(version), 'warning', /no security updates/, /22 or 24/);
     for (const version of ['20.18.3', '18.20.0', '19.99.0']) {
       await assertFinding(nodeFinding(version), 'problem', /20\.19 or newer is needed/, /nodejs\.org/);
     }

@@ -8,6 +8,9 @@ import { ok, problem, warning, type Check, type Finding } from '../check.ts';
 
 export const nodeCheck: Check = { name: 'node', run: () => nodeFinding(process.versions.node) };
 
+/** The oldest major version that is still maintained, and tested by the project beside the oldest that works. */
+const RECOMMENDED_MAJOR = 22;
+
 /** @param version such as "20.19.0". */
 export function nodeFinding(version: string): Finding {
   const oldest = oldestNode();
@@ -15,11 +18,10 @@ export function nodeFinding(version: string): Finding {
   const [major = 0, minor = 0] = a ?? [];
   const [oldestMajor = 0, oldestMinor = 0] = b ?? [];
   const isNewEnough = major > oldestMajor || (major === oldestMajor && minor >= oldestMinor);
-  if (isNewEnough) return ok(`Node.js ${version}`);
-  return problem(
-    `Node.js ${version}; ${oldest} or newer is needed`,
-    `install Node.js ${oldest} or newer: https://nodejs.org`,
-  );
+  const advice = 'install Node.js 22 or 24: https://nodejs.org';
+  if (!isNewEnough) return problem(`Node.js ${version}; ${oldest} or newer is needed`, advice);
+  if (major < RECOMMENDED_MAJOR) return warning(`Node.js ${version}, which gets no security updates any more`, advice);
+  return ok(`Node.js ${version}`);
 }
 
 /** What package.json asks for, such as "20.19". */
