@@ -1,6 +1,8 @@
 /** `snapctr doctor`: the seam between the configuration and the checks. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { parse } from 'yaml';
 import { ConfigError, loadConfig, type Config } from '../controller/config/config.ts';
 import { formatProblem } from '../controller/config/yaml.ts';
 import { EXIT_FAILED, EXIT_OK } from '../controller/run.ts';
@@ -8,13 +10,10 @@ import type { RootFileSystem, Subject } from '../doctor/context.ts';
 import { examine } from '../doctor/doctor.ts';
 import { formatConclusion, formatResult } from '../doctor/report.ts';
 import { imagePaths } from '../images/build.ts';
-import { DEFAULT_IMAGES_DIRECTORY } from '../images/project.ts';
+import { DEFAULT_IMAGES_DIRECTORY, PROJECT_ROOT } from '../images/project.ts';
 import { NO_SETTINGS } from '../firerunner/vmm-settings.ts';
 import { RUNTIME_NAMES } from '../protocol/runner.ts';
 import { wholeNumber } from './flags.ts';
-
-/** Functions of the configuration that `npm start` takes. */
-const EXAMPLE_FUNCTIONS = 6;
 
 interface DoctorFlags {
   readonly config?: string;
@@ -78,10 +77,16 @@ function projectDefaults(): Subject {
     guest: { kernelPath: kernel, initrdPath: initrd },
     rootFileSystems: RUNTIME_NAMES.map((runtime) => ({ path: runtimefs[runtime], runtime })),
     snapshotDirectory: join(DEFAULT_IMAGES_DIRECTORY, 'snapshots'),
-    functionCount: EXAMPLE_FUNCTIONS,
+    functionCount: exampleFunctionCount(),
     memoryMib: null,
     settings: NO_SETTINGS,
   };
+}
+
+/** Functions of the configuration that `npm start` takes. */
+function exampleFunctionCount(): number {
+  const list: unknown = parse(readFileSync(join(PROJECT_ROOT, 'resources', 'functions.yaml'), 'utf8'));
+  return Array.isArray(list) ? list.length : 0;
 }
 
 /** Images that are missing are a problem of the configuration, but the rest of it is still wanted: it is read without them. */
