@@ -18,13 +18,13 @@ import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
+import { addNpmPackages } from './npm-packages.ts';
 import { digestProjectFiles } from './project.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
-import { runTool } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
 /** Raised when staging the same directory is to give other files than before. */
-const STAGE_RULES_VERSION = 3;
+const STAGE_RULES_VERSION = 4;
 
 export interface StageOptions {
   /** Where results are kept; `apps/` below it. Default: `cacheDirectory()`. */
@@ -129,8 +129,7 @@ async function fillStage(
   }
   if (hasFile(entries, 'package-lock.json') && !entries.some((entry) => entry.path === 'node_modules')) {
     options.onProgress?.('installing npm packages');
-    const flags = ['--omit=dev', '--ignore-scripts', '--no-audit', '--no-fund'];
-    await runTool('npm', ['ci', ...flags], { cwd: files, ...(options.signal && { signal: options.signal }) });
+    stamp.notes.push(...(await addNpmPackages(files, buildFolder.scratch, options.signal)));
   }
   return stamp;
 }

@@ -9,8 +9,10 @@ const LAST_LINES = 20;
 
 export interface ToolOptions {
   readonly cwd?: string;
-  /** Set on top of the environment of this process. */
+  /** Set on top of the environment of this process, or instead of it. */
   readonly environment?: Readonly<Record<string, string>>;
+  /** Whether the program sees the environment of this process. Default: true. */
+  readonly inherit?: boolean;
   readonly stdin?: Uint8Array;
   /** Called with what the program prints, stdout and stderr, line by line; for progress. */
   readonly onLine?: (line: string) => void;
@@ -58,7 +60,12 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
 export async function runTool(command: string, argv: readonly string[], options: ToolOptions = {}): Promise<Buffer> {
   const child = spawn(command, argv, {
     cwd: options.cwd,
-    env: { ...process.env, PATH: searchPath(), LC_ALL: 'C.UTF-8', ...options.environment },
+    env: {
+      ...(options.inherit === false ? {} : process.env),
+      PATH: searchPath(),
+      LC_ALL: 'C.UTF-8',
+      ...options.environment,
+    },
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   });

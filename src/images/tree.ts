@@ -65,7 +65,8 @@ async function insideTarget(root: string, link: string): Promise<string> {
   return target;
 }
 
-function isInside(root: string, path: string): boolean {
+/** Whether a path, by its words, is `root` or below it. */
+export function isInside(root: string, path: string): boolean {
   const way = relative(root, path);
   return way !== '..' && !way.startsWith(`..${sep}`);
 }
