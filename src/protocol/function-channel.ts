@@ -83,10 +83,11 @@ export class FunctionChannel {
   }
 
   /** @throws FunctionChannelError if nobody listens at the address. */
-  static connect({ socketPath, vsockPort }: GuestAddress): Promise<FunctionChannel> {
+  static connect(address: GuestAddress): Promise<FunctionChannel> {
+    const { socketPath, vsockPort } = address;
     return vsockPort === null
       ? FunctionChannel.#connectUnix(socketPath)
-      : FunctionChannel.#connectVsock({ socketPath, vsockPort });
+      : FunctionChannel.#connectVsock({ ...address, vsockPort });
   }
 
   static async #connectVsock(address: GuestAddress & { readonly vsockPort: number }): Promise<FunctionChannel> {

@@ -118,6 +118,8 @@ export interface GuestAddress {
   readonly socketPath: string;
   /** The guest's port behind it, which the VMM connects to when it is asked (`vsock.ts`); null: the socket is the channel. */
   readonly vsockPort: number | null;
+  /** The user whose the socket must be, for one that lies where a VMM of that user may write; absent: our own. */
+  readonly ownerUid?: number;
 }
 
 /** How a VM came to life: `cold`: booted, and the function imported; `restored`: from a snapshot that holds the function. */

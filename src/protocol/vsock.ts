@@ -10,8 +10,9 @@
  * Source: Firecracker, docs/vsock.md. Nobody who listens at the port: the VMM closes the connection without a word. No guest
  * driver yet, or a paused guest: it says nothing at all. So each attempt has a time limit, and whoever dials tries again.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { connectOwned, ForeignSocketError } from './owned-socket.ts';
 import type { GuestAddress } from './runner.ts';
 
 /** Longest answer, "OK 4294967295\n" and some room, in bytes. */
@@ -57,14 +58,15 @@ export class ConnectAnswer {
  * Connects until the guest listens.
  *
  * @param signal ends the attempts, with its reason; nothing is left open then.
+ * @throws ForeignSocketError if the socket is not its owner's.
  * @returns a socket whose next bytes are the guest's, paused until somebody reads it.
  */
 export async function dialVsock(
-  { socketPath, vsockPort }: GuestAddress & { readonly vsockPort: number },
+  address: GuestAddress & { readonly vsockPort: number },
   signal: AbortSignal,
 ): Promise<Socket> {
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
-    const socket = await attempt(socketPath, vsockPort, signal);
+    const socket = await attempt(address, signal);
     if (socket !== null) return socket;
     await sleep(pauseMs, undefined, { signal }).catch(() => {
       throw signal.reason;
@@ -73,10 +75,20 @@ export async function dialVsock(
 }
 
 /** @returns null if nobody listens yet. */
-function attempt(socketPath: string, port: number, signal: AbortSignal): Promise<Socket | null> {
+function attempt(
+  { socketPath, vsockPort, ownerUid }: GuestAddress & { readonly vsockPort: number },
+  signal: AbortSignal,
+): Promise<Socket | null> {
   signal.throwIfAborted();
   return new Promise((resolve, reject) => {
-    const socket = connect({ path: socketPath });
+    let socket: Socket;
+    try {
+      socket = connectOwned(socketPath, ownerUid ?? process.getuid?.() ?? 0);
+    } catch (error) {
+      // Nothing is there yet.
+      if (error instanceof ForeignSocketError) return reject(error);
+      return resolve(null);
+    }
     const answer = new ConnectAnswer();
     const settle = (): void => {
       clearTimeout(timer);
@@ -100,7 +112,7 @@ function attempt(socketPath: string, port: number, signal: AbortSignal): Promise
     signal.addEventListener('abort', onAbort, { once: true });
     socket.on('error', retry);
     socket.on('close', retry);
-    socket.once('connect', () => socket.write(connectRequest(port)));
+    socket.once('connect', () => socket.write(connectRequest(vsockPort)));
     socket.on('data', (chunk: Buffer) => {
       try {
         const rest = answer.push(chunk);

@@ -76,10 +76,10 @@ async function startMachine(
     } else {
       await vmm.send(loadRequest(surroundings.network, savable !== undefined), end, LOAD_LIMIT_MS);
     }
-    const socketPath = join(vmm.home.path, HOME_FILES.vsock);
-    const dial = (): Promise<Socket> => dialVsock({ socketPath, vsockPort: CONTROL_VSOCK_PORT }, end);
+    const socket = { socketPath: join(vmm.home.path, HOME_FILES.vsock), ownerUid: vmm.home.ownerUid };
+    const dial = (): Promise<Socket> => dialVsock({ ...socket, vsockPort: CONTROL_VSOCK_PORT }, end);
     // The guest listens at both ports before it answers at one.
-    const onReached = (): void => onChannel({ socketPath, vsockPort: FUNCTION_VSOCK_PORT });
+    const onReached = (): void => onChannel({ ...socket, vsockPort: FUNCTION_VSOCK_PORT });
     const control = new DialledControl(await dial(), dial, onReached);
     return machineOf(vmm, control, { spawnedAt, spec, saved, savable, signal });
   });
@@ -112,14 +112,14 @@ function machineOf(vmm: FirecrackerVmm, control: DialledControl, started: Starte
       // A connection that is open would be reset in each VM that comes of the snapshot.
       control.close();
       await vmm.untilEnd(signal, async (end) => {
-        await vmm.home.lendToWrite(HOME_FILES.newState, savable.statePath);
-        await vmm.home.lendToWrite(HOME_FILES.newMemory, savable.memoryPath);
+        const state = await vmm.home.lendToWrite(HOME_FILES.newState, savable.statePath);
+        const memory = await vmm.home.lendToWrite(HOME_FILES.newMemory, savable.memoryPath);
         const limitMs = SNAPSHOT_LIMIT_MS + spec.memoryMib * SNAPSHOT_LIMIT_MS_PER_MIB;
         for (const request of snapshotRequests(saved === null ? 'Full' : 'Diff')) {
           await vmm.send(request, end, limitMs);
         }
-        await vmm.home.takeBack(HOME_FILES.newState, savable.statePath);
-        await vmm.home.takeBack(HOME_FILES.newMemory, savable.memoryPath);
+        await state.takeBack();
+        await memory.takeBack();
       });
     },
     kill: () => vmm.kill(),

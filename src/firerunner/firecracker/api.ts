@@ -4,9 +4,11 @@
  * The server knows the length of a body from Content-Length alone, wants one for PUT and PATCH and none for GET, and answers
  * 204 without a body. Source: Firecracker's `firecracker.yaml` and docs/api_requests.
  */
-import { Agent, request } from 'node:http';
+import { Agent, request, type ClientRequestArgs } from 'node:http';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/errors.ts';
+import { connectOwned } from '../../protocol/owned-socket.ts';
 import { LaunchError } from '../drivers/driver.ts';
 import type { ApiRequest } from './bodies.ts';
 
@@ -24,13 +26,40 @@ export class ApiRefusal extends LaunchError {
   }
 }
 
-export class FirecrackerApi {
-  readonly #socketPath: string;
-  /** Firecracker takes ten connections at most; one, kept open, is enough. */
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+/** Where an API is: the path of its socket, and the user that the VMM runs as. */
+export interface ApiAddress {
+  readonly socketPath: string;
+  readonly ownerUid: number;
+}
 
-  constructor(socketPath: string) {
-    this.#socketPath = socketPath;
+/** Connections to one VMM. It takes ten at most; one, kept open, is enough. */
+class ApiAgent extends Agent {
+  readonly #address: ApiAddress;
+
+  constructor(address: ApiAddress) {
+    super({ keepAlive: true, maxSockets: 1 });
+    this.#address = address;
+  }
+
+  override createConnection(
+    _options: ClientRequestArgs,
+    callback?: (error: Error | null, socket: Socket) => void,
+  ): Socket | undefined {
+    try {
+      return connectOwned(this.#address.socketPath, this.#address.ownerUid);
+    } catch (error) {
+      // Node's own type wants a socket beside the error.
+      (callback as ((error: unknown) => void) | undefined)?.(error);
+      return undefined;
+    }
+  }
+}
+
+export class FirecrackerApi {
+  readonly #agent: ApiAgent;
+
+  constructor(address: ApiAddress) {
+    this.#agent = new ApiAgent(address);
   }
 
   /**
@@ -85,7 +114,7 @@ export class FirecrackerApi {
     return new Promise((resolve, reject) => {
       const headers =
         body === null ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
-      const options = { socketPath: this.#socketPath, agent: this.#agent, method, path, headers, signal };
+      const options = { agent: this.#agent, method, path, headers, signal };
       const outgoing = request(options, (incoming) => {
         let text = '';
         incoming.setEncoding('utf8');

@@ -9,7 +9,7 @@
  * Source: Firecracker, docs/jailer.md; the kernel's cgroup-v2.rst.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rmdir } from 'node:fs/promises';
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/errors.ts';
@@ -25,7 +25,7 @@ export interface CgroupPlan {
   readonly jailerArguments: readonly string[];
   /** Directories that hold the cgroups of all VMs. */
   readonly parents: readonly string[];
-  /** Removes the cgroups of a VM whose process has ended. Never rejects. */
+  /** Removes the cgroups of a VM whose process has ended, with what it may have left in them. Never rejects. */
   remove(id: string): Promise<void>;
   /** Removes the parents, unless another firerunner has VMs in them. Never rejects. */
   close(): Promise<void>;
@@ -133,7 +133,9 @@ function parseMounts(text: string): readonly Mount[] {
   });
 }
 
+/** Whatever still runs in it is killed, where the kernel can (version 2, from 5.14 on). */
 async function removeCgroup(path: string): Promise<void> {
+  await writeFile(join(path, 'cgroup.kill'), '1', { flag: 'r+' }).catch(() => undefined);
   for (let tries = 0; tries < TRIES; tries += 1) {
     try {
       await rmdir(path);

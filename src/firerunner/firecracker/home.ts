@@ -2,28 +2,37 @@
  * Runs in firerunner. The directory that a Firecracker process runs in and finds its files in. All its paths are relative to
  * it (`HOME_FILES`), with or without a jail.
  */
-import { mkdir, rm, symlink } from 'node:fs/promises';
+import { mkdir, open, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SavedFile } from '../drivers/driver.ts';
+import type { ApiAddress } from './api.ts';
 import { HOME_FILES } from './bodies.ts';
 import type { FirecrackerInstallation } from './installation.ts';
+
+/** A file of ours that a VMM may write. */
+export interface WritableLoan {
+  /** Resolves when the file is at its own path, ours again, and as the VMM has written it. */
+  takeBack(): Promise<void>;
+  /** Gives up what `takeBack` was not called for, once the VMM has ended. Never rejects. */
+  drop(): Promise<void>;
+}
 
 export interface VmmHome {
   /** Unique among all processes of this host; letters, digits and `-`. */
   readonly id: string;
-  /** As the host sees it. */
+  /** As the host sees it. Whatever lies in it may be the VMM's doing. */
   readonly path: string;
+  /** The user that the VMM runs as. */
+  readonly ownerUid: number;
   /** What starts Firecracker in it. */
   readonly command: readonly [program: string, ...args: string[]];
   /** Called with the process that was started. */
   onStarted(pid: number): void;
   /** Lets the VMM read a file under this name. @throws LaunchError, or the file system's error. */
   lend(name: string, source: string | SavedFile): Promise<void>;
-  /** Lets the VMM write the file at `path`, which need not exist, under this name. */
-  lendToWrite(name: string, path: string): Promise<void>;
-  /** Takes back what `lendToWrite` lent: it is at `path`, and ours. */
-  takeBack(name: string, path: string): Promise<void>;
-  /** After the end of the process. Never rejects. */
+  /** Lets the VMM write the file at `path`, which is made if it is not there, under this name. */
+  lendToWrite(name: string, path: string): Promise<WritableLoan>;
+  /** After the end of the process; drops what is lent. Never rejects. */
   remove(): Promise<void>;
 }
 
@@ -39,6 +48,11 @@ export interface VmmHomes {
 /** What Firecracker is told of itself in either kind of home. Relative to where it starts. */
 export function firecrackerArguments(): readonly string[] {
   return ['--api-sock', HOME_FILES.apiSocket, '--level', 'Warning'];
+}
+
+/** Where the API of the VMM in a home is. */
+export function apiOf({ path, ownerUid }: VmmHome): ApiAddress {
+  return { socketPath: join(path, HOME_FILES.apiSocket), ownerUid };
 }
 
 /** Plain directories below firerunner's own: files are lent by symbolic links. */
@@ -62,13 +76,18 @@ export class OpenHomes implements VmmHomes {
     return {
       id,
       path,
+      ownerUid: process.getuid?.() ?? 0,
       command: [this.#installation.path, ...firecrackerArguments(), '--id', id],
       onStarted: () => undefined,
       // Our descriptor leads to a file that has no name.
       lend: (name, source) =>
         symlink(typeof source === 'string' ? source : `/proc/${process.pid}/fd/${source.fd}`, join(path, name)),
-      lendToWrite: (name, target) => symlink(target, join(path, name)),
-      takeBack: () => Promise.resolve(),
+      async lendToWrite(name, target) {
+        // Firecracker would make it readable for others.
+        await (await open(target, 'a', 0o600)).close();
+        await symlink(target, join(path, name));
+        return { takeBack: () => Promise.resolve(), drop: () => Promise.resolve() };
+      },
       remove: () => rm(path, { recursive: true, force: true }).catch(() => undefined),
     };
   }

@@ -1,18 +1,20 @@
 /**
- * Runs in firerunner. How files get into jails and back. A VMM that was broken into owns its jail: what is taken from there
- * may be anything, and nothing is followed.
+ * Runs in firerunner. How files get into jails and back. A VMM that was broken into owns its jail and may put anything in the
+ * place of any name there, at any moment. So nothing in a jail is opened, copied or given an owner by its name: what is to
+ * be shared is made ready where only we have a say, and then linked; what comes back is what was linked, by our own name for it.
  */
-import { constants, createWriteStream } from 'node:fs';
-import { chown, copyFile, lchown, link, lstat, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { chmod, chown, copyFile, link, open, realpath, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { HostError, LaunchError, type SavedFile } from '../drivers/driver.ts';
 import { copyPrivate } from '../snapshots/private-file.ts';
 import { fileIdentity } from '../snapshots/stamps.ts';
 import { hasCode } from '../snapshots/store-error.ts';
+import type { WritableLoan } from './home.ts';
 
-/** Whoever reads a file through a link in a jail is none of its owner's group. */
 const READABLE_BY_OTHERS = 0o004;
+const WRITABLE_BY_OTHERS = 0o002;
+const WRITABLE_BY_GROUP = 0o020;
 
 const NOT_LINKABLE = 'it is not on the file system of `chroot_base`, so it cannot be linked';
 
@@ -39,34 +41,44 @@ export class LentFiles {
   }
 
   /** The VMM may read what it has a link to, and no more: the file stays ours. */
-  async lend(source: string | SavedFile, target: string): Promise<void> {
+  async lend(source: string | SavedFile, target: string, owner: JailOwner): Promise<void> {
     const named = typeof source === 'string' ? source : source.path;
     if (named === null) throw new HostError('a file without a name cannot be lent to a jail');
     const path = await realpath(named);
-    const { mode } = await stat(path);
-    const isReadable = (mode & READABLE_BY_OTHERS) !== 0;
-    if (isReadable && (await tryLink(path, target))) return;
-    const why = isReadable ? NOT_LINKABLE : 'other users may not read it';
-    await link(await this.#copyOf(path, why), target);
+    const fault = faultFor(owner, await stat(path));
+    if (fault === null && (await tryLink(path, target))) return;
+    await put(await this.#copyOf(path, fault ?? NOT_LINKABLE), target);
   }
 
-  /** A file of ours that the VMM may change meanwhile; one that is not there yet is made by the VMM. */
-  async lendToWrite(source: string, target: string, { uid, gid }: JailOwner): Promise<void> {
-    const exists = await stat(source).then(
-      () => true,
-      () => false,
-    );
-    if (!exists) return;
-    if (!(await tryLink(source, target))) {
-      if (!this.#hasCopiedMemory) {
-        this.#onCopy(`the memory of a VM is copied, to its jail and back, for each snapshot: ${NOT_LINKABLE}`);
-      }
-      this.#hasCopiedMemory = true;
-      await copyFile(source, target, constants.COPYFILE_FICLONE).catch((error: unknown) => {
-        throw this.#explained(error);
-      });
+  /** A file that the VMM may change until it is taken back, or dropped; made if it is not there. */
+  async lendToWrite(source: string, target: string, { uid, gid }: JailOwner): Promise<WritableLoan> {
+    await createIfMissing(source);
+    // Before the VMM can see it: from then on the name may lead to another file.
+    await chown(source, uid, gid);
+    if (await tryLink(source, target)) {
+      return { takeBack: () => takeOwnership(source), drop: () => Promise.resolve() };
     }
-    await chown(target, uid, gid);
+    if (!this.#hasCopiedMemory) {
+      this.#onCopy(`the memory of a VM is copied, to its jail and back, for each snapshot: ${NOT_LINKABLE}`);
+    }
+    this.#hasCopiedMemory = true;
+    const copy = await this.#copied(source);
+    const drop = (): Promise<void> => rm(copy, { force: true }).catch(() => undefined);
+    try {
+      await chmod(copy, 0o600);
+      await chown(copy, uid, gid);
+      await put(copy, target);
+    } catch (error) {
+      await drop();
+      throw error;
+    }
+    return {
+      takeBack: async () => {
+        await copyFile(copy, source, constants.COPYFILE_FICLONE);
+        await takeOwnership(source);
+      },
+      drop,
+    };
   }
 
   /** Removes the copies; what jails have links to stays until they are removed. */
@@ -80,56 +92,69 @@ export class LentFiles {
     let copy = this.#copies.get(key);
     if (copy === undefined) {
       this.#onCopy(`${path} is copied to ${this.#directory}, for jails to have links to it: ${why}`);
-      copy = copyPrivate(this.#directory, path).catch((error: unknown) => {
-        throw this.#explained(error);
-      });
+      copy = this.#copied(path);
       copy.catch(() => this.#copies.delete(key));
       this.#copies.set(key, copy);
     }
     return copy;
   }
 
+  #copied(path: string): Promise<string> {
+    return copyPrivate(this.#directory, path).catch((error: unknown) => {
+      throw this.#explained(error);
+    });
+  }
+
   #explained(error: unknown): unknown {
     if (!hasCode(error, 'ENOSPC', 'EDQUOT')) return error;
-    return new HostError(
-      `\`chroot_base\` ${dirname(dirname(this.#directory))} is full; make room there, or put it on the file system of the ` +
-        'images, so that they need not be copied',
-      { cause: error },
-    );
+    return chrootBaseIsFull(dirname(dirname(this.#directory)), error);
   }
 }
 
-/** @throws LaunchError if the VMM has put something else than a file there. */
-export async function takeBack(source: string, target: string): Promise<void> {
+/** @param base the directory that `chroot_base` names. */
+export function chrootBaseIsFull(base: string, cause: unknown): HostError {
+  return new HostError(
+    `\`chroot_base\` ${base} is full; make room there, or put it on the file system of the images, so that they need not be ` +
+      'copied',
+    { cause },
+  );
+}
+
+/** Why a VMM of this user must not have a link to such a file: it could not read it, or could change it for all others. */
+function faultFor({ uid, gid }: JailOwner, file: Stats): string | null {
+  if (file.uid === uid) return `it belongs to user ${uid}, which a VM runs as`;
+  if ((file.mode & WRITABLE_BY_OTHERS) !== 0) return 'other users may write to it';
+  if ((file.mode & WRITABLE_BY_GROUP) !== 0 && file.gid === gid)
+    return `group ${gid}, which VMs are in, may write to it`;
+  if (file.gid === gid ? (file.mode & (READABLE_BY_OTHERS << 3)) === 0 : (file.mode & READABLE_BY_OTHERS) === 0) {
+    return 'other users may not read it';
+  }
+  return null;
+}
+
+async function createIfMissing(path: string): Promise<void> {
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  await file.close();
+}
+
+async function takeOwnership(path: string): Promise<void> {
+  await chown(path, process.getuid?.() ?? 0, process.getgid?.() ?? 0);
+}
+
+/** @throws LaunchError if the VMM has put something there. */
+async function put(source: string, target: string): Promise<void> {
   try {
-    // Without effect if the two are links to one file.
-    await rename(source, target);
+    await link(source, target);
   } catch (error) {
-    if (!hasCode(error, 'EXDEV')) throw error;
-    await copyWithoutFollowing(source, target);
-  }
-  const found = await lstat(target);
-  if (!found.isFile()) {
-    await rm(target, { force: true });
-    throw new LaunchError('the VMM left something else than a file where its snapshot should be');
-  }
-  await lchown(target, process.getuid?.() ?? 0, process.getgid?.() ?? 0);
-}
-
-async function copyWithoutFollowing(source: string, target: string): Promise<void> {
-  const file = await open(source, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  try {
-    if (!(await file.stat()).isFile()) throw new LaunchError('the VMM left something else than a file');
-    await pipeline(file.createReadStream({ autoClose: false }), createWriteStream(target, { mode: 0o600 }));
-  } finally {
-    await file.close();
+    if (hasCode(error, 'EEXIST')) throw new LaunchError(`the VMM has put something in the place of ${target}`);
+    throw error;
   }
 }
 
 /** @returns false where a link is not possible, but a copy is. */
 async function tryLink(source: string, target: string): Promise<boolean> {
   try {
-    await link(source, target);
+    await put(source, target);
     return true;
   } catch (error) {
     if (hasCode(error, 'EXDEV', 'EPERM', 'EMLINK', 'EOPNOTSUPP')) return false;

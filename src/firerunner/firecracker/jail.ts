@@ -6,13 +6,13 @@
  *   CHROOT_BASE/snapfaas/         0700: ours
  *     uids/UID-OWNER              users that are taken (uid-pool.ts)
  *     files/                      what jails have links to: memory of snapshots, and images that cannot be linked
- *   CHROOT_BASE/firecracker/ID/   ID: OWNER-NUMBER, OWNER the firerunner
+ *   CHROOT_BASE/firecracker/ID/   ID: snapfaas-OWNER-NUMBER, OWNER the firerunner; others may have jails beside ours
  *     pid                         of the VMM, for whoever has to clean up after us
  *     root/                       the VMM's root directory and home: its own, but for the links in it
  * ```
  */
 import { writeFileSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { lstat, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
 import { makeDirectory } from '../../storage/make-directory.ts';
@@ -21,16 +21,17 @@ import type { JailerSettings } from '../../protocol/runner.ts';
 import { HostError } from '../drivers/driver.ts';
 import { removePrivateLeftovers } from '../snapshots/private-file.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';
-import { firecrackerArguments, type VmmHome, type VmmHomes } from './home.ts';
+import { firecrackerArguments, type VmmHome, type VmmHomes, type WritableLoan } from './home.ts';
 import { jailsDirectory, type FirecrackerInstallation } from './installation.ts';
-import { LentFiles, takeBack, type JailOwner } from './jail-files.ts';
-import { removeAbandonedJails, startJailJanitor } from './jail-janitor.ts';
+import { LentFiles, type JailOwner } from './jail-files.ts';
+import { jailIds, removeAbandonedJails, startJailJanitor } from './jail-janitor.ts';
+import { removeJail } from './remove-jail.ts';
 import { UidPool, type UidLease } from './uid-pool.ts';
 
 /** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
 const MAX_SOCKET_PATH_BYTES = 107;
 /** Room for the number of a VM of one firerunner. */
-const LONGEST_SOCKET_NAME = '-1234567/root/api.sock';
+const LONGEST_SOCKET_NAME = '1234567/root/api.sock';
 
 export interface JailOptions {
   readonly settings: JailerSettings;
@@ -83,7 +84,7 @@ export class Jails implements VmmHomes {
     }
     const owner = ownerTag(await ourselves());
     const jails = jailsDirectory(settings, installation.path);
-    const longest = Buffer.byteLength(join(jails, owner) + LONGEST_SOCKET_NAME);
+    const longest = Buffer.byteLength(join(jails, jailIds(owner)) + LONGEST_SOCKET_NAME);
     if (longest > MAX_SOCKET_PATH_BYTES) {
       throw new HostError(
         `\`chroot_base\` ${settings.chrootBase} is too long: sockets in its jails would have paths of ${longest} bytes, ` +
@@ -103,22 +104,30 @@ export class Jails implements VmmHomes {
 
   async make(): Promise<VmmHome> {
     const lease = await this.#uids.take();
-    const id = `${this.#owner}-${++this.#made}`;
+    const id = `${jailIds(this.#owner)}${++this.#made}`;
     const jail = join(this.#directory, id);
     const path = join(jail, 'root');
     try {
       await mkdir(jail, { mode: 0o755 });
       await mkdir(path, { mode: 0o700 });
       const owner = { uid: lease.uid, gid: this.#options.settings.gid ?? lease.uid };
+      const loans: WritableLoan[] = [];
       return {
         id,
         path,
+        ownerUid: owner.uid,
         command: this.#command(id, owner),
         onStarted: (pid) => noteProcess(join(jail, 'pid'), pid),
-        lend: (name, source) => this.#files.lend(source, join(path, name)),
-        lendToWrite: (name, target) => this.#files.lendToWrite(target, join(path, name), owner),
-        takeBack: (name, target) => takeBack(join(path, name), target),
-        remove: () => this.#remove(jail, id, lease),
+        lend: (name, source) => this.#files.lend(source, join(path, name), owner),
+        lendToWrite: async (name, target) => {
+          const loan = await this.#files.lendToWrite(target, join(path, name), owner);
+          loans.push(loan);
+          return loan;
+        },
+        remove: async () => {
+          await Promise.all(loans.map((loan) => loan.drop()));
+          await this.#remove(jail, id, lease);
+        },
       };
     } catch (error) {
       await this.#remove(jail, id, lease);
@@ -145,8 +154,8 @@ export class Jails implements VmmHomes {
 
   /** A jail that cannot be removed keeps its user: what is left in there must not become another VM's. */
   async #remove(jail: string, id: string, lease: UidLease): Promise<void> {
-    const problem = await rm(jail, { recursive: true, force: true }).then(() => null, messageOf);
     await this.#cgroups?.remove(id);
+    const problem = await removeJail(jail).then(() => null, messageOf);
     if (problem === null) return lease.release();
     this.#options.say(`the jail ${jail} cannot be removed, and user ${lease.uid} is not used again: ${problem}`);
   }
@@ -175,12 +184,24 @@ function ownDirectory({ chrootBase }: JailerSettings): string {
   return join(chrootBase, 'snapfaas');
 }
 
+/** @param mode of a new one; others must not be able to do more in one that is there. */
 async function makeUsable(path: string, mode: number): Promise<void> {
   try {
     await makeDirectory(path, mode);
+    const found = await lstat(path);
+    if (!found.isDirectory()) throw new Error(`${path} is a link or a file, where a directory is needed`);
+    if (found.uid !== process.getuid?.())
+      throw new Error(`${path} belongs to user ${found.uid}, who could exchange jails`);
+    if ((found.mode & ~mode & 0o077) !== 0) {
+      throw new Error(
+        `${path} is open to other users (mode ${(found.mode & 0o7777).toString(8)}, ${mode.toString(8)} is needed)`,
+      );
+    }
   } catch (cause) {
     const why = messageOf(cause);
-    throw new HostError(`the chroot base cannot be used: ${why}; name another one with \`chroot_base\``, { cause });
+    throw new HostError(`the chroot base cannot be used: ${why}; mend that, or name another one with \`chroot_base\``, {
+      cause,
+    });
   }
 }
 

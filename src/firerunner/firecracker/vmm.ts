@@ -6,14 +6,13 @@
  *      └── any failure, or kill ─────────────────────────────────────────────────▶
  * ```
  */
-import { join } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
 import { exitError, HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
 import { OutputTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
 import { ApiRefusal, FirecrackerApi } from './api.ts';
-import { HOME_FILES, type ApiRequest } from './bodies.ts';
+import type { ApiRequest } from './bodies.ts';
 import { describeExit } from './exit-status.ts';
-import type { VmmHome } from './home.ts';
+import { apiOf, type VmmHome } from './home.ts';
 
 /** From the start of the process to an API that answers, in ms. */
 const START_LIMIT_MS = 10_000;
@@ -63,7 +62,7 @@ export class FirecrackerVmm {
     tail.watch(vmm.child.stdout);
     tail.watch(vmm.child.stderr);
     if (vmm.child.pid !== undefined) home.onStarted(vmm.child.pid);
-    const api = new FirecrackerApi(join(home.path, HOME_FILES.apiSocket));
+    const api = new FirecrackerApi(apiOf(home));
     const started = new FirecrackerVmm(home, api, vmm, tail);
     const limit = AbortSignal.timeout(START_LIMIT_MS);
     try {

@@ -1,11 +1,11 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether Firecracker is installed as it must be, and really runs a guest here. */
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
 import { LaunchError } from '../drivers/driver.ts';
 import { FirecrackerApi } from '../firecracker/api.ts';
 import { HOME_FILES, probeRequests } from '../firecracker/bodies.ts';
 import { describeExit } from '../firecracker/exit-status.ts';
-import type { VmmHome, VmmHomes } from '../firecracker/home.ts';
+import { apiOf, type VmmHome, type VmmHomes } from '../firecracker/home.ts';
 import { findFirecracker, type FirecrackerInstallation } from '../firecracker/installation.ts';
 import type { HomesOnDemand } from '../firecracker/open.ts';
 import { UnusableProgramError } from '../programs/program-version.ts';
@@ -131,7 +131,7 @@ async function bootIn(homes: VmmHomes, guest: ProbeGuest): Promise<ProbeFailure 
   try {
     await home.lend(HOME_FILES.kernel, guest.kernelPath);
     await home.lend(HOME_FILES.initrd, guest.initrdPath);
-    const api = new FirecrackerApi(join(home.path, HOME_FILES.apiSocket));
+    const api = new FirecrackerApi(apiOf(home));
     try {
       return await probeGuest(
         () => startIn(home),

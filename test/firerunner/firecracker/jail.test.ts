@@ -20,10 +20,17 @@ test('the jailer is told everything, and Firecracker only where its socket is', 
   };
   assert.deepEqual(
     jailerArguments({
-      ...{ id: '12-345-1', uid: 100_003, gid: 100_003, settings, firecracker: '/usr/bin/firecracker', cgroups: null },
+      ...{
+        id: 'snapfaas-12-345-1',
+        uid: 100_003,
+        gid: 100_003,
+        settings,
+        firecracker: '/usr/bin/firecracker',
+        cgroups: null,
+      },
     }),
     [
-      ...['--id', '12-345-1', '--exec-file', '/usr/bin/firecracker', '--uid', '100003', '--gid', '100003'],
+      ...['--id', 'snapfaas-12-345-1', '--exec-file', '/usr/bin/firecracker', '--uid', '100003', '--gid', '100003'],
       ...['--chroot-base-dir', '/srv/jailer', '--', '--api-sock', 'api.sock', '--level', 'Warning'],
     ],
   );
