@@ -131,6 +131,9 @@ struct runtime start_runtime(int function_channel)
     if (pipe2(standard_output, O_CLOEXEC) < 0 || pipe2(standard_error, O_CLOEXEC) < 0 ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, requests) < 0)
         fatal("no pipes for the runtime: %m");
+    /* So that it may open /dev/stdout, which is a pipe by its name. */
+    if (fchown(standard_output[1], RUNTIME_UID, RUNTIME_UID) < 0 || fchown(standard_error[1], RUNTIME_UID, RUNTIME_UID) < 0)
+        fatal("no owner for the runtime's pipes: %m");
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     int channel = fcntl(function_channel, F_DUPFD_CLOEXEC, 16);
     if (null < 0 || channel < 0)

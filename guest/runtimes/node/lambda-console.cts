@@ -1,6 +1,10 @@
-/** `console` as functions of Lambda know it: each call is a line with time, request and level, all on stdout. */
+/**
+ * `console` as functions of Lambda know it: each call is a line with time, request and level. All go to where stdout goes,
+ * whatever the function does to that stream.
+ */
 import util = require('node:util');
 import { detailsOf, errorForLog, showErrors, textOf } from './lambda-failures.cjs';
+import { writeLog } from './output.cjs';
 
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'] as const;
 type Level = (typeof LEVELS)[number];
@@ -19,13 +23,13 @@ export function setRequestId(id: string | null): void {
 function write(level: Level, parameters: readonly unknown[]): void {
   const time = new Date().toISOString();
   const line = writesJson ? jsonLine(time, level, parameters) : textLine(time, level, parameters);
-  process.stdout.write(`${line}\n`);
+  writeLog(`${line}\n`);
 }
 
 /** All of a line but its text, so that a snapshot holds this warm: most functions log something. */
 export function rehearseLine(): void {
   textLine(new Date().toISOString(), 'INFO', ['%s', 'rehearsal', { of: ['a', 1, true, null] }]);
-  process.stdout.write('');
+  writeLog('');
 }
 
 function textLine(time: string, level: Level, parameters: readonly unknown[]): string {

@@ -29,13 +29,20 @@ function importFile(file: string): Promise<unknown> {
   return import(url.pathToFileURL(file).href);
 }
 
-/** The type that Node takes from the nearest package.json above the file. */
+/**
+ * Whether the nearest package.json above the file says that it is an ES module. What cannot be read here is Node's to read, or
+ * to complain of, when the file is required.
+ */
 function isModuleScope(file: string): boolean {
   for (let directory = path.dirname(file); ; directory = path.dirname(directory)) {
     const description = path.join(directory, 'package.json');
     if (fs.existsSync(description)) {
-      const { type } = JSON.parse(fs.readFileSync(description, 'utf8')) as { type?: unknown };
-      return type === 'module';
+      try {
+        const text = fs.readFileSync(description, 'utf8').replace(/^\uFEFF/, '');
+        return (JSON.parse(text) as { type?: unknown } | null)?.type === 'module';
+      } catch {
+        return false;
+      }
     }
     if (directory === path.dirname(directory) || path.basename(directory) === 'node_modules') return false;
   }

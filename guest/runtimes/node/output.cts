@@ -1,16 +1,52 @@
-/** Output of the function. */
+/** Output of the function, and lines that are logged in its name. */
+import fs = require('node:fs');
 import stream = require('node:stream');
-import { makeFrame, send } from './channel.cjs';
+import { makeFrame, send, writeFully } from './channel.cjs';
 import { CONTROL_FD, LOG } from './protocol.cjs';
 
 /** Output is sent in pieces of this size where it goes as frames. */
-const LOG_BYTES = 64 * 1024;
+const LOG_BYTES = 60_000;
+
+type WriteOutput = (fd: 1 | 2, chunk: Buffer) => void;
+
+/** A way to stdout past the function's streams, and past its descriptor 1 where the system lets it be opened anew. */
+let writeOwn: (chunk: Buffer) => void = () => undefined;
+
+/**
+ * Writes lines that the runtime logs for the function. They do not go through `process.stdout`, which the function may end,
+ * replace or have captured.
+ */
+export function writeLog(text: string): void {
+  writeOwn(Buffer.from(text));
+}
+
+/** Output goes to the descriptors. A function may close its own: the error is dropped. */
+export function sendOutputToPipes(): void {
+  makeOutputSynchronous((fd, chunk) => void writeFully(fd, chunk));
+  const own = openAnew(1);
+  writeOwn = (chunk) => void writeFully(own, chunk);
+}
+
+/** Node has no `dup`. What is open as a socket, or belongs to another user, cannot be opened by its name. */
+function openAnew(fd: number): number {
+  try {
+    return fs.openSync(`/proc/self/fd/${fd}`, 'w');
+  } catch {
+    return fd;
+  }
+}
+
+/** What a stream has besides its published members. */
+interface Undestroyable {
+  _undestroy(): void;
+}
 
 /**
  * Replaces process.stdout and process.stderr by streams that have written when `write` returns, whatever the descriptor
- * is. Node's own may queue, and what is queued when the event loop stops would appear in a later invocation's log.
+ * is. Node's own may queue, and what is queued when the event loop stops would appear in a later invocation's log. Like
+ * Node's own they can be written to again after they were ended or destroyed.
  */
-export function makeOutputSynchronous(writeOutput: (fd: 1 | 2, chunk: Buffer) => void): void {
+function makeOutputSynchronous(writeOutput: WriteOutput): void {
   for (const [name, fd] of [
     ['stdout', 1],
     ['stderr', 2],
@@ -19,6 +55,10 @@ export function makeOutputSynchronous(writeOutput: (fd: 1 | 2, chunk: Buffer) =>
       write(chunk: Buffer, _encoding, callback) {
         writeOutput(fd, chunk);
         callback();
+      },
+      destroy(error, callback) {
+        callback(error);
+        (output as unknown as Undestroyable)._undestroy();
       },
     });
     Object.defineProperty(output, 'fd', { value: fd });
@@ -40,10 +80,14 @@ export function rehearsePrinting(): void {
 
 /** @param invocation the number of the invocation under way, which each frame names. */
 export function sendOutputAsFrames(invocation: () => number): void {
-  makeOutputSynchronous((fd, chunk) => {
+  const writeOutput: WriteOutput = (fd, chunk) => {
     const header = JSON.stringify({ request: invocation(), stream: fd === 1 ? 'stdout' : 'stderr' });
     for (let at = 0; at < chunk.length; at += LOG_BYTES) {
       send(CONTROL_FD, makeFrame(LOG, header, chunk.subarray(at, at + LOG_BYTES)));
     }
-  });
+  };
+  makeOutputSynchronous(writeOutput);
+  writeOwn = (chunk) => {
+    writeOutput(1, chunk);
+  };
 }

@@ -20,7 +20,7 @@
  * Between two invocations the process waits in a blocking read: the event loop stands still, as it does in Lambda, so
  * that an idle VM costs nothing and nothing of the function runs unaccounted.
  */
-import { channelLost, Incoming, makeFrame, send, sendFrame, writeFully } from './channel.cjs';
+import { channelLost, Incoming, makeFrame, send, sendFrame } from './channel.cjs';
 import { failureText } from './failures.cjs';
 import { replaceMathRandom } from './generators.cjs';
 import { openRegistry } from './hooks.cjs';
@@ -28,7 +28,7 @@ import { Invocations } from './invocations.cjs';
 import { Lifecycle } from './lifecycle.cjs';
 import { loadHandler } from './loading.cjs';
 import { OriginalStyle } from './original-style.cjs';
-import { makeOutputSynchronous, sendOutputAsFrames } from './output.cjs';
+import { sendOutputAsFrames, sendOutputToPipes } from './output.cjs';
 import {
   CONTROL_FD,
   HELLO,
@@ -106,8 +106,7 @@ function load(request: LoadRequest, control: Incoming): void {
 function main(): void {
   replaceMathRandom();
   openRegistry();
-  // A function may close its own output: the error is dropped.
-  makeOutputSynchronous((fd, chunk) => void writeFully(fd, chunk));
+  sendOutputToPipes();
   const hello = JSON.stringify({ protocol: PROTOCOL_VERSION, runtime: 'nodejs', version: process.versions.node });
   send(CONTROL_FD, makeFrame(HELLO, hello, Buffer.alloc(0)));
 

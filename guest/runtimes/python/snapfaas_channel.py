@@ -5,6 +5,7 @@
 """
 import fcntl
 import os
+import select
 import stat
 import time
 
@@ -118,8 +119,11 @@ class Channel:
                 self._wait_for(readable=False)
 
     def _wait_for(self, readable):
-        import select
+        wait_for(self.fd, select.POLLIN if readable else select.POLLOUT)
 
-        poller = select.poll()
-        poller.register(self.fd, select.POLLIN if readable else select.POLLOUT)
-        poller.poll(1000)
+
+def wait_for(fd, events):
+    """Blocks until one of `events` is there, for a second at most."""
+    poller = select.poll()
+    poller.register(fd, events)
+    poller.poll(1000)

@@ -1,8 +1,9 @@
 """The context that handlers get as their second argument, with the members and the texts of AWS Lambda's."""
 import json
 import os
-import sys
 import time
+
+from snapfaas_lambda_log import log_plainly
 
 
 class LambdaContext:
@@ -23,7 +24,7 @@ class LambdaContext:
         return max(0, int(self._deadline_ms - time.time() * 1000))
 
     def log(self, msg):
-        sys.stdout.write(str(msg))
+        log_plainly(str(msg))
 
     def __repr__(self):
         return described(

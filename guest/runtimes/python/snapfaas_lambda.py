@@ -6,6 +6,7 @@ seen there is found here: the failures' lines of the stack, the lines of the log
 import json
 import os
 import sys
+from importlib.machinery import PathFinder
 
 from snapfaas_channel import FAILURE, RESULT
 from snapfaas_context import LambdaContext, new_log_stream_name
@@ -14,6 +15,26 @@ from snapfaas_lambda_json import encode_result
 from snapfaas_lambda_log import Log, log_failure, rehearse_logging, set_up_logging
 from snapfaas_load import LoadError, most_arguments, parse_event
 from snapfaas_output import exit_status, leave, uncaught_status, write_at_once
+
+
+# What Lambda's client has imported, and this runtime has not, when it imports a function.
+IMPORTED_BY_LAMBDA = frozenset(
+    '__future__ atexit contextlib copyreg decimal linecache logging numbers string textwrap threading token tokenize'
+    ' traceback warnings weakref'.split()
+)
+
+
+class StandardModules:
+    """Finds some modules in the standard library whatever files of the function have their names: in Lambda they are
+    imported before, so that such a file is not found there either."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name in IMPORTED_BY_LAMBDA:
+            return PathFinder.find_spec(name, self.path)
+        return None
 
 
 class LambdaStyle:
@@ -34,7 +55,8 @@ class LambdaStyle:
             {
                 'PWD': root,
                 'LD_LIBRARY_PATH': ':'.join(libraries),
-                'PYTHONPATH': ':'.join(os.path.join(root, name) for name in ('package', 'lib')),
+                # Lambda's value. Children find the standard library first, as they do there.
+                'PYTHONPATH': '/var/runtime',
                 'AWS_LAMBDA_LOG_GROUP_NAME': self.request['log_group'],
                 '_HANDLER': self.request['handler'] or 'workload.handle',
             }
@@ -51,6 +73,12 @@ class LambdaStyle:
         if self.request['output'] == 'pipes':
             write_at_once()
         set_up_logging()
+
+    @staticmethod
+    def search_path(root, wanted, standard):
+        """What `package/` and `lib/` hold hides nothing of Python's: Lambda does not search them."""
+        sys.meta_path.insert(sys.meta_path.index(PathFinder), StandardModules(standard))
+        return [root] + wanted + standard + [os.path.join(root, 'package'), os.path.join(root, 'lib')]
 
     def split_handler(self):
         name = self.request['handler'] or 'workload.handle'

@@ -1,9 +1,10 @@
 """What functions of Lambda find set up for logging: a handler on the root logger, and failures in their log."""
-import importlib.machinery
 import json
 import os
 import sys
 import time
+
+from snapfaas_output import OwnLog
 
 NO_BREAK_SPACE = '\u00a0'
 
@@ -24,7 +25,8 @@ class LoggingFinder:
         if name != 'logging':
             return None
         sys.meta_path.remove(cls)
-        spec = importlib.machinery.PathFinder.find_spec(name)
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
+        spec = next((one for one in found if one is not None), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
@@ -50,7 +52,7 @@ def add_handler(logging):
         def emit(self, record):
             text = self.format(record)
             # A traceback comes behind the format's line feed, and a format of the function's need not have one.
-            sys.stdout.write(text if text[-1:] == '\n' else text + '\n')
+            OwnLog.write(text if text[-1:] == '\n' else text + '\n')
 
     class LambdaLoggerFilter(logging.Filter):
         def filter(self, record):
@@ -72,9 +74,18 @@ def add_handler(logging):
     root = logging.getLogger()
     root.addHandler(handler)
     Log.handler = handler
-    level = {'TRACE': 'NOTSET', 'FATAL': 'CRITICAL'}.get(log_level(), log_level())
-    if level in ('NOTSET', 'DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'CRITICAL'):
+    level = 'DEBUG' if log_level() == 'TRACE' else log_level()
+    if level in ('NOTSET', 'DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'CRITICAL', 'FATAL'):
         root.setLevel(level)
+
+
+def log_plainly(text):
+    """`context.log`: where the logger writes, unless the function has taken its handler away."""
+    logging = sys.modules.get('logging')
+    if Log.handler is None or logging is None or Log.handler in logging.getLogger().handlers:
+        OwnLog.write(text)
+    else:
+        sys.stdout.write(text)
 
 
 def rehearse_logging():
@@ -85,9 +96,9 @@ def rehearse_logging():
     try:
         record = logging.LogRecord('rehearsal', logging.INFO, __file__, 1, '%s', ('text',), None)
         Log.handler.filter(record)
-        sys.stdout.write(Log.handler.format(record)[:0])
+        OwnLog.write(Log.handler.format(record)[:0])
     except Exception:
-        pass  # the function closed or replaced its output
+        pass  # the function has changed the handler
 
 
 def log_level():
@@ -106,11 +117,11 @@ def format_as_json(record):
     """A record as one line, with all that the function added to it (`extra`). Levels are the next standard one below."""
     import logging
 
-    seconds = time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))
+    is_structured = isinstance(record.msg, dict) and not record.args
     line = {
-        'timestamp': '%s.%03dZ' % (seconds, record.msecs),
+        'timestamp': time.strftime('%Y-%m-%dT%H:%M:%SZ', logging.Formatter.converter(record.created)),
         'level': logging.getLevelName(min(50, max(0, record.levelno)) // 10 * 10),
-        'message': record.getMessage(),
+        'message': record.msg if is_structured else record.getMessage(),
         'logger': record.name,
         'requestId': Log.request_id,
     }
@@ -127,18 +138,15 @@ def format_as_json(record):
 def log_failure(failure):
     """Writes a failure to the function's log. Leading spaces are of the kind that the log's readers keep."""
     kind, message, stack = failure['type'], failure['message'], failure['stack']
-    try:
-        if Log.writes_json:
-            line = {'timestamp': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), 'level': 'ERROR'}
-            line.update(errorMessage=message, errorType=kind, requestId=Log.request_id, stackTrace=stack)
-            sys.stdout.write(json.dumps(line, ensure_ascii=False) + '\n')
-            return
-        lines = ['[ERROR] %s: %s' % (kind, message) if message else '[ERROR] %s' % kind]
-        lines.append('Traceback (most recent call last):')
-        for entry in stack:
-            for line in entry.splitlines():
-                text = line.lstrip(' ')
-                lines.append(NO_BREAK_SPACE * (len(line) - len(text)) + text)
-        sys.stdout.write('\n'.join(lines) + '\n')
-    except (OSError, ValueError, AttributeError):
-        pass  # the function closed or replaced its output
+    if Log.writes_json:
+        line = {'timestamp': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), 'level': 'ERROR'}
+        line.update(errorMessage=message, errorType=kind, requestId=Log.request_id, stackTrace=stack)
+        OwnLog.write(json.dumps(line, ensure_ascii=False) + '\n')
+        return
+    lines = ['[ERROR] %s: %s' % (kind, message) if message else '[ERROR] %s' % kind]
+    lines.append('Traceback (most recent call last):')
+    for entry in stack:
+        for line in entry.splitlines():
+            text = line.lstrip(' ')
+            lines.append(NO_BREAK_SPACE * (len(line) - len(text)) + text)
+    OwnLog.write('\n'.join(lines) + '\n')

@@ -12,6 +12,7 @@ from snapfaas_failure import OWN_DIRECTORY
 # A function's flag: it has `*args`.
 VARARGS = 0x04
 
+
 class LoadError(Exception):
     """The handler cannot be found; `kind` is the failure's type."""
 
@@ -26,13 +27,11 @@ def load(request, style):
     style.set_environment()
     time.tzset()
     os.chdir(root)
-    # The runtime's own modules are all imported by now; the function finds them in sys.modules.
-    rest = [entry for entry in sys.path if os.path.join(os.path.abspath(entry), '') != OWN_DIRECTORY]
+    give_way()
+    standard = [entry for entry in sys.path if os.path.join(os.path.abspath(entry), '') != OWN_DIRECTORY]
     wanted = [entry for entry in request['environment'].get('PYTHONPATH', '').split(':') if entry]
-    sys.path[:] = [root, os.path.join(root, 'package'), os.path.join(root, 'lib')] + wanted + rest
+    sys.path[:] = style.search_path(root, wanted, standard)
     module_name, function_name = style.split_handler()
-    if module_name in sys.modules:
-        raise LoadError('Runtime.BuiltInModuleConflict', "The name '%s' is taken by a module of Python" % module_name)
     module = importlib.import_module(module_name)
     try:
         handle = getattr(module, function_name)
@@ -45,6 +44,15 @@ def load(request, style):
     gc.collect()
     gc.freeze()
     return handle
+
+
+def give_way():
+    """Leaves the names of the runtime's own modules, which are all imported by now, to those of the function."""
+    for name in [name for name in sys.modules if name.startswith('snapfaas_')]:
+        own_modules.append(sys.modules.pop(name))
+
+
+own_modules = []
 
 
 def parse_event(payload):

@@ -20,6 +20,11 @@ class OriginalStyle:
     def set_environment(self):
         os.environ.update(self.request['environment'])
 
+    @staticmethod
+    def search_path(root, wanted, standard):
+        """The function's own directories first, as the original has it."""
+        return [root, os.path.join(root, 'package'), os.path.join(root, 'lib')] + wanted + standard
+
     def split_handler(self):
         name = self.request['handler']
         if name is None:

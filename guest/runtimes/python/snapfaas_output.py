@@ -1,9 +1,14 @@
-"""What the function prints, and the end of the process, before which all of it is written."""
+"""What the function prints and what is logged in its name; the end of the process, before which all of it is written."""
+import fcntl
 import io
 import os
+import select
 import sys
 
-from snapfaas_channel import LOG
+from snapfaas_channel import LOG, LOWEST_FD, wait_for
+
+# A frame to init has at most 64 KiB.
+MAX_LOG_BYTES = 60000
 
 
 class FrameOutput(io.RawIOBase):
@@ -20,12 +25,51 @@ class FrameOutput(io.RawIOBase):
         return 1 if self.stream == 'stdout' else 2
 
     def write(self, data):
+        if FrameOutput.is_forked:
+            return os.write(self.fileno(), data)
+        piece = bytes(data[:MAX_LOG_BYTES])
         header = b'{"request":%d,"stream":"%s"}' % (FrameOutput.invocation, self.stream.encode())
-        self.control.write_frame(LOG, bytes(data), header)
-        return len(data)
+        self.control.write_frame(LOG, piece, header)
+        return len(piece)
 
 
 FrameOutput.invocation = 0
+# A forked copy has no channel.
+FrameOutput.is_forked = False
+
+
+class OwnLog:
+    """Where lines go that are logged for the function, rather than printed by it: past its streams and its descriptor 1,
+    which it may close, replace or have captured."""
+
+    fd = None
+    frames = None
+
+    @classmethod
+    def open(cls):
+        """Before the function's code runs."""
+        cls.fd = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, LOWEST_FD)
+
+    @classmethod
+    def write(cls, text):
+        """Behind what was printed so far. What cannot be written is lost: the function goes on."""
+        flush()
+        data = text.encode('utf-8', 'backslashreplace')
+        try:
+            while data:
+                data = data[cls.write_some(data) :]
+        except (OSError, ValueError):
+            pass  # the function closed even this, or the host is gone
+
+    @classmethod
+    def write_some(cls, data):
+        if cls.frames is not None:
+            return cls.frames.write(data)
+        try:
+            return os.write(cls.fd, data)
+        except BlockingIOError:
+            wait_for(cls.fd, select.POLLOUT)
+            return 0
 
 
 def send_output_as_frames(control):
@@ -35,6 +79,7 @@ def send_output_as_frames(control):
         text = io.TextIOWrapper(buffered, encoding='utf-8', errors='backslashreplace', line_buffering=True)
         setattr(sys, name, text)
         setattr(sys, '__%s__' % name, text)
+    OwnLog.frames = FrameOutput(control, 'stdout')
 
 
 def write_at_once():
