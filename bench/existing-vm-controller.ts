@@ -22,6 +22,7 @@ const controller = new Controller({
     lambda: DEFAULT_ACCOUNT,
     functions: new Map([['hello-python', functionConfig('hello-python')]]),
     vmmSettings: NO_SETTINGS,
+    broken: [],
     notes: [],
   },
   runnerCommand: [process.execPath, fileURLToPath(new URL('existing-vm.js', import.meta.url)), guestAddress],

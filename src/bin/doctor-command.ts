@@ -95,17 +95,20 @@ function readConfiguration(
   memoryMib: number,
 ): { readonly config: Config | null; readonly problems: readonly string[] } {
   const context = { memoryMib, hostMemoryMib: Number.MAX_SAFE_INTEGER, cwd: process.cwd() };
+  const problems: string[] = [];
   try {
-    return { config: loadConfig(file, { ...context, vmm: 'auto' }), problems: [] };
+    const config = loadConfig(file, { ...context, vmm: 'auto' });
+    if (config.broken.length === 0) return { config, problems };
+    problems.push(...config.broken.flatMap((one) => one.problems));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    const problems = error.problems.map(formatProblem);
-    try {
-      return { config: loadConfig(file, { ...context, vmm: 'process' }), problems };
-    } catch (other) {
-      if (!(other instanceof ConfigError)) throw other;
-      return { config: null, problems };
-    }
+    problems.push(...error.problems.map(formatProblem));
+  }
+  try {
+    return { config: loadConfig(file, { ...context, vmm: 'process' }), problems };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return { config: null, problems };
   }
 }
 

@@ -3,26 +3,34 @@ import type { Config, FunctionConfig } from '../controller/config/config.ts';
 import type { Logger } from '../controller/log.ts';
 import { packApp } from '../images/app-image.ts';
 import { stageApp } from '../images/app-stage.ts';
+import { messageOf } from '../protocol/errors.ts';
 import type { VmmName } from '../protocol/runner.ts';
 
 /**
  * Directories of functions become images, for VMs, or staged directories with their dependencies, for plain processes.
- * Both are cached by content; a directory that several functions name is done once.
+ * Both are cached by content; a directory that several functions name is done once. One that cannot be made ready breaks the
+ * functions that name it, and no others.
  */
 export async function prepareFunctionFiles(config: Config, vmm: 'auto' | VmmName, logger: Logger): Promise<Config> {
-  const prepared = new Map<string, string>();
+  const prepared = new Map<string, Promise<string>>();
   const functions = new Map<string, FunctionConfig>();
+  const broken = [...config.broken];
   for (const [name, fn] of config.functions) {
     if (fn.appfs?.kind !== 'directory') {
       functions.set(name, fn);
       continue;
     }
     const directory = fn.appfs.path;
-    const path = prepared.get(directory) ?? (await prepareDirectory(directory, vmm, logger));
-    prepared.set(directory, path);
-    functions.set(name, { ...fn, appfs: { kind: vmm === 'process' ? 'directory' : 'image', path } });
+    const preparing = prepared.get(directory) ?? prepareDirectory(directory, vmm, logger);
+    prepared.set(directory, preparing);
+    try {
+      const path = await preparing;
+      functions.set(name, { ...fn, appfs: { kind: vmm === 'process' ? 'directory' : 'image', path } });
+    } catch (error) {
+      broken.push({ name, problems: [`${directory} cannot be made ready: ${messageOf(error)}`] });
+    }
   }
-  return { ...config, functions };
+  return { ...config, functions, broken };
 }
 
 async function prepareDirectory(directory: string, vmm: 'auto' | VmmName, logger: Logger): Promise<string> {

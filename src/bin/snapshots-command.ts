@@ -98,9 +98,11 @@ async function build(flags: BuildFlags): Promise<{ directory: string; layers: re
     process.stderr.write(`${text}\n`),
   );
   for (const [fn, layer] of layers) if (layer !== null) process.stdout.write(`${fn} ${layer}\n`);
+  for (const { problems } of config.broken) process.stderr.write(`snapctr: ${problems.join('\nsnapctr: ')}\n`);
   const made = [...layers.values()].filter((layer) => layer !== null);
-  process.exitCode = made.length === layers.size ? EXIT_OK : EXIT_FAILED;
-  return made.length === layers.size ? { directory: config.snapshotDirectory, layers: made } : null;
+  const isWhole = made.length === layers.size && config.broken.length === 0;
+  process.exitCode = isWhole ? EXIT_OK : EXIT_FAILED;
+  return isWhole ? { directory: config.snapshotDirectory, layers: made } : null;
 }
 
 async function verify(flags: StoreFlags): Promise<void> {

@@ -12,7 +12,7 @@
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import { Channel } from './channel.ts';
-import type { Config, FunctionConfig } from './config/config.ts';
+import type { BrokenFunction, Config, FunctionConfig } from './config/config.ts';
 import { FunctionSnapshots } from './runner/function-snapshots.ts';
 import { LeastRecentlyUsed } from './pool/keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
@@ -20,6 +20,7 @@ import { rounded, type Logger } from './log.ts';
 import { Ledger } from './pool/ledger.ts';
 import { Metrics } from './metrics.ts';
 import { RunnerClient } from './runner/runner-client.ts';
+import type { FunctionVms } from './pool/function-vms.ts';
 import { Standby } from './pool/standby.ts';
 import type { Task } from './task.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
@@ -48,6 +49,8 @@ export interface ControllerStatus {
   /** VMs launched ahead that wait for their first request. */
   readonly standby: { readonly budget_mib: number; readonly vms: number };
   readonly functions: number;
+  /** Functions that cannot run, each with the reasons. */
+  readonly broken: readonly BrokenFunction[];
   /** What became of the functions' snapshots; all zero where none are used. */
   readonly snapshots: { readonly preparing: number; readonly ready: number; readonly failed: number };
   /** By function and state; functions without a VM are left out. */
@@ -65,6 +68,7 @@ export class Controller {
   readonly #channel: Channel<Job>;
   readonly #standby: Standby;
   readonly #snapshots: FunctionSnapshots;
+  readonly #broken: ReadonlyMap<string | null, BrokenFunction>;
   #workers: WorkerPool | null = null;
   #draining = false;
   #launched = 0;
@@ -72,6 +76,7 @@ export class Controller {
   constructor(options: ControllerOptions) {
     const { config, logger, runnerCommand } = options;
     this.#options = options;
+    this.#broken = new Map(config.broken.map((one) => [one.name, one]));
     this.#runner = new RunnerClient(runnerCommand, logger);
     this.#ledger = new Ledger(config.memoryMib, config.vmmSettings.network?.taps.length);
     const owner: VmOwner = {
@@ -148,12 +153,20 @@ export class Controller {
   /** The gateways' way in; see `SubmitTask`. */
   submit(task: Task): void {
     try {
-      const fn = this.#pool.find(task.request.function);
+      const fn = this.#find(task.request.function);
       this.#channel.send({ task, fn, signal: task.signal, submittedAt: performance.now() });
     } catch (error) {
       this.metrics.onOutcome({ status: 'error', error: SnapfaasError.from(error), start: null });
       throw error;
     }
+  }
+
+  /** @throws SnapfaasError `function_not_found`, or `vm_launch_failed` for one that cannot run. */
+  #find(name: string): FunctionVms {
+    const broken = this.#broken.get(name);
+    if (broken === undefined) return this.#pool.find(name);
+    const message = `function ${JSON.stringify(name)} cannot run: ${broken.problems.join('; ')}`;
+    throw new SnapfaasError('vm_launch_failed', message, { details: { function: name } });
   }
 
   /** From now on `status` says draining. New requests are the gateway's to refuse. */
@@ -196,6 +209,7 @@ export class Controller {
       counters: this.#pool.counters,
       standby: { budget_mib: config.standbyMib, vms: this.#standby.size },
       functions: config.functions.size,
+      broken: config.broken,
       snapshots: this.#snapshots.counts(),
       vms: this.#pool.counts(),
       runner_pid: this.#runner.pid,

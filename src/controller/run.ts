@@ -25,6 +25,8 @@ export interface SnapctrFlags {
   readonly vmm: 'auto' | VmmName;
   readonly accel: 'auto' | QemuAccelerator;
   readonly logLevel: LogLevel;
+  /** A broken function stops the start. */
+  readonly strict?: boolean;
   /** Seconds. */
   readonly drainTimeout: number;
   /** Seconds. */
@@ -40,6 +42,8 @@ export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 
 const MIB = 1024 * 1024;
+/** A slip in a shared image may break every function of the list. */
+const MAX_BROKEN_TOLD = 20;
 /** After everything was answered or called off, the last bytes may take this long to leave, in ms. */
 const LAST_ANSWERS_MS = 1000;
 
@@ -68,6 +72,7 @@ export async function runController(
     const checked = readConfig(flags, logger);
     if (flags.port !== undefined) await checkAddress(flags.host, flags.port);
     const config = await prepare(checked, logger);
+    tellBroken(config, flags.strict === true, logger);
     releaseStartupMemory();
     const controller = new Controller({
       config,
@@ -108,6 +113,17 @@ function readConfig(flags: SnapctrFlags, logger: Logger): Config {
   });
   for (const note of config.notes) logger.warn(note);
   return config;
+}
+
+/** @throws UsageError if broken functions are not to be tolerated. */
+function tellBroken({ broken }: Config, isStrict: boolean, logger: Logger): void {
+  if (broken.length === 0) return;
+  if (isStrict) throw new UsageError(broken.flatMap(({ problems }) => problems).join('\n'));
+  for (const { name, problems } of broken.slice(0, MAX_BROKEN_TOLD)) {
+    logger.error({ function: name }, `this function cannot run: ${problems.join('; ')}`);
+  }
+  const more = broken.length - MAX_BROKEN_TOLD;
+  if (more > 0) logger.error(`${more} more functions cannot run; /status tells why`);
 }
 
 /** SIGINT and SIGTERM: the first drains, the second ends at once. */
@@ -195,6 +211,7 @@ function createGateway(
     lambda: {
       account: config.lambda,
       functions: config.functions,
+      broken: config.broken,
       interpreters: flags.vmm === 'process' ? 'host' : 'images',
       usesSnapshots: () => Object.values(controller.status().snapshots).some((functions) => functions > 0),
       eventCapacity: config.queueCapacity,

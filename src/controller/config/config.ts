@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
 import type { RuntimeName, VmmName, VmmSettings } from '../../protocol/runner.ts';
 import type { LambdaAccount } from '../../protocol/arn.ts';
-import { readFunctions, type FunctionContext } from './functions.ts';
+import { readFunctions, type BrokenEntry, type FunctionContext } from './functions.ts';
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
 import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './schema.ts';
@@ -37,6 +37,17 @@ export interface FunctionConfig {
   readonly network: boolean;
 }
 
+/**
+ * A function that the configuration names and that cannot run: its entry is wrong, or its files could not be made ready. The
+ * others are served; who asks for this one is told why.
+ */
+export interface BrokenFunction {
+  /** Null: the entry has no name by which anybody could ask for it. */
+  readonly name: string | null;
+  /** What is wrong and what to change, one line each. */
+  readonly problems: readonly string[];
+}
+
 export interface Config {
   /** Memory for VMs, all together. */
   readonly memoryMib: number;
@@ -52,6 +63,8 @@ export interface Config {
   /** What functions are told of the AWS account they run in, and clients see in ARNs. */
   readonly lambda: LambdaAccount;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
+  /** Has no name of `functions`. */
+  readonly broken: readonly BrokenFunction[];
   /** What firerunner is told of the host. */
   readonly vmmSettings: VmmSettings;
   /** What a user should know, one line each: keys without effect, paths found elsewhere. */
@@ -71,7 +84,10 @@ export interface ConfigContext {
 /**
  * Reads the controller's YAML file and the function list it names. Creates `snapshot_dir` if it is missing.
  *
- * @throws ConfigError with every problem of both files, each with file, line and column.
+ * A function whose entry is wrong is left out, and named in `broken`.
+ *
+ * @throws ConfigError if one of the files cannot be read or the controller's is wrong, with every problem of both files, each
+ * with file, line and column.
  */
 export function loadConfig(path: string, context: ConfigContext): Config {
   const problems: Problem[] = memoryProblems(context);
@@ -79,9 +95,9 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   const source = YamlFile.read(resolve(context.cwd, path), path, problems);
   if (source === null) throw new ConfigError(problems);
   if (Array.isArray(source.value)) {
-    const list =
+    const isList =
       "this is a list of functions; --config takes the controller's file, which names it by `function_config`";
-    throw new ConfigError([...problems, source.problemAt([], list)]);
+    throw new ConfigError([...problems, source.problemAt([], isList)]);
   }
   const yaml = check(controllerSchema, source.value, source, [], '', problems);
   const paths = new Paths(context.cwd);
@@ -123,18 +139,21 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     snapshotDirectory,
     hasNetwork: hasNetwork(source),
   };
-  const functions = functionList === null ? null : readFunctions(functionList, functionContext, problems, notes);
+  const list = functionList === null ? null : readFunctions(functionList, functionContext, problems, notes);
   if (problems.length === 0 && snapshotDirectory !== null) createDirectory(source, snapshotDirectory, problems);
 
-  const isComplete = yaml !== null && kernelPath !== null && initrdPath !== null && functions !== null;
-  if (problems.length > 0 || !isComplete || snapshotDirectory === null) throw new ConfigError(problems);
+  const isComplete = yaml !== null && kernelPath !== null && initrdPath !== null && list !== null;
+  if (problems.length > 0 || !isComplete || snapshotDirectory === null) {
+    throw new ConfigError([...problems, ...(list?.broken.flatMap((one) => one.problems) ?? [])]);
+  }
   return Object.freeze({
     memoryMib: context.memoryMib,
     kernelPath,
     initrdPath,
     ...controllerDefaults(yaml, context.memoryMib),
     snapshotDirectory,
-    functions,
+    functions: list.functions,
+    broken: Object.freeze(list.broken.map(shown)),
     vmmSettings: Object.freeze({
       firecracker: firecrackerSettings(yaml.firecracker, files.absolute),
       jailer: jailerSettings(yaml.jailer, files.absolute),
@@ -142,6 +161,10 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     }),
     notes: Object.freeze(notes),
   });
+}
+
+function shown({ name, problems }: BrokenEntry): BrokenFunction {
+  return Object.freeze({ name, problems: Object.freeze(problems.map(formatProblem)) });
 }
 
 function memoryProblems({ memoryMib, hostMemoryMib }: ConfigContext): Problem[] {

@@ -29,8 +29,20 @@ export interface FunctionContext {
   readonly hasNetwork: boolean;
 }
 
+/** An entry that cannot be used; `name` is null if it has none that could be. */
+export interface BrokenEntry {
+  readonly name: string | null;
+  readonly problems: readonly Problem[];
+}
+
+export interface FunctionEntries {
+  /** By name, in the list's order. */
+  readonly functions: ReadonlyMap<string, FunctionConfig>;
+  readonly broken: readonly BrokenEntry[];
+}
+
 /**
- * The functions of a list, by name in the list's order. What is wrong is added to `problems`, what is odd to `notes`.
+ * The functions of a list. What is wrong with the file as a whole is added to `problems`, what is odd to `notes`.
  * @returns null if the file cannot be used at all.
  */
 export function readFunctions(
@@ -38,46 +50,65 @@ export function readFunctions(
   context: FunctionContext,
   problems: Problem[],
   notes: string[],
-): ReadonlyMap<string, FunctionConfig> | null {
+): FunctionEntries | null {
   const source = YamlFile.read(path, context.paths.shown(path), problems);
   if (source === null) return null;
   if (!Array.isArray(source.value)) {
     problems.push(source.problemAt([], 'must be a list of functions; begin each with `- name: …`'));
     return null;
   }
-  const list = new FunctionList(source, context, problems, notes);
+  const list = new FunctionList(source, context, notes);
   for (const [index, entry] of (source.value as readonly unknown[]).entries()) list.add(index, entry);
   list.noteRemarks();
   if (source.value.length === 0) notes.push(formatProblem(source.problemAt([], 'there are no functions in this list')));
-  return list.functions;
+  return list.entries();
 }
 
 class FunctionList {
-  readonly functions = new Map<string, FunctionConfig>();
+  readonly #functions = new Map<string, FunctionConfig>();
+  readonly #broken = new Map<number, BrokenEntry>();
   readonly #source: YamlFile;
   readonly #context: FunctionContext;
-  readonly #problems: Problem[];
   readonly #notes: string[];
+  /** Of the entry that is being read. */
+  #problems: Problem[] = [];
   /** Where each name was first. */
   readonly #indices = new Map<string, number>();
   /** What is odd about a key, by that key: the first place and how many functions have it. */
   readonly #remarks = new Map<string, { readonly index: number; readonly text: string; count: number }>();
-  /** Missing images already reported; many functions share one. */
-  readonly #reported = new Set<string>();
   readonly #imageRuntimes = new Map<string, RuntimeName | null>();
 
-  constructor(source: YamlFile, context: FunctionContext, problems: Problem[], notes: string[]) {
+  constructor(source: YamlFile, context: FunctionContext, notes: string[]) {
     this.#source = source;
     this.#context = context;
-    this.#problems = problems;
     this.#notes = notes;
   }
 
+  entries(): FunctionEntries {
+    const broken = [...this.#broken.entries()].sort(([a], [b]) => a - b).map(([, entry]) => entry);
+    return { functions: this.#functions, broken };
+  }
+
   add(index: number, entry: unknown): void {
+    this.#problems = [];
+    const fn = this.#read(index, entry);
+    if (this.#problems.length === 0) {
+      if (fn !== null) this.#functions.set(fn.name, fn);
+      return;
+    }
+    const { data: name = null } = functionSchema.shape.name.safeParse(valueOf(entry, 'name'));
+    // Of two functions with one name nobody can tell which is meant: both are broken, as one.
+    const first = (name === null ? undefined : this.#indices.get(name)) ?? index;
+    if (name !== null) this.#functions.delete(name);
+    this.#broken.set(first, { name, problems: [...(this.#broken.get(first)?.problems ?? []), ...this.#problems] });
+  }
+
+  /** Null if something is wrong, here or with a directory of the controller's. */
+  #read(index: number, entry: unknown): FunctionConfig | null {
     const subject = subjectOf(index, entry);
     this.#checkName(index, entry);
     const yaml = check(functionSchema, entry, this.#source, [index], subject, this.#problems);
-    if (yaml === null) return;
+    if (yaml === null) return null;
     const complain = (key: string, message: string): void => {
       this.#problems.push(this.#source.problemAt([index, key], `${subject}${message}`));
     };
@@ -91,36 +122,33 @@ class FunctionList {
     }
     const runtimefsPath = this.#runtimefs(yaml, complain);
     const appfs = this.#appfs(yaml, complain);
-    if (runtimefsPath === null || appfs === undefined) return;
+    if (runtimefsPath === null || appfs === undefined) return null;
     const runtime = yaml.runtime ?? this.#runtimeOf(runtimefsPath);
     if (runtime === null && this.#context.vmm === 'process') {
       complain(
         'runtimefs',
         'the language is not known, which --vmm process needs; add `runtime: python3` or `runtime: nodejs`',
       );
-      return;
+      return null;
     }
     if (appfs?.kind === 'directory' && runtime !== null) {
       const remark = missingModule(yaml.handler ?? null, runtime, appfs.path, this.#context.paths);
       if (remark !== null) this.#remark(index, 'appfs', remark);
     }
-    this.functions.set(
-      yaml.name,
-      Object.freeze({
-        name: yaml.name,
-        runtime,
-        runtimefsPath,
-        appfs,
-        vcpus: yaml.vcpus ?? 1,
-        memoryMib,
-        concurrencyLimit: this.#concurrencyLimit(index, yaml),
-        timeoutMs: Math.round((yaml.timeout ?? DEFAULT_TIMEOUT_S) * 1000),
-        handler: yaml.handler ?? null,
-        environment: Object.freeze({ ...yaml.environment }),
-        snapshotLayers: this.#snapshotLayers(index, yaml),
-        network: this.#network(index, yaml, complain),
-      }),
-    );
+    return Object.freeze({
+      name: yaml.name,
+      runtime,
+      runtimefsPath,
+      appfs,
+      vcpus: yaml.vcpus ?? 1,
+      memoryMib,
+      concurrencyLimit: this.#concurrencyLimit(index, yaml),
+      timeoutMs: Math.round((yaml.timeout ?? DEFAULT_TIMEOUT_S) * 1000),
+      handler: yaml.handler ?? null,
+      environment: Object.freeze({ ...yaml.environment }),
+      snapshotLayers: this.#snapshotLayers(index, yaml),
+      network: this.#network(index, yaml, complain),
+    });
   }
 
   /** One note for each remark, however many functions it is about. */
@@ -171,8 +199,7 @@ class FunctionList {
       return null;
     }
     const kind = paths.kindOf(path);
-    if (vmm === 'process' || kind === 'file' || this.#reported.has(path)) return path;
-    this.#reported.add(path);
+    if (vmm === 'process' || kind === 'file') return path;
     const runtime = yaml.runtime ?? runtimeOfName(name);
     const advice = runtime === null ? 'build or copy it' : `build it with \`snapctr images build ${runtime}\``;
     const otherwise = key === 'runtimefs' ? `, or correct the name${this.#guessBeside(path)}` : '';

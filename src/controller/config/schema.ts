@@ -12,6 +12,7 @@ export const SMALLEST_MEMORY_MIB = 128;
 export const MAX_VCPUS = 32;
 export const DEFAULT_TIMEOUT_S = 60;
 export const MAX_TIMEOUT_S = 900;
+const MAX_HANDLER_LENGTH = 1024;
 const DEFAULT_QUEUE_CAPACITY = 1024;
 const MAX_QUEUE_CAPACITY = 1_000_000;
 
@@ -103,7 +104,10 @@ export function controllerDefaults(
 }
 
 const name = expected('1 to 64 letters, digits, `-`, `_` or `.`');
-const handler = expected('`file.function`, such as `workload.handle` or `src/app.handler`');
+/** The runtime takes it apart, and says what is wrong with it. */
+const handler = expected(
+  `1 to ${MAX_HANDLER_LENGTH} characters, such as \`index.handler\` or \`src/app.handler\`, none of them a control character`,
+);
 const timeout = expected(`a number of seconds above 0 and up to ${MAX_TIMEOUT_S}`);
 const layerDirectories = expected('the directory of a function layer, or a list of such directories');
 const variableName = expected('letters, digits and `_`, not beginning with a digit');
@@ -121,7 +125,8 @@ export const functionSchema = z.strictObject(
     appfs: z.string(expected('the name of a file or directory below `appfs_dir`, or empty')).nullish(),
     handler: z
       .string(handler)
-      .regex(/^(?:[\w-]+\/)*[\w-]+(?:\.[\w-]+)*\.[A-Za-z_$][\w$]*$/, handler)
+      .max(MAX_HANDLER_LENGTH, handler)
+      .regex(/^\P{Cc}+$/u, handler)
       .nullish(),
     vcpus: wholeNumber(1, MAX_VCPUS, `a whole number from 1 to ${MAX_VCPUS}`).nullish(),
     memory: wholeNumber(

@@ -57,17 +57,23 @@ function load(directory: string, context: Partial<ConfigContext> = {}): Config {
   });
 }
 
-/** The problems as lines, with the directory taken out. */
-function problems(changes: Changes, context: Partial<ConfigContext> = {}): readonly string[] {
+/** The problems as lines, with the directory taken out, and whether they stop the controller. */
+function problems(
+  changes: Changes,
+  context: Partial<ConfigContext> = {},
+): { readonly stop: boolean; readonly lines: readonly string[] } {
   return inInstallation(changes, (directory) => {
+    const shown = (line: string): string => line.replaceAll(`${directory}/`, '');
     try {
-      load(directory, context);
+      const { broken, functions } = load(directory, context);
+      assert.ok(broken.length > 0, 'the configuration was accepted');
+      for (const { name } of broken) assert.equal(functions.has(name ?? ''), false);
+      return { stop: false, lines: broken.flatMap((one) => one.problems).map(shown) };
     } catch (error) {
       assert(error instanceof ConfigError, String(error));
       assert.equal(error.message.split('\n').length, error.problems.length);
-      return error.message.replaceAll(`${directory}/`, '').split('\n');
+      return { stop: true, lines: error.message.split('\n').map(shown) };
     }
-    assert.fail('the configuration was accepted');
   });
 }
 
@@ -82,6 +88,7 @@ test('config: the smallest useful files, and the defaults', () => {
   inInstallation({}, (directory) => {
     const { functions, ...config } = load(directory);
     assert.deepEqual(config, {
+      broken: [],
       memoryMib: 1024,
       kernelPath: join(directory, 'images/vmlinux'),
       initrdPath: join(directory, 'images/initrd.cpio'),
@@ -296,6 +303,22 @@ const accepted: readonly (readonly [title: string, functions: string, key: keyof
   ['a limit of 0 is none', '- {name: f, runtime: python3, concurrency_limit: 0}', 'concurrencyLimit', null],
   ['the longest timeout', '- {name: f, runtime: python3, timeout: 900}', 'timeoutMs', 900_000],
   ['the shortest timeout', '- {name: f, runtime: python3, timeout: 0.001}', 'timeoutMs', 1],
+  ...[
+    '.build/v1.2/index.handler',
+    './src/index.handler',
+    '@scope/a/index.handler',
+    '"my dir/ünï.handler"',
+    'no-dot',
+    '../a.b',
+  ].map(
+    (name) =>
+      [
+        `the handler ${name}`,
+        `- {name: f, runtime: nodejs, handler: ${name.startsWith('@') ? `"${name}"` : name}}`,
+        'handler',
+        name.replaceAll('"', ''),
+      ] as const,
+  ),
   ['a handler in a package', '- {name: f, runtime: python3, handler: a/b-c.d.main}', 'handler', 'a/b-c.d.main'],
   [
     'anchors and aliases',
@@ -323,7 +346,7 @@ test("config: an image's manifest tells its runtime better than its name", () =>
     assert.deepEqual([functions.get('f')?.runtime, functions.get('g')?.runtime], ['nodejs', null]);
   });
   assert.match(
-    problems(changes, { vmm: 'process' }).join('\n'),
+    problems(changes, { vmm: 'process' }).lines.join('\n'),
     /^functions\.yaml:2:24: function `g`: the language is not known.*`runtime: python3`/,
   );
 });
@@ -348,6 +371,8 @@ interface Refusal {
   readonly context?: Partial<ConfigContext>;
   /** The expected problems, all of them, in any order. */
   readonly messages: readonly RegExp[];
+  /** They are one function's: the others are served. */
+  readonly breaksFunction?: true;
 }
 
 function withController(contents: string, ...messages: RegExp[]): Omit<Refusal, 'title'> {
@@ -355,6 +380,11 @@ function withController(contents: string, ...messages: RegExp[]): Omit<Refusal, 
 }
 
 function withFunctions(contents: string, ...messages: RegExp[]): Omit<Refusal, 'title'> {
+  return { changes: { 'functions.yaml': contents }, messages, breaksFunction: true };
+}
+
+/** As a file, whatever its entries are. */
+function withFunctionList(contents: string, ...messages: RegExp[]): Omit<Refusal, 'title'> {
   return { changes: { 'functions.yaml': contents }, messages };
 }
 
@@ -586,9 +616,9 @@ const refusals: readonly Refusal[] = [
 
   {
     title: 'a function list that is no list',
-    ...withFunctions('name: f\n', /^functions\.yaml:1:1: must be a list of functions/),
+    ...withFunctionList('name: f\n', /^functions\.yaml:1:1: must be a list of functions/),
   },
-  { title: 'an empty function list', ...withFunctions('', /^functions\.yaml:1:1: must be a list of functions/) },
+  { title: 'an empty function list', ...withFunctionList('', /^functions\.yaml:1:1: must be a list of functions/) },
   {
     title: 'a function that is no map',
     ...withFunctions('- f\n', /^functions\.yaml:1:3: function 1: must be a map of keys.*"f"/),
@@ -606,7 +636,7 @@ const refusals: readonly Refusal[] = [
   },
   {
     title: 'a duplicate function key',
-    ...withFunctions(`- {${f}, name: g}\n`, /^functions\.yaml:1:31: the key `name` is there twice/),
+    ...withFunctionList(`- {${f}, name: g}\n`, /^functions\.yaml:1:31: the key `name` is there twice/),
   },
   {
     title: 'a function without a name',
@@ -653,7 +683,9 @@ const refusals: readonly Refusal[] = [
     changes: { 'images/runtimefs/python3.ext4': null, 'functions.yaml': `- {${f}}\n- {name: g, runtime: python3}\n` },
     messages: [
       /^functions\.yaml:1:22: function `f`: the image .*python3\.ext4 does not exist; build it with `snapctr images build python3`/,
+      /^functions\.yaml:2:22: function `g`: the image .*python3\.ext4 does not exist/,
     ],
+    breaksFunction: true,
   },
   {
     title: 'a missing image of somebody',
@@ -686,6 +718,7 @@ const refusals: readonly Refusal[] = [
     changes: { 'functions.yaml': `- {${f}, appfs: hello.ext4}\n` },
     context: { vmm: 'process' },
     messages: [/hello\.ext4 is an image, which --vmm process cannot use/],
+    breaksFunction: true,
   },
   {
     title: 'too little memory for a function',
@@ -721,10 +754,15 @@ const refusals: readonly Refusal[] = [
   },
   { title: 'an endless timeout', ...withFunctions(`- {${f}, timeout: .inf}\n`, /`timeout` must be/) },
   {
-    title: 'a handler without a function',
-    ...withFunctions(`- {${f}, handler: main}\n`, /`handler` must be `file\.function`.*"main"/),
+    title: 'a handler that is a number',
+    ...withFunctions(`- {${f}, handler: 1}\n`, /`handler` must be 1 to 1024 characters.*not the number 1/),
   },
-  { title: 'a handler outside', ...withFunctions(`- {${f}, handler: ../a.main}\n`, /`handler` must be/) },
+  { title: 'an empty handler', ...withFunctions(`- {${f}, handler: ""}\n`, /`handler` must be 1 to 1024/) },
+  {
+    title: 'a handler of two lines',
+    ...withFunctions(`- {${f}, handler: "a\\nb.c"}\n`, /`handler` must be 1 to 1024/),
+  },
+  { title: 'an endless handler', ...withFunctions(`- {${f}, handler: ${'a'.repeat(1025)}}\n`, /`handler` must be/) },
   {
     title: 'a number in the environment',
     ...withFunctions(
@@ -775,14 +813,39 @@ const refusals: readonly Refusal[] = [
     messages: [/max_payload/, /`foo`/, /`vcpus`/, /`memory`/, /`name` must be/],
   },
 ];
-for (const { title, changes, context, messages } of refusals) {
-  test(`config: refuses ${title}`, () => {
-    const found = problems(changes, context);
+for (const { title, changes, context, messages, breaksFunction = false } of refusals) {
+  test(`config: ${breaksFunction ? 'breaks one function by' : 'refuses'} ${title}`, () => {
+    const { stop, lines: found } = problems(changes, context);
+    assert.equal(stop, !breaksFunction);
     const missing = messages.filter((message) => !found.some((line) => message.test(line)));
     assert.deepEqual(missing, [], `not among:\n${found.join('\n')}`);
     assert.equal(found.length, messages.length, found.join('\n'));
   });
 }
+
+test('config: a broken entry leaves the others as they are', () => {
+  const functions = [
+    `- {${f}, memory: lots}`,
+    '- {name: good, runtime: python3}',
+    '- nonsense',
+    '- {name: twice, runtime: python3}',
+    '- {name: twice, runtime: nodejs, vcpus: 0}',
+    '- {name: also-good, runtime: nodejs}',
+  ];
+  inInstallation({ 'functions.yaml': `${functions.join('\n')}\n` }, (directory) => {
+    const { functions: good, broken } = load(directory);
+    assert.deepEqual([...good.keys()], ['good', 'also-good']);
+    assert.deepEqual(
+      broken.map(({ name, problems: { length } }) => [name, length]),
+      [
+        ['f', 1],
+        [null, 1],
+        ['twice', 2],
+      ],
+    );
+    assert.ok(Object.isFrozen(broken) && Object.isFrozen(broken[0]));
+  });
+});
 
 test('config: 10,000 functions of the original load', () => {
   const entry = (n: number): string =>

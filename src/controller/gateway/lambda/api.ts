@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
 import type { SnapfaasError } from '../../../protocol/errors.ts';
-import type { FunctionConfig } from '../../config/config.ts';
+import type { BrokenFunction, FunctionConfig } from '../../config/config.ts';
 import type { Logger } from '../../log.ts';
 import { newTaskId } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
@@ -14,7 +14,14 @@ import type { ExchangeOwner } from '../http-exchange.ts';
 import { CodeFactsCache, type Interpreters } from './code-facts.ts';
 import { ApiError, apiErrorAnswer, apiErrorOf, identityHeaders, validationError } from './errors.ts';
 import { EventInvocations } from './events.ts';
-import { getFunction, getFunctionConfiguration, listFunctions, type Catalogue } from './functions.ts';
+import {
+  failedFunction,
+  getFunction,
+  getFunctionConfiguration,
+  listFunctions,
+  type Catalogue,
+  type FailedFunction,
+} from './functions.ts';
 import { InvokeDialect, readWishes, type InvokeTarget } from './invoke.ts';
 import { findFunction, parseFunctionName, type FunctionReference } from './names.ts';
 import { StreamDialect } from './stream.ts';
@@ -22,6 +29,8 @@ import { StreamDialect } from './stream.ts';
 export interface LambdaApiOptions {
   readonly account: LambdaAccount;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
+  /** Functions that cannot run. */
+  readonly broken: readonly BrokenFunction[];
   readonly interpreters: Interpreters;
   /** Whether VMs are restored from snapshots of their functions; asked each time. */
   readonly usesSnapshots: () => boolean;
@@ -49,13 +58,17 @@ export class LambdaApi {
   readonly #owner: ExchangeOwner;
   readonly #events: EventInvocations;
   readonly #catalogue: Catalogue;
+  readonly #known: ReadonlyMap<string, FunctionConfig | FailedFunction>;
 
   constructor(options: LambdaApiOptions, owner: ExchangeOwner) {
     const { account, functions, interpreters, usesSnapshots } = options;
     this.#options = options;
     this.#owner = owner;
     this.#events = new EventInvocations(owner, options.eventCapacity, options.logger);
-    this.#catalogue = { account, functions, facts: new CodeFactsCache(interpreters), usesSnapshots };
+    const known = new Map<string, FunctionConfig | FailedFunction>(functions);
+    for (const { name, problems } of options.broken) if (name !== null) known.set(name, { name, failed: problems });
+    this.#known = known;
+    this.#catalogue = { account, functions: this.#known, facts: new CodeFactsCache(interpreters), usesSnapshots };
   }
 
   /** Whether a path belongs to this API. */
@@ -86,7 +99,7 @@ export class LambdaApi {
     const method = incoming.method ?? '';
     const [path = '', queryText = ''] = split(url);
     const query = new URLSearchParams(queryText);
-    const { account, functions } = this.#options;
+    const { account } = this.#options;
     const found = route(method, path);
     if (found === null) {
       const shown = `${method} ${path.slice(0, 200)}`;
@@ -97,7 +110,7 @@ export class LambdaApi {
     if (operation === 'list') return new FixedDialect(() => listFunctions(this.#catalogue, query));
     const reference = parseFunctionName(decode(segment), query.get('Qualifier'), account);
     const isInvocation = operation === 'invoke' || operation === 'stream';
-    const fn = findFunction(functions, reference, account, isInvocation ? ':$LATEST' : '');
+    const fn = findFunction(this.#known, reference, account, isInvocation ? ':$LATEST' : '');
     switch (operation) {
       case 'get':
         return new FixedDialect(() => getFunction(this.#catalogue, fn, reference.qualifier));
@@ -105,6 +118,7 @@ export class LambdaApi {
         return new FixedDialect(() => getFunctionConfiguration(this.#catalogue, fn, reference.qualifier));
       case 'invoke':
       case 'stream': {
+        if ('failed' in fn) throw failedFunction(fn);
         const wishes = readWishes(incoming.headers, reference, account);
         const target = this.#target(fn, reference);
         if (operation === 'stream') return new StreamDialect(target, wishes);

@@ -22,6 +22,7 @@ export const API_ERRORS = {
   InvalidParameterValueException: { status: 400, type: 'User', messageKey: 'message' },
   InvalidRequestContentException: { status: 400, type: 'User', messageKey: 'message' },
   RequestEntityTooLargeException: { status: 413, type: 'User', messageKey: 'message' },
+  ResourceConflictException: { status: 409, type: 'User', messageKey: 'message' },
   ResourceNotFoundException: { status: 404, type: 'User', messageKey: 'Message' },
   ServiceException: { status: 500, type: 'Service', messageKey: 'Message' },
   SnapStartException: { status: 400, type: 'User', messageKey: 'Message' },

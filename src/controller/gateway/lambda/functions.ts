@@ -13,8 +13,15 @@ const EPHEMERAL_STORAGE_MB = 512;
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** A function that cannot run. */
+export interface FailedFunction {
+  readonly name: string;
+  /** Why, one line each. */
+  readonly failed: readonly string[];
+}
+
 export interface Catalogue {
-  readonly functions: ReadonlyMap<string, FunctionConfig>;
+  readonly functions: ReadonlyMap<string, FunctionConfig | FailedFunction>;
   readonly account: LambdaAccount;
   readonly facts: CodeFactsCache;
   /** Whether VMs are restored from snapshots of their functions. */
@@ -22,7 +29,12 @@ export interface Catalogue {
 }
 
 /** @param qualifier as the caller gave it; the ARN has it then. */
-export async function getFunction(catalogue: Catalogue, fn: FunctionConfig, qualifier: string | null): Promise<Json> {
+export async function getFunction(
+  catalogue: Catalogue,
+  fn: FunctionConfig | FailedFunction,
+  qualifier: string | null,
+): Promise<Json> {
+  if ('failed' in fn) return { Configuration: failedConfiguration(catalogue, fn, qualifier) };
   return {
     Configuration: await getFunctionConfiguration(catalogue, fn, qualifier),
     Code: { RepositoryType: 'S3', Location: `file://${fn.appfs?.path ?? fn.runtimefsPath}` },
@@ -32,9 +44,10 @@ export async function getFunction(catalogue: Catalogue, fn: FunctionConfig, qual
 
 export async function getFunctionConfiguration(
   catalogue: Catalogue,
-  fn: FunctionConfig,
+  fn: FunctionConfig | FailedFunction,
   qualifier: string | null,
 ): Promise<Json> {
+  if ('failed' in fn) return failedConfiguration(catalogue, fn, qualifier);
   const { account } = catalogue;
   const { runtime } = await catalogue.facts.of(fn);
   const digest = createHash('sha256').update(runtime).digest('hex');
@@ -61,24 +74,47 @@ export async function listFunctions(catalogue: Catalogue, query: URLSearchParams
   const qualifier = version === 'ALL' ? LATEST : null;
   const page: Json[] = [];
   // One after the other: requests that run functions have the file system first.
-  for (const fn of all.slice(from, to)) page.push(await configuration(catalogue, fn, qualifier));
+  for (const fn of all.slice(from, to)) {
+    page.push('failed' in fn ? names(catalogue, fn, qualifier) : await configuration(catalogue, fn, qualifier));
+  }
   return {
     Functions: page,
     ...(to < all.length ? { NextMarker: String(to) } : {}),
   };
 }
 
-/** The members that every operation tells. */
-async function configuration(
-  { account, facts, usesSnapshots }: Catalogue,
-  fn: FunctionConfig,
-  qualifier: string | null,
-): Promise<Json> {
-  const { bytes, sha256, modified, runtime } = await facts.of(fn);
-  const arn = functionArn(account, fn.name) + (qualifier === null ? '' : `:${qualifier}`);
+/** The answer to an invocation of a function that cannot run. */
+export function failedFunction({ failed }: FailedFunction): ApiError {
+  const state =
+    'The operation cannot be performed at this time. The function is currently in the following state: Failed';
+  return new ApiError('ResourceConflictException', `${state}. ${failed.join('; ')}`);
+}
+
+function failedConfiguration(catalogue: Catalogue, fn: FailedFunction, qualifier: string | null): Json {
+  const reason = fn.failed.join('; ');
   return {
-    FunctionName: fn.name,
-    FunctionArn: arn,
+    ...names(catalogue, fn, qualifier),
+    State: 'Failed',
+    StateReason: reason,
+    StateReasonCode: 'InvalidConfiguration',
+    LastUpdateStatus: 'Failed',
+    LastUpdateStatusReason: reason,
+    LastUpdateStatusReasonCode: 'InvalidConfiguration',
+  };
+}
+
+/** All that is certain of a function that cannot run. */
+function names({ account }: Catalogue, { name }: { readonly name: string }, qualifier: string | null): Json {
+  const arn = functionArn(account, name) + (qualifier === null ? '' : `:${qualifier}`);
+  return { FunctionName: name, FunctionArn: arn, Version: LATEST };
+}
+
+/** The members that every operation tells. */
+async function configuration(catalogue: Catalogue, fn: FunctionConfig, qualifier: string | null): Promise<Json> {
+  const { account, facts, usesSnapshots } = catalogue;
+  const { bytes, sha256, modified, runtime } = await facts.of(fn);
+  return {
+    ...names(catalogue, fn, qualifier),
     Runtime: runtime,
     Role: `arn:aws:iam::${account.accountId}:role/snapfaas`,
     Handler: fn.handler ?? 'workload.handle',
@@ -88,7 +124,6 @@ async function configuration(
     MemorySize: fn.memoryMib,
     LastModified: modified.toISOString().replace('Z', '+0000'),
     CodeSha256: sha256,
-    Version: LATEST,
     TracingConfig: { Mode: 'PassThrough' },
     RevisionId: revisionId(fn, sha256),
     PackageType: 'Zip',

@@ -1,6 +1,5 @@
 /** Runs in snapctr. Which function a request to the Lambda API means: names, partial and whole ARNs, qualifiers. */
 import { functionArn, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
-import type { FunctionConfig } from '../../config/config.ts';
 import { ApiError, validationError } from './errors.ts';
 
 /** The pattern of the API's model for `FunctionName`, with names for its groups below. */
@@ -72,12 +71,12 @@ export function parseFunctionName(text: string, qualifier: string | null, accoun
  * @param unqualified what the message of the API says for a name without a qualifier.
  * @throws ApiError ResourceNotFoundException.
  */
-export function findFunction(
-  functions: ReadonlyMap<string, FunctionConfig>,
+export function findFunction<Found>(
+  functions: ReadonlyMap<string, Found>,
   { name, qualifier }: FunctionReference,
   account: LambdaAccount,
   unqualified: '' | ':$LATEST',
-): FunctionConfig {
+): Found {
   const fn = functions.get(name);
   if (fn !== undefined && (qualifier === null || qualifier === LATEST)) return fn;
   const suffix = qualifier === null ? unqualified : `:${qualifier}`;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import {
   GetFunctionCommand,
+  GetFunctionConfigurationCommand,
   InvokeCommand,
   InvokeWithResponseStreamCommand,
   ListFunctionsCommand,
@@ -44,6 +45,7 @@ async function withLambda(
   const lambda = {
     account: DEFAULT_ACCOUNT,
     functions: new Map(FUNCTIONS.map((fn) => [fn.name, fn])),
+    broken: [{ name: 'broken', problems: ['functions.yaml:7:3: `memory` must be a number'] }],
     interpreters: 'host',
     usesSnapshots,
     eventCapacity,
@@ -406,7 +408,7 @@ test('lambda: functions are listed in pages, by name', async () => {
       names.push(...(page.Functions ?? []).map((fn) => fn.FunctionName));
       marker = page.NextMarker;
     } while (marker !== undefined);
-    assert.deepEqual(names, ['node', 'python', 'third']);
+    assert.deepEqual(names, ['broken', 'node', 'python', 'third']);
     const all = await client.send(new ListFunctionsCommand({ FunctionVersion: 'ALL' }));
     assert.match(all.Functions?.[0]?.FunctionArn ?? '', /:\$LATEST$/);
   });
@@ -420,7 +422,7 @@ for (const [query, name] of [
   ['MaxItems=0', 'ValidationException'],
   ['MaxItems=10001', 'ValidationException'],
   ['Marker=0x1', 'InvalidParameterValueException'],
-  ['Marker=4', 'InvalidParameterValueException'],
+  ['Marker=5', 'InvalidParameterValueException'],
 ] as const) {
   test(`lambda: functions are not listed with ${query}`, async () => {
     await withLambda({}, async ({ url }) => {
@@ -464,6 +466,28 @@ for (const [environment, usesSnapshots, SnapStart, logging] of [
     FUNCTIONS.pop();
   });
 }
+
+test('lambda: a function that cannot run is listed, tells why, and is refused as AWS refuses one that failed', () =>
+  withLambda({}, async ({ client, url }) => {
+    const { Functions = [] } = await client.send(new ListFunctionsCommand({}));
+    assert.ok(Functions.some(({ FunctionName }) => FunctionName === 'broken'));
+    const reason = 'functions.yaml:7:3: `memory` must be a number';
+    const configuration = await client.send(new GetFunctionConfigurationCommand({ FunctionName: 'broken' }));
+    assert.equal(configuration.State, 'Failed');
+    assert.equal(configuration.StateReason, reason);
+    assert.equal(configuration.StateReasonCode, 'InvalidConfiguration');
+    assert.equal(
+      (await client.send(new GetFunctionCommand({ FunctionName: 'broken' }))).Configuration?.State,
+      'Failed',
+    );
+    const answer = await invokeRaw(url, 'broken', '{}');
+    assert.equal(answer.status, 409);
+    assert.equal(answer.headers.get('x-amzn-errortype'), 'ResourceConflictException');
+    assert.match(answer.text, /currently in the following state: Failed\. functions\.yaml:7:3/);
+    await assert.rejects(client.send(new InvokeCommand({ FunctionName: 'broken:nope' })), {
+      name: 'ResourceNotFoundException',
+    });
+  }));
 
 test('lambda: an Event is answered 202 before it has run; a drain waits for it', async () => {
   const held = new Held();
