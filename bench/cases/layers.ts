@@ -130,7 +130,7 @@ async function uncached(
       taps: null,
       observer: {
         onChannel: (path) => void dialled.push(FunctionChannel.connect(path)),
-        onLog: () => undefined,
+        onLog: () => null,
         onRuntimeExited: () => undefined,
       },
       signal: new AbortController().signal,

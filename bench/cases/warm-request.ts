@@ -147,7 +147,7 @@ export const warmRequest: Benchmark = {
         taps: null,
         observer: {
           onChannel: (address) => (guestAddress = address),
-          onLog: () => undefined,
+          onLog: () => null,
           onRuntimeExited: () => undefined,
         },
         signal: new AbortController().signal,

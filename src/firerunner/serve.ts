@@ -3,10 +3,16 @@
  * lines on stdout (`protocol/runner.ts`). End of stdin means snapctr is gone, whatever it died of.
  */
 import { availableParallelism } from 'node:os';
-import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import type { LogHeader, RuntimeExitHeader } from '../protocol/guest.ts';
-import type { GuestAddress, LaunchSpec, RunnerCommand, RunnerEvent } from '../protocol/runner.ts';
+import { LineError, LineReader } from '../protocol/lines.ts';
+import {
+  MAX_RUNNER_LINE_BYTES,
+  type GuestAddress,
+  type LaunchSpec,
+  type RunnerCommand,
+  type RunnerEvent,
+} from '../protocol/runner.ts';
 import { HostError, LaunchError, type Driver } from './drivers/driver.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
 import { Limit } from './limit.ts';
@@ -17,6 +23,12 @@ import type { VmmChoice } from './vmm-choice.ts';
 
 /** Restores under way at once: each keeps a core busy until its VM runs, so that more would only slow each other down. */
 const RESTORES_AT_ONCE = availableParallelism();
+
+/** A snapctr that asks no more for so many seconds hangs, and its VMs must not hold the host's memory for ever. */
+const SNAPCTR_HUNG_S = 60;
+
+/** Tells snapctr; resolves when the event has left this process. */
+type Emit = (event: RunnerEvent) => Promise<void>;
 
 interface ServedVm {
   /** Ends the launch if it is still under way. */
@@ -33,33 +45,63 @@ export async function serve(
   taps: TapPool | null,
   streams: { stdin: Readable; stdout: Writable },
 ): Promise<void> {
-  const server = new Server(choice.driver, directory, taps, (event) => {
-    streams.stdout.write(`${JSON.stringify(event)}\n`);
-  });
+  const emit: Emit = (event) =>
+    new Promise((resolve) => streams.stdout.write(`${JSON.stringify(event)}\n`, () => resolve()));
+  const server = new Server(choice.driver, directory, taps, emit);
   // Without a reader there is nobody to tell; the end of stdin follows.
   streams.stdout.on('error', () => undefined);
   server.announce(choice.reason);
-  for await (const line of createInterface({ input: streams.stdin })) {
-    const command = parseCommand(line);
-    // Only a snapctr that died while it wrote leaves half a line behind.
-    if (command === null) break;
-    server.obey(command);
-  }
+  await untilSilent(streams.stdin, (command) => server.obey(command));
   await server.close();
+}
+
+/** Resolves when snapctr is gone, or hangs: its commands end, or it asks no more whether this side lives. */
+function untilSilent(stdin: Readable, obey: (command: RunnerCommand) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const reader = new LineReader(MAX_RUNNER_LINE_BYTES);
+    let heartbeat: NodeJS.Timeout | null = null;
+    // Counted, not timed: when both sides were stopped, or their host slept, neither hangs.
+    let silentSeconds = 0;
+    const end = (): void => {
+      if (heartbeat !== null) clearInterval(heartbeat);
+      stdin.off('data', onData).destroy();
+      resolve();
+    };
+    const tick = (): void => {
+      silentSeconds += 1;
+      if (silentSeconds < SNAPCTR_HUNG_S) return;
+      process.stderr.write(`firerunner: snapctr said nothing for ${SNAPCTR_HUNG_S} s; all VMs are ended\n`);
+      end();
+    };
+    const onData = (chunk: Buffer): void => {
+      silentSeconds = 0;
+      const commands = parseCommands(reader, chunk);
+      for (const command of commands) {
+        // Only a snapctr that died while it wrote leaves half a line behind.
+        if (command === null) return end();
+        if (command.op === 'ping') heartbeat ??= setInterval(tick, 1000);
+        obey(command);
+      }
+    };
+    stdin.on('data', onData);
+    stdin.once('end', end);
+    stdin.once('error', end);
+    stdin.once('close', end);
+  });
 }
 
 class Server {
   readonly #driver: Driver;
   readonly #directory: RunDirectory;
   readonly #taps: TapPool | null;
-  readonly #emit: (event: RunnerEvent) => void;
+  readonly #emit: Emit;
   readonly #snapshots: Snapshots;
   readonly #vms = new Map<string, ServedVm>();
   readonly #ends = new Set<Promise<void>>();
   readonly #restores = new Limit(RESTORES_AT_ONCE);
   readonly #closing = new AbortController();
 
-  constructor(driver: Driver, directory: RunDirectory, taps: TapPool | null, emit: (event: RunnerEvent) => void) {
+  constructor(driver: Driver, directory: RunDirectory, taps: TapPool | null, emit: Emit) {
     this.#driver = driver;
     this.#directory = directory;
     this.#taps = taps;
@@ -69,7 +111,7 @@ class Server {
 
   announce(reason: string): void {
     const { name, notice, canPause, snapshots } = this.#driver;
-    this.#emit({ event: 'serving', vmm: name, reason, notice, canPause, canRestore: snapshots !== null });
+    void this.#emit({ event: 'serving', vmm: name, reason, notice, canPause, canRestore: snapshots !== null });
   }
 
   obey(command: RunnerCommand): void {
@@ -87,8 +129,14 @@ class Server {
         if (served === undefined || served.running === null) return;
         return this.#pause(served, served.running, command.hasServed);
       }
-      case 'resume':
-        return this.#vms.get(command.vm)?.running?.resume();
+      case 'resume': {
+        const running = this.#vms.get(command.vm)?.running ?? null;
+        if (running === null) return;
+        running.resume();
+        return void this.#emit({ event: 'resumed', vm: command.vm });
+      }
+      case 'ping':
+        return void this.#emit({ event: 'pong' });
     }
   }
 
@@ -118,13 +166,13 @@ class Server {
   async #prepare(name: string, spec: LaunchSpec): Promise<void> {
     try {
       const { layer, builtMs } = await this.#snapshots.prepare(spec, {
-        onProgress: (text) => this.#emit({ event: 'preparing', function: name, text }),
+        onProgress: (text) => void this.#emit({ event: 'preparing', function: name, text }),
         onLog: (header, text) => this.#emit({ event: 'preparation-log', function: name, text, ...header }),
       });
-      this.#emit({ event: 'prepared', function: name, layer, builtMs });
+      void this.#emit({ event: 'prepared', function: name, layer, builtMs });
     } catch (error) {
       if (!this.#closing.signal.aborted) {
-        this.#emit({ event: 'unprepared', function: name, failure: launchFailure(error) });
+        void this.#emit({ event: 'unprepared', function: name, failure: launchFailure(error) });
       }
     }
   }
@@ -137,13 +185,13 @@ class Server {
       served.running = running;
       // A kill that came when the launch was over but for this line had nothing to call off any more.
       if (served.launching.signal.aborted) void running.kill();
-      this.#emit({ event: 'ready', vm, timings: running.timings, fallback });
+      void this.#emit({ event: 'ready', vm, timings: running.timings, fallback });
       const exit = await running.exited;
       this.#directory.remove(vm);
-      this.#emit({ event: 'exited', vm, reason: exit.reason });
+      void this.#emit({ event: 'exited', vm, reason: exit.reason });
     } catch (error) {
       this.#directory.remove(vm);
-      this.#emit({ event: 'failed', vm, failure: launchFailure(error) });
+      void this.#emit({ event: 'failed', vm, failure: launchFailure(error) });
     } finally {
       this.#vms.delete(vm);
     }
@@ -157,13 +205,11 @@ class Server {
   ): Promise<{ readonly running: RunningVm; readonly fallback: string | null }> {
     const { signal } = served.launching;
     const observer = {
-      onChannel: (guestAddress: GuestAddress): void => this.#emit({ event: 'channel', vm, guestAddress }),
-      onLog: (header: LogHeader, text: string): void => this.#emit({ event: 'log', vm, text, ...header }),
-      onLogEnd: (request: number): void => {
-        if (request > 0) this.#emit({ event: 'log-end', vm, request });
-      },
+      onChannel: (guestAddress: GuestAddress): void => void this.#emit({ event: 'channel', vm, guestAddress }),
+      onLog: (header: LogHeader, text: string) => this.#emit({ event: 'log', vm, text, ...header }),
+      onLogEnd: (request: number) => (request > 0 ? this.#emit({ event: 'log-end', vm, request }) : null),
       onRuntimeExited: (reason: string, exit: RuntimeExitHeader): void => {
-        if (served.running !== null) this.#emit({ event: 'runtime-exited', vm, reason, exit });
+        if (served.running !== null) void this.#emit({ event: 'runtime-exited', vm, reason, exit });
       },
     };
     const launch = { driver: this.#driver, spec, taps: this.#taps, observer, signal };
@@ -213,6 +259,16 @@ class Server {
       release();
       leave();
     }
+  }
+}
+
+/** The last one is null if the stream cannot be read any further. */
+function parseCommands(reader: LineReader, chunk: Buffer): readonly (RunnerCommand | null)[] {
+  try {
+    return reader.push(chunk).map(parseCommand);
+  } catch (error) {
+    if (error instanceof LineError) return [null];
+    throw error;
   }
 }
 

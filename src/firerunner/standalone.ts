@@ -47,9 +47,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
       channel.catch(() => undefined);
       dialled.push(channel);
     },
-    onLog: (_header: unknown, text: string): void => {
-      streams.stderr.write(text);
-    },
+    onLog: (_header: unknown, text: string) => written(streams.stderr, text),
     onRuntimeExited: (reason: string, exit: RuntimeExitHeader): void => {
       invoker?.runtimeEnded(runtimeExited(reason, exit));
     },
@@ -97,7 +95,7 @@ export async function dumpStandalone(
   try {
     const layer = await snapshots.dump(spec, target, {
       onProgress: say,
-      onLog: (_header, text) => streams.stderr.write(text),
+      onLog: (_header, text) => written(streams.stderr, text),
     });
     const mib = (layer.parts.pages.bytes / 1024 / 1024).toFixed(1);
     say(
@@ -145,10 +143,14 @@ async function answerLines(options: StandaloneOptions, invoker: Invoker): Promis
   return signal.aborted || reader.signal.aborted ? EXIT_CODES.interrupted : exitCode;
 }
 
-/** Resolves when the line has left, or cannot: a stream that fails says so by its event. */
 function writeLine(stream: Writable, line: Buffer): Promise<void> {
+  return written(stream, Buffer.concat([line, Buffer.from('\n')]));
+}
+
+/** Resolves when the bytes have left, or cannot: a stream that fails says so by its event. */
+function written(stream: Writable, bytes: Buffer | string): Promise<void> {
   return new Promise((resolve) => {
-    stream.write(Buffer.concat([line, Buffer.from('\n')]), () => resolve());
+    stream.write(bytes, () => resolve());
   });
 }
 

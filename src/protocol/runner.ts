@@ -103,12 +103,18 @@ export interface FunctionSpec {
   readonly arn: string;
 }
 
+/** Longest line either side sends, in bytes. */
+export const MAX_RUNNER_LINE_BYTES = 8 * 1024 * 1024;
+
 export type RunnerCommand =
   | { readonly op: 'launch'; readonly vm: string; readonly spec: LaunchSpec }
   | { readonly op: 'kill'; readonly vm: string }
   /** Takes the CPU away from an idle VM; `resume` goes out before its next invocation. `hasServed`: it had one already. */
   | { readonly op: 'pause'; readonly vm: string; readonly hasServed: boolean }
+  /** Answered by `resumed`. */
   | { readonly op: 'resume'; readonly vm: string }
+  /** Answered by `pong`; see `runner-process.ts` and `serve.ts` for what becomes of a side that falls silent. */
+  | { readonly op: 'ping' }
   /** Makes the function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`. */
   | { readonly op: 'prepare'; readonly function: string; readonly spec: LaunchSpec };
 
@@ -153,6 +159,9 @@ export type RunnerEvent =
       readonly canPause: boolean;
       readonly canRestore: boolean;
     }
+  | { readonly event: 'pong' }
+  /** A paused VM has its CPU back. */
+  | { readonly event: 'resumed'; readonly vm: string }
   /** The function channel is there: to be dialled at once, the guest may wait for it. */
   | { readonly event: 'channel'; readonly vm: string; readonly guestAddress: GuestAddress }
   /** The function may be invoked. `fallback`: why the VM was booted although it has a source of snapshots. */

@@ -126,6 +126,9 @@ export interface MachineExit {
 /** The control channel of `protocol/guest.ts`. Handlers are set before the first turn of the event loop ends. */
 export interface ControlChannel {
   send(type: number, header?: FrameHeader, payload?: Uint8Array): void;
+  /** Nothing more is read until `resume`, so that the guest has to wait. A few frames that were read before may still come. */
+  pause(): void;
+  resume(): void;
   onFrame: (frame: Frame) => void;
   /** The channel ended or the guest broke the protocol; no frame follows. */
   onClosed: (reason: string) => void;

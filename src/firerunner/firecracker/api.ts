@@ -16,7 +16,7 @@ import type { ApiRequest } from './bodies.ts';
 const ANSWER_LIMIT_MS = 10_000;
 /** Pause between two looks whether the socket is there, in ms. */
 const SOCKET_POLL_MS = 1;
-/** An answer is a few hundred bytes; more is cut, in bytes. */
+/** An answer is a few hundred bytes; one over this is not read on, in bytes. */
 const MAX_ANSWER_BYTES = 64 * 1024;
 
 /** The server said no. It lives on, but for a failed load. */
@@ -119,7 +119,8 @@ export class FirecrackerApi {
         let text = '';
         incoming.setEncoding('utf8');
         incoming.on('data', (chunk: string) => {
-          if (text.length < MAX_ANSWER_BYTES) text += chunk;
+          text += chunk;
+          if (text.length > MAX_ANSWER_BYTES) incoming.destroy(new Error(`an answer over ${MAX_ANSWER_BYTES} bytes`));
         });
         incoming.on('error', reject);
         incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, text }));

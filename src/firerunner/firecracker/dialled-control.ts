@@ -28,6 +28,7 @@ export class DialledControl implements ControlChannel {
   #unanswered: Sent[] | null = [];
   #redials = 0;
   #isOver = false;
+  #isPaused = false;
 
   /**
    * @param socket connected, and not read from yet.
@@ -43,6 +44,16 @@ export class DialledControl implements ControlChannel {
   send(type: number, header?: FrameHeader, payload?: Uint8Array): void {
     this.#unanswered?.push([type, header, payload]);
     this.#channel.send(type, header, payload);
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#channel.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#channel.resume();
   }
 
   /** Ends it from this side: no `onClosed` follows. */
@@ -65,7 +76,7 @@ export class DialledControl implements ControlChannel {
       this.onFrame(frame);
     };
     channel.onClosed = (reason) => void this.#onReset(reason);
-    socket.resume();
+    if (!this.#isPaused) socket.resume();
     return channel;
   }
 

@@ -3,8 +3,8 @@ import type { Duplex } from 'node:stream';
 import { encodeFrame, FrameError, FrameReader, type Frame, type FrameHeader } from '../../protocol/frame.ts';
 import type { ControlChannel } from '../drivers/driver.ts';
 
-/** Largest control frame a guest may send, in bytes: logs come in pieces far below it. */
-const MAX_CONTROL_FRAME_BYTES = 1024 * 1024;
+/** Largest control frame a guest may send, in bytes: init's are below 64 KiB. */
+const MAX_CONTROL_FRAME_BYTES = 128 * 1024;
 
 /** A frame stream on any connected socket, as the control channel the drivers promise. */
 export class FrameSocket implements ControlChannel {
@@ -30,6 +30,14 @@ export class FrameSocket implements ControlChannel {
 
   send(type: number, header?: FrameHeader, payload?: Uint8Array): void {
     if (this.#open) this.#socket.write(encodeFrame(type, header, payload));
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
   }
 
   /** Ends it from this side: no `onClosed` follows. */

@@ -32,17 +32,22 @@ import { encodeNetwork, type GuestNetwork } from '../../protocol/guest-network.t
 import type { GuestAddress } from '../../protocol/runner.ts';
 import { exitError, LaunchError, type Machine } from '../drivers/driver.ts';
 import { LogDecoder } from './log-decoder.ts';
+import { Throttle } from './throttle.ts';
 
 /** How long a VMM whose control channel closed may take to have ended as well, in ms. */
 const EXIT_REPORT_MS = 500;
+
+/** What an event takes beside its text, about, in bytes. */
+const EVENT_BYTES = 128;
 
 /** What a VM says on its own; called at any time between launch and exit. */
 export interface VmObserver {
   /** The function channel's unix socket; it must be dialled at once. Called once, before the launch is over. */
   onChannel(guestAddress: GuestAddress): void;
-  onLog(header: LogHeader, text: string): void;
-  /** All output of this invocation has come. */
-  onLogEnd?(request: number): void;
+  /** @returns when the text has left this process, so that the guest can be held back until then; null: at once. */
+  onLog(header: LogHeader, text: string): Promise<void> | null;
+  /** All output of this invocation has come. @returns as `onLog`. */
+  onLogEnd?(request: number): Promise<void> | null;
   /** The runtime ended inside the VM, which is of no more use. */
   onRuntimeExited(reason: string, exit: RuntimeExitHeader): void;
 }
@@ -81,6 +86,7 @@ export class GuestLife {
   readonly #machine: Machine;
   readonly #observer: VmObserver;
   readonly #logs: LogDecoder;
+  readonly #throttle: Throttle;
   /** Type of a step that came before anybody waited for it: HELLO may, as the only one that needs no command. */
   #early: number | null = null;
   #waiting: Waiting | null = null;
@@ -92,10 +98,17 @@ export class GuestLife {
   constructor(machine: Machine, observer: VmObserver, interrupted: AbortSignal) {
     this.#machine = machine;
     this.#observer = observer;
-    this.#logs = new LogDecoder((header, text) => observer.onLog(header, text));
-    machine.control.onFrame = (frame) => this.#onFrame(frame);
+    this.#logs = new LogDecoder((header, text) => this.#said(Buffer.byteLength(text), observer.onLog(header, text)));
+    this.#throttle = new Throttle(machine.control);
+    machine.control.onFrame = (frame) => {
+      this.#throttle.charge(frame.payload.length);
+      this.#onFrame(frame);
+    };
     machine.control.onClosed = (reason) => void this.#controlClosed(reason);
-    void machine.exited.then((exit) => this.#fail(exitError(exit, machine.consoleTail())));
+    void machine.exited.then((exit) => {
+      this.#throttle.open();
+      this.#fail(exitError(exit, machine.consoleTail()));
+    });
     const onAbort = (): void => this.#fail(this.#interruption(interrupted.reason));
     interrupted.addEventListener('abort', onAbort, { once: true });
     if (interrupted.aborted) onAbort();
@@ -156,6 +169,10 @@ export class GuestLife {
       return Promise.resolve();
     }
     return new Promise((resolve, reject) => (this.#waiting = { type, late, resolve, reject }));
+  }
+
+  #said(bytes: number, left: Promise<void> | null): void {
+    if (left !== null) this.#throttle.wait(bytes + EVENT_BYTES, left);
   }
 
   #arrived(type: number): void {
@@ -229,7 +246,7 @@ export class GuestLife {
         return this.#logs.push(frame);
       case FrameType.logEnd:
         this.#logs.push(frame);
-        return this.#observer.onLogEnd?.(Number(frame.header['request']));
+        return this.#said(0, this.#observer.onLogEnd?.(Number(frame.header['request'])) ?? null);
       case FrameType.runtimeExited: {
         const { status, signal } = frame.header;
         const exit = signal === undefined ? { status: Number(status) } : { signal: Number(signal) };

@@ -28,6 +28,8 @@ export class HostInit implements ControlChannel {
   /** Resolves when the runtime has ended and everything it said was passed on. */
   readonly ended: Promise<MachineExit>;
   readonly #runtime: Duplex;
+  readonly #outputs: readonly (Readable | null)[];
+  #hasEnded = false;
   /** What the runtime may say now, by frame that is unanswered, in order. All else that it sends is not passed on. */
   readonly #awaited: (readonly number[])[] = [[FrameType.hello]];
   /** Number of the latest invocation that printed; 0 until the function is started. */
@@ -36,6 +38,7 @@ export class HostInit implements ControlChannel {
 
   constructor(child: ChildProcess, runtime: Duplex, exited: Promise<MachineExit>) {
     this.#runtime = runtime;
+    this.#outputs = [child.stdout, child.stderr];
     this.#collect(child.stdout, 'stdout');
     this.#collect(child.stderr, 'stderr');
     const reader = new FrameReader(MAX_FRAME_BYTES);
@@ -53,6 +56,8 @@ export class HostInit implements ControlChannel {
     this.ended = exited.then(
       (exit) =>
         new Promise((resolve) => {
+          this.resume();
+          this.#hasEnded = true;
           this.#whenDrained(() => {
             this.#reportExit(exit);
             resolve(exit);
@@ -66,6 +71,15 @@ export class HostInit implements ControlChannel {
     if (answers === undefined) return;
     this.#awaited.push(answers);
     this.#runtime.write(encodeFrame(type, header, payload));
+  }
+
+  pause(): void {
+    if (this.#hasEnded) return;
+    for (const stream of [this.#runtime, ...this.#outputs]) stream?.pause();
+  }
+
+  resume(): void {
+    for (const stream of [this.#runtime, ...this.#outputs]) stream?.resume();
   }
 
   #fromRuntime(frame: Frame): void {

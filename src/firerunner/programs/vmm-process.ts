@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LaunchError, type MachineExit } from '../drivers/driver.ts';
+import { Throttle } from '../guest/throttle.ts';
 
 /** Lines of console output kept for error messages. */
 const TAIL_LINES = 40;
@@ -24,9 +25,14 @@ export class OutputTail {
   watch(stream: Readable | null): void {
     // Not `setEncoding`: others may read the same stream as bytes.
     const decoder = new StringDecoder('utf8');
-    stream?.on('data', (bytes: Buffer) => this.#add(decoder.write(bytes)));
+    if (stream === null) return;
+    const throttle = new Throttle(stream);
+    stream.on('data', (bytes: Buffer) => {
+      throttle.charge(bytes.length);
+      this.#add(decoder.write(bytes));
+    });
     // A broken pipe only ends the tail; the process's own exit is what matters.
-    stream?.on('error', () => undefined);
+    stream.on('error', () => undefined);
   }
 
   #add(text: string): void {

@@ -9,7 +9,11 @@
  * ```
  */
 import type { Duplex } from 'node:stream';
-import { StringDecoder } from 'node:string_decoder';
+import { LineError, LineReader } from '../../protocol/lines.ts';
+import { Throttle } from '../guest/throttle.ts';
+
+/** QEMU's messages have some hundred bytes, and the longest, of commands that are not used here, some ten thousand. */
+const MAX_LINE_BYTES = 1024 * 1024;
 
 interface QmpMessage {
   readonly QMP?: unknown;
@@ -35,10 +39,9 @@ export class Qmp {
   /** Resolves when QEMU has opened its devices and sockets and takes commands; rejects if it ends before. */
   readonly greeting: Promise<void>;
   readonly #socket: Duplex;
-  readonly #decoder = new StringDecoder('utf8');
+  readonly #lines = new LineReader(MAX_LINE_BYTES);
   readonly #waiting = new Map<number, Waiting>();
   readonly #listeners = new Set<(event: QmpEvent) => void>();
-  #partial = '';
   /** Null until QEMU has ended. */
   #ended: Error | null = null;
   #sent = 0;
@@ -52,7 +55,11 @@ export class Qmp {
       this.#onEnd = reject;
     });
     this.greeting.catch(() => undefined);
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    const throttle = new Throttle(socket);
+    socket.on('data', (chunk: Buffer) => {
+      throttle.charge(chunk.length);
+      this.#onData(chunk);
+    });
     socket.on('error', () => undefined);
     socket.on('close', () => this.#end());
     // Negotiation; answered in order, so that commands may follow at once.
@@ -96,14 +103,23 @@ export class Qmp {
   }
 
   #onData(chunk: Buffer): void {
-    const lines = (this.#partial + this.#decoder.write(chunk)).split('\n');
-    this.#partial = lines.pop() ?? '';
-    for (const line of lines) {
+    if (this.#socket.destroyed) return;
+    for (const line of this.#linesOf(chunk)) {
       if (line.trim() === '') continue;
       const message = parseMessage(line);
-      // A guest that broke into QEMU may write anything: it must not reach further than its own machine.
       if (message === null) return void this.#socket.destroy();
       this.#onMessage(message);
+    }
+  }
+
+  /** A guest that broke into QEMU may write anything: it must not reach further than its own machine. */
+  #linesOf(chunk: Buffer): readonly string[] {
+    try {
+      return this.#lines.push(chunk);
+    } catch (error) {
+      if (!(error instanceof LineError)) throw error;
+      this.#socket.destroy();
+      return [];
     }
   }
 

@@ -21,7 +21,7 @@ export interface PrepareHooks {
   /** What is being done, such as "booting the base layer". */
   readonly onProgress?: (text: string) => void;
   /** Output of the function's import and hooks. */
-  readonly onLog?: (header: LogHeader, text: string) => void;
+  readonly onLog?: (header: LogHeader, text: string) => Promise<void> | null;
 }
 
 export class Workshop {
@@ -56,7 +56,7 @@ export class Workshop {
       spec,
       runDirectory: join(this.directory, `build.${++this.#built}`),
       taps: this.#taps,
-      onLog: (header, text) => hooks.onLog?.(header, text),
+      onLog: (header, text) => hooks.onLog?.(header, text) ?? null,
       signal: this.#signal,
     };
   }

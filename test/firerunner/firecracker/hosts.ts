@@ -153,7 +153,7 @@ export class Host {
     const addresses: GuestAddress[] = [];
     const observer: VmObserver = {
       onChannel: (address) => void addresses.push(address),
-      onLog: () => undefined,
+      onLog: () => null,
       onRuntimeExited: () => undefined,
     };
     const name = `vm-${++this.#launched}`;

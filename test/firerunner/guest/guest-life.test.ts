@@ -28,6 +28,8 @@ function createGuest(): {
     control: {
       send: (type, header, payload) => sent.push({ type, header, payload: Buffer.from(payload ?? []) }),
       onFrame: () => undefined,
+      pause: () => undefined,
+      resume: () => undefined,
       onClosed: () => undefined,
     },
     pid: null,
@@ -42,7 +44,7 @@ function createGuest(): {
       return exited;
     },
   };
-  const observer = { onChannel: () => undefined, onLog: () => undefined, onRuntimeExited: () => undefined };
+  const observer = { onChannel: () => undefined, onLog: () => null, onRuntimeExited: () => undefined };
   const interrupted = new AbortController();
   const life = new GuestLife(machine, observer, interrupted.signal);
   const interrupt = (reason: Error): void => interrupted.abort(reason);

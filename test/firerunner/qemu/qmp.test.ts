@@ -92,3 +92,16 @@ test('QMP: waiting for an event ends with its signal', { timeout: 5000 }, () =>
     );
   }),
 );
+
+test('QMP: a line without an end ends the connection and takes no memory', { timeout: 20_000 }, () =>
+  withQmp(async (qmp, qemu, commands) => {
+    const unanswered = qmp.execute('stop');
+    await arrived(commands, 2);
+    const before = process.memoryUsage().rss;
+    const flood = setInterval(() => qemu.write('x'.repeat(256 * 1024)), 1);
+    qemu.on('error', () => undefined);
+    await assert.rejects(unanswered, /QEMU ended before it answered stop/);
+    clearInterval(flood);
+    assert.ok(process.memoryUsage().rss - before < 64 * 1024 * 1024);
+  }),
+);
