@@ -1,5 +1,6 @@
 /** Runs in snapctr. Its log: JSON lines on stderr; stdout belongs to results. */
-import { destination, pino, type Logger } from 'pino';
+import { pino, type Logger } from 'pino';
+import { LogSink } from './log-sink.ts';
 
 export type { Logger };
 
@@ -15,7 +16,21 @@ export function rounded<T extends object>(times: T): T {
   return Object.fromEntries(entries) as T;
 }
 
+let stderr: LogSink | null = null;
+
 export function createLogger(level: LogLevel): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
-  return pino({ ...options, formatters: { level: (label) => ({ level: label }) } }, destination({ fd: 2, sync: true }));
+  stderr ??= new LogSink(2);
+  return pino({ ...options, formatters: { level: (label) => ({ level: label }) } }, stderr);
+}
+
+/** A line for people between those of the log. */
+export function say(line: string): void {
+  stderr ??= new LogSink(2);
+  stderr.say(line);
+}
+
+/** Resolves when everything that was logged has left, or after `limitMs` if nobody reads it. */
+export async function flushLog(limitMs: number): Promise<void> {
+  await stderr?.flush(limitMs);
 }

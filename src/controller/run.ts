@@ -9,7 +9,7 @@ import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { checkAddress } from './gateway/listen-check.ts';
-import { createLogger, type Logger, type LogLevel } from './log.ts';
+import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
 import { holdStartupMemory, releaseStartupMemory } from './startup-memory.ts';
 
@@ -46,6 +46,11 @@ const MIB = 1024 * 1024;
 const MAX_BROKEN_TOLD = 20;
 /** After everything was answered or called off, the last bytes may take this long to leave, in ms. */
 const LAST_ANSWERS_MS = 1000;
+
+/** How long the last lines of the log may take to be read, in ms. */
+const LAST_LINES_MS = 1000;
+/** From the end of draining, or a second signal, to the end of the process at the latest, in ms. */
+const END_LIMIT_MS = 9000;
 
 /** What can go wrong before anything runs, in words for the user. */
 export class UsageError extends Error {
@@ -91,13 +96,21 @@ export async function runController(
       return await serveGateway(flags, config, controller, signals, logger);
     } finally {
       logger.debug({ status: controller.status() }, 'closing');
+      endInTime();
       await controller.close();
       logger.debug({ status: controller.status() }, 'closed');
     }
   } catch (error) {
-    process.stderr.write(`snapctr: ${messageOf(error)}\n`);
+    say(`snapctr: ${messageOf(error)}`);
     return error instanceof UsageError || error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILED;
+  } finally {
+    await flushLog(LAST_LINES_MS);
   }
+}
+
+/** Whatever hangs now, nobody has to end this process by force: firerunner and the VMs notice its end. */
+function endInTime(): void {
+  setTimeout(() => process.exit(EXIT_FAILED), END_LIMIT_MS).unref();
 }
 
 function readConfig(flags: SnapctrFlags, logger: Logger): Config {
@@ -140,8 +153,9 @@ class StopSignals {
     const stop = (signal: NodeJS.Signals): void => {
       this.#count += 1;
       logger.info({ signal }, this.#count === 1 ? 'draining; a second signal ends at once' : 'ending at once');
-      if (this.#count === 1) onFirst();
-      else onSecond();
+      if (this.#count === 1) return onFirst();
+      endInTime();
+      onSecond();
     };
     process.on('SIGINT', stop).on('SIGTERM', stop);
   }
@@ -158,7 +172,7 @@ async function serveGateway(
   await gateway.start();
   if (gateway instanceof HttpGateway) {
     const { host, port } = gateway.address;
-    process.stderr.write(`listening on http://${host.includes(':') ? `[${host}]` : host}:${port}\n`);
+    say(`listening on http://${host.includes(':') ? `[${host}]` : host}:${port}`);
   }
   const exitCode = await Promise.race([finished, signals.first.then(() => null)]);
   controller.beginDrain();
@@ -197,7 +211,7 @@ function createGateway(
       submit,
     });
     const finished = gateway.finished.then((summary) => {
-      process.stderr.write(`${summary.formatSummary()}\n`);
+      say(summary.formatSummary());
       return summary.errors === 0 && summary.complete ? EXIT_OK : EXIT_FAILED;
     });
     finished.catch(() => undefined);
