@@ -9,6 +9,7 @@
  *
  * Beside them: `FunctionSnapshots` has snapshots made ready, and `Standby` launches VMs ahead of requests.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import { Channel } from './channel.ts';
@@ -26,6 +27,9 @@ import type { Task } from './task.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import { SMALLEST_VM_MIB, startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
+
+/** How long VMs may take to end when the controller closes, in ms; then firerunner is ended, and they with it. */
+const VM_END_PATIENCE_MS = 2000;
 
 export interface ControllerOptions extends LaunchOptions {
   readonly config: Config;
@@ -177,21 +181,29 @@ export class Controller {
   /** Whether a request would find all it needs; if not, why. */
   readiness(): { readonly ready: boolean; readonly reason?: string } {
     if (this.#draining) return { ready: false, reason: 'draining' };
-    if (this.#runner.pid === null) return { ready: false, reason: 'firerunner is not running' };
-    return { ready: true };
+    const { outage } = this.#runner;
+    return outage === null ? { ready: true } : { ready: false, reason: outage };
   }
 
   /**
    * Ends every station in the order of a request. What still runs or waits is answered `shutting_down`; resolves when no
-   * VM and no firerunner is left.
+   * VM and no firerunner is left, or some seconds later if they cannot be ended.
    */
   async close(): Promise<void> {
     this.#draining = true;
     this.#standby.close();
     this.#channel.close();
-    await this.#pool.close(new SnapfaasError('shutting_down', 'the controller shut down while the request ran'));
-    await this.#workers?.finished;
+    const patience = new AbortController();
+    const late = sleep(VM_END_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined);
+    const ended = this.#pool.close(
+      new SnapfaasError('shutting_down', 'the controller shut down while the request ran'),
+    );
+    await Promise.race([ended, late]);
+    patience.abort();
+    // It takes with it whatever VM is left, and says so.
     await this.#runner.close();
+    await ended;
+    await this.#workers?.finished;
   }
 
   status(): ControllerStatus {

@@ -20,7 +20,7 @@ import { childrenOf, isRunning, until } from './processes.ts';
 /** "At once" for programs that share two cores with other tests, in ms. */
 const AT_ONCE_MS = 10_000;
 
-describe('stopping snapctr', { timeout: 60_000 }, () => {
+describe('stopping snapctr', { timeout: 240_000 }, () => {
   let workspace: Workspace;
   let controller: RunningController;
 
@@ -107,6 +107,48 @@ describe('stopping snapctr', { timeout: 60_000 }, () => {
     controller.kill('SIGTERM');
     await assertEndsNow(running.answer);
     assert.equal(errorOf(await waiting)?.code, 'shutting_down');
+  });
+
+  describe('while firerunner is stopped', () => {
+    const stopRunner = async (): Promise<void> => {
+      process.kill((await controller.status()).runner_pid ?? 0, 'SIGSTOP');
+    };
+    const assertStopsIn10s = async (): Promise<void> => {
+      const asked = Date.now();
+      controller.kill('SIGTERM');
+      await controller.exited;
+      assert.ok(Date.now() - asked < 10_000, `it took ${Date.now() - asked} ms`);
+      await assertNothingLeft(workspace);
+    };
+
+    test('snapctr stops with an idle VM', async () => {
+      await start();
+      await controller.invoke('obedient', { do: 'echo' });
+      await stopRunner();
+      await assertStopsIn10s();
+    });
+
+    test('snapctr stops with a request that waits for a launch, and answers it', async () => {
+      await start();
+      await stopRunner();
+      const launching = controller.invoke('obedient', { do: 'echo' });
+      await controller.until((status) => status.vms['obedient']?.launching === 1);
+      await assertStopsIn10s();
+      assert.equal(errorOf(await launching)?.code, 'vm_launch_failed');
+    });
+
+    test('it is not ready, launches end, and another firerunner serves the next request', async () => {
+      await start();
+      const { runner_pid: stopped } = await controller.status();
+      await stopRunner();
+      const launching = controller.invoke('obedient', { do: 'echo' });
+      await until('it is not ready', async () => !(await isReady()));
+      assert.match(await (await fetch(`${controller.url}/readyz`)).text(), /firerunner does not answer/);
+      assert.equal(errorOf(await launching)?.code, 'vm_launch_failed');
+      await controller.until(({ runner_pid: pid }) => pid !== null && pid !== stopped);
+      assert.equal((await controller.invoke('obedient', { do: 'echo' })).status, 200);
+      assert.equal(await controller.stop(), 0);
+    });
   });
 
   test('without a request under way a signal ends it at once, idle VMs and all', async () => {

@@ -79,18 +79,35 @@ export class Ledger {
   /** The process of a dying VM has ended. */
   ended(share: Share): void {
     this.#dying.subtract(share, 'ended than dying');
+    this.#wakeAll();
+  }
+
+  /**
+   * Resolves when all that is reserved has room beside what is still dying; killing is quick, so this is too.
+   *
+   * @param limitMs how long to wait at most: a process that the kernel does not let go keeps its memory for as long.
+   * @returns false if the time was up before.
+   */
+  async settled(limitMs: number): Promise<boolean> {
+    if (!this.#isOverdrawn()) return true;
+    const deadline = performance.now() + limitMs;
+    // Timers may be early by a part of a millisecond.
+    const timer = setTimeout(() => this.#wakeAll(), limitMs + 1);
+    while (this.#isOverdrawn() && performance.now() < deadline) {
+      await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    }
+    clearTimeout(timer);
+    return !this.#isOverdrawn();
+  }
+
+  #wakeAll(): void {
     for (const wake of this.#waiters.splice(0)) wake();
   }
 
-  /** Resolves when all that is reserved has room beside what is still dying; killing is quick, so this is too. */
-  async settled(): Promise<void> {
-    while (this.#isOverdrawn('mib') || this.#isOverdrawn('taps')) {
-      await new Promise<void>((resolve) => this.#waiters.push(resolve));
-    }
-  }
-
-  #isOverdrawn(of: 'mib' | 'taps'): boolean {
-    return this.#dying[of] > 0 && this.#reserved[of] + this.#dying[of] > this.#total[of];
+  #isOverdrawn(): boolean {
+    return (['mib', 'taps'] as const).some(
+      (of) => this.#dying[of] > 0 && this.#reserved[of] + this.#dying[of] > this.#total[of],
+    );
   }
 }
 

@@ -14,6 +14,9 @@ import type { Ledger } from './ledger.ts';
 import type { StartKind } from '../task.ts';
 import type { Vm, VmState } from './vm.ts';
 
+/** How long a launch waits for what killed VMs still hold, in ms. */
+const SETTLE_LIMIT_MS = 10_000;
+
 /** What the pool counts; monotonic. */
 export interface PoolCounters {
   launches: number;
@@ -212,9 +215,11 @@ export class VmPool {
 
   /** Starts a VM as soon as the host has what it was promised. */
   async #start(vm: Vm): Promise<void> {
-    await this.#options.ledger.settled();
-    if (vm.state === 'launching') this.#options.startVm(vm);
-    else vm.onGone('it was never started', null);
+    const isSettled = await this.#options.ledger.settled(SETTLE_LIMIT_MS);
+    if (vm.state !== 'launching') return vm.onGone('it was never started', null);
+    if (isSettled) return this.#options.startVm(vm);
+    const message = `VMs that were killed have not given back what they held within ${SETTLE_LIMIT_MS / 1000} s`;
+    vm.onGone(message, { kind: 'vmm', message, console: [] });
   }
 
   /** If nobody waits for the launch any more, its VM is for the next request, or becomes idle when it is ready. */

@@ -66,6 +66,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #exitLimit: NodeJS.Timeout | null = null;
   readonly #invocations = new RecentInvocations();
   #timings: LaunchTimings | null = null;
+  /** firerunner was asked to give its CPU back and has not said that it did: what is sent meanwhile may not be read. */
+  #isResuming = false;
 
   constructor(id: string, fn: FunctionConfig, owner: VmOwner, logger: Logger, isAhead = false) {
     this.id = id;
@@ -114,7 +116,12 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   }
 
   resume(): void {
+    this.#isResuming = true;
     this.#owner.resume(this);
+  }
+
+  onResumed(): void {
+    this.#isResuming = false;
   }
 
   /** How it came up; null until it is ready. */
@@ -138,9 +145,24 @@ export class Vm implements IdleVm<Vm>, VmEvents {
       return Promise.reject(vmLost(this.function.name, 'it ended before the request'));
     }
     this.#invocations.begin(id, tail);
-    if (lambda === undefined) return this.#invoker.invoke(id, payload, signal);
-    const header = tail === null ? lambda.header : { ...lambda.header, log_end: true };
-    return this.#invoker.invoke(id, payload, signal, { header, sink: lambda.sink });
+    const answer =
+      lambda === undefined
+        ? this.#invoker.invoke(id, payload, signal)
+        : this.#invoker.invoke(id, payload, signal, {
+            header: tail === null ? lambda.header : { ...lambda.header, log_end: true },
+            sink: lambda.sink,
+          });
+    if (!this.#isResuming) return answer;
+    return answer.catch((error: unknown) => {
+      throw this.#truthOf(error);
+    });
+  }
+
+  /** A VM that stood still for all of its time did not run over it. */
+  #truthOf(error: unknown): unknown {
+    const isTimeout = error instanceof SnapfaasError && error.code === 'function_timeout';
+    if (!isTimeout || !this.#isResuming) return error;
+    return vmLost(this.function.name, 'it was paused, and was not resumed within the timeout of the request');
   }
 
   /** False once the VM must not get another request: it died, or an invocation failed by more than the function. */
@@ -197,6 +219,10 @@ export class Vm implements IdleVm<Vm>, VmEvents {
       },
       (error: unknown) => this.kill(launchError(messageOf(error), [])),
     );
+  }
+
+  onLaunchOverdue(reason: string): void {
+    this.kill(launchError(reason, []));
   }
 
   #becomeReady(timings: LaunchTimings): void {

@@ -1,10 +1,12 @@
 /**
- * Runs in snapctr. snapctr's side of `firerunner --serve`: starts it, hands it every launch and kill, passes its events
- * to the VM they belong to, and starts it again should it die.
+ * Runs in snapctr. snapctr's side of `firerunner --serve`: hands it every launch and kill, passes its events to the VM they
+ * belong to, and starts another one when it is lost, for as long as it takes:
+ *
+ * ```
+ *   starting ──▶ serving ──lost──▶ pause, longer after each failure ──▶ starting …
+ * ```
  */
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { once } from 'node:events';
-import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type {
   GuestAddress,
   LaunchFailure,
@@ -14,20 +16,34 @@ import type {
   RunnerEvent,
 } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
+import { messageOf } from '../../protocol/errors.ts';
 import type { Logger } from '../log.ts';
+import { RUNNER_TIMES, RunnerProcess, type RunnerTimes, type ServedEvent } from './runner-process.ts';
 
-/** A firerunner that dies this often within the window below is not started again. */
-const MAX_RESTARTS = 5;
-const RESTART_WINDOW_MS = 30_000;
-/** Its last lines on stderr, kept for error messages. */
-const STDERR_LINES = 20;
+/** Pause before another one is started after the first loss, and the longest; each is twice as long as the one before, in ms. */
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 30_000;
+/** One that has served for so long was no failure to start: the next pause is the first again, in ms. */
+const STABLE_MS = 30_000;
 /** After the end of its stdin firerunner kills its VMs and ends; then it is killed, in ms. */
 const CLOSE_PATIENCE_MS = 3000;
+/**
+ * A launch has its own limit in firerunner, for each of what it tries: a restore, and a boot. On top of these it may wait for
+ * its turn and for files. Beyond all that firerunner has forgotten it.
+ */
+const LAUNCH_LIMIT_SHARES = 3;
+const LAUNCH_SLACK_MS = 10_000;
+/** How long a VM may take to end, in ms. */
+const KILL_LIMIT_MS = 10_000;
 
 /** What a VM wants to hear. `onGone` is the last call, and comes exactly once for every launch. */
 export interface VmEvents {
   onChannel(guestAddress: GuestAddress): void;
   onReady(timings: LaunchTimings, fallback: string | null): void;
+  /** firerunner has not launched it in any time it may take; it is to be killed. */
+  onLaunchOverdue(reason: string): void;
+  /** A resume was carried out. */
+  onResumed(): void;
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void;
   /** No more output of this invocation will come. */
   onLogEnd(request: number): void;
@@ -53,26 +69,38 @@ export interface PreparationEvents {
   onUnprepared(failure: LaunchFailure): void;
 }
 
+/** A VM that firerunner was told to launch and has not reported as gone. */
+interface KnownVm {
+  readonly events: VmEvents;
+  /** Runs while it is launched, or killed. */
+  limit: NodeJS.Timeout | null;
+  isReady: boolean;
+  isKilled: boolean;
+}
+
 export class RunnerClient {
   readonly #command: readonly string[];
   readonly #logger: Logger;
-  readonly #vms = new Map<string, VmEvents>();
-  #child: ChildProcessWithoutNullStreams | null = null;
-  /** A firerunner that does not take commands yet. */
-  #starting: ChildProcessWithoutNullStreams | null = null;
-  /** What a launch is told while there is no firerunner. */
-  #outage = 'firerunner was not started';
-  #restarts: number[] = [];
-  #closing = false;
+  readonly #times: RunnerTimes;
+  readonly #vms = new Map<string, KnownVm>();
   readonly #preparations = new Map<string, PreparationEvents>();
+  #runner: RunnerProcess | null = null;
+  /** One that does not take commands yet. */
+  #starting: RunnerProcess | null = null;
+  /** What a launch is told while there is none. */
+  #absence = 'firerunner was not started';
+  /** Losses and failed starts in a row. */
+  #failures = 0;
+  readonly #closing = new AbortController();
   #abilities: RunnerAbilities = { canPause: false, canRestore: false };
   /** Called each time a firerunner takes commands; another one after the first knows nothing of what that one prepared. */
   onServing: () => void = () => undefined;
 
   /** @param command firerunner's program and arguments, `--serve` included. */
-  constructor(command: readonly string[], logger: Logger) {
+  constructor(command: readonly string[], logger: Logger, times: RunnerTimes = RUNNER_TIMES) {
     this.#command = command;
     this.#logger = logger;
+    this.#times = times;
   }
 
   get abilities(): RunnerAbilities {
@@ -81,7 +109,13 @@ export class RunnerClient {
 
   /** Process id of firerunner; null while there is none. */
   get pid(): number | null {
-    return this.#child?.pid ?? null;
+    return this.#runner?.pid ?? null;
+  }
+
+  /** Why nothing can be launched now; null if it can. */
+  get outage(): string | null {
+    if (this.#runner === null) return this.#absence;
+    return this.#runner.isAnswering ? null : 'firerunner does not answer';
   }
 
   /**
@@ -90,62 +124,48 @@ export class RunnerClient {
    * @throws Error with firerunner's own words if it ends before.
    */
   async start(): Promise<void> {
-    const [program, ...args] = this.#command;
-    if (program === undefined) throw new Error('no firerunner command given');
-    // A group of its own: a terminal's Ctrl-C is for snapctr, which drains first.
-    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
-    this.#starting = child;
-    const lastWords: string[] = [];
-    createInterface({ input: child.stderr }).on('line', (line) => {
-      lastWords.push(line);
-      if (lastWords.length > STDERR_LINES) lastWords.shift();
-      this.#logger.warn({ firerunner: child.pid }, line);
-    });
-    // A write to a firerunner that has just died; its end is handled below.
-    child.stdin.on('error', () => undefined);
-    const ended = new Promise<string>((resolve) => {
-      child.once('error', (error) => resolve(`firerunner could not be started: ${error.message}`));
-      child.once('close', (status, signal) => {
-        const how = signal === null ? `status ${String(status)}` : signal;
-        resolve([`firerunner ended with ${how}`, ...lastWords].join('\n'));
-      });
-    });
-    const serving = new Promise<null>((resolve) => {
-      createInterface({ input: child.stdout }).on('line', (line) => {
-        const event = parseEvent(line);
-        if (event === null) {
-          this.#logger.warn(
-            { firerunner: child.pid, bytes: line.length },
-            'firerunner broke off in the middle of a line',
-          );
-        } else if (event.event === 'serving') {
-          this.#logger.info({ vmm: event.vmm }, event.reason);
-          if (event.notice !== null) this.#logger.warn({ vmm: event.vmm }, event.notice);
-          this.#abilities = { canPause: event.canPause, canRestore: event.canRestore };
-          resolve(null);
-        } else {
-          this.#dispatch(event);
-        }
-      });
-    });
-    const failure = await Promise.race([serving, ended]);
-    this.#starting = null;
-    if (failure !== null) throw new Error(failure);
-    this.#child = child;
+    const runner = new RunnerProcess(this.#command, this.#logger, (event) => this.#dispatch(event), this.#times);
+    this.#starting = runner;
+    try {
+      const { vmm, reason, notice, canPause, canRestore } = await runner.serving;
+      this.#logger.info({ vmm }, reason);
+      if (notice !== null) this.#logger.warn({ vmm }, notice);
+      this.#abilities = { canPause, canRestore };
+    } finally {
+      this.#starting = null;
+    }
+    this.#runner = runner;
     this.onServing();
-    void ended.then((reason) => this.#onEnded(child, reason));
+    const servedSince = performance.now();
+    void runner.lost.then((reason) => {
+      if (performance.now() - servedSince >= STABLE_MS) this.#failures = 0;
+      this.#onLost(runner, reason);
+    });
   }
 
   launch(vm: string, spec: LaunchSpec, events: VmEvents): void {
-    this.#vms.set(vm, events);
-    if (this.#send({ op: 'launch', vm, spec })) return;
-    this.#vms.delete(vm);
-    const message = this.#outage;
-    queueMicrotask(() => events.onGone(message, { kind: 'vmm', message, console: [] }));
+    const runner = this.#runner;
+    if (runner === null) {
+      const message = this.#absence;
+      queueMicrotask(() => events.onGone(message, { kind: 'vmm', message, console: [] }));
+      return;
+    }
+    const limitMs = LAUNCH_LIMIT_SHARES * spec.bootTimeoutMs + LAUNCH_SLACK_MS;
+    const known: KnownVm = { events, limit: null, isReady: false, isKilled: false };
+    known.limit = setTimeout(() => {
+      events.onLaunchOverdue(`firerunner did not launch the VM within ${limitMs / 1000} s`);
+    }, limitMs);
+    this.#vms.set(vm, known);
+    runner.send({ op: 'launch', vm, spec });
   }
 
   kill(vm: string): void {
-    this.#send({ op: 'kill', vm });
+    const runner = this.#runner;
+    const known = this.#vms.get(vm);
+    if (runner === null || known === undefined || known.isKilled) return;
+    known.isKilled = true;
+    this.#setLimit(known, KILL_LIMIT_MS, () => this.#onKillOverdue(runner, vm, known));
+    runner.send({ op: 'kill', vm });
   }
 
   pause(vm: string, hasServed: boolean): void {
@@ -158,57 +178,75 @@ export class RunnerClient {
 
   /** Has the snapshot of a function made ready; one preparation of a function at a time. */
   prepare(fn: string, spec: LaunchSpec, events: PreparationEvents): void {
-    this.#preparations.set(fn, events);
-    if (this.#send({ op: 'prepare', function: fn, spec })) return;
-    this.#preparations.delete(fn);
-    const message = this.#outage;
-    queueMicrotask(() => events.onUnprepared({ kind: 'vmm', message, console: [] }));
-  }
-
-  /** Ends firerunner, and with it every VM. */
-  async close(): Promise<void> {
-    this.#closing = true;
-    // One that is just being started again has no VMs yet.
-    const starting = this.#starting;
-    if (starting !== null) {
-      const ended = once(starting, 'close').catch(() => undefined);
-      killGroup(starting);
-      await ended;
+    if (this.#runner === null) {
+      const message = this.#absence;
+      queueMicrotask(() => events.onUnprepared({ kind: 'vmm', message, console: [] }));
+      return;
     }
-    const child = this.#child;
-    if (child === null || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, 'exit');
-    child.stdin.end();
-    const patience = setTimeout(() => killGroup(child), CLOSE_PATIENCE_MS);
-    await exited;
-    clearTimeout(patience);
+    this.#preparations.set(fn, events);
+    this.#send({ op: 'prepare', function: fn, spec });
   }
 
-  #send(command: RunnerCommand): boolean {
-    return this.#child?.stdin.write(`${JSON.stringify(command)}\n`) !== undefined;
+  /**
+   * Ends firerunner, and with it every VM. Resolves in some seconds, whatever it does; then every VM was reported as gone.
+   *
+   * @param patienceMs how long it may take to end by itself.
+   */
+  async close(patienceMs = CLOSE_PATIENCE_MS): Promise<void> {
+    this.#closing.abort();
+    // One that is just being started has no VMs yet.
+    await Promise.all([this.#starting?.close(0), this.#runner?.close(patienceMs)]);
   }
 
-  #dispatch(event: Exclude<RunnerEvent, { event: 'serving' }>): void {
+  #send(command: RunnerCommand): void {
+    this.#runner?.send(command);
+  }
+
+  #setLimit(known: KnownVm, limitMs: number, onOverdue: () => void): void {
+    if (known.limit !== null) clearTimeout(known.limit);
+    known.limit = setTimeout(onOverdue, limitMs).unref();
+  }
+
+  /**
+   * A launch that goes on after it was called off is one that firerunner has lost sight of: another one must do its work. A VM that
+   * ran, and whose process does not end, is the kernel's: its memory stays in the books.
+   */
+  #onKillOverdue(runner: RunnerProcess, vm: string, known: KnownVm): void {
+    const seconds = KILL_LIMIT_MS / 1000;
+    if (!known.isReady) return runner.fail(`firerunner did not call off the launch of ${vm} within ${seconds} s`);
+    this.#logger.error({ vm }, `the VM was killed ${seconds} s ago and has not ended; its memory is still in use`);
+  }
+
+  #forget(vm: string, known: KnownVm): VmEvents {
+    if (known.limit !== null) clearTimeout(known.limit);
+    this.#vms.delete(vm);
+    return known.events;
+  }
+
+  #dispatch(event: ServedEvent): void {
     if ('function' in event) return this.#dispatchPreparation(event);
-    const vm = this.#vms.get(event.vm);
-    if (vm === undefined) return;
+    const known = this.#vms.get(event.vm);
+    if (known === undefined) return;
+    const { events } = known;
     switch (event.event) {
       case 'channel':
-        return vm.onChannel(event.guestAddress);
+        return events.onChannel(event.guestAddress);
       case 'ready':
-        return vm.onReady(event.timings, event.fallback);
+        known.isReady = true;
+        if (!known.isKilled && known.limit !== null) clearTimeout(known.limit);
+        return events.onReady(event.timings, event.fallback);
+      case 'resumed':
+        return events.onResumed();
       case 'log':
-        return vm.onLog(event.request, event.stream, event.text);
+        return events.onLog(event.request, event.stream, event.text);
       case 'log-end':
-        return vm.onLogEnd(event.request);
+        return events.onLogEnd(event.request);
       case 'runtime-exited':
-        return vm.onRuntimeExited(event.reason, event.exit);
+        return events.onRuntimeExited(event.reason, event.exit);
       case 'failed':
-        this.#vms.delete(event.vm);
-        return vm.onGone('the launch failed', event.failure);
+        return this.#forget(event.vm, known).onGone('the launch failed', event.failure);
       case 'exited':
-        this.#vms.delete(event.vm);
-        return vm.onGone(event.reason, null);
+        return this.#forget(event.vm, known).onGone(event.reason, null);
     }
   }
 
@@ -229,50 +267,66 @@ export class RunnerClient {
     }
   }
 
-  /** firerunner died, and every VM with it: the kernel kills VMMs with their parent. */
-  #onEnded(child: ChildProcessWithoutNullStreams, reason: string): void {
-    if (this.#child !== child) return;
-    this.#child = null;
-    const lost = [...this.#vms.values()];
+  /** Every VM is lost with it. */
+  #onLost(runner: RunnerProcess, reason: string): void {
+    if (this.#runner !== runner) return;
+    this.#runner = null;
+    this.#absence = 'firerunner is not running';
+    const lost = [...this.#vms];
     const unprepared = [...this.#preparations.values()];
-    this.#vms.clear();
     this.#preparations.clear();
     const summary = reason.split('\n', 1)[0] ?? reason;
-    for (const vm of lost) vm.onGone(summary, { kind: 'vmm', message: summary, console: [] });
-    if (this.#closing) return;
+    for (const [vm, known] of lost) {
+      this.#forget(vm, known).onGone(summary, { kind: 'vmm', message: summary, console: [] });
+    }
+    if (this.#closing.signal.aborted) return;
     for (const events of unprepared) events.onUnprepared({ kind: 'vmm', message: summary, console: [] });
     this.#logger.error({ lostVms: lost.length }, reason);
-    const now = performance.now();
-    this.#restarts = [...this.#restarts.filter((at) => now - at < RESTART_WINDOW_MS), now];
-    if (this.#restarts.length > MAX_RESTARTS) {
-      this.#outage = `firerunner died ${this.#restarts.length} times in ${RESTART_WINDOW_MS / 1000} s; start snapctr again`;
-      this.#logger.fatal(this.#outage);
-      return;
+    void this.#startAgain(runner);
+  }
+
+  /** Tries until one serves: what is missing now (processes, memory, a disk) may be there later. */
+  async #startAgain(lost: RunnerProcess): Promise<void> {
+    const { signal } = this.#closing;
+    if (lost.pid !== null) {
+      // Its VMs may hold their memory for as long as it lives.
+      this.#absence = `firerunner (process ${lost.pid}) was killed and has not ended`;
+      await Promise.race([lost.ended, aborted(signal)]);
     }
-    this.#outage = 'firerunner is not running; it is being started again';
-    this.start().catch((error: unknown) => {
-      if (this.#closing) return;
-      this.#outage = 'firerunner died and does not start again; see the log, and start snapctr again';
-      this.#logger.fatal({ err: error }, this.#outage);
-    });
+    while (!signal.aborted) {
+      const pauseMs = pauseAfter(this.#failures);
+      this.#failures += 1;
+      const when =
+        pauseMs < 1000 ? 'it is being started again' : `it is started again in ${Math.ceil(pauseMs / 1000)} s`;
+      this.#absence = `firerunner is not running; ${when}`;
+      await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+      if (isAborted(signal)) return;
+      this.#absence = 'firerunner is not running; it is being started again';
+      try {
+        return await this.start();
+      } catch (error) {
+        if (isAborted(signal)) return;
+        const failures = this.#failures;
+        this.#logger.error({ failures, reason: messageOf(error) }, 'firerunner does not start; it is tried again');
+      }
+    }
   }
 }
 
-/** Ends firerunner and the programs that it asks for their versions; VMMs and janitors have groups of their own. */
-function killGroup({ pid }: ChildProcessWithoutNullStreams): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, 'SIGKILL');
-  } catch {
-    // It has just ended.
-  }
+/** Doubled for each failure before; and by chance, so that the controllers of a fleet do not all try at once. */
+function pauseAfter(failures: number): number {
+  const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 16));
+  return longest * (0.5 + Math.random() / 2);
 }
 
-/** Null for what a firerunner left half written when it was killed. */
-function parseEvent(line: string): RunnerEvent | null {
-  try {
-    return JSON.parse(line) as RunnerEvent;
-  } catch {
-    return null;
-  }
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+/** Looked at anew after each wait. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
 }

@@ -35,7 +35,7 @@ for (const [what, share, other] of [
     assert.equal(ledger.dyingMib, share.memoryMib);
     assert.equal(ledger.tryReserve(other), true);
     let settled = false;
-    const waiting = ledger.settled().then(() => (settled = true));
+    const waiting = ledger.settled(10_000).then(() => (settled = true));
     await new Promise(setImmediate);
     assert.equal(settled, false);
     ledger.ended(share);
@@ -50,7 +50,7 @@ test('ledger: a launch beside a dying VM does not wait if both fit', async () =>
   ledger.tryReserve(networked(128));
   ledger.markDying(networked(128));
   ledger.tryReserve(networked(128));
-  await ledger.settled();
+  await ledger.settled(10_000);
 });
 
 test('ledger: giving back more than was taken is an error', () => {

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogger } from '../../../src/controller/log.ts';
 import { RunnerClient, type VmEvents } from '../../../src/controller/runner/runner-client.ts';
+import { HUNG_PINGS, RUNNER_TIMES } from '../../../src/controller/runner/runner-process.ts';
 import type { LaunchFailure, LaunchSpec } from '../../../src/protocol/runner.ts';
 import { isRunning, until } from '../../end-to-end/processes.ts';
 
@@ -13,7 +18,17 @@ const BREAKS_OFF = `${SERVING}
 process.stdin.on('data', () => {
   process.stdout.write('{"event":"log","vm":"vm-1","te', () => process.kill(process.pid, 'SIGKILL'));
 });`;
+/** Gives a sign of life when it is asked for one. */
+const ANSWERS = `${SERVING}
+process.stdin.on('data', (bytes) => {
+  for (const line of String(bytes).trim().split('\\n')) {
+    if (JSON.parse(line).op === 'ping') console.log(JSON.stringify({ event: 'pong' }));
+  }
+});`;
 const ENDS = `${SERVING} setTimeout(() => process.exit(9));`;
+
+/** A heart that beats fast. */
+const TIMES = { ...RUNNER_TIMES, pingMs: 50 };
 
 const SPEC: LaunchSpec = {
   machine: {
@@ -28,7 +43,7 @@ const SPEC: LaunchSpec = {
 
 /** A client of a program that stands where firerunner would; nothing of it may be left after the test. */
 async function withClient(script: string, use: (client: RunnerClient) => Promise<void>): Promise<void> {
-  const client = new RunnerClient([process.execPath, '-e', script], createLogger('silent'));
+  const client = new RunnerClient([process.execPath, '-e', script], createLogger('silent'), TIMES);
   await client.start();
   try {
     await use(client);
@@ -47,6 +62,8 @@ function launch(client: RunnerClient, vm: string): Promise<readonly [reason: str
       onReady: () => reject(new Error('ready')),
       onLog: () => reject(new Error('a log')),
       onLogEnd: () => reject(new Error('the end of a log')),
+      onLaunchOverdue: () => reject(new Error('overdue')),
+      onResumed: () => reject(new Error('resumed')),
       onRuntimeExited: () => reject(new Error('the runtime exited')),
       onGone: (reason, failure) => resolve([reason, failure]),
     };
@@ -54,7 +71,7 @@ function launch(client: RunnerClient, vm: string): Promise<readonly [reason: str
   });
 }
 
-describe('runner client', { timeout: 20_000 }, () => {
+describe('runner client', { timeout: 60_000 }, () => {
   test('a firerunner that does not start fails with its own words', async () => {
     const script = `console.error('no VMM here'); process.exit(4);`;
     const client = new RunnerClient([process.execPath, '-e', script], createLogger('silent'));
@@ -80,10 +97,9 @@ describe('runner client', { timeout: 20_000 }, () => {
     await withClient(BREAKS_OFF, async (client) => {
       await launch(client, 'vm-1');
       assert.equal(client.pid, null);
-      assert.deepEqual(await launch(client, 'vm-2'), [
-        'firerunner is not running; it is being started again',
-        { kind: 'vmm', message: 'firerunner is not running; it is being started again', console: [] },
-      ]);
+      const message = 'firerunner is not running; it is being started again';
+      assert.equal(client.outage, message);
+      assert.deepEqual(await launch(client, 'vm-2'), [message, { kind: 'vmm', message, console: [] }]);
     });
   });
 
@@ -96,10 +112,91 @@ describe('runner client', { timeout: 20_000 }, () => {
     });
   });
 
-  test('a firerunner that dies again and again is given up, and launches are told so', async () => {
+  test('a firerunner that dies again and again is started again and again, after pauses that grow', async () => {
     await withClient(ENDS, async (client) => {
-      await until('it is given up', async () => /died 6 times in 30 s/.test((await launch(client, 'vm-1'))[0]));
+      const served = new Set<number>();
+      client.onServing = () => served.add(client.pid ?? 0);
+      await until('more than a few have served', () => served.size > 5);
+      await until('the pause is told', () =>
+        /^firerunner is not running; it is started again in \d+ s$/.test(client.outage ?? ''),
+      );
+    });
+  });
+
+  test('a firerunner that does not start again is tried until it does', async () => {
+    const marker = join(mkdtempSync(join(tmpdir(), 'snapfaas-runner-')), 'serves');
+    writeFileSync(marker, '');
+    // Serves once and dies; then it cannot be started while the marker is away.
+    const script = `if (!require('node:fs').existsSync(${JSON.stringify(marker)})) process.exit(3);
+      ${OBEDIENT} process.stdin.on('data', (bytes) => { if (String(bytes).includes('launch')) process.exit(9); });`;
+    await withClient(script, async (client) => {
+      rmSync(marker);
+      await launch(client, 'vm-1');
+      await sleep(1000);
       assert.equal(client.pid, null);
+      assert.match((await launch(client, 'vm-2'))[0], /^firerunner is not running; it is (being )?started again/);
+      writeFileSync(marker, '');
+      await until('it serves again', () => client.pid !== null);
+      assert.equal(client.outage, null);
+    });
+    rmSync(dirname(marker), { recursive: true });
+  });
+
+  for (const [how, hang] of [
+    ['is stopped', (pid: number) => process.kill(pid, 'SIGSTOP')],
+    ['never answers', () => undefined],
+  ] as const) {
+    test(`a firerunner that ${how} is killed, its VMs are lost, and another one is started`, async () => {
+      await withClient(how === 'is stopped' ? ANSWERS : OBEDIENT, async (client) => {
+        const first = client.pid ?? 0;
+        hang(first);
+        const gone = launch(client, 'vm-1');
+        await until('it is told', () => client.outage === 'firerunner does not answer');
+        assert.match((await gone)[0], /^firerunner did not answer for 0\.35 s and was killed$/);
+        await until('another one runs', () => client.pid !== null && client.pid !== first);
+        assert.equal(isRunning(first), false);
+      });
+    });
+  }
+
+  test('a firerunner that answers lives, however long it says nothing else', async () => {
+    await withClient(ANSWERS, async (client) => {
+      const first = client.pid;
+      await sleep(2 * HUNG_PINGS * TIMES.pingMs);
+      assert.deepEqual([client.pid, client.outage], [first, null]);
+    });
+  });
+
+  test('a line without an end costs firerunner its life, not our memory', async () => {
+    const script = `${SERVING} setInterval(() => process.stdout.write('x'.repeat(1 << 20)), 1);`;
+    await withClient(script, async (client) => {
+      const first = client.pid;
+      assert.match((await launch(client, 'vm-1'))[0], /^firerunner broke the protocol: a line is over the limit/);
+      assert.notEqual(client.pid, first);
+    });
+  });
+
+  test('one that never serves fails in time', async () => {
+    const times = { ...TIMES, startLimitMs: 300 };
+    const client = new RunnerClient(
+      [process.execPath, '-e', 'setInterval(() => {}, 1000)'],
+      createLogger('silent'),
+      times,
+    );
+    await assert.rejects(client.start(), /^Error: firerunner did not start within 0\.3 s$/);
+    await client.close();
+  });
+
+  test('closing ends a firerunner that is stopped, and its VMs are gone', async () => {
+    await withClient(ANSWERS, async (client) => {
+      const pid = client.pid ?? 0;
+      process.kill(pid, 'SIGSTOP');
+      const gone = launch(client, 'vm-1');
+      const asked = performance.now();
+      await client.close();
+      await gone;
+      assert.ok(performance.now() - asked < 8000);
+      assert.equal(isRunning(pid), false);
     });
   });
 
