@@ -32,12 +32,15 @@ const COMMANDS: { readonly [Op in RunnerCommand['op']]: Extract<RunnerCommand, {
   kill: { op: 'kill', vm: 'vm-1' },
   pause: { op: 'pause', vm: 'vm-1', hasServed: true },
   resume: { op: 'resume', vm: 'vm-1' },
+  ping: { op: 'ping' },
   prepare: { op: 'prepare', function: '', spec },
 };
 
 const failure = { kind: 'vmm', message: '', console: [] } as const;
 const EVENTS: { readonly [Name in RunnerEvent['event']]: Extract<RunnerEvent, { event: Name }> } = {
   serving: { event: 'serving', vmm: 'process', reason: '', notice: null, canPause: false, canRestore: false },
+  pong: { event: 'pong' },
+  resumed: { event: 'resumed', vm: '' },
   channel: { event: 'channel', vm: '', guestAddress: { socketPath: '', vsockPort: null } },
   ready: {
     event: 'ready',
@@ -95,8 +98,16 @@ test('protocol.md: an example of each command, with its members', () => {
 });
 
 test('protocol.md: the table of events has each event and its members', () => {
-  const rows = [...PAGE.matchAll(/^\| `([a-z-]+)` +\| `([\w, ]+)` +\|/gm)];
-  const table = new Map(rows.map(([, name = '', keys = '']) => [name, keys.split(', ').sort()]));
+  const rows = [...PAGE.matchAll(/^\| `([a-z-]+)` +\| (?:`([\w, ]+)`)? +\|/gm)];
+  const table = new Map(
+    rows.map(([, name = '', keys = '']) => [
+      name,
+      keys
+        .split(', ')
+        .filter((key) => key !== '')
+        .sort(),
+    ]),
+  );
   for (const [name, event] of Object.entries(EVENTS)) {
     const keys = Object.keys(event).filter((key) => key !== 'event');
     assert.deepEqual(table.get(name), keys.sort(), name);
