@@ -17,6 +17,8 @@ const controller = new Controller({
     initrdPath: '',
     maxPayloadBytes: MAX_PAYLOAD_BYTES,
     queueCapacity: 1024,
+    queueWaitMs: 500,
+    queueTimeoutMs: 300_000,
     snapshotDirectory: '',
     standbyMib: 0,
     lambda: DEFAULT_ACCOUNT,

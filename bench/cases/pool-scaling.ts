@@ -1,11 +1,11 @@
 /** What taking a VM from the pool and returning it costs, with few and with many functions and VMs. */
-import { LeastRecentlyUsed } from '../../src/controller/pool/keep-alive.ts';
+import { FairShare } from '../../src/controller/pool/keep-alive.ts';
 import { Ledger } from '../../src/controller/pool/ledger.ts';
 import type { Vm } from '../../src/controller/pool/vm.ts';
 import type { FunctionVms } from '../../src/controller/pool/function-vms.ts';
 import { VmPool } from '../../src/controller/pool/vm-pool.ts';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
-import { functionConfig, ScriptedGuests } from '../../test/support/scripted-guests.ts';
+import { functionConfig, ScriptedGuests, withVm } from '../../test/support/scripted-guests.ts';
 import { median, result, summary, type Benchmark } from '../result.ts';
 
 const ROUNDS = 40;
@@ -23,15 +23,17 @@ const nothing = (): Promise<void> => Promise.resolve();
 async function fill(functions: number, vms: number): Promise<Load> {
   const names = Array.from({ length: functions }, (_, i) => `function-${i}`);
   const guests = new ScriptedGuests();
+  const now = (): number => performance.now();
   const pool: VmPool = new VmPool({
     functions: new Map(names.map((name) => [name, functionConfig(name)])),
     ledger: new Ledger(vms * 128),
-    policy: new LeastRecentlyUsed<Vm>(),
+    policy: new FairShare<Vm>(now),
     createVm: (fn) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }),
     startVm: (vm) => void guests.start(vm),
+    now,
   });
   const warm = names.slice(0, vms).map((name) => pool.find(name));
-  for (const fn of warm) await pool.withVm(fn, never, nothing);
+  for (const fn of warm) await withVm(pool, fn, never, nothing);
   return { pool, guests, functions: warm };
 }
 
@@ -39,7 +41,7 @@ async function fill(functions: number, vms: number): Promise<Load> {
 async function round({ pool, functions }: Load): Promise<number> {
   const start = process.hrtime.bigint();
   for (let i = 0; i < OPERATIONS; i += functions.length) {
-    for (const fn of functions) await pool.withVm(fn, never, nothing);
+    for (const fn of functions) await withVm(pool, fn, never, nothing);
   }
   return Number(process.hrtime.bigint() - start) / OPERATIONS;
 }

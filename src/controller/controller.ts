@@ -7,7 +7,8 @@
  *      └───────────reply─────────────┘
  * ```
  *
- * Beside them: `FunctionSnapshots` has snapshots made ready, and `Standby` launches VMs ahead of requests.
+ * A job leaves the channel when there is a worker and the pool has a VM for it. Beside them: `FunctionSnapshots` has
+ * snapshots made ready, and `Standby` launches VMs ahead of requests.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SnapfaasError } from '../protocol/errors.ts';
@@ -15,17 +16,17 @@ import type { LaunchSpec } from '../protocol/runner.ts';
 import { Channel } from './channel.ts';
 import type { BrokenFunction, Config, FunctionConfig } from './config/config.ts';
 import { FunctionSnapshots } from './runner/function-snapshots.ts';
-import { LeastRecentlyUsed } from './pool/keep-alive.ts';
+import { FairShare, type KeepAlivePolicy } from './pool/keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
 import { rounded, type Logger } from './log.ts';
+import type { FunctionVms } from './pool/function-vms.ts';
 import { Ledger } from './pool/ledger.ts';
 import { Metrics } from './metrics.ts';
 import { RunnerClient } from './runner/runner-client.ts';
-import type { FunctionVms } from './pool/function-vms.ts';
 import { Standby } from './pool/standby.ts';
-import type { Task } from './task.ts';
+import type { Outcome, Task } from './task.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
-import { VmPool, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
+import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import { SMALLEST_VM_MIB, startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
 
 /** How long VMs may take to end when the controller closes, in ms; then firerunner is ended, and they with it. */
@@ -36,6 +37,15 @@ export interface ControllerOptions extends LaunchOptions {
   /** firerunner's program and arguments, `--serve` included. */
   readonly runnerCommand: readonly string[];
   readonly logger: Logger;
+  /** Default: each function in its turn, and memory by `FairShare`. */
+  readonly discipline?: Discipline;
+}
+
+/** Who goes first where functions compete. */
+export interface Discipline {
+  /** What takes turns in the channel. */
+  readonly flowOf: (fn: FunctionVms) => object;
+  readonly policy: KeepAlivePolicy<Vm>;
 }
 
 /** What `/status` answers. */
@@ -67,9 +77,10 @@ export class Controller {
   readonly #options: ControllerOptions;
   readonly #runner: RunnerClient;
   readonly #ledger: Ledger;
-  readonly #policy = new LeastRecentlyUsed<Vm>();
+  readonly #flowOf: Discipline['flowOf'];
+  readonly #policy: KeepAlivePolicy<Vm>;
   readonly #pool: VmPool;
-  readonly #channel: Channel<Job>;
+  readonly #channel: Channel<Job, Lease>;
   readonly #standby: Standby;
   readonly #snapshots: FunctionSnapshots;
   readonly #broken: ReadonlyMap<string | null, BrokenFunction>;
@@ -90,6 +101,10 @@ export class Controller {
       onLost: (vm) => this.#pool.onLost(vm),
       onFallback: (vm, reason) => this.#snapshots.onFallback(vm.function.name, reason),
     };
+    const now = (): number => performance.now();
+    const { flowOf, policy } = options.discipline ?? { flowOf: (fn) => fn, policy: new FairShare<Vm>(now) };
+    this.#flowOf = flowOf;
+    this.#policy = policy;
     this.#pool = new VmPool({
       functions: config.functions,
       ledger: this.#ledger,
@@ -102,14 +117,16 @@ export class Controller {
       },
       onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
       onGone: (vm) => this.#standby.onGone(vm),
+      onRoom: (fn) => this.#channel.serve(flowOf(fn)),
+      now,
     });
     this.#standby = new Standby({
       budgetMib: config.standbyMib,
       launchAhead: (fn) => this.#pool.launchAhead(fn),
       freeMib: () => this.#ledger.freeMib,
       dismiss: (vm) => this.#pool.dismiss(vm),
-      isBusy: () => this.#pool.launching > 0,
-      now: () => performance.now(),
+      isBusy: () => this.#pool.launching > 0 || this.#channel.length > 0,
+      now,
       logger,
     });
     this.#snapshots = new FunctionSnapshots({
@@ -119,9 +136,15 @@ export class Controller {
       logger,
     });
     this.#runner.onServing = () => this.#onServing();
-    this.#channel = new Channel<Job>(config.queueCapacity, ({ task }) => {
-      const error = new SnapfaasError('internal', 'the client is gone', { cause: task.signal.reason });
-      task.reply({ status: 'error', error, start: null });
+    this.#channel = new Channel({
+      capacity: config.queueCapacity,
+      maxWaitMs: config.queueWaitMs,
+      maxAgeMs: config.queueTimeoutMs,
+      flowOf: ({ fn }) => flowOf(fn),
+      grant: ({ fn }, waitedMs) => this.#pool.acquire(fn, waitedMs),
+      giveUp: ({ fn }) => this.#pool.giveUp(fn, config.queueWaitMs),
+      onDropped: ({ task }, error) => this.#drop(task, error),
+      now,
     });
   }
 
@@ -129,13 +152,10 @@ export class Controller {
   async start(): Promise<void> {
     await this.#runner.start();
     const size = Math.floor(this.#options.config.memoryMib / SMALLEST_VM_MIB);
-    this.#workers = startWorkers(
-      size,
-      this.#channel,
-      this.#pool,
-      (_task, outcome) => this.metrics.onOutcome(outcome),
-      (use) => this.#onFirstUse(use),
-    );
+    this.#workers = startWorkers(size, this.#channel, this.#pool, {
+      onOutcome: (outcome) => this.metrics.onOutcome(outcome),
+      onFirstUse: (use) => this.#onFirstUse(use),
+    });
   }
 
   /** Also called for a firerunner that replaces a dead one. */
@@ -158,6 +178,7 @@ export class Controller {
   submit(task: Task): void {
     try {
       const fn = this.#find(task.request.function);
+      this.#pool.check(fn, () => this.#channel.expectedWaitMs(this.#flowOf(fn)));
       this.#channel.send({ task, fn, signal: task.signal, submittedAt: performance.now() });
     } catch (error) {
       this.metrics.onOutcome({ status: 'error', error: SnapfaasError.from(error), start: null });
@@ -173,6 +194,14 @@ export class Controller {
     throw new SnapfaasError('vm_launch_failed', message, { details: { function: name } });
   }
 
+  /** @param reason null: the client is gone. */
+  #drop(task: Task, reason: SnapfaasError | null): void {
+    const error = reason ?? new SnapfaasError('internal', 'the client is gone', { cause: task.signal.reason });
+    const outcome: Outcome = { status: 'error', error, start: null };
+    task.reply(outcome);
+    this.metrics.onOutcome(outcome);
+  }
+
   /** From now on `status` says draining. New requests are the gateway's to refuse. */
   beginDrain(): void {
     this.#draining = true;
@@ -182,7 +211,9 @@ export class Controller {
   readiness(): { readonly ready: boolean; readonly reason?: string } {
     if (this.#draining) return { ready: false, reason: 'draining' };
     const { outage } = this.#runner;
-    return outage === null ? { ready: true } : { ready: false, reason: outage };
+    if (outage !== null) return { ready: false, reason: outage };
+    if (this.#channel.isFull) return { ready: false, reason: 'the queue is full' };
+    return { ready: true };
   }
 
   /**

@@ -1,14 +1,15 @@
 /**
- * Runs in snapctr. N workers that wait on one channel. A worker: receive → acquire a VM → invoke → release it → reply.
+ * Runs in snapctr. N workers that wait on one channel. A worker: receive a job and its VM → invoke → release it → reply.
  */
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { LaunchTimings } from '../protocol/runner.ts';
-import type { Abortable, Channel } from './channel.ts';
+import { NotBegunError } from '../protocol/invoker.ts';
+import type { Abortable, Channel, Received } from './channel.ts';
 import { OutputTail } from './invocation-log.ts';
 import type { Outcome, StartKind, Task } from './task.ts';
 import type { Vm } from './pool/vm.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
-import type { VmPool } from './pool/vm-pool.ts';
+import type { Lease, VmPool } from './pool/vm-pool.ts';
 
 /** Smallest VM, in MiB; there are as many workers as such VMs would fit. */
 export const SMALLEST_VM_MIB = 128;
@@ -39,22 +40,31 @@ export interface WorkerPool {
   readonly finished: Promise<void>;
 }
 
-/** @param onOutcome called after each reply. */
+export interface WorkerEvents {
+  /** Called after each reply. */
+  readonly onOutcome: (outcome: Outcome) => void;
+  readonly onFirstUse?: (use: FirstUse) => void;
+}
+
 export function startWorkers(
   size: number,
-  channel: Channel<Job>,
+  channel: Channel<Job, Lease>,
   pool: VmPool,
-  onOutcome: (task: Task, outcome: Outcome) => void,
-  onFirstUse: (use: FirstUse) => void = () => undefined,
+  { onOutcome, onFirstUse = () => undefined }: WorkerEvents,
 ): WorkerPool {
   let busy = 0;
   const work = async (): Promise<void> => {
-    for (let job = await channel.receive(); job !== null; job = await channel.receive()) {
+    for (let received = await channel.receive(); received !== null; received = await channel.receive()) {
       busy += 1;
-      const outcome = await run(job, pool, onFirstUse);
+      const outcome = await run(received, pool, onFirstUse);
       busy -= 1;
-      job.task.reply(outcome);
-      onOutcome(job.task, outcome);
+      channel.done(received);
+      if (outcome === null) {
+        channel.sendBack(received);
+        continue;
+      }
+      received.item.task.reply(outcome);
+      onOutcome(outcome);
     }
   };
   const finished = Promise.all(Array.from({ length: size }, work)).then(() => undefined);
@@ -67,17 +77,21 @@ export function startWorkers(
   };
 }
 
-async function run(job: Job, pool: VmPool, onFirstUse: (use: FirstUse) => void): Promise<Outcome> {
-  const { fn } = job;
+/** Null: its VM had ended before, by what an earlier invocation has left behind; another one can do it. */
+async function run(
+  { item, grant }: Received<Job, Lease>,
+  pool: VmPool,
+  onFirstUse: (use: FirstUse) => void,
+): Promise<Outcome | null> {
   // An object, because the outcome needs what the callback learns even if it fails.
   const found: Found = { start: null, launch: null, tail: null, acquiredAt: 0, answeredAt: 0 };
-  const outcome = await invoke(job, pool, found, onFirstUse);
+  const outcome = await invoke(item, grant, pool, found, onFirstUse);
   const { launch, tail, acquiredAt, answeredAt } = found;
-  if (tail === null) return outcome;
+  if (tail === null || outcome === null) return outcome;
   const output = await tail.whole();
   return {
     ...outcome,
-    report: { durationMs: answeredAt - acquiredAt, memoryMib: fn.config.memoryMib, launch, output },
+    report: { durationMs: answeredAt - acquiredAt, memoryMib: item.fn.config.memoryMib, launch, output },
   };
 }
 
@@ -92,13 +106,14 @@ interface Found {
 }
 
 async function invoke(
-  { task, fn, submittedAt }: Job,
+  { task, submittedAt }: Job,
+  lease: Lease,
   pool: VmPool,
   found: Found,
   onFirstUse: (use: FirstUse) => void,
-): Promise<Outcome> {
+): Promise<Outcome | null> {
   try {
-    return await pool.withVm(fn, task.signal, async (vm, start) => {
+    return await pool.use(lease, task.signal, async (vm, start) => {
       found.start = start;
       const tail = task.request.lambda?.wantsReport === true ? new OutputTail() : null;
       found.tail = tail;
@@ -117,6 +132,8 @@ async function invoke(
       }
     });
   } catch (error) {
+    // A VM that nobody has used has nothing left behind.
+    if (error instanceof NotBegunError && found.start === 'warm') return null;
     return { status: 'error', error: SnapfaasError.from(error), start: found.start };
   }
 }

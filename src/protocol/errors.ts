@@ -37,11 +37,18 @@ export class SnapfaasError extends Error {
   override readonly name = 'SnapfaasError';
   readonly code: ErrorCode;
   readonly details: ErrorDetails;
+  /** After how many seconds the same request is worth another try; null: that is not known. */
+  readonly retryAfterS: number | null;
 
-  constructor(code: ErrorCode, message: string, options: { details?: ErrorDetails; cause?: unknown } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { details?: ErrorDetails; cause?: unknown; retryAfterS?: number } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.details = options.details ?? {};
+    this.retryAfterS = options.retryAfterS ?? null;
   }
 
   get httpStatus(): number {

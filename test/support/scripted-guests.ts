@@ -8,7 +8,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FunctionConfig } from '../../src/controller/config/config.ts';
 import { createLogger } from '../../src/controller/log.ts';
+import type { FunctionVms } from '../../src/controller/pool/function-vms.ts';
 import { Vm, type VmOwner } from '../../src/controller/pool/vm.ts';
+import type { VmPool } from '../../src/controller/pool/vm-pool.ts';
+import type { StartKind } from '../../src/controller/task.ts';
+import { SnapfaasError } from '../../src/protocol/errors.ts';
 import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
 import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
 import type { LaunchKind } from '../../src/protocol/runner.ts';
@@ -33,6 +37,25 @@ export function functionConfig(name: string, keys: Partial<FunctionConfig> = {})
   };
 }
 
+/** A request that goes straight to the pool, and does not wait for room. @throws SnapfaasError as the pool does. */
+export async function withVm<T>(
+  pool: VmPool,
+  fn: FunctionVms,
+  signal: AbortSignal,
+  use: (vm: Vm, start: StartKind) => Promise<T>,
+): Promise<T> {
+  pool.check(fn);
+  const lease = pool.acquire(fn, Infinity);
+  if (lease !== null) return pool.use(lease, signal, use);
+  throw pool.giveUp(fn, 0) ?? new SnapfaasError('resource_exhausted', 'there may be room soon');
+}
+
+/** A clock on which each look is a minute later: no idle VM is needed any more. */
+export function patientClock(): () => number {
+  let now = 0;
+  return () => (now += 60_000);
+}
+
 export class ScriptedGuests {
   readonly #directory = mkdtempSync(join(tmpdir(), 'snapfaas-guests-'));
   readonly #servers = new Map<string, { server: Server; sockets: Set<Socket> }>();
@@ -55,7 +78,7 @@ export class ScriptedGuests {
   /** Set to keep killed guests' processes from ending until it resolves. */
   exitGate: Promise<void> = Promise.resolve();
 
-  createVm(fn: FunctionConfig, owner: Partial<VmOwner>, isAhead = false): Vm {
+  createVm(fn: FunctionVms, owner: Partial<VmOwner>, isAhead = false): Vm {
     const whole: VmOwner = {
       kill: (vm) => void this.end(vm, 'killed'),
       pause: () => undefined,

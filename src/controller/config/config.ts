@@ -55,8 +55,12 @@ export interface Config {
   readonly initrdPath: string;
   /** Largest request, in bytes. */
   readonly maxPayloadBytes: number;
-  /** Requests that may wait for a worker. */
+  /** Requests that may wait for a VM. */
   readonly queueCapacity: number;
+  /** A request that would wait longer than this in a queue that stands is refused, in ms. */
+  readonly queueWaitMs: number;
+  /** Longest that a request waits for a VM, in ms. */
+  readonly queueTimeoutMs: number;
   readonly snapshotDirectory: string;
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;

@@ -15,6 +15,9 @@ export const MAX_TIMEOUT_S = 900;
 const MAX_HANDLER_LENGTH = 1024;
 const DEFAULT_QUEUE_CAPACITY = 1024;
 const MAX_QUEUE_CAPACITY = 1_000_000;
+const DEFAULT_QUEUE_WAIT_S = 0.5;
+const DEFAULT_QUEUE_TIMEOUT_S = 300;
+const MAX_QUEUE_S = 3600;
 
 /** Keys of the original's function lists that mean nothing here, each with the reason. */
 export const UNUSED_FUNCTION_KEYS = {
@@ -38,6 +41,7 @@ const account = expected('twelve digits in quotes, such as "000000000000"');
 const requiredPath = text('a path');
 const optionalPath = text('a path').nullish();
 const unused = z.unknown().optional();
+const queueTime = expected(`a number of seconds above 0 and up to ${MAX_QUEUE_S}`);
 
 export const controllerSchema = z.strictObject(
   {
@@ -58,6 +62,8 @@ export const controllerSchema = z.strictObject(
       MAX_QUEUE_CAPACITY,
       `a whole number of requests from 1 to ${MAX_QUEUE_CAPACITY}`,
     ).nullish(),
+    queue_wait: z.number(queueTime).min(0.001, queueTime).max(MAX_QUEUE_S, queueTime).nullish(),
+    queue_timeout: z.number(queueTime).min(0.001, queueTime).max(MAX_QUEUE_S, queueTime).nullish(),
     // Checked by `network.ts`.
     network: z.unknown().optional(),
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
@@ -84,11 +90,13 @@ export const controllerSchema = z.strictObject(
 export type ControllerYaml = z.infer<typeof controllerSchema>;
 
 export function controllerDefaults(
-  yaml: Pick<ControllerYaml, 'max_payload' | 'queue_capacity' | 'standby' | 'lambda'>,
+  yaml: Pick<ControllerYaml, 'max_payload' | 'queue_capacity' | 'queue_wait' | 'queue_timeout' | 'standby' | 'lambda'>,
   memoryMib: number,
 ): {
   readonly maxPayloadBytes: number;
   readonly queueCapacity: number;
+  readonly queueWaitMs: number;
+  readonly queueTimeoutMs: number;
   readonly standbyMib: number;
   readonly lambda: LambdaAccount;
 } {
@@ -96,6 +104,8 @@ export function controllerDefaults(
     standbyMib: yaml.standby ?? Math.floor(memoryMib * DEFAULT_STANDBY_SHARE),
     maxPayloadBytes: yaml.max_payload ?? MAX_PAYLOAD_BYTES,
     queueCapacity: yaml.queue_capacity ?? DEFAULT_QUEUE_CAPACITY,
+    queueWaitMs: (yaml.queue_wait ?? DEFAULT_QUEUE_WAIT_S) * 1000,
+    queueTimeoutMs: (yaml.queue_timeout ?? DEFAULT_QUEUE_TIMEOUT_S) * 1000,
     lambda: {
       region: yaml.lambda?.region ?? DEFAULT_ACCOUNT.region,
       accountId: yaml.lambda?.account_id ?? DEFAULT_ACCOUNT.accountId,

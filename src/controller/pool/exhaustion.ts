@@ -14,14 +14,18 @@ export function noRoom<V>(
   const onlyTap = { memoryMib: 0, tap: true };
   const allTaps = ledger.taps === 1 ? 'the only tap is' : `all ${ledger.taps} taps are`;
   const what =
-    lack.tap && policy.victims(onlyTap).length === 0
+    lack.tap && !policy.couldYield(onlyTap)
       ? `${name} needs a network, and ${allTaps} in use; send it again later, or add to \`network.taps\``
       : `${name} needs ${memoryMib} MB; ${ledger.freeMib} MB of ${ledger.totalMib} MB are free and ` +
         `${policy.idleMib} MB idle; send it again later, or give the controller more with --mem`;
   return new SnapfaasError('resource_exhausted', what);
 }
 
-export function tooManyAtOnce({ name, concurrencyLimit }: FunctionConfig): SnapfaasError {
+/** @param waitMs when one of them will be done, as far as that is known. */
+export function tooManyAtOnce({ name, concurrencyLimit }: FunctionConfig, waitMs: number | null): SnapfaasError {
   const message = `${name} runs ${concurrencyLimit} requests already, its concurrency_limit`;
-  return new SnapfaasError('resource_exhausted', message, { details: { limit: 'concurrency_limit' } });
+  return new SnapfaasError('resource_exhausted', message, {
+    details: { limit: 'concurrency_limit' },
+    retryAfterS: Math.max(1, Math.ceil((waitMs ?? 0) / 1000)),
+  });
 }

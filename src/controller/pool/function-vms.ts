@@ -14,8 +14,16 @@ export class FunctionVms {
   readonly share: Share;
   /** VMs of this function that launch or run. */
   inUse = 0;
+  /** Memory of all its VMs, in MiB. */
+  heldMib = 0;
+  /** How long its last start took, in ms; null before the first. */
+  startMs: number | null = null;
+  /** When one of its requests found no room that could not be made, by the pool's clock. */
+  hopelessSince: number | null = null;
   /** Launches whose client hung up, for whoever comes next; they count as in use. */
   readonly unclaimed = new Set<Vm>();
+  /** Requests that wait for a launch, oldest first; each would rather have a VM that is free before. */
+  readonly awaitingLaunch = new Set<(vm: Vm) => void>();
   /** The VM that became idle last; the others hang on its `nextIdle`. */
   #latestIdle: Vm | null = null;
 

@@ -56,6 +56,11 @@ export class Ledger {
     return this.#total.mib - this.#reserved.mib;
   }
 
+  /** Whether a VM would fit if there were no others. */
+  couldHold({ memoryMib, hasTap }: Share): boolean {
+    return memoryMib <= this.#total.mib && !(hasTap && this.#total.taps === 0);
+  }
+
   /** Null if everything a VM takes is free. */
   lack({ memoryMib, hasTap }: Share): Lack | null {
     const missingMib = Math.max(0, memoryMib - this.freeMib);

@@ -35,6 +35,15 @@ export class LinkedList<T extends ListNode<T>> {
     this.#length += 1;
   }
 
+  prepend(node: T): void {
+    node.previous = null;
+    node.next = this.#first;
+    if (this.#first === null) this.#last = node;
+    else this.#first.previous = node;
+    this.#first = node;
+    this.#length += 1;
+  }
+
   /** The node must be in this list. */
   remove(node: T): void {
     if (node.previous === null) this.#first = node.next;

@@ -1,16 +1,21 @@
 /**
- * Runs in snapctr. Finds a VM for every request: an idle one of the function, else a new one in free memory, else a new
- * one in the memory of idle VMs of other functions, else `resource_exhausted`.
+ * Runs in snapctr. Finds a VM for a request: an idle one of the function, else a launch that nobody waits for any more,
+ * else a new one in free memory, else a new one in the memory of idle VMs that may be evicted for it (`keep-alive.ts`).
+ *
+ * ```
+ *   acquire ──▶ Lease ──▶ use ──▶ VM idle, or killed ──▶ onRoom
+ *      └──▶ null: the request waits in the channel, which asks again
+ * ```
  */
 import { SnapfaasError } from '../../protocol/errors.ts';
-import { abortError, NotBegunError } from '../../protocol/invoker.ts';
+import { abortError } from '../../protocol/invoker.ts';
 import type { LaunchTimings } from '../../protocol/runner.ts';
 import type { FunctionConfig } from '../config/config.ts';
 import { noRoom, tooManyAtOnce } from './exhaustion.ts';
 import { FunctionVms } from './function-vms.ts';
 import { IdlePauser } from './idle-pauser.ts';
 import type { KeepAlivePolicy } from './keep-alive.ts';
-import type { Ledger } from './ledger.ts';
+import type { Lack, Ledger } from './ledger.ts';
 import type { StartKind } from '../task.ts';
 import type { Vm, VmState } from './vm.ts';
 
@@ -29,15 +34,28 @@ export interface VmPoolOptions {
   readonly ledger: Ledger;
   readonly policy: KeepAlivePolicy<Vm>;
   /** A new VM in state `launching`, not started yet. `isAhead`: nobody has asked for it yet. */
-  readonly createVm: (fn: FunctionConfig, isAhead: boolean) => Vm;
+  readonly createVm: (fn: FunctionVms, isAhead: boolean) => Vm;
   readonly startVm: (vm: Vm) => void;
   readonly onLaunched?: (vm: Vm, timings: LaunchTimings) => void;
   /** A VM was launched or taken for a request; called before it is used. */
   readonly onTaken?: (fn: FunctionVms, vm: Vm) => void;
   readonly onGone?: (vm: Vm) => void;
+  /** A VM of this function became idle, or has given its share back. Called when the books are in order again. */
+  readonly onRoom?: (fn: FunctionVms) => void;
+  /** A clock that never goes back, in ms; the policy's. */
+  readonly now: () => number;
+}
+
+/** A VM that one request has to itself: it is idle until now, or is being launched for it. */
+export interface Lease {
+  readonly fn: FunctionVms;
+  readonly vm: Vm;
 }
 
 export type VmCounts = Readonly<Record<string, Partial<Record<VmState, number>>>>;
+
+/** What is told of a function that lacks nothing just now. */
+const NO_LACK: Lack = { memoryMib: 0, tap: false };
 
 export class VmPool {
   readonly counters: PoolCounters = { launches: 0, evictions: 0, reuses: 0 };
@@ -78,49 +96,74 @@ export class VmPool {
   }
 
   /**
-   * The only way to a VM: acquires one, lets `use` work with it, and releases it; a VM that is of no more use then is
-   * discarded. `use` is called again, with another VM, if the first one turns out to have ended before it began.
+   * Whether a request of the function is worth waiting at all.
    *
-   * @throws SnapfaasError `resource_exhausted`, `vm_launch_failed`, `function_error` (from the import), and whatever
-   * `use` throws.
+   * @param expectedWaitMs when one of the function's requests will be done.
+   * @throws SnapfaasError `resource_exhausted`: it runs as many as it may, or no VM of it would fit beside no other.
    */
-  async withVm<T>(fn: FunctionVms, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
-    let unclaimed = fn.hasIdle ? null : fn.takeUnclaimed();
-    if (unclaimed === null) {
-      if (fn.isAtLimit) throw tooManyAtOnce(fn.config);
-      fn.inUse += 1;
-    }
-    try {
-      for (;;) {
-        const idle = unclaimed === null ? this.#takeIdle(fn) : null;
-        const vm = idle ?? (await this.#awaitLaunch(fn, unclaimed ?? (await this.#launch(fn)), signal));
-        unclaimed = null;
-        this.#options.onTaken?.(fn, vm);
-        const start = vm.startKind;
-        try {
-          return await this.#lend(fn, vm, start, use);
-        } catch (error) {
-          // What an earlier invocation has left behind ended it: not this one's doing, so it gets another VM. A VM that
-          // nobody has used has no such excuse.
-          if (!(error instanceof NotBegunError) || start !== 'warm') throw error;
-        }
-      }
-    } finally {
-      fn.inUse -= 1;
-    }
+  check(fn: FunctionVms, expectedWaitMs: () => number | null = () => null): void {
+    if (fn.isAtLimit && fn.unclaimed.size === 0) throw tooManyAtOnce(fn.config, expectedWaitMs());
+    if (!this.#options.ledger.couldHold(fn.share)) throw this.#noRoom(fn);
   }
 
-  async #lend<T>(fn: FunctionVms, vm: Vm, start: StartKind, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
+  /**
+   * A VM for a request, which is to be used (`use`) in any case; null if the request has to wait for one.
+   *
+   * @param waitedMs how long it has waited already; a longer wait gives it more rights.
+   */
+  acquire(fn: FunctionVms, waitedMs: number): Lease | null {
+    if (this.#closed) return null;
+    const idle = this.#takeIdle(fn);
+    if (idle === null) {
+      // It counts as in use already.
+      const unclaimed = fn.takeUnclaimed();
+      if (unclaimed !== null) return { fn, vm: unclaimed };
+      if (fn.isAtLimit || !this.#makeRoom(fn, waitedMs)) return null;
+    }
+    fn.inUse += 1;
+    return { fn, vm: idle ?? this.#launch(fn) };
+  }
+
+  /**
+   * Why a request is not to wait any longer: for some time now the memory of all idle VMs would not have been enough, and
+   * what runs may run for long. Null: it may still get a VM soon.
+   */
+  giveUp(fn: FunctionVms, patienceMs: number): SnapfaasError | null {
+    const { hopelessSince } = fn;
+    const isHopeless = hopelessSince !== null && this.#options.now() - hopelessSince >= patienceMs;
+    return isHopeless && fn.inUse === 0 ? this.#noRoom(fn) : null;
+  }
+
+  /**
+   * The only way to a VM: waits until it is ready, lets `use` work with it, and releases it; a VM that is of no more use
+   * then is discarded.
+   *
+   * @throws SnapfaasError `vm_launch_failed`, `function_error` (from the import), and whatever `use` throws; NotBegunError
+   * if a warm VM turns out to have ended before `use` began.
+   */
+  async use<T>(lease: Lease, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
+    const { fn } = lease;
+    let { vm } = lease;
     try {
-      const result = await use(vm, start);
-      this.#giveBack(fn, vm);
-      return result;
+      if (vm.state !== 'busy') vm = await this.#awaitLaunch(fn, vm, signal);
     } catch (error) {
+      fn.inUse -= 1;
+      throw error;
+    }
+    this.#options.onTaken?.(fn, vm);
+    let result: T;
+    try {
+      result = await use(vm, vm.startKind);
+    } catch (error) {
+      fn.inUse -= 1;
       // The function's own failure leaves its VM in order; the VM knows.
       if (error instanceof SnapfaasError) this.#giveBack(fn, vm, error);
       else this.#discard(vm, SnapfaasError.from(error));
       throw error;
     }
+    fn.inUse -= 1;
+    this.#giveBack(fn, vm);
+    return result;
   }
 
   #takeIdle(fn: FunctionVms): Vm | null {
@@ -133,25 +176,36 @@ export class VmPool {
     return vm;
   }
 
-  /** The VM is idle from now on, or killed if it is of no more use. */
+  /** The VM is idle from now on, or goes to a request that waits for a launch, or is killed if it is of no more use. */
   #giveBack(fn: FunctionVms, vm: Vm, error: SnapfaasError | null = null): void {
     if (!vm.isReusable) return this.#discard(vm, error ?? new SnapfaasError('vm_lost', 'its runtime ended'));
+    for (const take of fn.awaitingLaunch) {
+      fn.awaitingLaunch.delete(take);
+      this.counters.reuses += 1;
+      return take(vm);
+    }
     vm.setState('idle');
+    vm.idleSince = this.#options.now();
     fn.pushIdle(vm);
     this.#options.policy.add(vm);
     this.#pauser?.add(vm);
+    this.#options.onRoom?.(fn);
   }
 
   /** Kills a VM; its share is free in the books at once. */
   #discard(vm: Vm, error: SnapfaasError): void {
-    this.#markDying(vm);
+    const isNews = this.#markDying(vm);
     vm.kill(error);
+    if (isNews) this.#options.onRoom?.(vm.holder);
   }
 
-  #markDying(vm: Vm): void {
-    if (!this.#vms.has(vm) || this.#dying.has(vm)) return;
+  /** False if it is dying already. */
+  #markDying(vm: Vm): boolean {
+    if (!this.#vms.has(vm) || this.#dying.has(vm)) return false;
     this.#dying.add(vm);
+    vm.holder.heldMib -= vm.memoryMib;
     this.#options.ledger.markDying(vm);
+    return true;
   }
 
   #onGone(vm: Vm): void {
@@ -169,7 +223,7 @@ export class VmPool {
    * @throws SnapfaasError as a launch does.
    */
   async launchAhead(fn: FunctionVms): Promise<Vm | null> {
-    if (this.#closed || fn.isAtLimit || this.#options.ledger.lack(fn.share) !== null) return null;
+    if (this.#closed || fn.isAtLimit || !this.#options.ledger.tryReserve(fn.share)) return null;
     const vm = this.#create(fn, true);
     this.#leaveUnclaimed(fn, vm);
     await this.#start(vm);
@@ -182,18 +236,17 @@ export class VmPool {
     if (vm.state === 'idle') this.#evict(vm);
   }
 
-  async #launch(fn: FunctionVms): Promise<Vm> {
+  #launch(fn: FunctionVms): Vm {
     const vm = this.#create(fn, false);
-    await this.#start(vm);
+    void this.#start(vm);
     return vm;
   }
 
-  /** A VM with its share reserved, not started yet. */
+  /** A VM whose share is reserved, not started yet. */
   #create(fn: FunctionVms, isAhead: boolean): Vm {
-    if (this.#closed) throw new SnapfaasError('shutting_down', 'the controller is shutting down');
-    this.#makeRoom(fn);
-    const vm = this.#options.createVm(fn.config, isAhead);
+    const vm = this.#options.createVm(fn, isAhead);
     this.#vms.add(vm);
+    fn.heldMib += vm.memoryMib;
     this.counters.launches += 1;
     void vm.gone.then(() => this.#onGone(vm));
     if (!isAhead) this.#launching += 1;
@@ -203,11 +256,13 @@ export class VmPool {
     vm.ready.then(
       (timings) => {
         settled();
+        vm.readyAt = this.#options.now();
+        fn.startMs = vm.startMs;
         this.#options.onLaunched?.(vm, timings);
       },
       () => {
         settled();
-        this.#markDying(vm);
+        if (this.#markDying(vm)) this.#options.onRoom?.(fn);
       },
     );
     return vm;
@@ -222,16 +277,29 @@ export class VmPool {
     vm.onGone(message, { kind: 'vmm', message, console: [] });
   }
 
-  /** If nobody waits for the launch any more, its VM is for the next request, or becomes idle when it is ready. */
+  /**
+   * Waits for a launch, or for another VM of the function to become free before. If nobody waits for the launch any more,
+   * its VM is for the next request, or becomes idle when it is ready.
+   */
   #awaitLaunch(fn: FunctionVms, vm: Vm, signal: AbortSignal): Promise<Vm> {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
+        fn.awaitingLaunch.delete(take);
         this.#leaveUnclaimed(fn, vm);
         reject(abortError(signal));
       };
       if (signal.aborted) return onAbort();
+      const take = (free: Vm): void => {
+        signal.removeEventListener('abort', onAbort);
+        this.#leaveUnclaimed(fn, vm);
+        resolve(free);
+      };
+      fn.awaitingLaunch.add(take);
       signal.addEventListener('abort', onAbort, { once: true });
-      const over = vm.ready.finally(() => signal.removeEventListener('abort', onAbort));
+      const over = vm.ready.finally(() => {
+        signal.removeEventListener('abort', onAbort);
+        fn.awaitingLaunch.delete(take);
+      });
       over.then(() => resolve(vm), reject);
     });
   }
@@ -248,38 +316,45 @@ export class VmPool {
     vm.ready.then(settle, settle);
   }
 
-  /**
-   * Reserves the share of another VM of the function, evicting idle VMs if need be.
-   *
-   * @throws SnapfaasError `resource_exhausted`; nothing was evicted then.
-   */
-  #makeRoom(fn: FunctionVms): void {
-    const { ledger, policy } = this.#options;
+  /** Reserves the share of another VM of the function, evicting idle VMs if need be. False: nothing was evicted. */
+  #makeRoom(fn: FunctionVms, waitedMs: number): boolean {
+    const { ledger, policy, now } = this.#options;
     const lack = ledger.lack(fn.share);
     if (lack !== null) {
-      const victims = policy.victims(lack);
-      if (victims.length === 0) throw noRoom(fn.config, lack, ledger, policy);
+      const isHopeless = this.#launching === 0 && !policy.couldYield(lack);
+      fn.hopelessSince = isHopeless ? (fn.hopelessSince ?? now()) : null;
+      const victims = policy.victims(lack, { ...fn.share, holder: fn, waitedMs, startMs: fn.startMs });
+      if (victims.length === 0) return false;
       for (const vm of victims) this.#evict(vm);
     }
     if (!ledger.tryReserve(fn.share)) throw new Error('the evicted VMs held less than they said');
+    fn.hopelessSince = null;
+    return true;
+  }
+
+  #noRoom(fn: FunctionVms): SnapfaasError {
+    const { ledger, policy } = this.#options;
+    return noRoom(fn.config, ledger.lack(fn.share) ?? NO_LACK, ledger, policy);
   }
 
   #evict(vm: Vm): void {
     this.#forgetIdle(vm);
-    this.#discard(vm, new SnapfaasError('vm_lost', 'the VM was evicted'));
+    // Its share is spoken for: no room for others.
+    this.#markDying(vm);
+    vm.kill(new SnapfaasError('vm_lost', 'the VM was evicted'));
     this.counters.evictions += 1;
   }
 
   #forgetIdle(vm: Vm): void {
     this.#options.policy.remove(vm);
     this.#pauser?.forget(vm);
-    this.find(vm.function.name).removeIdle(vm);
+    vm.holder.removeIdle(vm);
   }
 
   /** An idle VM died by itself. */
   onLost(vm: Vm): void {
     this.#forgetIdle(vm);
-    this.#markDying(vm);
+    if (this.#markDying(vm)) this.#options.onRoom?.(vm.holder);
   }
 
   /** VMs by function and state; functions without any are left out. */

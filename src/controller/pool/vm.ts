@@ -13,6 +13,7 @@ import { functionError, Invoker, runtimeExited, vmLost, type InvokeResult } from
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import type { FunctionConfig } from '../config/config.ts';
+import type { FunctionVms } from './function-vms.ts';
 import type { IdleVm } from './keep-alive.ts';
 import { RecentInvocations, type OutputTail } from '../invocation-log.ts';
 import type { Logger } from '../log.ts';
@@ -43,6 +44,11 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   next: Vm | null = null;
   /** The pool's: the idle VM of the same function below this one. */
   nextIdle: Vm | null = null;
+  /** The pool's: when it was ready, and when it became idle, by the pool's clock. */
+  readyAt = 0;
+  idleSince = 0;
+  /** What its function holds of the host. */
+  readonly holder: FunctionVms;
   readonly id: string;
   readonly function: FunctionConfig;
   readonly memoryMib: number;
@@ -69,12 +75,14 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** firerunner was asked to give its CPU back and has not said that it did: what is sent meanwhile may not be read. */
   #isResuming = false;
 
-  constructor(id: string, fn: FunctionConfig, owner: VmOwner, logger: Logger, isAhead = false) {
+  constructor(id: string, holder: FunctionVms, owner: VmOwner, logger: Logger, isAhead = false) {
+    const { config } = holder;
     this.id = id;
-    this.function = fn;
+    this.holder = holder;
+    this.function = config;
     this.isAhead = isAhead;
-    this.memoryMib = fn.memoryMib;
-    this.hasTap = fn.network;
+    this.memoryMib = config.memoryMib;
+    this.hasTap = config.network;
     this.#owner = owner;
     this.#logger = logger;
     this.ready = new Promise((resolve, reject) => {
@@ -99,16 +107,26 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     return this.#invocations.count === 0;
   }
 
+  /** Requests that were sent to it. */
+  get uses(): number {
+    return this.#invocations.count;
+  }
+
   /** How the VM came to be, as the next request on it sees it. */
   get startKind(): StartKind {
     return this.isUnused ? (this.#timings?.kind ?? 'cold') : 'warm';
   }
 
-  /** From firerunner's start of the launch until the function could be invoked, in ms; 0 if nobody waited for it. */
-  get launchMs(): number {
-    if (this.#timings === null || this.isAhead) return 0;
+  /** From firerunner's start of the launch until the function could be invoked, in ms; 0 until then. */
+  get startMs(): number {
+    if (this.#timings === null) return 0;
     const { spawnMs, bootMs, loadMs, resumeMs } = this.#timings;
     return spawnMs + bootMs + loadMs + resumeMs;
+  }
+
+  /** The part of its start that a request can have waited for, in ms. */
+  get launchMs(): number {
+    return this.isAhead ? 0 : this.startMs;
   }
 
   pause(): void {

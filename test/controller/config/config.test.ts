@@ -94,6 +94,8 @@ test('config: the smallest useful files, and the defaults', () => {
       initrdPath: join(directory, 'images/initrd.cpio'),
       maxPayloadBytes: 6 * 1024 * 1024,
       queueCapacity: 1024,
+      queueWaitMs: 500,
+      queueTimeoutMs: 300_000,
       standbyMib: 256,
       lambda: { region: 'us-east-1', accountId: '000000000000' },
       snapshotDirectory: join(directory, 'images/snapshots'),

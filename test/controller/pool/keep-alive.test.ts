@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LeastRecentlyUsed, type IdleVm } from '../../../src/controller/pool/keep-alive.ts';
+import fc from 'fast-check';
+import { FairShare, type Claim, type Holder, type IdleVm } from '../../../src/controller/pool/keep-alive.ts';
+
+/** All tests ask at this time. Starts take 100 ms unless they say otherwise. */
+const NOW = 100_000;
+const START_MS = 100;
 
 class Idle implements IdleVm<Idle> {
   previous: Idle | null = null;
@@ -8,48 +13,149 @@ class Idle implements IdleVm<Idle> {
   readonly name: string;
   readonly memoryMib: number;
   readonly hasTap: boolean;
+  readonly holder: Holder;
+  readonly startMs: number;
+  readonly uses: number;
+  readonly readyAt: number;
+  readonly idleSince: number;
 
-  constructor(name: string, memoryMib: number, hasTap = false) {
+  /** Needed by default: it has served a lot, and has only just become idle. */
+  constructor(
+    name: string,
+    { idleMs = 1, ageMs = 50_000, ...keys }: Partial<Idle> & { idleMs?: number; ageMs?: number } = {},
+  ) {
     this.name = name;
-    this.memoryMib = memoryMib;
-    this.hasTap = hasTap;
+    this.memoryMib = keys.memoryMib ?? 128;
+    this.hasTap = keys.hasTap ?? false;
+    this.holder = keys.holder ?? { heldMib: this.memoryMib };
+    this.startMs = keys.startMs ?? START_MS;
+    this.uses = keys.uses ?? 1000;
+    this.readyAt = NOW - ageMs;
+    this.idleSince = NOW - idleMs;
   }
 }
 
-const names = (vms: readonly Idle[]): string[] => vms.map((vm) => vm.name);
+function policyOf(...vms: readonly Idle[]): FairShare<Idle> {
+  const policy = new FairShare<Idle>(() => NOW);
+  for (const vm of vms) policy.add(vm);
+  return policy;
+}
 
-test('least recently used: the VM that has been idle for longest goes first', () => {
-  const policy = new LeastRecentlyUsed<Idle>();
-  const [a, b, c] = [new Idle('a', 128), new Idle('b', 128), new Idle('c', 128)];
-  for (const vm of [a, b, c]) policy.add(vm);
+function claim(heldMib: number, waitedMs: number, keys: Partial<Claim> = {}): Claim {
+  return { holder: { heldMib }, memoryMib: 128, hasTap: false, waitedMs, startMs: START_MS, ...keys };
+}
+
+const lack = (memoryMib: number, tap = false) => ({ memoryMib, tap });
+const names = (vms: readonly Idle[]): string[] => vms.map((vm) => vm.name);
+const long = { idleMs: 20_000 };
+
+test('fair share: of VMs that are not needed, those that have been idle for longest go first', () => {
+  const [a, b, c] = [new Idle('a', long), new Idle('b', long), new Idle('c', long)];
+  const policy = policyOf(a, b, c);
   policy.remove(a);
   policy.add(a);
-  assert.deepEqual(names(policy.victims({ memoryMib: 128, tap: false })), ['b']);
-  assert.deepEqual(names(policy.victims({ memoryMib: 129, tap: false })), ['b', 'c']);
+  assert.deepEqual(names(policy.victims(lack(128), claim(1024, 0))), ['b']);
+  assert.deepEqual(names(policy.victims(lack(129), claim(1024, 0))), ['b', 'c']);
 });
 
-test('least recently used: only as many are named as are needed', () => {
-  const policy = new LeastRecentlyUsed<Idle>();
-  policy.add(new Idle('large', 512));
-  policy.add(new Idle('small', 128));
-  assert.deepEqual(names(policy.victims({ memoryMib: 256, tap: false })), ['large']);
+test('fair share: only as many are named as are needed, and none if all together are not enough', () => {
+  const policy = policyOf(new Idle('large', { ...long, memoryMib: 512 }), new Idle('small', long));
+  assert.deepEqual(names(policy.victims(lack(256), claim(0, 0))), ['large']);
+  assert.deepEqual(policy.victims(lack(641), claim(0, 1000)), []);
+  assert.deepEqual([policy.couldYield(lack(640)), policy.couldYield(lack(641))], [true, false]);
+  assert.equal(policy.idleMib, 640);
 });
 
-test('least recently used: nobody is named if all together are not enough', () => {
-  const policy = new LeastRecentlyUsed<Idle>();
-  policy.add(new Idle('a', 128));
-  policy.add(new Idle('b', 128));
-  assert.deepEqual(policy.victims({ memoryMib: 257, tap: false }), []);
-  assert.equal(policy.idleMib, 256);
-});
-
-test('least recently used: where a tap is needed, it comes from the VM with one that has been idle for longest', () => {
-  const policy = new LeastRecentlyUsed<Idle>();
-  const vms = [new Idle('old', 128), new Idle('tap', 128, true), new Idle('tap too', 128, true)];
-  for (const vm of vms) policy.add(vm);
-  assert.deepEqual(names(policy.victims({ memoryMib: 0, tap: true })), ['tap']);
-  assert.deepEqual(names(policy.victims({ memoryMib: 256, tap: true })), ['tap', 'old']);
-  assert.deepEqual(policy.victims({ memoryMib: 512, tap: true }), []);
+test('fair share: where a tap is needed, it comes from the VM with one that has been idle for longest', () => {
+  const keys = { ...long, hasTap: true };
+  const vms = [new Idle('old', long), new Idle('tap', keys), new Idle('tap too', keys)];
+  const policy = policyOf(...vms);
+  assert.deepEqual(names(policy.victims(lack(0, true), claim(0, 0))), ['tap']);
+  assert.deepEqual(names(policy.victims(lack(256, true), claim(0, 0))), ['tap', 'old']);
   for (const vm of vms.slice(1)) policy.remove(vm);
-  assert.deepEqual(policy.victims({ memoryMib: 0, tap: true }), []);
+  assert.deepEqual(policy.victims(lack(0, true), claim(0, 1000)), []);
+  assert.equal(policy.couldYield(lack(0, true)), false);
+});
+
+const needed: readonly [string, ConstructorParameters<typeof Idle>[1], boolean][] = [
+  ['one that nobody has used', { uses: 0, idleMs: 0 }, false],
+  ['one that has served one request, for two starts', { uses: 1, idleMs: 199 }, true],
+  ['and not for longer', { uses: 1, idleMs: 200 }, false],
+  ['one that has served many, for ten starts', { uses: 1000, idleMs: 999 }, true],
+  ['and not for longer than that', { uses: 1000, idleMs: 1000 }, false],
+  ['one whose start is slow, for ten seconds', { startMs: 5000, idleMs: 9999 }, true],
+  ['and not longer than those', { startMs: 5000, idleMs: 10_000 }, false],
+];
+for (const [title, keys, isKept] of needed) {
+  test(`fair share: a function with VMs of its own leaves alone what another one needs: ${title}`, () => {
+    const victims = policyOf(new Idle('vm', keys)).victims(lack(128), claim(512, 10_000));
+    assert.equal(victims.length, isKept ? 0 : 1);
+  });
+}
+
+const rich: Holder = { heldMib: 512 };
+const claims: readonly [string, ConstructorParameters<typeof Idle>[1], Claim, boolean][] = [
+  ['without a VM takes one at once from who keeps as much', { holder: rich }, claim(0, 0), true],
+  ['that has one waits for a start first', { holder: rich }, claim(128, START_MS - 1), false],
+  ['that has one takes another from who keeps as much', { holder: rich }, claim(128, START_MS), true],
+  [
+    'that has one waits for a quarter of a second if a start takes longer',
+    { holder: rich },
+    claim(128, 249, { startMs: 5000 }),
+    false,
+  ],
+  ['that has one waits no longer than that', { holder: rich }, claim(128, 250, { startMs: 5000 }), true],
+  ['that has one takes none from who would keep less', { holder: rich }, claim(384, 10_000), false],
+  ['without a VM waits for a start before it takes the only one of another', {}, claim(0, START_MS - 1), false],
+  ['without a VM takes the only one of another', {}, claim(0, START_MS), true],
+  ['with a VM never takes the only one of another', {}, claim(128, 10_000), false],
+  ['takes no VM that is younger than its start', { holder: rich, ageMs: START_MS - 1 }, claim(0, 10_000), false],
+  ['takes one that is as old as its start', { holder: rich, ageMs: START_MS }, claim(0, 10_000), true],
+];
+for (const [title, keys, by, isTaken] of claims) {
+  test(`fair share: a function ${title}`, () => {
+    assert.equal(policyOf(new Idle('vm', keys)).victims(lack(128), by).length, isTaken ? 1 : 0);
+  });
+}
+
+test('fair share: who has most gives first, and not below what the other one gets', () => {
+  const [most, less] = [{ heldMib: 640 }, { heldMib: 384 }];
+  const vms = [
+    new Idle('only one'),
+    ...['less', 'less too'].map((name) => new Idle(name, { holder: less })),
+    ...['most', 'most too', 'most as well'].map((name) => new Idle(name, { holder: most })),
+  ];
+  const policy = policyOf(...vms);
+  const big = (memoryMib: number): Claim => claim(0, 0, { memoryMib });
+  assert.deepEqual(names(policy.victims(lack(128), big(128))), ['most']);
+  assert.deepEqual(names(policy.victims(lack(384), big(256))), ['most', 'most too', 'less']);
+  assert.deepEqual(policy.victims(lack(384), big(512)), []);
+});
+
+test('fair share: memory that moves never comes back as long as both functions ask for more', () => {
+  const load = fc.array(fc.nat({ max: 3 }), { minLength: 1, maxLength: 60 });
+  fc.assert(
+    fc.property(fc.array(fc.nat({ max: 6 }), { minLength: 2, maxLength: 4 }), load, (vms, askers) => {
+      const holders = vms.map((count) => ({ heldMib: count * 128 }));
+      const policy = policyOf();
+      for (const holder of holders) {
+        for (let i = 0; i < holder.heldMib; i += 128) policy.add(new Idle(`of ${holders.indexOf(holder)}`, { holder }));
+      }
+      let moves = 0;
+      for (const asker of askers) {
+        const holder = holders[asker];
+        // Those without a VM take turns with others, for time instead of for memory.
+        if (holder === undefined || holder.heldMib === 0) continue;
+        const [victim] = policy.victims(lack(128), { ...claim(0, 1000), holder });
+        if (victim === undefined) continue;
+        moves += 1;
+        policy.remove(victim);
+        (victim.holder as { heldMib: number }).heldMib -= 128;
+        holder.heldMib += 128;
+        policy.add(new Idle('moved', { holder }));
+      }
+      // Each move brings two functions closer together: there cannot be more than VMs to even out.
+      assert.ok(moves <= vms.reduce((sum, count) => sum + count, 0), `${moves} moves`);
+    }),
+  );
 });

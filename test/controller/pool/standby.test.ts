@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import type { FunctionConfig } from '../../../src/controller/config/config.ts';
-import { LeastRecentlyUsed } from '../../../src/controller/pool/keep-alive.ts';
+import { FairShare } from '../../../src/controller/pool/keep-alive.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import { Ledger } from '../../../src/controller/pool/ledger.ts';
 import { Standby } from '../../../src/controller/pool/standby.ts';
@@ -9,7 +9,7 @@ import type { StartKind } from '../../../src/controller/task.ts';
 import type { Vm } from '../../../src/controller/pool/vm.ts';
 import { VmPool } from '../../../src/controller/pool/vm-pool.ts';
 import { SnapfaasError } from '../../../src/protocol/errors.ts';
-import { functionConfig, ScriptedGuests } from '../../support/scripted-guests.ts';
+import { functionConfig, patientClock, ScriptedGuests, withVm } from '../../support/scripted-guests.ts';
 
 const QUIET_MS = 50;
 
@@ -46,6 +46,7 @@ function createBench(
 ): Bench {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const guests = new ScriptedGuests();
+  const now = patientClock();
   guests.launchKind = 'restored';
   const ledger = new Ledger(memoryMib, taps);
   const ahead: string[] = [];
@@ -53,12 +54,13 @@ function createBench(
   const pool: VmPool = new VmPool({
     functions: new Map(configs.map((fn) => [fn.name, fn])),
     ledger,
-    policy: new LeastRecentlyUsed<Vm>(),
+    policy: new FairShare<Vm>(now),
     createVm: (fn, isAhead) => {
-      if (isAhead) ahead.push(fn.name);
+      if (isAhead) ahead.push(fn.config.name);
       return guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead);
     },
     startVm: (vm) => void guests.start(vm),
+    now,
     onTaken: (fn, vm) => standby.onTaken(fn, vm),
     onGone: (vm) => standby.onGone(vm),
   });
@@ -79,7 +81,7 @@ function createBench(
     guests.close();
   });
   const invoke = (name: string, event: string, onStart: (start: StartKind) => void = () => undefined) =>
-    pool.withVm(pool.find(name), over.signal, async (vm, start) => {
+    withVm(pool, pool.find(name), over.signal, async (vm, start) => {
       onStart(start);
       await vm.invoke('id', { payload: Buffer.from(event) }, over.signal);
       return start;
@@ -135,7 +137,7 @@ test('standby: a function without a tap is passed over until one is free again',
   await settle();
   assert.deepEqual(idle().sort(), ['b', 'plain']);
   assert.deepEqual(ahead, ['a', 'plain']);
-  const vm = await pool.withVm(pool.find('b'), new AbortController().signal, (taken) => Promise.resolve(taken));
+  const vm = await withVm(pool, pool.find('b'), new AbortController().signal, (taken) => Promise.resolve(taken));
   await guests.end(vm, 'killed from outside');
   await settle();
   assert.deepEqual(ahead.slice(2), ['b']);

@@ -107,8 +107,12 @@ export function apiErrorAnswer(error: ApiError, requestId: string): Answer {
     [messageKey]: error.name === 'AccessDeniedException' ? null : error.message,
   };
   const headers = identityHeaders(error, requestId);
-  if (status === 429 || status >= 500) headers.push('retry-after', '1');
+  if (status === 429 || status >= 500) headers.push('retry-after', String(retryAfterS(error.cause)));
   return answer(status, 'application/json', Buffer.from(JSON.stringify(body)), headers);
+}
+
+function retryAfterS(cause: unknown): number {
+  return (cause instanceof SnapfaasError ? cause.retryAfterS : null) ?? 1;
 }
 
 /** By which clients tell one error from another, and users one request. */

@@ -1,0 +1,151 @@
+/** What functions get beside each other, in virtual time: the real channel, workers and pool on VMs that only take time. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FairShare } from '../../src/controller/pool/keep-alive.ts';
+import { functionConfig } from '../support/scripted-guests.ts';
+import { SimulatedHost, type Answered, type SimulatedFunction } from '../support/simulated-host.ts';
+import { seededRandom } from '../end-to-end/load.ts';
+
+const RUN_MS = 12;
+const START_MS = 120;
+const CORES = 2;
+/** Requests per second that the cores are enough for. */
+const CAPACITY = (CORES * 1000) / RUN_MS;
+const SECONDS = 10;
+/** When all that is asked for has been started once, in ms. */
+const WARM_MS = 3000;
+
+const fair = (now: () => number) => ({ flowOf: (fn: object) => fn, policy: new FairShare<never>(now) });
+
+function fn(name: string, keys: Partial<SimulatedFunction> = {}): SimulatedFunction {
+  return { config: functionConfig(name), startMs: START_MS, runMs: RUN_MS, ...keys };
+}
+
+function percentile(samples: readonly Answered[], percent: number): number {
+  const sorted = samples.map(({ tookMs }) => tookMs).sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))] ?? 0;
+}
+
+/** Answers to requests that came when all was warm, by function. */
+async function run(host: SimulatedHost): Promise<(name: string) => { ok: Answered[]; refused: Answered[] }> {
+  await host.run(WARM_MS + SECONDS * 1000);
+  const answers = host.answers.filter(({ at }) => at >= WARM_MS);
+  await host.close();
+  return (name) => ({
+    ok: answers.filter((one) => one.function === name && one.ending === 'ok'),
+    refused: answers.filter((one) => one.function === name && one.ending !== 'ok'),
+  });
+}
+
+for (const { vms, times } of [2, 4, 8].flatMap((vms) => [1.5, 10].map((times) => ({ vms, times })))) {
+  test(`fairness: a function at 10/s beside one at ${times} × capacity, with room for ${vms} VMs`, async () => {
+    const host = new SimulatedHost({
+      cores: CORES,
+      memoryMib: vms * 128,
+      functions: [fn('busy'), fn('calm', { runMs: 5 })],
+      discipline: fair,
+    });
+    const random = seededRandom(vms * 100 + times);
+    const untilMs = WARM_MS + SECONDS * 1000;
+    host.load('busy', 20, { untilMs: 1000 });
+    host.load('busy', CAPACITY * times, { fromMs: 1000, untilMs, random });
+    host.load('calm', 10, { untilMs, random });
+    const of = await run(host);
+    const [busy, calm] = [of('busy'), of('calm')];
+    assert.deepEqual(calm.refused, []);
+    // The cores are shared by all that run: alone, a request takes 5 ms.
+    const sharedMs = 5 * Math.max(1, vms / CORES);
+    assert.ok(percentile(calm.ok, 99) <= 5 * sharedMs, `calm p99 ${percentile(calm.ok, 99)} ms`);
+    // With two VMs, one is the calm one's, and so is most of a core.
+    const usable = Math.min(CORES, vms - 1) / CORES;
+    const goodput = busy.ok.length / SECONDS + (calm.ok.length / SECONDS) * (5 / RUN_MS);
+    assert.ok(goodput >= 0.9 * CAPACITY * usable, `goodput ${goodput}/s of ${CAPACITY * usable}/s`);
+    assert.ok(percentile(busy.ok, 99) <= 1000, `accepted p99 ${percentile(busy.ok, 99)} ms`);
+    assert.ok(percentile(busy.refused, 99) <= 50, `refused p99 ${percentile(busy.refused, 99)} ms`);
+  });
+}
+
+test('fairness: functions that all want everything get the same, and do more than start', async () => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+  const host = new SimulatedHost({
+    cores: CORES,
+    memoryMib: 3 * 128,
+    functions: names.map((name) => fn(name)),
+    discipline: fair,
+  });
+  for (const name of names) host.load(name, CAPACITY, { untilMs: WARM_MS + SECONDS * 1000 });
+  await host.run(WARM_MS + SECONDS * 1000);
+  await host.close();
+  const answeredIn = ({ at, tookMs, ending }: Answered): boolean => at + tookMs >= WARM_MS && ending === 'ok';
+  const counts = names.map((name) => host.answers.filter((one) => one.function === name && answeredIn(one)).length);
+  assert.ok(Math.max(...counts) <= 2 * Math.min(...counts), `answered: ${counts.join(', ')}`);
+  const goodput = counts.reduce((sum, count) => sum + count, 0) / SECONDS;
+  assert.ok(goodput >= 0.25 * CAPACITY, `goodput ${goodput}/s of ${CAPACITY}/s`);
+});
+
+test('fairness: thirty functions asked for once are all answered, with room for eight', async () => {
+  const names = Array.from({ length: 30 }, (_, i) => `f${i}`);
+  const host = new SimulatedHost({
+    cores: CORES,
+    memoryMib: 8 * 128,
+    functions: names.map((name) => fn(name, { startMs: 5000 })),
+    discipline: fair,
+  });
+  for (const name of names) host.arrive(1, name);
+  await host.run(300_000);
+  assert.deepEqual(
+    host.answers.filter(({ ending }) => ending !== 'ok'),
+    [],
+  );
+  assert.equal(host.answers.length, 30);
+  await host.close();
+});
+
+test('fairness: a burst on a function that is starting is answered whole', async () => {
+  const host = new SimulatedHost({
+    cores: CORES,
+    memoryMib: 4 * 128,
+    functions: [fn('slow', { startMs: 4000 })],
+    discipline: fair,
+  });
+  host.load('slow', 200, { untilMs: 2000 });
+  await host.run(60_000);
+  assert.deepEqual([host.answers.length, host.answers.filter(({ ending }) => ending === 'ok').length], [399, 399]);
+  await host.close();
+});
+
+test('fairness: a request takes the VM that is free first, and leaves its launch to the next one', async () => {
+  const host = new SimulatedHost({
+    cores: CORES,
+    memoryMib: 4 * 128,
+    functions: [fn('f', { startMs: 1000 })],
+    discipline: fair,
+  });
+  for (const at of [1, 3000, 3001]) host.arrive(at, 'f');
+  await host.run(10_000);
+  const times = host.answers.map(({ tookMs }) => Math.round(tookMs));
+  assert.ok((times[2] ?? Infinity) < 100, `took ${times.join(', ')} ms`);
+  await host.close();
+});
+
+test('fairness: memory that is busy for long is no reason to wait for long', async () => {
+  const host = new SimulatedHost({
+    cores: CORES,
+    memoryMib: 384,
+    functions: [
+      fn('hour', { config: functionConfig('hour', { memoryMib: 256 }), runMs: 3_600_000 }),
+      fn('other', { config: functionConfig('other', { memoryMib: 256 }) }),
+    ],
+    discipline: fair,
+  });
+  host.arrive(1, 'hour');
+  host.arrive(1000, 'other');
+  await host.run(5000);
+  assert.deepEqual(
+    host.answers.map(({ function: name, ending }) => [name, ending]),
+    [['other', 'resource_exhausted']],
+  );
+  const took = host.answers[0]?.tookMs ?? 0;
+  assert.ok(took >= 500 && took <= 700, `after ${took} ms`);
+  await host.close();
+});

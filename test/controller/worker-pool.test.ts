@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Channel } from '../../src/controller/channel.ts';
+import { FairShare } from '../../src/controller/pool/keep-alive.ts';
+import { Ledger } from '../../src/controller/pool/ledger.ts';
+import type { Vm } from '../../src/controller/pool/vm.ts';
+import { VmPool, type Lease } from '../../src/controller/pool/vm-pool.ts';
+import type { Outcome } from '../../src/controller/task.ts';
+import { startWorkers, type Job } from '../../src/controller/worker-pool.ts';
+import { SnapfaasError } from '../../src/protocol/errors.ts';
+import { functionConfig, patientClock, ScriptedGuests } from '../support/scripted-guests.ts';
+
+const never = new AbortController().signal;
+const closing: (() => Promise<void>)[] = [];
+after(async () => {
+  for (const close of closing) await close();
+});
+
+interface Bench {
+  readonly pool: VmPool;
+  readonly guests: ScriptedGuests;
+  readonly ledger: Ledger;
+  call(name: string, event?: string): Promise<Outcome>;
+}
+
+function bench(memoryMib: number, ...names: readonly string[]): Bench {
+  const guests = new ScriptedGuests();
+  const ledger = new Ledger(memoryMib);
+  const now = patientClock();
+  const pool: VmPool = new VmPool({
+    functions: new Map(names.map((name) => [name, functionConfig(name)])),
+    ledger,
+    policy: new FairShare<Vm>(now),
+    createVm: (fn, isAhead) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead),
+    startVm: (vm) => void guests.start(vm),
+    onRoom: (fn) => channel.serve(fn),
+    now,
+  });
+  const channel = new Channel<Job, Lease>({
+    capacity: 100,
+    maxWaitMs: 500,
+    maxAgeMs: 300_000,
+    flowOf: ({ fn }) => fn,
+    grant: ({ fn }, waitedMs) => pool.acquire(fn, waitedMs),
+    onDropped: () => undefined,
+    now: () => performance.now(),
+  });
+  const workers = startWorkers(memoryMib / 128, channel, pool, { onOutcome: () => undefined });
+  closing.push(async () => {
+    channel.close();
+    await pool.close(new SnapfaasError('shutting_down', 'the test is over'));
+    await workers.finished;
+    guests.close();
+  });
+  const call = (name: string, event = '1'): Promise<Outcome> =>
+    new Promise((reply) => {
+      const request = { function: name, payload: Buffer.from(event) };
+      const task = { id: 'id', request, signal: never, reply };
+      channel.send({ task, fn: pool.find(name), signal: never, submittedAt: 0 });
+    });
+  return { pool, guests, ledger, call };
+}
+
+const starts = async (...calls: readonly Promise<Outcome>[]) => (await Promise.all(calls)).map(({ start }) => start);
+
+test('workers: a request whose VM has ended before it began gets another one', async () => {
+  const { call, guests, pool, ledger } = bench(1024, 'f');
+  assert.deepEqual(await starts(call('f'), call('f')), ['cold', 'cold']);
+  guests.endings = 2;
+  assert.deepEqual(await starts(call('f')), ['cold']);
+  assert.equal(pool.counters.launches, 3);
+  assert.equal(ledger.reservedMib, 128);
+  assert.deepEqual(await starts(call('f')), ['warm']);
+});
+
+test('workers: a VM that ends before its first request is not tried again', async () => {
+  const { call, guests, pool } = bench(1024, 'f');
+  guests.endings = 2;
+  const outcome = await call('f');
+  assert.ok(outcome.status === 'error');
+  assert.equal(outcome.error.code, 'vm_lost');
+  assert.match(outcome.error.message, /its runtime ended after an earlier invocation/);
+  assert.equal(pool.counters.launches, 1);
+});
+
+test('workers: a request for which there is no room waits until there is', async () => {
+  const { call, pool } = bench(256, 'a', 'b', 'c');
+  assert.deepEqual(await starts(call('a'), call('b'), call('c'), call('a')), ['cold', 'cold', 'cold', 'cold']);
+  assert.equal(pool.counters.evictions, 2);
+});
