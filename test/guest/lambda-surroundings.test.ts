@@ -1,5 +1,6 @@
 /** What a function of Lambda's style does to the runtime around it, and finds there: streams, names of modules, children. */
 import assert from 'node:assert/strict';
+import { chmod } from 'node:fs/promises';
 import { after, before, suite, test } from 'node:test';
 import { FrameType, type LoadRequest } from '../../src/protocol/guest.ts';
 import {
@@ -255,6 +256,84 @@ def handler(event, context):
 
   function broken(): string {
     return 'raise ImportError("hidden")\n';
+  }
+});
+
+suite('AWS_LAMBDA_EXEC_WRAPPER', () => {
+  const wrapper = (body: string): string => `#!/bin/sh\n${body}\n`;
+  const files = {
+    python: {
+      'app.py': `import os, sys
+def handler(event, context): return ['first', os.environ.get('FROM_WRAPPER'), os.getcwd(), sys.flags.optimize]
+def other(event, context): return ['other', os.environ.get('FROM_WRAPPER'), os.getcwd(), sys.flags.optimize]
+`,
+    },
+    node: {
+      'app.js': `const answer = (name) => async () =>
+  [name, process.env.FROM_WRAPPER, process.cwd(), process.execArgv.includes('--use-strict') ? 1 : 0];
+exports.handler = answer('first'); exports.other = answer('other');`,
+    },
+  } as const;
+  const option = { python: '-O', node: '--use-strict' } as const;
+
+  for (const language of ['python', 'node'] as const) {
+    const withWrapper = async (
+      body: string,
+      use: (guest: GuestProcess, answer: number) => Promise<void>,
+    ): Promise<void> => {
+      const guest = await GuestProcess.start(language, { ...files[language], wrapper: wrapper(body) });
+      await chmod(`${guest.root}/wrapper`, 0o755);
+      const environment = { AWS_LAMBDA_EXEC_WRAPPER: `${guest.root}/wrapper` };
+      const { type } = await guest
+        .load({ style: 'lambda', handler: 'app.handler', environment })
+        .catch(() => ({ type: 0 }));
+      await use(guest, type);
+    };
+
+    test(`${language}: the wrapper gets the runtime's command, and its environment is the function's`, () =>
+      withWrapper('echo "in the wrapper"\nexport FROM_WRAPPER=1\nexec "$@"', async (guest, answer) => {
+        assert.equal(answer, FrameType.loaded);
+        assert.deepEqual(await resultOf(guest), ['first', '1', guest.root, 0]);
+        assert.deepEqual(await resultOf(guest), ['first', '1', guest.root, 0]);
+        assert.match((await guest.printedBy(0)).stdout, /^in the wrapper\n/);
+        assert.equal((await guest.stop()).status, 0);
+      }));
+
+    test(`${language}: the wrapper may change the handler and the interpreter's options, as Lambda's documentation shows`, () =>
+      withWrapper(
+        `export _HANDLER=app.other\ninterpreter=$1; shift\nexec "$interpreter" ${option[language]} "$@"`,
+        async (guest, answer) => {
+          assert.equal(answer, FrameType.loaded);
+          assert.deepEqual(await resultOf(guest), ['other', null, guest.root, 1]);
+          await guest.stop();
+        },
+      ));
+
+    test(`${language}: a wrapper that ends takes the runtime with it`, () =>
+      withWrapper('exit 7', async (guest, answer) => {
+        assert.equal(answer, 0);
+        assert.deepEqual(await guest.remove(), { status: 7, signal: null });
+      }));
+
+    test(`${language}: a wrapper that is not there is named`, async () => {
+      const guest = await GuestProcess.start(language, files[language]);
+      const environment = { AWS_LAMBDA_EXEC_WRAPPER: '/opt/nowhere' };
+      await assert.rejects(guest.load({ style: 'lambda', handler: 'app.handler', environment }));
+      assert.deepEqual(await guest.remove(), { status: 127, signal: null });
+      assert.match((await guest.printedBy(0)).stderr, /AWS_LAMBDA_EXEC_WRAPPER: \/opt\/nowhere cannot be started/);
+    });
+
+    test(`${language}: a wrapped runtime takes part in a snapshot`, async () => {
+      const guest = await GuestProcess.start(language, { ...files[language], wrapper: wrapper('exec "$@"') });
+      await chmod(`${guest.root}/wrapper`, 0o755);
+      const environment = { AWS_LAMBDA_EXEC_WRAPPER: `${guest.root}/wrapper` };
+      const load = { style: 'lambda', handler: 'app.handler', environment } as const;
+      assert.equal((await guest.import(load)).type, FrameType.loaded);
+      assert.equal((await guest.command(FrameType.seal, { step: 'hooks' })).type, FrameType.sealed);
+      assert.equal((await guest.command(FrameType.start, { restored: true })).type, FrameType.started);
+      assert.deepEqual(((await resultOf(guest)) as unknown[])[0], 'first');
+      await guest.stop();
+    });
   }
 });
 

@@ -6,6 +6,7 @@ import type { LoadRequest } from './protocol.cjs';
 
 /** The host knows all but what depends on the guest; the function's own variables come last, but for what AWS reserves. */
 export function setEnvironment(request: LoadRequest): void {
+  if (request.is_wrapped === true) return;
   const { root, environment } = request;
   const major = process.versions.node.split('.')[0] ?? '';
   const libraries = [root, `${root}/lib`, process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':');

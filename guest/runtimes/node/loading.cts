@@ -86,7 +86,6 @@ function lookUp(container: unknown, keys: readonly string[]): unknown {
 
 /** @throws LoadError, or whatever the import throws. */
 export async function loadHandler(request: LoadRequest, style: Style): Promise<Handler> {
-  style.setEnvironment(request);
   process.chdir(request.root);
   const { file, exportPath, name } = style.placeOf(request.handler);
   const loaded = await importModule(request.root, file);

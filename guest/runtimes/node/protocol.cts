@@ -44,6 +44,8 @@ export interface LoadRequest {
   readonly memory_mib: number;
   readonly max_result_bytes: number;
   readonly output: 'pipes' | 'frames';
+  /** Of the runtime's own making: a wrapper of the function's has started it and set its environment. */
+  readonly is_wrapped?: true;
 }
 
 export interface InvokeHeader {

@@ -41,6 +41,7 @@ import {
 } from './protocol.cjs';
 import type { Stage } from './stage.cjs';
 import type { Handler, Style } from './style.cjs';
+import { runWrapper, takeLoad } from './wrapper.cjs';
 
 /** The import of the function. */
 class Loading implements Stage {
@@ -78,6 +79,8 @@ function load(request: LoadRequest, control: Incoming): void {
   const invocations = new Invocations(request, control);
   if (request.output === 'frames') sendOutputAsFrames(() => invocations.number);
   const style = makeStyle(request, invocations);
+  style.setEnvironment(request);
+  runWrapper(request);
   const loading = new Loading(style);
   let stage: Stage = loading;
   process.on('beforeExit', () => {
@@ -107,13 +110,16 @@ function main(): void {
   replaceMathRandom();
   openRegistry();
   sendOutputToPipes();
+  const control = new Incoming(CONTROL_FD);
+  load(takeLoad() ?? receiveLoad(control), control);
+}
+
+function receiveLoad(control: Incoming): LoadRequest {
   const hello = JSON.stringify({ protocol: PROTOCOL_VERSION, runtime: 'nodejs', version: process.versions.node });
   send(CONTROL_FD, makeFrame(HELLO, hello, Buffer.alloc(0)));
-
-  const control = new Incoming(CONTROL_FD);
   control.next();
   if (control.type !== LOAD) channelLost(`expected LOAD, got a frame of type ${control.type}`);
-  load(JSON.parse(control.payload()) as LoadRequest, control);
+  return JSON.parse(control.payload()) as LoadRequest;
 }
 
 main();

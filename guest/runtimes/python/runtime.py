@@ -10,6 +10,7 @@ they act:
 
     snapfaas_main        the whole; this file is but its door
     snapfaas_channel     frames
+    snapfaas_wrapper     LOAD: a program of the function's that starts the runtime
     snapfaas_load        LOAD: imports the handler
     snapfaas_original    how it is called, and what becomes of what it does: handlers of the original's style
     snapfaas_lambda      the same for AWS Lambda's, with snapfaas_lambda_json and snapfaas_lambda_log

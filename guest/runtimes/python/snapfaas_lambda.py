@@ -46,6 +46,13 @@ class LambdaStyle:
         self.trace = None
 
     def set_environment(self):
+        if 'is_wrapped' not in self.request:
+            self.set_variables()
+        if self.request['output'] == 'pipes':
+            write_at_once()
+        set_up_logging()
+
+    def set_variables(self):
         """The host knows all but what depends on the guest; the function's own variables come last, but for what AWS
         reserves."""
         root = self.request['root']
@@ -70,9 +77,6 @@ class LambdaStyle:
                 'LAMBDA_RUNTIME_DIR': OWN_DIRECTORY.rstrip('/'),
             }
         )
-        if self.request['output'] == 'pipes':
-            write_at_once()
-        set_up_logging()
 
     @staticmethod
     def search_path(root, wanted, standard):

@@ -24,7 +24,6 @@ class LoadError(Exception):
 def load(request, style):
     """Imports the handler and returns it."""
     root = request['root']
-    style.set_environment()
     time.tzset()
     os.chdir(root)
     give_way()

@@ -10,6 +10,7 @@ from snapfaas_original import OriginalStyle
 from snapfaas_output import FrameOutput, OwnLog, exit_status, flush, leave, send_output_as_frames
 from snapfaas_serve import serve
 from snapfaas_snapshot import wait_for_start
+from snapfaas_wrapper import VARIABLE, start_wrapper, take_load
 
 PROTOCOL_VERSION = 3
 
@@ -27,18 +28,14 @@ def main():
     os.register_at_fork(after_in_child=in_forked_copy)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding='utf-8', errors='backslashreplace', line_buffering=True)
-    version = '%d.%d.%d' % sys.version_info[:3]
-    hello = {'protocol': PROTOCOL_VERSION, 'runtime': 'python3', 'version': version}
-    control.write_frame(HELLO, header=json.dumps(hello).encode())
-
-    kind, _, payload = control.read_frame()
-    if kind != LOAD:
-        raise ChannelLost('expected LOAD, got a frame of type %d' % kind)
-    request = json.loads(bytes(payload))
+    request = take_load() or receive_load(control)
     if request['output'] == 'frames':
         send_output_as_frames(control)
     style = (LambdaStyle if request['style'] == 'lambda' else OriginalStyle)(request)
     try:
+        style.set_environment()
+        if request['style'] == 'lambda' and os.environ.get(VARIABLE) and 'is_wrapped' not in request:
+            start_wrapper(request, function_channel, control)
         handle = load(request, style)
     except SystemExit as error:
         leave(exit_status(error))
@@ -51,6 +48,16 @@ def main():
     control.write_frame(LOADED)
     wait_for_start(control, style)
     serve(function_channel, control, style, handle, request['output'] == 'pipes')
+
+
+def receive_load(control):
+    version = '%d.%d.%d' % sys.version_info[:3]
+    hello = {'protocol': PROTOCOL_VERSION, 'runtime': 'python3', 'version': version}
+    control.write_frame(HELLO, header=json.dumps(hello).encode())
+    kind, _, payload = control.read_frame()
+    if kind != LOAD:
+        raise ChannelLost('expected LOAD, got a frame of type %d' % kind)
+    return json.loads(bytes(payload))
 
 
 def run():

@@ -1,0 +1,58 @@
+/**
+ * AWS_LAMBDA_EXEC_WRAPPER: a program of the function's that is started in place of the runtime, with the runtime's command
+ * as its arguments. It may change the environment and the command before it starts that.
+ *
+ * The runtime that it starts is this one once more, in a fresh interpreter: it finds its channels where they were, and LOAD
+ * in a file, since init has sent that already. Node cannot replace its own process with descriptors open: this one waits,
+ * and ends as the other does.
+ */
+import childProcess = require('node:child_process');
+import fs = require('node:fs');
+import os = require('node:os');
+import path = require('node:path');
+import { writeFully } from './channel.cjs';
+import { CONTROL_FD, FUNCTION_FD, type LoadRequest } from './protocol.cjs';
+
+const VARIABLE = 'AWS_LAMBDA_EXEC_WRAPPER';
+const LOAD_FD_VARIABLE = '_SNAPFAAS_LOAD_FD';
+/** Behind the channels. */
+const LOAD_FD = 5;
+const CANNOT_START = 127;
+
+/** LOAD as a wrapper's runtime finds it; null: this one was started by init. */
+export function takeLoad(): LoadRequest | null {
+  const fd = process.env[LOAD_FD_VARIABLE];
+  if (fd === undefined) return null;
+  delete process.env[LOAD_FD_VARIABLE];
+  const request = JSON.parse(fs.readFileSync(Number(fd), 'utf8')) as LoadRequest;
+  fs.closeSync(Number(fd));
+  // The environment is the wrapper's now, and the handler is taken from there.
+  return { ...request, is_wrapped: true, handler: process.env['_HANDLER'] ?? request.handler };
+}
+
+/** Runs the wrapper if the function has one, and ends with it. The function's environment is set. */
+export function runWrapper(request: LoadRequest): void {
+  const wrapper = request.environment[VARIABLE];
+  if (wrapper === undefined || wrapper === '' || request.style !== 'lambda' || request.is_wrapped === true) return;
+  const [, runtime = ''] = process.argv;
+  const { error, status, signal } = childProcess.spawnSync(wrapper, [process.execPath, ...process.execArgv, runtime], {
+    cwd: request.root,
+    env: { ...process.env, [LOAD_FD_VARIABLE]: String(LOAD_FD) },
+    stdio: ['inherit', 'inherit', 'inherit', FUNCTION_FD, CONTROL_FD, openUnnamed(JSON.stringify(request))],
+  });
+  if (error !== undefined) {
+    writeFully(2, Buffer.from(`snapfaas: ${VARIABLE}: ${wrapper} cannot be started: ${error.message}\n`));
+    process.exit(CANNOT_START);
+  }
+  if (signal !== null) process.kill(process.pid, signal);
+  process.exit(status ?? 1);
+}
+
+/** A file to be read, without a name. */
+function openUnnamed(text: string): number {
+  const name = path.join(os.tmpdir(), `snapfaas-load-${process.pid}`);
+  fs.writeFileSync(name, text, { flag: 'wx', mode: 0o600 });
+  const fd = fs.openSync(name, 'r');
+  fs.unlinkSync(name);
+  return fd;
+}
