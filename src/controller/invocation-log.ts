@@ -22,6 +22,11 @@ export class OutputTail {
   #isWhole = false;
   #onWhole: () => void = () => undefined;
 
+  /** What has come so far. */
+  get text(): string {
+    return this.#text;
+  }
+
   add(text: string): void {
     if (!this.#isWhole) this.#text = (this.#text + text).slice(-KEPT_CHARACTERS);
   }

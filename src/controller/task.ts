@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import type { SnapfaasError } from '../protocol/errors.ts';
 import type { StreamSink } from '../protocol/function-channel.ts';
-import type { InvokeHeader } from '../protocol/guest.ts';
+import { AFTER_RESTORE_ERROR, RESTORE_TIMED_OUT, type InvokeHeader } from '../protocol/guest.ts';
+import { FunctionError } from '../protocol/invoker.ts';
 import type { InvocationReport } from './invocation-log.ts';
 
 /** How the VM that answered came to be: booted or restored, and unused so far; or idle since an earlier request. */
@@ -16,6 +17,16 @@ export type Outcome = (
   | { readonly status: 'ok'; readonly result: Buffer; readonly contentType?: string | null; readonly start: StartKind }
   | { readonly status: 'error'; readonly error: SnapfaasError; readonly start: StartKind | null }
 ) & { readonly report?: InvocationReport };
+
+/**
+ * How the VM came to be, for the caller to see: also of one whose import failed, or its hooks after a restore. Null: there was
+ * none.
+ */
+export function shownStart(outcome: Outcome): StartKind | null {
+  if (outcome.start !== null || !(outcome.error instanceof FunctionError)) return outcome.start;
+  const { type } = outcome.error.failure;
+  return type === AFTER_RESTORE_ERROR || type === RESTORE_TIMED_OUT ? 'restored' : 'cold';
+}
 
 /** What a function is to be called with. */
 export interface Invocation {

@@ -2,9 +2,10 @@
  * Runs in snapctr. N workers that wait on one channel. A worker: receive a job and its VM → invoke → release it → reply.
  */
 import { SnapfaasError } from '../protocol/errors.ts';
+import { FunctionError, NotBegunError } from '../protocol/invoker.ts';
 import type { LaunchTimings } from '../protocol/runner.ts';
-import { NotBegunError } from '../protocol/invoker.ts';
 import type { Abortable, Channel, Received } from './channel.ts';
+import type { FunctionConfig } from './config/config.ts';
 import { OutputTail } from './invocation-log.ts';
 import type { Outcome, StartKind, Task } from './task.ts';
 import type { Vm } from './pool/vm.ts';
@@ -87,12 +88,22 @@ async function run(
   const found: Found = { start: null, launch: null, tail: null, acquiredAt: 0, answeredAt: 0 };
   const outcome = await invoke(item, grant, pool, found, onFirstUse);
   const { launch, tail, acquiredAt, answeredAt } = found;
-  if (tail === null || outcome === null) return outcome;
+  if (outcome === null) return null;
+  if (tail === null)
+    return item.task.request.lambda?.wantsReport === true ? withImportReport(outcome, item.fn.config) : outcome;
   const output = await tail.whole();
   return {
     ...outcome,
     report: { durationMs: answeredAt - acquiredAt, memoryMib: item.fn.config.memoryMib, launch, output },
   };
+}
+
+/** An import that failed has no invocation; what it printed is what its caller needs. */
+function withImportReport(outcome: Outcome, { memoryMib }: FunctionConfig): Outcome {
+  if (outcome.status === 'ok' || !(outcome.error instanceof FunctionError)) return outcome;
+  const { printed } = outcome.error;
+  if (printed === null) return outcome;
+  return { ...outcome, report: { durationMs: 0, memoryMib, launch: null, output: printed } };
 }
 
 /** What is learned of the VM and of the invocation on it; times by `performance.now()`. */

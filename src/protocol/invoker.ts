@@ -39,10 +39,13 @@ export interface InvokeResult {
 /** A function's own failure: as every error of the table, and in the function's own words. */
 export class FunctionError extends SnapfaasError {
   readonly failure: FunctionFailure;
+  /** Of an import or a hook that failed, the end of what it printed; null: an invocation failed. */
+  readonly printed: string | null;
 
-  constructor(failure: FunctionFailure) {
+  constructor(failure: FunctionFailure, printed: string | null = null) {
     super('function_error', failure.message, { details: { type: failure.type, stack: failure.stack } });
     this.failure = failure;
+    this.printed = printed;
   }
 }
 

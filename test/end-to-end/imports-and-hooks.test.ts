@@ -27,7 +27,7 @@ const FAILING_HOOK: TestFunction = {
 };
 /** Far more than a runtime takes to be up without a VM around it. */
 const BOOT_TIMEOUT_S = 4;
-const WORDS = new RegExp(`the import did not end within the ${BOOT_TIMEOUT_S * 1000} ms`);
+const WORDS = new RegExp(`the import did not end within the ${BOOT_TIMEOUT_S * 1000} ms .*\\(--boot-timeout\\)`);
 
 const LATE_HOOK = source(
   'late-hook',
@@ -51,6 +51,12 @@ for (const [vmm, start] of [
         LATE_HOOK,
         FAILING_HOOK,
         { name: 'lambda', runtime: 'nodejs', files: { 'index.js': HANGS }, keys: { handler: 'index.handler' } },
+        {
+          name: 'bad-import',
+          runtime: 'python3',
+          files: { 'app.py': 'print("looking for it")\nimport nowhere\n' },
+          keys: { handler: 'app.handler' },
+        },
       ]);
       const args = ['--boot-timeout', String(BOOT_TIMEOUT_S)];
       controller = await startController(workspace, { vmm, snapshots: start === 'restored', args });
@@ -80,6 +86,18 @@ for (const [vmm, start] of [
       assert.equal(payload['errorType'], 'Sandbox.Timedout');
       assert.match(payload['errorMessage'] ?? '', /^RequestId: [0-9a-f-]{36} Error: /);
       assert.match(payload['errorMessage'] ?? '', WORDS);
+    });
+
+    test('an import that fails brings its log, and how its VM came to be', async () => {
+      const answer = await client.send(new InvokeCommand({ FunctionName: 'bad-import', LogType: 'Tail' }));
+      assert.equal(answer.FunctionError, 'Unhandled');
+      const log = Buffer.from(answer.LogResult ?? '', 'base64').toString();
+      assert.match(
+        log,
+        /^START RequestId: .*\nlooking for it\n\[ERROR\] Runtime\.ImportModuleError: [^]*\nEND RequestId: /,
+      );
+      const plain = await controller.invoke('bad-import', null);
+      assert.equal(plain.headers.get('x-snapfaas-start'), 'cold');
     });
 
     test('others are served meanwhile', async () => {

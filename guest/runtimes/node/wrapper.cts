@@ -23,7 +23,7 @@ const CANNOT_START = 127;
 export function takeLoad(): LoadRequest | null {
   const fd = process.env[LOAD_FD_VARIABLE];
   if (fd === undefined) return null;
-  delete process.env[LOAD_FD_VARIABLE];
+  Reflect.deleteProperty(process.env, LOAD_FD_VARIABLE);
   const request = JSON.parse(fs.readFileSync(Number(fd), 'utf8')) as LoadRequest;
   fs.closeSync(Number(fd));
   // The environment is the wrapper's now, and the handler is taken from there.

@@ -2,7 +2,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import { parseRequest, requestTooLarge } from '../../protocol/request.ts';
-import type { Invocation, Outcome } from '../task.ts';
+import { shownStart, type Invocation, type Outcome } from '../task.ts';
 import type { Dialect } from './dialect.ts';
 import { errorAnswer, type Answer } from './http-answer.ts';
 import { headerProblem } from './http-problems.ts';
@@ -29,7 +29,8 @@ export class NativeDialect implements Dialect {
 
   answer(outcome: Outcome, id: string): Answer {
     if (outcome.status === 'error') {
-      const headers = outcome.start === null ? [] : ['x-snapfaas-start', outcome.start];
+      const start = shownStart(outcome);
+      const headers = start === null ? [] : ['x-snapfaas-start', start];
       return errorAnswer(outcome.error, { requestId: id, headers });
     }
     const { result, start } = outcome;

@@ -9,13 +9,13 @@
  */
 import { SnapfaasError, messageOf } from '../../protocol/errors.ts';
 import { FunctionChannel } from '../../protocol/function-channel.ts';
-import { functionError, Invoker, runtimeExited, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
+import { FunctionError, Invoker, runtimeExited, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import type { FunctionConfig } from '../config/config.ts';
 import type { FunctionVms } from './function-vms.ts';
 import type { IdleVm } from './keep-alive.ts';
-import { RecentInvocations, type OutputTail } from '../invocation-log.ts';
+import { OutputTail, RecentInvocations } from '../invocation-log.ts';
 import type { Logger } from '../log.ts';
 import { rehearse } from './rehearsal.ts';
 import type { VmEvents } from '../runner/runner-client.ts';
@@ -71,6 +71,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** Runs while a dead VM's runtime ends by itself. */
   #exitLimit: NodeJS.Timeout | null = null;
   readonly #invocations = new RecentInvocations();
+  /** What the import and the hooks printed. */
+  readonly #launchOutput = new OutputTail();
   #timings: LaunchTimings | null = null;
   /** firerunner was asked to give its CPU back and has not said that it did: what is sent meanwhile may not be read. */
   #isResuming = false;
@@ -251,6 +253,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   onLog(request: number, stream: 'stdout' | 'stderr', text: string): void {
     const fields = { function: this.function.name, vm: this.id, stream, text };
+    if (this.#state === 'launching') this.#launchOutput.add(text);
     const id = this.#invocations.add(request, text);
     this.#logger.info(id === null ? fields : { ...fields, request: id }, 'function output');
   }
@@ -269,7 +272,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   onGone(reason: string, failure: LaunchFailure | null): void {
     if (this.#state === 'launching') {
-      this.#die(failure === null ? launchError(reason, []) : launchFailureError(failure));
+      this.#die(failure === null ? launchError(reason, []) : launchFailureError(failure, this.#launchOutput.text));
     } else if (this.#invoker?.interrupt(vmLost(this.function.name, reason)) !== true) {
       this.#lostWhileIdle(reason);
     }
@@ -287,8 +290,9 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   }
 }
 
-function launchFailureError(failure: LaunchFailure): SnapfaasError {
-  return failure.kind === 'function' ? functionError(failure.failure) : launchError(failure.message, failure.console);
+function launchFailureError(failure: LaunchFailure, printed: string): SnapfaasError {
+  if (failure.kind === 'function') return new FunctionError(failure.failure, printed);
+  return launchError(failure.message, failure.console);
 }
 
 function launchError(message: string, console: readonly string[]): SnapfaasError {

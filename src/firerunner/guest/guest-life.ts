@@ -136,7 +136,7 @@ export class GuestLife {
   load(request: LoadRequest): Promise<void> {
     this.#machine.control.send(FrameType.load, undefined, Buffer.from(JSON.stringify(request)));
     return this.#step(FrameType.loaded, (limitMs) =>
-      timedOut(TIMED_OUT, `the import did not end within the ${limitMs} ms that a launch may take`),
+      timedOut(TIMED_OUT, `the import did not end within the ${limitMs} ms that a launch may take (--boot-timeout)`),
     );
   }
 
@@ -148,7 +148,10 @@ export class GuestLife {
   /** @throws FunctionLoadError if a hook after the restore fails, or does not end in time. */
   start(restored: boolean): Promise<void> {
     const late = (limitMs: number): FunctionFailure =>
-      timedOut(RESTORE_TIMED_OUT, `the hooks after the restore did not end within the ${limitMs} ms of a launch`);
+      timedOut(
+        RESTORE_TIMED_OUT,
+        `the hooks after the restore did not end within the ${limitMs} ms of a launch (--boot-timeout)`,
+      );
     return this.#command(
       FrameType.start,
       { restored } satisfies StartHeader,

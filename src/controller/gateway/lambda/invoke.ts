@@ -5,7 +5,7 @@ import type { LambdaAccount } from '../../../protocol/arn.ts';
 import { messageOf } from '../../../protocol/errors.ts';
 import { isJsonText } from '../../../protocol/json-scan.ts';
 import type { FunctionConfig } from '../../config/config.ts';
-import type { Invocation, LambdaInvocation, Outcome } from '../../task.ts';
+import { shownStart, type Invocation, type LambdaInvocation, type Outcome } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
 import { answer, type Answer, type HeaderList } from '../http-answer.ts';
 import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.ts';
@@ -83,7 +83,8 @@ export class InvokeDialect implements Dialect {
     const { fn } = this.#target;
     if (outcome.status === 'error' && !isFunctionsDoing(outcome)) return this.refusal(outcome.error, id);
     const headers: HeaderList = ['x-amzn-requestid', id, 'x-amz-executed-version', LATEST];
-    if (outcome.start !== null) headers.push('x-snapfaas-start', outcome.start);
+    const start = shownStart(outcome);
+    if (start !== null) headers.push('x-snapfaas-start', start);
     const log = logResult(outcome, fn, id);
     if (log !== null) headers.push('x-amz-log-result', log);
     if (outcome.status === 'ok') {

@@ -3,7 +3,7 @@
  * Each part that the function writes becomes a PayloadChunk as soon as it comes; InvokeComplete ends the answer.
  */
 import type { StreamSink } from '../../../protocol/function-channel.ts';
-import type { Invocation, Outcome } from '../../task.ts';
+import { shownStart, type Invocation, type Outcome } from '../../task.ts';
 import type { Dialect, PartialOutput } from '../dialect.ts';
 import type { Answer, HeaderList } from '../http-answer.ts';
 import { apiErrorAnswer, apiErrorOf, validationError, type ApiError } from './errors.ts';
@@ -66,7 +66,8 @@ export class StreamDialect implements Dialect {
     const body = Buffer.concat(events);
     const headers = streamHeaders(id);
     headers.push('content-length', String(body.length));
-    if (outcome.start !== null) headers.push('x-snapfaas-start', outcome.start);
+    const start = shownStart(outcome);
+    if (start !== null) headers.push('x-snapfaas-start', start);
     return { status: 200, headers, body };
   }
 
