@@ -1,5 +1,5 @@
 /**
- * Runs in `npm start`, `npm test` and `npm run bench`. What `npm start`, `npm test` and `npm run bench` do after the
+ * Runs in `npm start`, `npm test`, `npm run bench` and `npm run faults`. What `npm start`, `npm test` and `npm run bench` do after the
  * build:
  *
  * ```
@@ -19,7 +19,7 @@ import { ensurePackages, refreshPackageLists, SetupError } from './host-packages
 import { runBench, runTests } from './test-runner.ts';
 import { runController } from './controller.ts';
 
-const MODES = ['start', 'test', 'bench'] as const;
+const MODES = ['start', 'test', 'bench', 'faults'] as const;
 export type Mode = (typeof MODES)[number];
 
 /** As shells have it for an end by SIGINT. */
@@ -60,7 +60,8 @@ export async function runSetup(argv: readonly string[]): Promise<number> {
     case 'test':
       return runTests(args);
     case 'bench':
-      return runBench(args);
+    case 'faults':
+      return runBench(mode, args);
   }
 }
 

@@ -63,7 +63,7 @@ async function nodeOfMajor(major: string): Promise<string> {
   return program;
 }
 
-/** Runs the benchmark; the arguments are its own. */
-export async function runBench(args: readonly string[]): Promise<number> {
-  return runNode(['--import', 'tsx', join('bench', 'bench.ts'), ...args], { cwd: PROJECT_ROOT });
+/** Runs a program of `bench/`; the arguments are its own. */
+export async function runBench(program: string, args: readonly string[]): Promise<number> {
+  return runNode(['--import', 'tsx', join('bench', `${program}.ts`), ...args], { cwd: PROJECT_ROOT });
 }

@@ -127,6 +127,8 @@ export async function startController(
     readonly snapshots?: boolean | 'being made';
     /** On top of this process's own. */
     readonly env?: NodeJS.ProcessEnv;
+    /** Called with each line of its log. */
+    readonly onLogLine?: (line: string) => void;
     /** Where it runs and listens; the host's network if absent. */
     readonly namespace?: NetworkNamespace;
   },
@@ -154,6 +156,7 @@ export async function startController(
   const listening = new Promise<string>((resolve) => {
     createInterface({ input: child.stderr }).on('line', (line) => {
       log.push(line);
+      options.onLogLine?.(line);
       const url = /^listening on (http:\S+)$/.exec(line)?.[1];
       if (url !== undefined) resolve(url);
     });
