@@ -114,8 +114,9 @@ async function uncached(
   spec: LaunchSpec,
 ): Promise<Result[]> {
   await snapshots.prepare(spec);
-  const { restorable } = await snapshots.forLaunch(spec);
-  if (restorable === null) throw new Error('there is no snapshot');
+  const { snapshot } = await snapshots.forLaunch(spec);
+  if (snapshot === null) throw new Error('there is no snapshot');
+  const { restorable } = snapshot;
   let count = 0;
   const start = async (prepare: () => void): Promise<number> => {
     const name = `uncached-${++count}`;

@@ -18,7 +18,7 @@ import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningV
 import { Limit } from './limit.ts';
 import type { TapPool } from './network/tap-pool.ts';
 import type { RunDirectory } from './run-directory.ts';
-import { Snapshots, type Restorable } from './snapshots/snapshots.ts';
+import { Snapshots, type HeldSnapshot, type Restorable } from './snapshots/snapshots.ts';
 import type { VmmChoice } from './vmm-choice.ts';
 
 /** Restores under way at once: each keeps a core busy until its VM runs, so that more would only slow each other down. */
@@ -164,17 +164,16 @@ class Server {
   }
 
   async #prepare(name: string, spec: LaunchSpec): Promise<void> {
-    try {
-      const { layer, builtMs } = await this.#snapshots.prepare(spec, {
-        onProgress: (text) => void this.#emit({ event: 'preparing', function: name, text }),
-        onLog: (header, text) => this.#emit({ event: 'preparation-log', function: name, text, ...header }),
-      });
-      void this.#emit({ event: 'prepared', function: name, layer, builtMs });
-    } catch (error) {
-      if (!this.#closing.signal.aborted) {
-        void this.#emit({ event: 'unprepared', function: name, failure: launchFailure(error) });
-      }
-    }
+    const prepared = this.#snapshots.prepare(spec, {
+      onProgress: (text) => void this.#emit({ event: 'preparing', function: name, text }),
+      onLog: (header, text) => this.#emit({ event: 'preparation-log', function: name, text, ...header }),
+      onPrepared: ({ layer, builtMs }) => void this.#emit({ event: 'prepared', function: name, layer, builtMs }),
+      onFailed: (error, retryInMs) => {
+        void this.#emit({ event: 'unprepared', function: name, failure: launchFailure(error), retryInMs });
+      },
+    });
+    // The observer was told.
+    await prepared.catch(() => undefined);
   }
 
   async #launch(vm: string, spec: LaunchSpec): Promise<void> {
@@ -213,16 +212,20 @@ class Server {
       },
     };
     const launch = { driver: this.#driver, spec, taps: this.#taps, observer, signal };
-    const { restorable, reason } = await this.#snapshots.forLaunch(spec);
+    const { snapshot, reason } = await this.#snapshots.forLaunch(spec);
     let fallback = reason;
-    if (restorable !== null) {
-      const attempt = await this.#restore({ ...launch, directory: this.#directory.create(vm) }, restorable);
-      if (attempt.running !== null) {
-        served.restored = restorable;
-        return { running: attempt.running, fallback };
+    if (snapshot !== null) {
+      try {
+        const attempt = await this.#restore({ ...launch, directory: this.#directory.create(vm) }, snapshot);
+        if (attempt.running !== null) {
+          served.restored = snapshot.restorable;
+          return { running: attempt.running, fallback };
+        }
+        this.#directory.remove(vm);
+        fallback = attempt.reason;
+      } finally {
+        snapshot.release();
       }
-      this.#directory.remove(vm);
-      fallback = attempt.reason;
     }
     const running = await launchVm({ ...launch, directory: this.#directory.create(vm), from: null });
     return { running, fallback };
@@ -231,10 +234,9 @@ class Server {
   /** @returns the reason if it is the snapshot that is of no use; whatever else goes wrong is thrown. */
   async #restore(
     launch: Omit<Launch, 'from' | 'onRunning'>,
-    restorable: Restorable,
+    snapshot: HeldSnapshot,
   ): Promise<{ readonly running: RunningVm } | { readonly running: null; readonly reason: string }> {
-    // Before anything is waited for: its files may be closed as soon as nobody holds them.
-    const release = restorable.hold();
+    const { restorable } = snapshot;
     const leave = await this.#restores.enter();
     let isRunning = false;
     const onRunning = (): void => {
@@ -244,7 +246,9 @@ class Server {
     try {
       launch.signal.throwIfAborted();
       restorable.readAhead();
-      return { running: await launchVm({ ...launch, from: restorable.guest, onRunning }) };
+      const running = await launchVm({ ...launch, from: restorable.guest, onRunning });
+      snapshot.onRestored();
+      return { running };
     } catch (error) {
       // Once it runs, a guest without its function can only fail by that function.
       const isItsFault =
@@ -253,10 +257,9 @@ class Server {
         (restorable.guest.holdsFunction || !isRunning);
       if (!isItsFault || launch.signal.aborted) throw error;
       const reason = `its snapshot cannot be restored: ${error.message}`;
-      this.#snapshots.distrust(restorable, reason);
+      snapshot.onRefused(reason);
       return { running: null, reason };
     } finally {
-      release();
       leave();
     }
   }

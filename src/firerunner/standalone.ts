@@ -56,7 +56,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
   const snapshots = new Snapshots(driver, directory, taps, signal);
   try {
     if (spec.snapshots !== null) await snapshots.prepare(spec);
-    const from = (await snapshots.forLaunch(spec)).restorable?.guest ?? null;
+    const from = (await snapshots.forLaunch(spec)).snapshot?.restorable.guest ?? null;
     vm = await launchVm({ driver, spec, from, directory: directory.create(id), taps, observer, signal });
   } catch (error) {
     directory.remove(id);

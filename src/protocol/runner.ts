@@ -115,7 +115,7 @@ export type RunnerCommand =
   | { readonly op: 'resume'; readonly vm: string }
   /** Answered by `pong`; see `runner-process.ts` and `serve.ts` for what becomes of a side that falls silent. */
   | { readonly op: 'ping' }
-  /** Makes the function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`. */
+  /** Makes the function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`, again whenever that changes. */
   | { readonly op: 'prepare'; readonly function: string; readonly spec: LaunchSpec };
 
 /** How the host reaches a channel of a guest. */
@@ -186,4 +186,10 @@ export type RunnerEvent =
   | ({ readonly event: 'preparation-log'; readonly function: string; readonly text: string } & LogHeader)
   /** `builtMs`: how long the building took; null if the snapshot was there. */
   | { readonly event: 'prepared'; readonly function: string; readonly layer: string; readonly builtMs: number | null }
-  | { readonly event: 'unprepared'; readonly function: string; readonly failure: LaunchFailure };
+  /** It is tried again after `retryInMs`, and so on: what comes of that is told by the same events. */
+  | {
+      readonly event: 'unprepared';
+      readonly function: string;
+      readonly failure: LaunchFailure;
+      readonly retryInMs: number;
+    };

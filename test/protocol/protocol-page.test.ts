@@ -56,7 +56,7 @@ const EVENTS: { readonly [Name in RunnerEvent['event']]: Extract<RunnerEvent, { 
   preparing: { event: 'preparing', function: '', text: '' },
   'preparation-log': { event: 'preparation-log', function: '', request: 0, stream: 'stdout', text: '' },
   prepared: { event: 'prepared', function: '', layer: '', builtMs: null },
-  unprepared: { event: 'unprepared', function: '', failure },
+  unprepared: { event: 'unprepared', function: '', failure, retryInMs: 1000 },
 };
 
 /** The names of a value's members, and of theirs; what the page leaves out as `…` matches anything. */

@@ -19,6 +19,7 @@ type State = 'preparing' | 'ready' | 'failed';
 export class FunctionSnapshots {
   readonly #options: FunctionSnapshotsOptions;
   readonly #states = new Map<string, State>();
+  readonly #counts: Record<State, number> = { preparing: 0, ready: 0, failed: 0 };
   /** Reasons for a boot that were logged, by function. */
   readonly #logged = new Set<string>();
 
@@ -39,31 +40,46 @@ export class FunctionSnapshots {
     this.#options.logger.warn({ function: fn, reason }, 'cold start without the snapshot of the function');
   }
 
+  /** Kept up to date with each change: it is asked for at every step of 10,000 functions. */
   counts(): Readonly<Record<State, number>> {
-    const counts = { preparing: 0, ready: 0, failed: 0 };
-    for (const state of this.#states.values()) counts[state] += 1;
-    return counts;
+    return { ...this.#counts };
+  }
+
+  #setState(fn: FunctionConfig, state: State): void {
+    const before = this.#states.get(fn.name);
+    if (before !== undefined) this.#counts[before] -= 1;
+    this.#counts[state] += 1;
+    this.#states.set(fn.name, state);
   }
 
   #prepare(fn: FunctionConfig): void {
     const { prepare, onReady, logger } = this.#options;
-    this.#states.set(fn.name, 'preparing');
+    /** Of the last failure; the same one again is news to nobody. */
+    let told: string | null = null;
+    this.#setState(fn, 'preparing');
     prepare(fn, {
-      onPreparing: (text) => logger.info({ function: fn.name }, `snapshot: ${text}`),
+      onPreparing: (text) => {
+        this.#setState(fn, 'preparing');
+        logger.info({ function: fn.name }, `snapshot: ${text}`);
+      },
       onPreparationLog: (stream, text) => logger.info({ function: fn.name, stream, text }, 'function output'),
       onPrepared: (layer, builtMs) => {
-        this.#states.set(fn.name, 'ready');
+        told = null;
+        this.#setState(fn, 'ready');
         const how = builtMs === null ? 'was there' : `built in ${(builtMs / 1000).toFixed(1)} s`;
-        logger.info({ function: fn.name, layer, ready: this.counts().ready }, `snapshot ready: ${how}`);
+        logger.info({ function: fn.name, layer, ready: this.#counts.ready }, `snapshot ready: ${how}`);
         onReady(fn);
       },
-      onUnprepared: (failure) => {
-        this.#states.set(fn.name, 'failed');
+      onUnprepared: (failure, retryInMs) => {
+        this.#setState(fn, 'failed');
         const what =
           failure.kind === 'function'
             ? `the function does not load: ${failure.failure.message}`
             : `no snapshot could be made: ${failure.message}`;
-        logger.error({ function: fn.name, failure }, `${what}; its VMs start without one`);
+        const level = told === what ? 'debug' : 'error';
+        told = what;
+        const next = retryInMs === null ? '' : ` for now; tried again in ${Math.ceil(retryInMs / 1000)} s`;
+        logger[level]({ function: fn.name, failure }, `${what}; its VMs start without one${next}`);
       },
     });
   }

@@ -66,7 +66,8 @@ export interface PreparationEvents {
   onPreparing(text: string): void;
   onPreparationLog(stream: 'stdout' | 'stderr', text: string): void;
   onPrepared(layer: string, builtMs: number | null): void;
-  onUnprepared(failure: LaunchFailure): void;
+  /** @param retryInMs after which firerunner tries again; null: it is gone. */
+  onUnprepared(failure: LaunchFailure, retryInMs: number | null): void;
 }
 
 /** A VM that firerunner was told to launch and has not reported as gone. */
@@ -176,11 +177,11 @@ export class RunnerClient {
     this.#send({ op: 'resume', vm });
   }
 
-  /** Has the snapshot of a function made ready; one preparation of a function at a time. */
+  /** Has the snapshot of a function made ready; `events` are told whenever that changes. One preparation of a function at a time. */
   prepare(fn: string, spec: LaunchSpec, events: PreparationEvents): void {
     if (this.#runner === null) {
       const message = this.#absence;
-      queueMicrotask(() => events.onUnprepared({ kind: 'vmm', message, console: [] }));
+      queueMicrotask(() => events.onUnprepared({ kind: 'vmm', message, console: [] }, null));
       return;
     }
     this.#preparations.set(fn, events);
@@ -259,11 +260,9 @@ export class RunnerClient {
       case 'preparation-log':
         return preparation.onPreparationLog(event.stream, event.text);
       case 'prepared':
-        this.#preparations.delete(event.function);
         return preparation.onPrepared(event.layer, event.builtMs);
       case 'unprepared':
-        this.#preparations.delete(event.function);
-        return preparation.onUnprepared(event.failure);
+        return preparation.onUnprepared(event.failure, event.retryInMs);
     }
   }
 
@@ -280,7 +279,7 @@ export class RunnerClient {
       this.#forget(vm, known).onGone(summary, { kind: 'vmm', message: summary, console: [] });
     }
     if (this.#closing.signal.aborted) return;
-    for (const events of unprepared) events.onUnprepared({ kind: 'vmm', message: summary, console: [] });
+    for (const events of unprepared) events.onUnprepared({ kind: 'vmm', message: summary, console: [] }, null);
     this.#logger.error({ lostVms: lost.length }, reason);
     void this.#startAgain(runner);
   }

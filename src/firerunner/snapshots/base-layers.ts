@@ -2,47 +2,48 @@
 import { basename } from 'node:path';
 import type { LaunchSpec, MachineSpec, SnapshotSource } from '../../protocol/runner.ts';
 import { buildBase } from './builder.ts';
+import { mendingDamage, type LayerBuilds, type PrepareHooks } from './layer-builds.ts';
 import { Restorable } from './restorable.ts';
+import { Snapshot, type Made, type RecipeRequest } from './snapshot.ts';
 import { baseStamp, fileIdentity, sizeOf } from './stamps.ts';
 import type { SnapshotStore } from './store.ts';
-import { mendingDamage, type PrepareHooks, type Workshop } from './workshop.ts';
-
-interface Base {
-  readonly spec: LaunchSpec;
-  readonly store: SnapshotStore;
-  readonly promise: Promise<Restorable>;
-  /** Null while it is made. */
-  restorable: Restorable | null;
-}
 
 export class BaseLayers {
-  readonly #workshop: Workshop;
-  readonly #bases = new Map<string, Base>();
-  /** Keys of those that were built again because they could not be restored: once has to be enough. */
-  readonly #replaced = new Set<string>();
+  readonly #builds: LayerBuilds;
+  readonly #bases = new Map<string, Snapshot>();
 
-  constructor(workshop: Workshop) {
-    this.#workshop = workshop;
+  constructor(builds: LayerBuilds) {
+    this.#builds = builds;
   }
 
-  /** The base layer of the spec's machine: opens it, or builds it first. Calls for the same machine share the work. */
-  prepare(spec: LaunchSpec, store: SnapshotStore, hooks: PrepareHooks): Promise<Restorable> {
+  /**
+   * The base layer of the spec's machine: opens it, or builds it first. Calls for the same machine share the work.
+   *
+   * @throws LaunchError, SnapshotStoreError.
+   */
+  async prepare(spec: LaunchSpec, store: SnapshotStore, hooks: PrepareHooks): Promise<Restorable> {
     const key = baseKey(spec.machine, spec.snapshots);
     const known = this.#bases.get(key);
-    if (known !== undefined) return known.promise;
-    const base: Base = { spec, store, restorable: null, promise: this.#open(spec, store, hooks) };
-    this.#bases.set(key, base);
-    base.promise.then(
-      (restorable) => (base.restorable = restorable),
-      () => this.#bases.delete(key),
-    );
-    return base.promise;
+    const base =
+      known ??
+      new Snapshot({
+        make: (request) => this.#make(spec, store, request),
+        mayOpen: () => true,
+        whenTurn: (work) => void work(),
+        signal: this.#builds.signal,
+      });
+    if (known === undefined) this.#bases.set(key, base);
+    // Whoever began it is told how it goes on.
+    if (base.restorable === null) await (base.state.is === 'building' ? base.prepare() : base.prepare(hooks));
+    const { restorable } = base;
+    if (restorable === null) throw new Error('the base layer was replaced as soon as it was open');
+    return restorable;
   }
 
   /** Whether it is in the store, or open already. */
   async isThere(spec: LaunchSpec, store: SnapshotStore): Promise<boolean> {
-    if (this.find(spec) !== null) return true;
-    const { driver, digests } = this.#workshop;
+    if (this.find(spec)?.restorable != null) return true;
+    const { driver, digests } = this.#builds;
     const stamp = await baseStamp(driver, spec.machine, digests);
     return store.open('base', stamp).then(
       (layer) => layer !== null,
@@ -50,59 +51,49 @@ export class BaseLayers {
     );
   }
 
-  /** Null if it is not there yet. */
-  find({ machine, snapshots }: LaunchSpec): Restorable | null {
-    return this.#bases.get(baseKey(machine, snapshots))?.restorable ?? null;
+  /** Null if nobody has asked for it yet. */
+  find({ machine, snapshots }: LaunchSpec): Snapshot | null {
+    return this.#bases.get(baseKey(machine, snapshots)) ?? null;
   }
 
   /** Its layer is damaged: whoever needs the base next opens or builds another one. */
-  drop(restorable: Restorable): void {
-    for (const [key, base] of this.#bases) if (base.restorable === restorable) this.#bases.delete(key);
-  }
-
-  /** It could not be restored: it is dropped, and built again, once. */
-  distrust(restorable: Restorable): void {
-    const [key, base] = [...this.#bases].find(([, { restorable: known }]) => known === restorable) ?? [];
-    if (key === undefined || base === undefined) return;
-    this.#bases.delete(key);
-    if (this.#replaced.has(key)) return;
-    this.#replaced.add(key);
-    void base.store
-      .remove(restorable.layer.name)
-      .catch(() => undefined)
-      .then(() => this.prepare(base.spec, base.store, {}))
-      .catch(() => undefined);
+  invalidate(restorable: Restorable): void {
+    for (const base of this.#bases.values()) if (base.restorable === restorable) base.invalidate();
   }
 
   /** Resolves when none is being built any more. */
   async close(): Promise<void> {
-    const bases = [...this.#bases.values()];
-    await Promise.allSettled(bases.map((base) => base.promise));
-    for (const { restorable } of bases) restorable?.retire();
+    for (const base of this.#bases.values()) {
+      await base.settled();
+      base.retire();
+    }
   }
 
-  async #open(spec: LaunchSpec, store: SnapshotStore, hooks: PrepareHooks): Promise<Restorable> {
-    const workshop = this.#workshop;
-    const { driver } = workshop;
-    const stamp = await baseStamp(driver, spec.machine, workshop.digests);
-    const ensure = () =>
-      store.ensure(
+  async #make(spec: LaunchSpec, store: SnapshotStore, { hooks, rebuild }: RecipeRequest): Promise<Made> {
+    const builds = this.#builds;
+    const { driver } = builds;
+    const stamp = await baseStamp(driver, spec.machine, builds.digests);
+    let builtMs: number | null = null;
+    const open = async (): Promise<Restorable> => {
+      const layer = await store.ensure(
         'base',
         stamp,
         (draft) =>
-          workshop.build(() => {
+          builds.run(async () => {
             hooks.onProgress?.('booting the base layer');
-            return buildBase(workshop.context(spec, hooks), draft);
+            const started = performance.now();
+            await buildBase(builds.context(spec, hooks), draft);
+            builtMs = performance.now() - started;
           }),
-        workshop.ensureOptions(hooks),
+        { ...builds.ensureOptions(hooks), rebuild: rebuild && builtMs === null },
       );
-    return mendingDamage(
-      async () => Restorable.open(driver, store.directory, [await ensure()], false),
-      async (error) => {
-        hooks.onProgress?.(error.message);
-        await store.remove(basename(error.directory));
-      },
-    );
+      return Restorable.open(driver, store.directory, [layer], false);
+    };
+    const restorable = await mendingDamage(open, async (error) => {
+      hooks.onProgress?.(error.message);
+      await store.remove(basename(error.directory));
+    });
+    return { layer: restorable.layer.name, builtMs, restorable };
   }
 }
 

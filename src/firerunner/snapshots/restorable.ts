@@ -63,8 +63,12 @@ export class Restorable {
     return new Restorable(top, memory, state, await readWorkingSet(top), holdsFunction);
   }
 
-  /** Keeps the files open until the returned function is called. */
+  /**
+   * Keeps the files open until the returned function is called.
+   * @throws Error if they are closed: another file may have their numbers by now.
+   */
   hold(): () => void {
+    if (this.#isRetired && this.#holds === 0) throw new Error(`${this.layer.name} was closed already`);
     this.#holds += 1;
     let held = true;
     return () => {

@@ -56,7 +56,7 @@ test('function snapshots: each is counted as what became of it, and only those t
   const { snapshots, ready, events } = createBench('a', 'b', 'c', 'd');
   snapshots.prepareAll();
   events('b').onPrepared('layer-b', null);
-  events('a').onUnprepared(BROKEN);
+  events('a').onUnprepared(BROKEN, 60_000);
   events('d').onPrepared('layer-d', 1500);
   assert.deepEqual(ready, ['b', 'd']);
   assert.deepEqual(snapshots.counts(), { preparing: 1, ready: 2, failed: 1 });
@@ -69,8 +69,8 @@ test('function snapshots: progress, output and outcome of each are in the log', 
   events('built').onPreparationLog('stderr', 'importing');
   events('built').onPrepared('layer-1', 2345);
   events('there').onPrepared('layer-2', null);
-  events('broken').onUnprepared(BROKEN);
-  events('unlucky').onUnprepared(NO_DISK);
+  events('broken').onUnprepared(BROKEN, 60_000);
+  events('unlucky').onUnprepared(NO_DISK, 1500);
   assert.deepEqual(lines, [
     { level: 'info', function: 'built', msg: 'snapshot: booting the base layer' },
     { level: 'info', function: 'built', stream: 'stderr', text: 'importing', msg: 'function output' },
@@ -80,13 +80,13 @@ test('function snapshots: progress, output and outcome of each are in the log', 
       level: 'error',
       function: 'broken',
       failure: BROKEN,
-      msg: 'the function does not load: no such module; its VMs start without one',
+      msg: 'the function does not load: no such module; its VMs start without one for now; tried again in 60 s',
     },
     {
       level: 'error',
       function: 'unlucky',
       failure: NO_DISK,
-      msg: 'no snapshot could be made: no space left; its VMs start without one',
+      msg: 'no snapshot could be made: no space left; its VMs start without one for now; tried again in 2 s',
     },
   ]);
 });
@@ -115,13 +115,32 @@ test('function snapshots: another firerunner is asked for all of them again, and
   const { snapshots, asked, ready, events } = createBench('a', 'b', 'c');
   snapshots.prepareAll();
   events('a').onPrepared('layer-a', 10);
-  events('b').onUnprepared(BROKEN);
+  events('b').onUnprepared(BROKEN, 60_000);
   // The first firerunner dies with what it was doing.
-  events('c').onUnprepared({ kind: 'vmm', message: 'firerunner ended with SIGKILL', console: [] });
+  events('c').onUnprepared({ kind: 'vmm', message: 'firerunner ended with SIGKILL', console: [] }, null);
   snapshots.prepareAll();
   assert.deepEqual(asked, ['a', 'b', 'c', 'a', 'b', 'c']);
   assert.deepEqual(snapshots.counts(), { preparing: 3, ready: 0, failed: 0 });
   for (const fn of ['a', 'b', 'c']) events(fn).onPrepared(`layer-${fn}`, null);
   assert.deepEqual(snapshots.counts(), { preparing: 0, ready: 3, failed: 0 });
   assert.deepEqual(ready, ['a', 'a', 'b', 'c']);
+});
+
+test('function snapshots: what is tried again is counted as it goes, and a failure that stays is told once', () => {
+  const { snapshots, lines, ready, events } = createBench('a');
+  snapshots.prepareAll();
+  const said = (): number => lines.filter((line) => (line as { level: string }).level === 'error').length;
+  for (let n = 0; n < 3; n += 1) {
+    events('a').onUnprepared(NO_DISK, 1000 * 2 ** n);
+    assert.deepEqual(snapshots.counts(), { preparing: 0, ready: 0, failed: 1 });
+    events('a').onPreparing('loading the function into a VM');
+    assert.deepEqual(snapshots.counts(), { preparing: 1, ready: 0, failed: 0 });
+  }
+  assert.equal(said(), 1);
+  events('a').onUnprepared(BROKEN, 60_000);
+  assert.equal(said(), 2);
+  events('a').onPrepared('layer-a', 100);
+  assert.deepEqual([snapshots.counts(), ready], [{ preparing: 0, ready: 1, failed: 0 }, ['a']]);
+  events('a').onUnprepared(BROKEN, 60_000);
+  assert.equal(said(), 3);
 });

@@ -136,9 +136,10 @@ export class Host {
     const { snapshots, close } = this.openSnapshots();
     try {
       await snapshots.prepare(spec);
-      const { restorable, reason } = await snapshots.forLaunch(spec);
-      if (restorable === null) throw new Error(`there is no snapshot: ${reason ?? ''}`);
-      return { restorable, close };
+      const { snapshot, reason } = await snapshots.forLaunch(spec);
+      if (snapshot === null) throw new Error(`there is no snapshot: ${reason ?? ''}`);
+      snapshot.release();
+      return { restorable: snapshot.restorable, close };
     } catch (error) {
       await close();
       throw error;

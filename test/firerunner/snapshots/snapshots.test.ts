@@ -1,7 +1,11 @@
 /** Which snapshot a launch gets, on a host with a stand-in for Firecracker. */
 import assert from 'node:assert/strict';
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import type { Restorable, Snapshots } from '../../../src/firerunner/snapshots/snapshots.ts';
+import type { HeldSnapshot, LaunchSource, Restorable, Snapshots } from '../../../src/firerunner/snapshots/snapshots.ts';
+import type { Layer } from '../../../src/firerunner/snapshots/layer.ts';
+import { SnapshotStore } from '../../../src/firerunner/snapshots/store.ts';
 import type { LaunchSpec } from '../../../src/protocol/runner.ts';
 import { until } from '../../end-to-end/processes.ts';
 import { Host } from '../firecracker/hosts.ts';
@@ -9,6 +13,7 @@ import { Host } from '../firecracker/hosts.ts';
 describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
   let host: Host;
   let close: () => Promise<void>;
+  const releases: (() => void)[] = [];
   const open = (openAtMost?: number): Snapshots => {
     const opened = host.openSnapshots(openAtMost);
     close = opened.close;
@@ -18,10 +23,16 @@ describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
     ...host.spec,
     function: { ...host.spec.function, name, handler },
   });
-  const own = async (snapshots: Snapshots, spec: LaunchSpec): Promise<Restorable> => {
-    const { restorable, reason } = await snapshots.forLaunch(spec);
+  const held = async (snapshots: Snapshots, spec: LaunchSpec): Promise<HeldSnapshot> => {
+    const { snapshot, reason } = await snapshots.forLaunch(spec);
     assert.equal(reason, null);
-    assert.ok(restorable !== null && restorable.guest.holdsFunction);
+    assert.ok(snapshot !== null && snapshot.restorable.guest.holdsFunction);
+    releases.push(() => snapshot.release());
+    return snapshot;
+  };
+  const own = async (snapshots: Snapshots, spec: LaunchSpec): Promise<Restorable> => {
+    const { restorable, release } = await held(snapshots, spec);
+    release();
     return restorable;
   };
 
@@ -29,6 +40,7 @@ describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
     host = await Host.open();
   });
   afterEach(async () => {
+    for (const release of releases.splice(0)) release();
     await close();
     await host.close();
   });
@@ -53,7 +65,7 @@ describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
     const specs = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name) => named(name));
     const last = specs.at(-1) ?? assert.fail();
     const made = Promise.all(specs.map((spec) => first.snapshots.prepare(spec)));
-    assert.deepEqual(await first.snapshots.forLaunch(last), { restorable: null, reason: 'its snapshot is being made' });
+    assert.deepEqual(await first.snapshots.forLaunch(last), { snapshot: null, reason: 'its snapshot is being made' });
     await made;
     await first.close();
 
@@ -66,42 +78,122 @@ describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
     await own(snapshots, named('a'));
   });
 
-  test('a snapshot that could not be restored is made again, once', async () => {
+  test('a snapshot that could not be restored is verified and opened again; refused again, it is made again', async () => {
+    const snapshots = open();
+    const spec = named('f');
+    const store = new SnapshotStore(storeOf(spec));
+    const digest = async (): Promise<string> => (await functionLayer(store)).digest;
+    await snapshots.prepare(spec);
+    const made = await digest();
+
+    const first = await held(snapshots, spec);
+    first.onRefused('it was torn');
+    // Its files stay open for whoever holds them.
+    first.restorable.hold()();
+    first.release();
+    const second = await held(snapshots, spec);
+    assert.notEqual(second.restorable, first.restorable);
+    assert.equal(await digest(), made, 'the layer was whole');
+
+    second.onRefused('it was torn again');
+    second.release();
+    assert.equal(whyNot(await snapshots.forLaunch(spec)), 'its snapshot is being made');
+    assert.equal(await digest(), made, 'the old layer is there until the new one is');
+    await until('it is made again', async () => isOpen(await snapshots.forLaunch(spec)));
+    assert.notEqual(await digest(), made);
+
+    // A launch in between shows that it works.
+    (await held(snapshots, spec)).onRestored();
+    (await held(snapshots, spec)).onRefused('once more');
+    await held(snapshots, spec);
+  });
+
+  test('one that is refused by every VMM is given up for a while, and its layer stays', async () => {
     const snapshots = open();
     const spec = named('f');
     await snapshots.prepare(spec);
-    const first = await own(snapshots, spec);
-    snapshots.distrust(first, 'it was torn');
-    assert.equal((await snapshots.forLaunch(spec)).reason, 'it was torn');
-    await until('it is made again', async () => (await snapshots.forLaunch(spec)).reason === null);
-    const second = await own(snapshots, spec);
-    assert.notEqual(second, first);
-    snapshots.distrust(second, 'it was torn again');
-    await snapshots.prepare(named('another'));
-    assert.equal((await snapshots.forLaunch(spec)).reason, 'it was torn again');
+    for (let refusal = 1; refusal <= 4; refusal += 1) {
+      await until('it is open', async () => isOpen(await snapshots.forLaunch(spec)));
+      (await held(snapshots, spec)).onRefused(`refused ${refusal} times`);
+    }
+    assert.equal(whyNot(await snapshots.forLaunch(spec)), 'refused 4 times');
+    await functionLayer(new SnapshotStore(storeOf(spec)));
   });
 
-  test('a base layer that could not be restored is made again, once', async () => {
+  test('a layer that turns out to be damaged when it is opened again is made anew', async () => {
+    const snapshots = open();
+    const spec = named('f');
+    await snapshots.prepare(spec);
+    const { directory } = await functionLayer(new SnapshotStore(storeOf(spec)));
+    appendFileSync(join(directory, 'pages'), 'x');
+    (await held(snapshots, spec)).onRefused('it was torn');
+    await until('it is made again', async () => isOpen(await snapshots.forLaunch(spec)));
+    assert.ok((await new SnapshotStore(storeOf(spec)).verify()).every(({ problem }) => problem === null));
+  });
+
+  test('a base layer that could not be restored is opened again, and in the end made again', async () => {
     const snapshots = open();
     const broken = named('broken', 'missing.handle');
     await assert.rejects(snapshots.prepare(broken), { name: 'FunctionLoadError' });
-    const base = async (): Promise<Restorable | null> => {
-      const { restorable, reason } = await snapshots.forLaunch(broken);
+    const base = async (): Promise<HeldSnapshot | null> => {
+      const { snapshot, reason } = await snapshots.forLaunch(broken);
       assert.match(reason ?? '', /^the function does not load: /);
-      assert.notEqual(restorable?.guest.holdsFunction, true);
-      return restorable;
+      assert.notEqual(snapshot?.restorable.guest.holdsFunction, true);
+      return snapshot;
     };
-    const first = await base();
-    assert.ok(first !== null);
-    snapshots.distrust(first, 'it was torn');
-    assert.equal(await base(), null);
-    await until('it is made again', async () => (await base()) !== null);
-    const second = await base();
-    assert.ok(second !== null && second !== first);
-    snapshots.distrust(second, 'it was torn again');
-    assert.equal(await base(), null);
-    // Whoever needs one has it opened.
-    await snapshots.prepare(named('f'));
-    assert.ok((await base()) !== null);
+    const refused = async (): Promise<Restorable> => {
+      await until('it is open', async () => isThere(await base()));
+      const snapshot = (await base()) ?? assert.fail();
+      snapshot.onRefused('it was torn');
+      snapshot.release();
+      assert.equal(await base(), null);
+      return snapshot.restorable;
+    };
+    const made = (await refused()).layer.digest;
+    assert.equal((await refused()).layer.digest, made);
+    assert.notEqual((await refused()).layer.digest, made);
+  });
+
+  test('what the host lacked is tried again by itself', async () => {
+    const snapshots = open();
+    const spec = named('f');
+    const failures: number[] = [];
+    let prepared = 0;
+    host.setFault({ at: 'start', do: 'signal', signal: 'SIGKILL' });
+    const observer = {
+      onFailed: (_error: unknown, retryInMs: number) => void failures.push(retryInMs),
+      onPrepared: () => (prepared += 1),
+    };
+    await assert.rejects(snapshots.prepare(spec, observer), { name: 'HostError' });
+    assert.deepEqual(failures, [1000]);
+    assert.match(whyNot(await snapshots.forLaunch(spec)) ?? '', /^its snapshot cannot be made: .*SIGKILL/);
+    host.setFault(null);
+    await until('it is made', () => prepared === 1, 30_000);
+    await own(snapshots, spec);
   });
 });
+
+function isThere(snapshot: HeldSnapshot | null): boolean {
+  snapshot?.release();
+  return snapshot !== null;
+}
+
+function whyNot({ snapshot, reason }: LaunchSource): string | null {
+  snapshot?.release();
+  return reason;
+}
+
+function isOpen(source: LaunchSource): boolean {
+  return whyNot(source) === null;
+}
+
+function storeOf({ snapshots }: LaunchSpec): string {
+  return snapshots?.kind === 'store' ? snapshots.directory : assert.fail();
+}
+
+/** The one function layer of a store. */
+async function functionLayer(store: SnapshotStore): Promise<Layer> {
+  const names = (await store.list()).map(({ name }) => name).filter((name) => name.startsWith('function-'));
+  assert.equal(names.length, 1);
+  return SnapshotStore.openDirectory(join(store.directory, names[0] ?? ''));
+}

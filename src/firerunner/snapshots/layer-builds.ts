@@ -24,13 +24,13 @@ export interface PrepareHooks {
   readonly onLog?: (header: LogHeader, text: string) => Promise<void> | null;
 }
 
-export class Workshop {
+export class LayerBuilds {
   readonly driver: Driver;
   readonly digests = new FileDigests();
   /** Short, for sockets and files that are needed meanwhile. */
   readonly directory: string;
+  readonly signal: AbortSignal;
   readonly #taps: TapPool | null;
-  readonly #signal: AbortSignal;
   readonly #builds = new Limit(BUILDS_AT_ONCE);
   #built = 0;
 
@@ -42,11 +42,11 @@ export class Workshop {
     this.driver = driver;
     this.directory = runDirectory.path;
     this.#taps = taps;
-    this.#signal = signal;
+    this.signal = signal;
   }
 
   /** Runs `build` when it is its turn. */
-  build<T>(build: () => Promise<T>): Promise<T> {
+  run<T>(build: () => Promise<T>): Promise<T> {
     return this.#builds.run(build);
   }
 
@@ -57,13 +57,13 @@ export class Workshop {
       runDirectory: join(this.directory, `build.${++this.#built}`),
       taps: this.#taps,
       onLog: (header, text) => hooks.onLog?.(header, text) ?? null,
-      signal: this.#signal,
+      signal: this.signal,
     };
   }
 
   ensureOptions(hooks: PrepareHooks): EnsureOptions {
     return {
-      signal: this.#signal,
+      signal: this.signal,
       onWait: (pid) => hooks.onProgress?.(`waiting for process ${pid}, which makes the same snapshot`),
       onDamaged: (error) => hooks.onProgress?.(error.message),
     };

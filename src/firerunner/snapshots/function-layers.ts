@@ -1,0 +1,85 @@
+/** Runs in firerunner. How the snapshot of a function is made: a base layer, and on top of it the function's own. */
+import { basename } from 'node:path';
+import type { LaunchSpec } from '../../protocol/runner.ts';
+import { LaunchError } from '../drivers/driver.ts';
+import type { BaseLayers } from './base-layers.ts';
+import { buildFunction } from './builder.ts';
+import { openLayers } from './by-hand.ts';
+import { mendingDamage, type LayerBuilds } from './layer-builds.ts';
+import { DamagedLayerError, type Layer } from './layer.ts';
+import { Restorable } from './restorable.ts';
+import type { Made, RecipeRequest } from './snapshot.ts';
+import { functionStamp } from './stamps.ts';
+import { SnapshotStore } from './store.ts';
+
+/** The recipe for the snapshot of a function; see `Recipe`. */
+export async function makeFunctionSnapshot(
+  builds: LayerBuilds,
+  bases: BaseLayers,
+  spec: LaunchSpec,
+  request: RecipeRequest,
+): Promise<Made> {
+  const { driver, digests, directory } = builds;
+  if (driver.snapshots === null) throw new LaunchError(`the ${driver.name} driver has no snapshots`);
+  if (spec.snapshots?.kind === 'store') {
+    return makeInStore(builds, bases, spec, new SnapshotStore(spec.snapshots.directory), request);
+  }
+  request.onFound(true);
+  const restorable = await openLayers(driver, spec, digests, directory);
+  return { layer: restorable.layer.name, builtMs: null, restorable };
+}
+
+async function makeInStore(
+  builds: LayerBuilds,
+  bases: BaseLayers,
+  spec: LaunchSpec,
+  store: SnapshotStore,
+  { hooks, open, rebuild, onFound }: RecipeRequest,
+): Promise<Made> {
+  let builtMs: number | null = null;
+  let base: Restorable | null = null;
+
+  const make = async (): Promise<Made> => {
+    if (!(await bases.isThere(spec, store))) onFound(false);
+    base = await bases.prepare(spec, store, hooks);
+    const layer = await ensureLayer(base);
+    const restorable = open ? await Restorable.open(builds.driver, store.directory, [base.layer, layer], true) : null;
+    return { layer: layer.name, builtMs, restorable };
+  };
+
+  const ensureLayer = async (base: Restorable): Promise<Layer> => {
+    const stamp = await functionStamp(builds.driver, spec, base.layer.stamp, builds.digests);
+    const existing = await store.open('function', stamp).catch(ignoreDamage);
+    const fits = existing?.base === base.layer.digest;
+    onFound(fits && !rebuild);
+    return store.ensure(
+      'function',
+      stamp,
+      (draft) =>
+        builds.run(async () => {
+          const started = performance.now();
+          hooks.onProgress?.('loading the function into a VM');
+          const release = base.hold();
+          const from = { layer: base.layer, memory: base.memory, saved: base.guest.machine };
+          await buildFunction(builds.context(spec, hooks), from, draft).finally(release);
+          builtMs = performance.now() - started;
+        }),
+      {
+        ...builds.ensureOptions(hooks),
+        // One made on a base that was replaced since has pages that do not fit any more.
+        rebuild: existing !== null && (!fits || (rebuild && builtMs === null)),
+      },
+    );
+  };
+
+  return mendingDamage(make, async (error) => {
+    hooks.onProgress?.(error.message);
+    if (base?.layer.directory === error.directory) bases.invalidate(base);
+    await store.remove(basename(error.directory));
+  });
+}
+
+function ignoreDamage(error: unknown): null {
+  if (error instanceof DamagedLayerError) return null;
+  throw error;
+}
