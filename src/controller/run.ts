@@ -221,6 +221,7 @@ function createGateway(
     host: flags.host,
     port: flags.port ?? 0,
     maxPayloadBytes,
+    requestMemoryBytes: config.requestMemoryMib * MIB,
     submit,
     lambda: {
       account: config.lambda,

@@ -61,6 +61,8 @@ export interface Config {
   readonly queueWaitMs: number;
   /** Longest that a request waits for a VM, in ms. */
   readonly queueTimeoutMs: number;
+  /** What requests over HTTP and their answers may take of memory together. */
+  readonly requestMemoryMib: number;
   readonly snapshotDirectory: string;
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;

@@ -18,6 +18,10 @@ const MAX_QUEUE_CAPACITY = 1_000_000;
 const DEFAULT_QUEUE_WAIT_S = 0.5;
 const DEFAULT_QUEUE_TIMEOUT_S = 300;
 const MAX_QUEUE_S = 3600;
+/** Room for the largest request, and an answer like it. */
+const SMALLEST_REQUEST_MEMORY_MIB = 16;
+const MAX_REQUEST_MEMORY_MIB = 1024 * 1024;
+const DEFAULT_REQUEST_MEMORY_MIB = 256;
 
 /** Keys of the original's function lists that mean nothing here, each with the reason. */
 export const UNUSED_FUNCTION_KEYS = {
@@ -64,6 +68,11 @@ export const controllerSchema = z.strictObject(
     ).nullish(),
     queue_wait: z.number(queueTime).min(0.001, queueTime).max(MAX_QUEUE_S, queueTime).nullish(),
     queue_timeout: z.number(queueTime).min(0.001, queueTime).max(MAX_QUEUE_S, queueTime).nullish(),
+    request_memory: wholeNumber(
+      SMALLEST_REQUEST_MEMORY_MIB,
+      MAX_REQUEST_MEMORY_MIB,
+      `a whole number of MB from ${SMALLEST_REQUEST_MEMORY_MIB} to ${MAX_REQUEST_MEMORY_MIB}`,
+    ).nullish(),
     // Checked by `network.ts`.
     network: z.unknown().optional(),
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
@@ -90,13 +99,17 @@ export const controllerSchema = z.strictObject(
 export type ControllerYaml = z.infer<typeof controllerSchema>;
 
 export function controllerDefaults(
-  yaml: Pick<ControllerYaml, 'max_payload' | 'queue_capacity' | 'queue_wait' | 'queue_timeout' | 'standby' | 'lambda'>,
+  yaml: Pick<
+    ControllerYaml,
+    'max_payload' | 'queue_capacity' | 'queue_wait' | 'queue_timeout' | 'request_memory' | 'standby' | 'lambda'
+  >,
   memoryMib: number,
 ): {
   readonly maxPayloadBytes: number;
   readonly queueCapacity: number;
   readonly queueWaitMs: number;
   readonly queueTimeoutMs: number;
+  readonly requestMemoryMib: number;
   readonly standbyMib: number;
   readonly lambda: LambdaAccount;
 } {
@@ -106,6 +119,7 @@ export function controllerDefaults(
     queueCapacity: yaml.queue_capacity ?? DEFAULT_QUEUE_CAPACITY,
     queueWaitMs: (yaml.queue_wait ?? DEFAULT_QUEUE_WAIT_S) * 1000,
     queueTimeoutMs: (yaml.queue_timeout ?? DEFAULT_QUEUE_TIMEOUT_S) * 1000,
+    requestMemoryMib: yaml.request_memory ?? DEFAULT_REQUEST_MEMORY_MIB,
     lambda: {
       region: yaml.lambda?.region ?? DEFAULT_ACCOUNT.region,
       accountId: yaml.lambda?.account_id ?? DEFAULT_ACCOUNT.accountId,

@@ -1,6 +1,6 @@
 /** Runs in snapctr. One client connection: what is open on it, and how it ends without cutting an answer. */
 import { setMaxListeners } from 'node:events';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { SnapfaasError } from '../../protocol/errors.ts';
 import { rawAnswer, type Answer } from './http-answer.ts';
 
@@ -8,6 +8,8 @@ import { rawAnswer, type Answer } from './http-answer.ts';
 export interface OpenExchange {
   /** True while the request's body is not complete. */
   readonly bodyMissing: boolean;
+  /** True once a part of its answer was written. */
+  readonly hasBegun: boolean;
   /** The body will never be complete. */
   cutOff(error: SnapfaasError): void;
   /** The client is gone. */
@@ -16,6 +18,17 @@ export interface OpenExchange {
 
 /** How long a client may take to read a last answer and close; it has the answer long before. */
 const LINGER_MS = 1000;
+/** Requests of one connection that are worked on at once; of those behind them nothing but their heads is read. */
+const MAX_OPEN = 16;
+/** What every answer begins with, and when a byte of it is sent to a client that has closed its half, in ms. */
+const ANSWER_BEGINS = Buffer.from('HTTP/1.1 ');
+const PROBE_AFTER_MS = [100, 100, 1000, 5000, 15_000, 30_000];
+
+/** A request whose turn has not come. */
+interface WaitingRequest {
+  readonly isComplete: () => boolean;
+  readonly begin: () => void;
+}
 
 /**
  * Node queues the responses of pipelined requests itself. What it does not do is the answer to bytes that are no
@@ -25,6 +38,12 @@ export class Connection {
   readonly #socket: Socket;
   readonly #refusal: (error: SnapfaasError) => Answer;
   readonly #open = new Set<OpenExchange>();
+  readonly #waiting: WaitingRequest[] = [];
+  /** The socket is not read, because of those. */
+  #isHeld = false;
+  /** Runs while it is found out whether a client that closed its half is still there. */
+  #probe: NodeJS.Timeout | null = null;
+  #saidAhead = 0;
   /** The request that came last; the only one that can still be on its way in. */
   #latest: OpenExchange | null = null;
   #lastWords: Buffer | null = null;
@@ -37,11 +56,16 @@ export class Connection {
   constructor(socket: Socket, refusal: (error: SnapfaasError) => Answer) {
     this.#socket = socket;
     this.#refusal = refusal;
+    socket.once('end', () => this.#probeClient());
+    // Node resumes it for reasons of its own.
+    socket.on('resume', () => {
+      if (this.#isHeld) socket.pause();
+    });
   }
 
   /** True if every request that came in has its answer. */
   get idle(): boolean {
-    return this.#open.size === 0;
+    return this.#open.size === 0 && this.#waiting.length === 0;
   }
 
   /** True if the client never sent a byte. */
@@ -68,6 +92,14 @@ export class Connection {
     return this.#gone.signal;
   }
 
+  /** Begins a request now or when its turn comes. @param isComplete whether all of it has come. */
+  admit(isComplete: () => boolean, begin: () => void): void {
+    if (this.#open.size < MAX_OPEN && this.#waiting.length === 0) return begin();
+    this.#waiting.push({ isComplete, begin });
+    this.#isHeld = true;
+    this.#socket.pause();
+  }
+
   opened(exchange: OpenExchange): void {
     this.#open.add(exchange);
     this.#latest = exchange;
@@ -75,16 +107,32 @@ export class Connection {
 
   finished(exchange: OpenExchange): void {
     if (!this.#open.delete(exchange)) return;
-    if (this.#open.size === 0) this.#sayLastWords();
+    while (this.#open.size < MAX_OPEN) {
+      const next = this.#waiting.shift();
+      if (next === undefined) break;
+      next.begin();
+    }
+    if (this.#isHeld && this.#waiting.length === 0) {
+      this.#isHeld = false;
+      this.#socket.resume();
+    }
+    if (this.idle) this.#sayLastWords();
     else if (this.#silenceLimited) this.limitSilence(0);
   }
 
   /** What the client sends from here on makes no sense or does not come: `error` tells whoever it concerns. */
   failed(error: SnapfaasError): void {
     if (this.broken) return;
-    if (!this.#socket.writable) this.#socket.destroy();
-    else if (this.#latest?.bodyMissing === true) this.#latest.cutOff(error);
-    else this.breakOff(this.#refusal(error));
+    if (!this.#socket.writable) return this.destroy();
+    const last = this.#waiting.at(-1);
+    if (last?.isComplete() === false) {
+      this.#waiting.pop();
+      this.breakOff(this.#refusal(error));
+    } else if (last === undefined && this.#latest?.bodyMissing === true) {
+      this.#latest.cutOff(error);
+    } else {
+      this.breakOff(this.#refusal(error));
+    }
   }
 
   /** Takes nothing more: what is open is answered, then comes `answer`, then the end. */
@@ -92,13 +140,14 @@ export class Connection {
     if (this.broken) return;
     answer.headers.push('connection', 'close');
     this.#lastWords = rawAnswer(answer);
-    if (this.#open.size === 0) this.#sayLastWords();
+    if (this.idle) this.#sayLastWords();
   }
 
   /** Closes the connection when no byte moves for so long, in ms; 0 takes the limit away again. */
   limitSilence(ms: number): void {
     this.#silenceLimited = ms > 0;
-    this.#socket.setTimeout(ms);
+    // Node looks whether bytes have moved since it last looked, and lets the first time pass.
+    this.#socket.setTimeout(Math.ceil(ms / 2));
   }
 
   destroy(): void {
@@ -108,15 +157,48 @@ export class Connection {
   /** The socket is closed: whoever still waits for something on it is told. */
   closed(): void {
     if (this.#linger !== null) clearTimeout(this.#linger);
+    if (this.#probe !== null) clearTimeout(this.#probe);
+    this.#waiting.length = 0;
     this.#isGone = true;
     this.#gone?.abort();
     for (const exchange of [...this.#open]) exchange.disconnected();
     this.#open.clear();
   }
 
+  /**
+   * The client has closed its half: it has sent all it wants to, or it is gone, which looks the same. Only who writes learns
+   * which. So the answer's first bytes, which are known, are sent before there is one: who is gone resets the connection.
+   */
+  #probeClient(): void {
+    const [next] = this.#open;
+    const pauseMs = PROBE_AFTER_MS[this.#saidAhead];
+    if (next === undefined || next.hasBegun || pauseMs === undefined || this.#isGone) return;
+    this.#probe = setTimeout(() => {
+      if (next.hasBegun || this.#isGone) return;
+      if (this.#saidAhead === 0) this.#leaveOutWhatWasSaid();
+      const byte = ANSWER_BEGINS.subarray(this.#saidAhead, this.#saidAhead + 1);
+      this.#saidAhead += 1;
+      Socket.prototype.write.call(this.#socket, byte);
+      this.#probeClient();
+    }, pauseMs);
+  }
+
+  /** The next answer is written without its first bytes: by whatever part of Node writes it, so it is done at the socket. */
+  #leaveOutWhatWasSaid(): void {
+    const socket = this.#socket;
+    const write = (piece: string | Uint8Array, ...rest: unknown[]): boolean => {
+      Reflect.deleteProperty(socket, 'write');
+      if (this.#probe !== null) clearTimeout(this.#probe);
+      const left = typeof piece === 'string' ? piece.slice(this.#saidAhead) : piece.subarray(this.#saidAhead);
+      return Reflect.apply(socket.write.bind(socket), socket, [left, ...rest]) as boolean;
+    };
+    Object.defineProperty(socket, 'write', { value: write, configurable: true, writable: true });
+  }
+
   #sayLastWords(): void {
     if (this.#lastWords === null || this.#linger !== null || this.#socket.destroyed) return;
-    this.#socket.end(this.#lastWords);
+    this.#socket.write(this.#lastWords);
+    this.#socket.end();
     // Closing at once with unread bytes would reset the connection, and a reset can overtake the answer.
     this.#linger = setTimeout(() => this.#socket.destroy(), LINGER_MS);
   }

@@ -13,6 +13,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SnapfaasError } from '../../protocol/errors.ts';
 import { newTaskId, type Invocation, type Outcome, type Task } from '../task.ts';
 import { isAnswer, type Dialect, type PartialOutput } from './dialect.ts';
+import type { ByteBudget, UnreadAnswer } from './byte-budget.ts';
 import type { SubmitTask } from './gateway.ts';
 import { send, type Answer, type HeaderList } from './http-answer.ts';
 import type { Connection, OpenExchange } from './http-connection.ts';
@@ -23,6 +24,7 @@ export interface ExchangeOwner {
   readonly maxPayloadBytes: number;
   readonly draining: boolean;
   readonly submit: SubmitTask;
+  readonly budget: ByteBudget;
   /** Longest time without progress that a client may take to read its answer, in ms. */
   readonly requestTimeoutMs: number;
   /** Called once before, and once after, the life of a submitted task, until its answer is written. */
@@ -31,8 +33,10 @@ export interface ExchangeOwner {
 }
 
 const EMPTY = Buffer.alloc(0);
+/** How long a body of unknown length waits for room for its next piece, in ms. */
+const ROOM_PATIENCE_MS = 2000;
 
-export class Exchange implements OpenExchange, PartialOutput {
+export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   readonly id = newTaskId();
   /** Set by whoever writes parts. */
   onDrain: () => void = () => undefined;
@@ -50,6 +54,8 @@ export class Exchange implements OpenExchange, PartialOutput {
   #whole: Buffer | null = null;
   #declaredBytes = 0;
   #bodyBytes = 0;
+  /** Of the budget, for the request. */
+  #takenBytes = 0;
   #submitted = false;
   #gone = false;
 
@@ -78,6 +84,10 @@ export class Exchange implements OpenExchange, PartialOutput {
       return this.refuse(this.#dialect.tooLarge(declaredBytes), { waiting, close: true });
     }
     if (this.#owner.draining) return this.refuse(shuttingDown(), { waiting });
+    if (!this.#owner.budget.tryTake(declaredBytes)) {
+      return this.refuse(this.#owner.budget.exhausted(), { waiting, close: true });
+    }
+    this.#takenBytes = declaredBytes;
     this.#declaredBytes = declaredBytes;
     if (waiting) this.#response.writeContinue();
     this.#incoming.on('data', (chunk: Buffer) => this.#take(chunk));
@@ -97,6 +107,7 @@ export class Exchange implements OpenExchange, PartialOutput {
     if (this.#state === 'answered') return;
     this.#state = 'answered';
     this.#dropBody();
+    this.#giveBack();
     const waiting = options.waiting ?? false;
     const close = waiting || this.#owner.draining || (options.close ?? false);
     const answer = this.#dialect.refusal(error, this.id, this.#submitted);
@@ -118,6 +129,10 @@ export class Exchange implements OpenExchange, PartialOutput {
     this.#finish();
   }
 
+  get hasBegun(): boolean {
+    return this.#response.headersSent;
+  }
+
   get bodyMissing(): boolean {
     return !this.#incoming.complete;
   }
@@ -131,8 +146,22 @@ export class Exchange implements OpenExchange, PartialOutput {
 
   #take(chunk: Buffer): void {
     if (this.#state !== 'reading') return;
+    const bodyBytes = this.#bodyBytes + chunk.length;
+    if (bodyBytes > this.#dialect.maxBodyBytes) return this.refuse(this.#dialect.tooLarge(), { close: true });
+    const missing = bodyBytes - this.#takenBytes;
+    if (missing <= 0 || this.#owner.budget.tryTake(missing)) return this.#keep(chunk);
+    this.#incoming.pause();
+    void this.#owner.budget.take(missing, ROOM_PATIENCE_MS).then((hasRoom) => {
+      if (this.#state !== 'reading' || this.#gone) return hasRoom ? this.#owner.budget.give(missing) : undefined;
+      if (!hasRoom) return this.refuse(this.#owner.budget.exhausted(), { close: true });
+      this.#keep(chunk);
+      this.#incoming.resume();
+    });
+  }
+
+  #keep(chunk: Buffer): void {
     this.#bodyBytes += chunk.length;
-    if (this.#bodyBytes > this.#dialect.maxBodyBytes) return this.refuse(this.#dialect.tooLarge(), { close: true });
+    this.#takenBytes = Math.max(this.#takenBytes, this.#bodyBytes);
     if (this.#bodyBytes === chunk.length) this.#body = chunk;
     else if (this.#declaredBytes >= this.#bodyBytes) this.#fill(chunk);
     else (this.#more ??= [this.#body]).push(chunk);
@@ -179,8 +208,10 @@ export class Exchange implements OpenExchange, PartialOutput {
   #answerAtOnce(answer: Answer): void {
     this.#state = 'answered';
     if (this.#gone) return this.#finish();
+    this.#giveBack();
     if (this.#owner.draining) answer.headers.push('connection', 'close');
     send(this.#response, answer, () => this.#finish());
+    this.#awaitReader();
   }
 
   #submit(request: Invocation): void {
@@ -197,25 +228,41 @@ export class Exchange implements OpenExchange, PartialOutput {
     this.#state = 'answered';
     if (this.#gone) return this.#finish();
     const answer = this.#dialect.answer(outcome, this.id);
+    this.#giveBack();
     if (this.#response.headersSent) {
       this.#response.end(answer.body, () => this.#finish());
     } else {
       if (this.#owner.draining) answer.headers.push('connection', 'close');
       send(this.#response, answer, () => this.#finish());
     }
-    // A client that does not read its answer must not hold it in our memory for ever.
-    if (this.#response.socket !== null && this.#response.writableLength > 0) {
-      this.#connection.limitSilence(this.#owner.requestTimeoutMs);
-    }
+    this.#awaitReader();
+  }
+
+  /** A client that does not read its answer must not hold it in our memory for ever. */
+  #awaitReader(): void {
+    const bytes = this.#response.writableLength;
+    if (bytes === 0) return;
+    this.#owner.budget.addAnswer(this, bytes);
+    this.#connection.limitSilence(this.#owner.requestTimeoutMs);
+  }
+
+  drop(): void {
+    this.#connection.destroy();
   }
 
   write(headers: HeaderList, part: Buffer): boolean {
     if (this.#state !== 'running' || this.#gone) return false;
     if (!this.#response.headersSent) {
       this.#response.writeHead(200, headers);
-      this.#response.on('drain', () => this.onDrain());
+      this.#response.on('drain', () => {
+        if (this.#state === 'running') this.#connection.limitSilence(0);
+        this.onDrain();
+      });
     }
-    return this.#response.write(part);
+    const hasRoom = this.#response.write(part);
+    // Its function waits for it, and holds a VM meanwhile.
+    if (!hasRoom) this.#connection.limitSilence(this.#owner.requestTimeoutMs);
+    return hasRoom;
   }
 
   #dropBody(): void {
@@ -224,8 +271,15 @@ export class Exchange implements OpenExchange, PartialOutput {
     this.#whole = null;
   }
 
+  #giveBack(): void {
+    this.#owner.budget.give(this.#takenBytes);
+    this.#takenBytes = 0;
+  }
+
   /** The answer is written, or nobody is there to read it. Safe to call again. */
   #finish(): void {
+    this.#giveBack();
+    this.#owner.budget.removeAnswer(this);
     this.#connection.finished(this);
     if (!this.#submitted) return;
     this.#submitted = false;

@@ -1,4 +1,5 @@
 /** Runs in snapctr. What the HTTP gateway says when a request, or its own start, cannot work. */
+import type { IncomingMessage } from 'node:http';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import type { HeaderList } from './http-answer.ts';
 import { REPORT_PATHS } from './http-reports.ts';
@@ -40,7 +41,15 @@ function isJsonType(contentType: string): boolean {
   return (contentType.split(';', 1)[0] ?? '').trim().toLowerCase() === 'application/json';
 }
 
-export function noHost(): SnapfaasError {
+/** What is wrong with how a request names its host (RFC 9112, 3.2); null if nothing. */
+export function hostProblem({ rawHeaders, httpVersion }: IncomingMessage): SnapfaasError | null {
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? '';
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+  }
+  if (hosts > 1) return badRequest('the header "host" is there more than once; send one');
+  if (hosts === 1 || httpVersion !== '1.1') return null;
   return badRequest('the header "host" is missing, which HTTP/1.1 asks for');
 }
 

@@ -1,7 +1,8 @@
 /** Runs in snapctr. The GET routes of the HTTP gateway: alive, ready, state, metrics. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import { answer, errorAnswer, jsonAnswer, send, type Answer, type HeaderList } from './http-answer.ts';
+import type { Connection, OpenExchange } from './http-connection.ts';
 
 /** Where the reports come from. */
 export interface Reports {
@@ -49,5 +50,43 @@ async function report(path: ReportPath, reports: Reports, headers: HeaderList): 
       const { contentType, body } = await reports.metrics();
       return answer(200, contentType, Buffer.from(body), headers);
     }
+  }
+}
+
+/** A report that its client has not got yet: it takes its place among the requests of its connection. */
+export class OpenReport implements OpenExchange {
+  readonly #connection: Connection;
+  readonly #incoming: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #limitMs: number;
+
+  /** @param limitMs longest time without progress that the client may take to read it. */
+  constructor(connection: Connection, incoming: IncomingMessage, response: ServerResponse, limitMs: number) {
+    this.#connection = connection;
+    this.#incoming = incoming;
+    this.#response = response;
+    this.#limitMs = limitMs;
+    connection.opened(this);
+    response.once('close', () => connection.finished(this));
+  }
+
+  get bodyMissing(): boolean {
+    return !this.#incoming.complete;
+  }
+
+  get hasBegun(): boolean {
+    return this.#response.headersSent;
+  }
+
+  answered(): void {
+    if (this.#response.writableLength > 0) this.#connection.limitSilence(this.#limitMs);
+  }
+
+  cutOff(): void {
+    this.#connection.destroy();
+  }
+
+  disconnected(): void {
+    // Nothing runs for it.
   }
 }

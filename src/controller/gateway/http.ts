@@ -8,13 +8,21 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { SnapfaasError } from '../../protocol/errors.ts';
+import { ByteBudget } from './byte-budget.ts';
 import type { Dialect } from './dialect.ts';
 import type { Gateway, SubmitTask } from './gateway.ts';
 import { errorAnswer, type Answer } from './http-answer.ts';
 import { Connection } from './http-connection.ts';
 import { Exchange } from './http-exchange.ts';
-import { brokenRequest, listenFailure, noHost, noTunnel, unknownExpectation, wrongRoute } from './http-problems.ts';
-import { answerReport, reportRoute, type Reports } from './http-reports.ts';
+import {
+  brokenRequest,
+  hostProblem,
+  listenFailure,
+  noTunnel,
+  unknownExpectation,
+  wrongRoute,
+} from './http-problems.ts';
+import { answerReport, OpenReport, reportRoute, type Reports } from './http-reports.ts';
 import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
 import { NativeDialect } from './native.ts';
 
@@ -23,6 +31,8 @@ export interface HttpGatewayOptions extends Reports {
   /** 0 picks a free port; see `HttpGateway.address`. */
   readonly port: number;
   readonly maxPayloadBytes: number;
+  /** What requests and their answers may take of memory together. */
+  readonly requestMemoryBytes: number;
   readonly submit: SubmitTask;
   /** Absent: the Lambda API is not served. */
   readonly lambda?: LambdaApiOptions;
@@ -39,6 +49,7 @@ export class HttpGateway implements Gateway {
   readonly maxPayloadBytes: number;
   readonly requestTimeoutMs: number;
   readonly submit: SubmitTask;
+  readonly budget: ByteBudget;
   readonly #options: HttpGatewayOptions;
   readonly #native: NativeDialect;
   readonly #lambda: LambdaApi | null;
@@ -52,6 +63,7 @@ export class HttpGateway implements Gateway {
     this.#options = options;
     this.maxPayloadBytes = options.maxPayloadBytes;
     this.submit = options.submit;
+    this.budget = new ByteBudget(options.requestMemoryBytes);
     this.requestTimeoutMs = options.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
     this.#native = new NativeDialect(options.maxPayloadBytes);
     this.#lambda = options.lambda === undefined ? null : new LambdaApi(options.lambda, this);
@@ -63,10 +75,12 @@ export class HttpGateway implements Gateway {
       // Node's own answer has neither a body nor our headers.
       requireHostHeader: false,
     });
+    // A client that closes its half has sent all it wants to, and waits for its answer (RFC 9112, 9.6).
+    Object.assign(this.#server, { httpAllowHalfOpen: true });
     this.#server.on('connection', (socket: Socket) => this.#connected(socket));
-    this.#server.on('request', (incoming, response) => this.#route(incoming, response, false));
-    this.#server.on('checkContinue', (incoming, response) => this.#route(incoming, response, true));
-    this.#server.on('checkExpectation', (incoming, response) => this.#refuse(incoming, response, unknownExpectation()));
+    this.#server.on('request', (incoming, response) => this.#admit(incoming, response, false));
+    this.#server.on('checkContinue', (incoming, response) => this.#admit(incoming, response, true));
+    this.#server.on('checkExpectation', (incoming, response) => this.#admit(incoming, response, false));
     this.#server.on('connect', (_incoming, socket) => this.#tunnel(socket));
     this.#server.on('clientError', (error, socket) => this.#broken(error, socket));
   }
@@ -75,6 +89,10 @@ export class HttpGateway implements Gateway {
   get address(): { readonly host: string; readonly port: number } {
     const bound = this.#server.address() as AddressInfo | null;
     return { host: this.#options.host, port: bound?.port ?? this.#options.port };
+  }
+
+  get openConnections(): number {
+    return this.#connections.size;
   }
 
   get draining(): boolean {
@@ -142,29 +160,42 @@ export class HttpGateway implements Gateway {
     });
   }
 
-  #route(incoming: IncomingMessage, response: ServerResponse, waiting: boolean): void {
-    const url = incoming.url ?? '/';
-    if (incoming.headers.host === undefined && incoming.httpVersion === '1.1') {
-      return this.#refuse(incoming, response, noHost());
-    }
-    if (incoming.method === 'POST' && (url === '/' || pathOf(url) === '/')) {
-      this.#exchange(incoming, response, this.#native)?.receive(waiting);
-      return;
-    }
-    const lambda = this.#lambdaDialect(incoming);
-    if (lambda !== null) {
-      this.#exchange(incoming, response, lambda)?.receive(waiting);
-      return;
-    }
-    const route = reportRoute(incoming.method, pathOf(url));
-    if (route !== null) void answerReport(route, this.#options, response, this.draining);
-    else this.#refuse(incoming, response, ...wrongRoute(incoming.method ?? '', pathOf(url)));
+  #admit(incoming: IncomingMessage, response: ServerResponse, waiting: boolean): void {
+    const connection = this.#connections.get(incoming.socket);
+    if (connection === undefined || connection.broken) return;
+    connection.admit(
+      () => incoming.complete,
+      () => this.#route(connection, incoming, response, waiting),
+    );
   }
 
-  #refuse(incoming: IncomingMessage, response: ServerResponse, error: SnapfaasError, headers: string[] = []): void {
+  /** @param waiting the client waits for "100 Continue". */
+  #route(connection: Connection, incoming: IncomingMessage, response: ServerResponse, waiting: boolean): void {
+    const url = incoming.url ?? '/';
+    const expectsMore = !waiting && incoming.headers.expect !== undefined;
+    const problem = expectsMore ? unknownExpectation() : hostProblem(incoming);
+    if (problem !== null) return this.#refuse(connection, incoming, response, problem);
+    const dialect =
+      incoming.method === 'POST' && (url === '/' || pathOf(url) === '/') ? this.#native : this.#lambdaDialect(incoming);
+    if (dialect !== null) return new Exchange(this, dialect, connection, incoming, response).receive(waiting);
+    const route = reportRoute(incoming.method, pathOf(url));
+    if (route === null) {
+      return this.#refuse(connection, incoming, response, ...wrongRoute(incoming.method ?? '', pathOf(url)));
+    }
+    const report = new OpenReport(connection, incoming, response, this.requestTimeoutMs);
+    void answerReport(route, this.#options, response, this.draining).then(() => report.answered());
+  }
+
+  #refuse(
+    connection: Connection,
+    incoming: IncomingMessage,
+    response: ServerResponse,
+    error: SnapfaasError,
+    headers: string[] = [],
+  ): void {
     const waiting = incoming.headers.expect !== undefined;
     const dialect = this.#lambdaDialect(incoming) ?? this.#native;
-    this.#exchange(incoming, response, dialect)?.refuse(error, { waiting, headers });
+    new Exchange(this, dialect, connection, incoming, response).refuse(error, { waiting, headers });
   }
 
   /** Null: the path is none of the Lambda API's. */
@@ -177,12 +208,6 @@ export class HttpGateway implements Gateway {
   /** To a client of which it is not known whose API it speaks: our own error, with what those of Lambda look for. */
   #untold(error: SnapfaasError): Answer {
     return errorAnswer(error, this.#lambda === null ? {} : { headers: LambdaApi.errorHeaders(error) });
-  }
-
-  #exchange(incoming: IncomingMessage, response: ServerResponse, dialect: Dialect): Exchange | null {
-    const connection = this.#connections.get(incoming.socket);
-    if (connection === undefined || connection.broken) return null;
-    return new Exchange(this, dialect, connection, incoming, response);
   }
 
   #broken(error: Error & { code?: string }, socket: Duplex): void {

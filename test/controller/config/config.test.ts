@@ -96,6 +96,7 @@ test('config: the smallest useful files, and the defaults', () => {
       queueCapacity: 1024,
       queueWaitMs: 500,
       queueTimeoutMs: 300_000,
+      requestMemoryMib: 256,
       standbyMib: 256,
       lambda: { region: 'us-east-1', accountId: '000000000000' },
       snapshotDirectory: join(directory, 'images/snapshots'),

@@ -42,6 +42,7 @@ export async function withGateway(
     host: '127.0.0.1',
     port: 0,
     maxPayloadBytes: 6 * MIB,
+    requestMemoryBytes: 256 * MIB,
     submit: echo,
     readiness: () => ({ ready: true }),
     status: () => ({ state: 'running' }),

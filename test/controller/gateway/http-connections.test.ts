@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HttpGateway } from '../../../src/controller/gateway/http.ts';
-import { echo, errorOf, Held, post, RawClient, withGateway } from './http-client.ts';
+import type { Task } from '../../../src/controller/task.ts';
+import { until } from '../../end-to-end/processes.ts';
+import { echo, errorOf, Held, MIB, post, RawClient, withGateway } from './http-client.ts';
 
 function numbered(n: number): Buffer {
   return post(`{"function":"echo","payload":${n}}`);
@@ -224,6 +227,7 @@ test('http: a taken port is an error with the address and what to do', async () 
       host: '127.0.0.1',
       port,
       maxPayloadBytes: 1,
+      requestMemoryBytes: 1,
       submit: echo,
       readiness: () => ({ ready: true }),
       status: () => null,
@@ -243,3 +247,209 @@ test('http: a host that is not here is an error that says so', async () => {
     /192\.0\.2\.1 is no address of this machine.*--host/,
   );
 });
+
+test('http: of requests sent ahead only some are worked on at once, and all are answered in order', async () => {
+  const held = new Held();
+  await withGateway({ submit: held.submit }, async (_gateway, port) => {
+    const client = await RawClient.open(port);
+    client.send(Buffer.concat(Array.from({ length: 100 }, (_, n) => numbered(n))));
+    await held.until(16);
+    // A round trip on another connection: whatever was to be submitted has been.
+    assert.equal((await fetch(`http://127.0.0.1:${port}/healthz`)).status, 200);
+    assert.equal(held.tasks.length, 16);
+    for (let n = 0; n < 100; n += 1) {
+      await held.until(n + 1);
+      echo(held.task(n));
+      assert.equal((await client.response()).body, String(n));
+    }
+    client.socket.destroy();
+  });
+});
+
+test('http: requests whose answers nobody reads wait, and take no memory', async () => {
+  const answer = Buffer.alloc(6 * MIB, 'x');
+  let submitted = 0;
+  const submit = (task: Task): void => {
+    submitted += 1;
+    task.reply({ status: 'ok', result: Buffer.from(answer), start: 'warm' });
+  };
+  await withGateway({ submit, requestTimeoutMs: 2000 }, async (_gateway, port) => {
+    const client = await RawClient.open(port);
+    client.socket.pause();
+    const before = process.memoryUsage().rss;
+    client.send(Buffer.concat(Array.from({ length: 1000 }, (_, n) => numbered(n))));
+    await until('some are answered', () => submitted >= 16);
+    await sleep(500);
+    assert.equal(submitted, 16);
+    assert.ok(process.memoryUsage().rss - before < 300 * MIB);
+    client.socket.destroy();
+  });
+});
+
+for (const requestTimeoutMs of [500, 1000]) {
+  test(`http: a client that does not read is cut after its ${requestTimeoutMs} ms`, async () => {
+    const submit = (task: Task): void =>
+      task.reply({ status: 'ok', result: Buffer.alloc(6 * MIB, 'x'), start: 'warm' });
+    await withGateway({ submit, requestTimeoutMs }, async (gateway, port) => {
+      const client = await RawClient.open(port);
+      client.socket.pause();
+      const sent = performance.now();
+      client.send(numbered(1));
+      await until('it is open', () => gateway.openConnections === 1 && gateway.budget.takenBytes > 0);
+      await until('it is cut', () => gateway.openConnections === 0);
+      const took = performance.now() - sent;
+      assert.ok(took > 0.7 * requestTimeoutMs && took < 1.5 * requestTimeoutMs + 200, `${took} ms`);
+      assert.equal(gateway.budget.takenBytes, 0);
+      client.socket.destroy();
+    });
+  });
+}
+
+test('http: a client that reads slowly gets all of its answer', async () => {
+  const submit = (task: Task): void => task.reply({ status: 'ok', result: Buffer.alloc(6 * MIB, 'x'), start: 'warm' });
+  await withGateway({ submit, requestTimeoutMs: 4000 }, async (_gateway, port) => {
+    const client = await RawClient.open(port);
+    client.send(numbered(1));
+    let bytes = 0;
+    client.socket.on('data', (text: string) => {
+      bytes += text.length;
+      client.socket.pause();
+      setTimeout(() => client.socket.resume(), 15);
+    });
+    await until('all has come', () => bytes > 6 * MIB);
+    client.socket.destroy();
+  });
+});
+
+describe('http: a client that closes its half of the connection', () => {
+  test('gets its answer, and then the end', async () => {
+    const held = new Held();
+    await withGateway({ submit: held.submit }, async (_gateway, port) => {
+      const client = await RawClient.open(port);
+      client.socket.end(numbered(7));
+      await held.until(1);
+      // Long enough for what finds out whether it is still there.
+      await sleep(400);
+      assert.equal(held.task(0).signal.aborted, false);
+      echo(held.task(0));
+      const { status, body } = await client.response();
+      assert.deepEqual([status, body], [200, '7']);
+      await client.ended();
+    });
+  });
+
+  test('gets the answers of all requests that it sent before, in order', async () => {
+    const held = new Held();
+    await withGateway({ submit: held.submit }, async (_gateway, port) => {
+      const client = await RawClient.open(port);
+      client.socket.end(Buffer.concat([numbered(0), numbered(1), numbered(2)]));
+      await held.until(3);
+      await sleep(150);
+      for (const task of [...held.tasks].reverse()) echo(task);
+      for (let n = 0; n < 3; n += 1) assert.equal((await client.response()).body, String(n));
+      await client.ended();
+    });
+  });
+
+  test('gets an answer in parts', async () => {
+    const held = new Held();
+    const stream = (task: Task): void => {
+      held.submit(task);
+    };
+    await withGateway({ submit: stream }, async (_gateway, port) => {
+      const client = await RawClient.open(port);
+      client.socket.end(numbered(1));
+      await held.until(1);
+      await sleep(250);
+      assert.match(client.received, /^HT?T?$/);
+      echo(held.task(0));
+      assert.equal((await client.response()).status, 200);
+      await client.ended();
+    });
+  });
+
+  for (const [how, leave] of [
+    ['closes', (client: RawClient) => client.socket.destroy()],
+    ['closes its half first', (client: RawClient) => client.socket.end(() => client.socket.destroy())],
+    ['resets', (client: RawClient) => client.socket.resetAndDestroy()],
+  ] as const) {
+    test(`and is gone is noticed, if it ${how}`, async () => {
+      const held = new Held();
+      await withGateway({ submit: held.submit }, async (_gateway, port) => {
+        const client = await RawClient.open(port);
+        client.send(numbered(1));
+        await held.until(1);
+        leave(client);
+        await aborted(held.task(0).signal);
+        echo(held.task(0));
+      });
+    });
+  }
+});
+
+describe('http: the memory of requests and answers', () => {
+  const head = (bytes: number): string => `POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${bytes}\r\n\r\n`;
+
+  test('a large body without room is refused before it is read, a small one is served', async () => {
+    await withGateway({ requestMemoryBytes: 16 * MIB }, async (gateway, port) => {
+      const clients = await Promise.all([1, 2].map(() => RawClient.open(port)));
+      for (const client of clients) client.send(`${head(6 * MIB)}{`);
+      await until('they hold their room', () => gateway.budget.takenBytes === 12 * MIB);
+      const late = await RawClient.open(port);
+      const refused = await late.send(head(6 * MIB)).response();
+      assert.deepEqual([refused.status, errorOf(refused).code], [429, 'queue_full']);
+      assert.match(errorOf(refused).message, /16 MB.*request_memory/);
+      const other = await RawClient.open(port);
+      assert.equal((await other.send(numbered(1)).response()).body, '1');
+      for (const client of [...clients, late, other]) client.socket.destroy();
+      await until('all room is given back', () => gateway.budget.takenBytes === 0);
+      const again = await RawClient.open(port);
+      const payload = 'x'.repeat(5 * MIB);
+      const { status } = await again.send(post(`{"function":"echo","payload":"${payload}"}`)).response();
+      assert.equal(status, 200);
+      again.socket.destroy();
+    });
+  });
+
+  test('a body of unknown length waits for room, and is refused if there is none in time', async () => {
+    const piece = `80000\r\n${'x'.repeat(0x80000)}\r\n`;
+    await withGateway({ requestMemoryBytes: 16 * MIB }, async (gateway, port) => {
+      const holders = await Promise.all([1, 2].map(() => RawClient.open(port)));
+      for (const client of holders) client.send(`${head(6 * MIB)}{`);
+      await until('they hold their room', () => gateway.budget.takenBytes === 12 * MIB);
+      const client = await RawClient.open(port);
+      client.send('POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n');
+      for (let n = 0; n < 11; n += 1) client.send(piece);
+      client.send('0\r\n\r\n');
+      const refused = await client.response();
+      assert.deepEqual([refused.status, errorOf(refused).code], [429, 'queue_full']);
+      for (const each of [...holders, client]) each.socket.destroy();
+      await until('all room is given back', () => gateway.budget.takenBytes === 0);
+    });
+  });
+
+  test('many clients with large bodies are served or refused in little memory', async () => {
+    await withGateway({ requestMemoryBytes: 32 * MIB }, async (gateway, port) => {
+      const before = process.memoryUsage().rss;
+      const clients = await Promise.all(Array.from({ length: 500 }, () => RawClient.open(port)));
+      for (const client of clients) client.send(`${head(6 * MIB)}${'x'.repeat(64 * 1024)}`);
+      const refused = await Promise.all(clients.slice(10).map((client) => client.response()));
+      assert.ok(refused.every(({ status }) => status === 429));
+      assert.ok(gateway.budget.takenBytes <= 32 * MIB);
+      assert.ok(process.memoryUsage().rss - before < 300 * MIB);
+      for (const client of clients) client.socket.destroy();
+    });
+  });
+});
+
+for (const hosts of ['host: x\r\nhost: y', 'Host: x\r\nHOST: x', 'host: x\r\nhost:']) {
+  test(`http: a request with two hosts is refused (${JSON.stringify(hosts)})`, async () => {
+    await withGateway({}, async (_gateway, port) => {
+      const client = await RawClient.open(port);
+      const refused = await client.send(`POST / HTTP/1.1\r\n${hosts}\r\ncontent-length: 2\r\n\r\n{}`).response();
+      assert.equal(refused.status, 400);
+      assert.match(errorOf(refused).message, /"host" is there more than once/);
+      client.socket.destroy();
+    });
+  });
+}
