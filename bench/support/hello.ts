@@ -56,17 +56,10 @@ export const HELLO = {
   nodejs: measured('nodejs', { 'workload.js': NODE_HANDLER }),
 } as const;
 
-/** Debian chooses one of several BLAS libraries by a link that only its installer makes. */
-const FIND_BLAS = `import ctypes, glob
-for name in ('blas/libblas.so.3', 'lapack/liblapack.so.3'):
-    for path in glob.glob('/srv/**/' + name, recursive=True)[:1]:
-        ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
-`;
-
 /** The same handlers behind imports that take most of a start. */
 export const HEAVY = {
   python3: measured('python3', {
-    'workload.py': `${FIND_BLAS}import numpy, PIL.Image, PIL.ImageFilter\n${PYTHON_HANDLER}`,
+    'workload.py': `import numpy, PIL.Image, PIL.ImageFilter\n${PYTHON_HANDLER}`,
     'debian-packages.txt': 'python3-numpy\npython3-pil\n',
   }),
   nodejs: measured('nodejs', {

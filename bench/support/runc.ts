@@ -1,9 +1,10 @@
 /** The same handler in a container with the same root file system, as far as `runc` is installed. */
 import { execFile, execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { SYSTEM_FOLDER } from '../../src/images/app-debian.ts';
 import { IMAGES } from '../../test/support/snapctr.ts';
 import { EVENT, EXPECTED, type Measured } from './hello.ts';
 
@@ -30,6 +31,8 @@ export class RuncBundle {
       stdio: 'ignore',
     });
     cpSync(app, join(rootfs, 'srv'), { recursive: true, verbatimSymlinks: true });
+    const packages = join(app, SYSTEM_FOLDER);
+    if (existsSync(packages)) cpSync(packages, rootfs, { recursive: true, verbatimSymlinks: true });
     execFileSync('runc', ['spec', '--bundle', this.#bundle]);
     const path = join(this.#bundle, 'config.json');
     const spec = JSON.parse(readFileSync(path, 'utf8')) as {

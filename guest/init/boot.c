@@ -190,6 +190,50 @@ static int is_blank(const char *device)
     return 1;
 }
 
+/*
+ * Where a function's packages of the system lie in its files, as they lie in a root file system; written when the image is
+ * made, see src/images/app-debian.ts.
+ */
+#define SYSTEM_PACKAGES "/srv/.snapfaas/root"
+
+/* Files of init's own, which may be mounts: what is laid over their directory must not hide them. */
+static const char *const own_files[] = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"};
+#define OWN_FILES (sizeof own_files / sizeof *own_files)
+
+static void overlay(const char *packages, const char *place)
+{
+    char layers[128];
+    int kept[OWN_FILES];
+    size_t length = strlen(place);
+    snprintf(layers, sizeof layers, "lowerdir=%s:%s", packages, place);
+    for (size_t i = 0; i < OWN_FILES; i++)
+        kept[i] = strncmp(own_files[i], place, length) == 0
+                      ? (int)syscall(SYS_open_tree, AT_FDCWD, own_files[i], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+                      : -1;
+    if (mount("packages", place, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, layers) < 0)
+        fatal("the function's Debian packages cannot be laid over %s: %s (does the kernel have overlay?)", place,
+              strerror(errno));
+    for (size_t i = 0; i < OWN_FILES; i++) {
+        if (kept[i] < 0)
+            continue;
+        if (syscall(SYS_move_mount, kept[i], "", AT_FDCWD, own_files[i], MOVE_MOUNT_F_EMPTY_PATH) < 0)
+            note("%s is hidden by the function's packages: %m", own_files[i]);
+        close(kept[i]);
+    }
+}
+
+/* Programs find packages where they were built to look for them. */
+static void mount_system_packages(void)
+{
+    static const char *const places[] = {"/etc", "/opt", "/usr", "/var"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char packages[64];
+        snprintf(packages, sizeof packages, "%s%s", SYSTEM_PACKAGES, places[i]);
+        if (access(packages, F_OK) == 0 && access(places[i], F_OK) == 0)
+            overlay(packages, places[i]);
+    }
+}
+
 /* Not before the host says LOAD: until then /dev/vdb may still be replaced. */
 void mount_app_file_system(void)
 {
@@ -201,6 +245,7 @@ void mount_app_file_system(void)
     }
     if (mount_read_only("/dev/vdb", "/srv", MS_NOSUID | MS_NODEV) < 0)
         fatal("the app file system on /dev/vdb cannot be mounted at /srv: %s", strerror(errno));
+    mount_system_packages();
     /* Functions of AWS Lambda find themselves where they are used to be. A root file system need not have the place. */
     if (mount("/srv", "/var/task", NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
         note("/srv cannot be mounted at /var/task as well: %m");

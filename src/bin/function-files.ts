@@ -4,7 +4,7 @@ import type { Logger } from '../controller/log.ts';
 import { packApp } from '../images/app-image.ts';
 import { stageApp } from '../images/app-stage.ts';
 import { messageOf } from '../protocol/errors.ts';
-import type { VmmName } from '../protocol/runner.ts';
+import type { RuntimeName, VmmName } from '../protocol/runner.ts';
 
 /**
  * Directories of functions become images, for VMs, or staged directories with their dependencies, for plain processes.
@@ -21,8 +21,9 @@ export async function prepareFunctionFiles(config: Config, vmm: 'auto' | VmmName
       continue;
     }
     const directory = fn.appfs.path;
-    const preparing = prepared.get(directory) ?? prepareDirectory(directory, vmm, logger);
-    prepared.set(directory, preparing);
+    const key = `${fn.runtime ?? ''} ${directory}`;
+    const preparing = prepared.get(key) ?? prepareDirectory(directory, fn.runtime, vmm, logger);
+    prepared.set(key, preparing);
     try {
       const path = await preparing;
       functions.set(name, { ...fn, appfs: { kind: vmm === 'process' ? 'directory' : 'image', path } });
@@ -33,9 +34,15 @@ export async function prepareFunctionFiles(config: Config, vmm: 'auto' | VmmName
   return { ...config, functions, broken };
 }
 
-async function prepareDirectory(directory: string, vmm: 'auto' | VmmName, logger: Logger): Promise<string> {
+async function prepareDirectory(
+  directory: string,
+  runtime: RuntimeName | null,
+  vmm: 'auto' | VmmName,
+  logger: Logger,
+): Promise<string> {
   const staged = await stageApp(directory, {
-    skipDebianPackages: vmm === 'process',
+    ...(runtime !== null && { runtime }),
+    onHost: vmm === 'process',
     onProgress: (text) => logger.info(`${directory}: ${text}`),
   });
   for (const note of staged.notes) logger.warn(`${directory}: ${note}`);

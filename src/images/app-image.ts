@@ -1,5 +1,4 @@
 /** Runs in snapctr and in `npm start`. A staged function as an ext4 image, which virtual machines mount as /srv. */
-import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { StagedApp } from './app-stage.ts';
 import { CACHE_HELP } from '../storage/cache-directory.ts';
@@ -54,7 +53,6 @@ export async function packApp(staged: StagedApp, options: PackOptions = {}): Pro
     const other = await findFinished();
     if (other !== undefined) return other;
     const draft: ManifestDraft = { name: 'app', kind: 'appfs', inputs };
-    await removeBytecode(staged.directory);
     const manifest = await buildFolder.publish(image, draft, (file) => writeSmallest(staged.directory, file));
     return { image, digest: manifest.sha256, bytes: manifest.bytes };
   };
@@ -74,19 +72,6 @@ export async function exportApp(packed: PackedApp, out: string): Promise<void> {
       await runTool('cp', ['--sparse=always', '--', packed.image, file]);
     }),
   );
-}
-
-/**
- * Python leaves compiled modules in the staged files when the `process` driver runs them; what it leaves depends on the
- * run. Those of Debian packages, in `package/`, belong to the stage.
- */
-async function removeBytecode(directory: string): Promise<void> {
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    if (!entry.isDirectory() || entry.name === 'package') continue;
-    const path = join(directory, entry.name);
-    if (entry.name === '__pycache__') await rm(path, { recursive: true, force: true });
-    else await removeBytecode(path);
-  }
 }
 
 async function writeSmallest(directory: string, file: string): Promise<void> {

@@ -4,34 +4,47 @@
  *
  * ```
  *   DIR ── stageApp ──▶ cache/apps/DIGEST/files/  ── packApp ──▶ cache/apps/DIGEST/app.ext4
- *          copy, npm ci, Debian packages                 mke2fs
+ *          copy, bring packages, compile                 mke2fs
  * ```
+ *
+ * | named in                | becomes                                                             | file            |
+ * | ----------------------- | ------------------------------------------------------------------- | --------------- |
+ * | `debian-packages.txt`   | `.snapfaas/root`, which guests lay over their root file system      | `app-debian.ts` |
+ * | `package-lock.json`     | `node_modules`                                                      |                 |
  *
  * Both results are kept by content: DIGEST is over the files of DIR and the rules, so the same directory is staged once.
  * The `process` driver runs functions from `files/`; virtual machines mount the image as /srv.
  */
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { addPackages, PACKAGES_FILE, readPackagesFile } from './app-packages.ts';
+import type { RuntimeName } from '../protocol/runner.ts';
+import { compileModules } from './app-bytecode.ts';
+import { addPackages, PACKAGES_FILE, readPackagesFile, SYSTEM_FOLDER } from './app-debian.ts';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
 import { addNpmPackages } from './npm-packages.ts';
 import { digestProjectFiles } from './project.ts';
+import { guestPython } from './guest-python.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
+import { ToolError } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
 /** Raised when staging the same directory is to give other files than before. */
-const STAGE_RULES_VERSION = 4;
+const STAGE_RULES_VERSION = 5;
 
 export interface StageOptions {
   /** Where results are kept; `apps/` below it. Default: `cacheDirectory()`. */
   readonly cacheDirectory?: string;
-  /** Leave out `debian-packages.txt`, for hosts without apt; the result has a note that says so. */
-  readonly skipDebianPackages?: boolean;
-  /** Stage again, with the newest Debian packages. */
+  /** Whose root file system the packages are for; by default what the function's files look like. */
+  readonly runtime?: RuntimeName;
+  /**
+   * The function will run as a plain process of this host: Debian packages are left out; a note says so.
+   */
+  readonly onHost?: boolean;
+  /** Stage again, with the newest packages. */
   readonly force?: boolean;
   /** What is being done, such as "installing npm packages". */
   readonly onProgress?: (text: string) => void;
@@ -43,7 +56,7 @@ export interface StagedApp {
   readonly digest: string;
   /** Where the staged files are. Must not be changed. */
   readonly directory: string;
-  /** Packages brought by `debian-packages.txt`: name to version. */
+  /** Packages that were brought: name to version. */
   readonly packages: Readonly<Record<string, string>>;
   /** What the user should know, such as packages that were left out. */
   readonly notes: readonly string[];
@@ -60,10 +73,13 @@ type Stamp = z.infer<typeof stampSchema>;
  */
 export async function stageApp(directory: string, options: StageOptions = {}): Promise<StagedApp> {
   const entries = await scanTree(directory);
-  const skip = options.skipDebianPackages === true && hasFile(entries, PACKAGES_FILE);
+  if (entries.some(({ path }) => path === RESERVED)) {
+    throw new TreeError(`${join(directory, RESERVED)}: the name is kept for what is made of a function; rename it`);
+  }
   const hooksPackage = await digestProjectFiles(HOOKS_PACKAGE_FILES);
   const rules = { version: STAGE_RULES_VERSION, hooksPackage };
-  const digest = sha256Json({ rules, tree: treeDigest(entries), skippedPackages: skip });
+  const fitting = fit(entries, options);
+  const digest = sha256Json({ rules, tree: treeDigest(entries), fitting });
   const folder = join(options.cacheDirectory ?? cacheDirectory(), 'apps', digest);
   const staged = { digest, directory: join(folder, 'files') };
 
@@ -75,7 +91,7 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
       const other = options.force === true ? undefined : await readStamp(folder);
       if (other !== undefined) return other;
       const files = join(buildFolder.scratch, 'files');
-      const made = await fillStage(directory, entries, files, buildFolder, { ...options, skipDebianPackages: skip });
+      const made = await fillStage(directory, entries, files, buildFolder, { ...options, ...fitting });
       // Node takes a file's module format from the nearest package.json above it: in a VM there is none above /srv.
       await writeFile(join(folder, 'package.json'), '{}\n');
       // In a VM it is above /srv as well, as part of the root file system.
@@ -102,26 +118,35 @@ function hasFile(entries: readonly TreeEntry[], path: string): boolean {
   return entries.some((entry) => entry.path === path && entry.type === 'file');
 }
 
+const RESERVED = dirname(SYSTEM_FOLDER);
+
+/** What a stage is made for, as far as it matters to the files: functions that are the same everywhere are staged once. */
+interface Fitting {
+  readonly runtime: RuntimeName;
+  readonly onHost: boolean;
+}
+
+function fit(entries: readonly TreeEntry[], options: StageOptions): Fitting | null {
+  const hasModules = entries.some(({ path }) => /^(?!.*\bnode_modules\/).*\.py$/.test(path));
+  const isNode = entries.some(({ path }) => /^[^/]+\.([mc]?[jt]s)$|^package\.json$/.test(path));
+  if (!hasModules && !hasFile(entries, PACKAGES_FILE)) return null;
+  return {
+    runtime: options.runtime ?? (isNode && !hasModules ? 'nodejs' : 'python3'),
+    onHost: options.onHost === true,
+  };
+}
+
 async function fillStage(
   directory: string,
   entries: readonly TreeEntry[],
   files: string,
-  buildFolder: BuildFolder,
+  { scratch }: BuildFolder,
   options: StageOptions,
 ): Promise<Stamp> {
   await mkdir(files);
   await chmod(files, 0o755);
   const stamp: Stamp = { packages: {}, notes: [] };
-  if (hasFile(entries, PACKAGES_FILE)) {
-    const names = await readPackagesFile(join(directory, PACKAGES_FILE));
-    if (options.skipDebianPackages === true) {
-      stamp.notes.push(`Debian packages are left out (${PACKAGES_FILE}): ${names.join(', ')}`);
-    } else if (names.length > 0) {
-      options.onProgress?.(`unpacking Debian packages: ${names.join(', ')}`);
-      stamp.packages = versionsOf(await addPackages(names, buildFolder.scratch, files));
-    }
-  }
-  // After the packages, so that the function's own files win.
+  await bringDebianPackages(directory, entries, files, scratch, options, stamp);
   options.onProgress?.('copying files');
   await copyTree(directory, entries, files);
   if (treeDigest(await scanTree(directory)) !== treeDigest(entries)) {
@@ -129,7 +154,43 @@ async function fillStage(
   }
   if (hasFile(entries, 'package-lock.json') && !entries.some((entry) => entry.path === 'node_modules')) {
     options.onProgress?.('installing npm packages');
-    stamp.notes.push(...(await addNpmPackages(files, buildFolder.scratch, options.signal)));
+    stamp.notes.push(...(await addNpmPackages(files, scratch, options.signal)));
   }
+  await compileAll(files, options, stamp);
   return stamp;
+}
+
+async function bringDebianPackages(
+  directory: string,
+  entries: readonly TreeEntry[],
+  files: string,
+  scratch: string,
+  options: StageOptions,
+  stamp: Stamp,
+): Promise<void> {
+  if (!hasFile(entries, PACKAGES_FILE)) return;
+  const names = await readPackagesFile(join(directory, PACKAGES_FILE));
+  if (names.length === 0) return;
+  if (options.onHost === true) {
+    stamp.notes.push(`Debian packages are left out (${PACKAGES_FILE}): ${names.join(', ')}`);
+    return;
+  }
+  options.onProgress?.(`unpacking Debian packages: ${names.join(', ')}`);
+  const brought = await addPackages(names, options.runtime ?? 'python3', scratch, join(files, SYSTEM_FOLDER));
+  Object.assign(stamp.packages, versionsOf(brought.packages));
+  stamp.notes.push(...brought.notes);
+}
+
+/** Where compiling is not possible, functions start all the same, only later. */
+async function compileAll(files: string, options: StageOptions, stamp: Stamp): Promise<void> {
+  if (options.runtime !== 'python3' || options.onHost === true) return;
+  options.onProgress?.('compiling modules');
+  const system = `${SYSTEM_FOLDER}/`;
+  const shown = (path: string): string => `/${path.startsWith(system) ? path.slice(system.length) : `srv/${path}`}`;
+  try {
+    await compileModules(await guestPython(), files, shown, options.signal);
+  } catch (error) {
+    if (!(error instanceof ToolError)) throw error;
+    stamp.notes.push(`modules are not compiled ahead, so that imports take longer: ${error.message}`);
+  }
 }

@@ -1,9 +1,10 @@
 /** Runs in snapctr. `snapctr images …`: argv to one call. Progress goes to stderr, results to stdout. */
 import { basename, resolve } from 'node:path';
-import { Argument, type Command } from 'commander';
+import { Argument, Option, type Command } from 'commander';
 import { exportApp, packApp } from './app-image.ts';
 import { stageApp } from './app-stage.ts';
 import { buildImages, filesOf, IMAGE_NAMES, verifyImages, type ImageName } from './build.ts';
+import { RUNTIME_NAMES, type RuntimeName } from '../protocol/runner.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
 import { inStep, progressOn } from './progress.ts';
@@ -44,10 +45,13 @@ export function registerImagesCommand(program: Command): void {
     .description('make an ext4 image of a directory with a function')
     .argument(
       '<dir>',
-      'directory of the function; package-lock.json brings npm packages, debian-packages.txt (one name per line) Debian packages',
+      'directory of the function; package-lock.json brings packages of npm, debian-packages.txt (one name per line) of Debian',
+    )
+    .addOption(
+      new Option('--runtime <name>', 'language that packages are for (default: by the files)').choices(RUNTIME_NAMES),
     )
     .requiredOption('--out <file>', 'where to put the image')
-    .option('--force', 'build even if the directory has not changed, with the newest Debian packages', false)
+    .option('--force', 'build even if the directory has not changed, with the newest packages', false)
     .action(tellingFailures(runApp));
 
   images
@@ -89,14 +93,26 @@ async function runBuild(what: ImageName | 'all', options: { out: string; force: 
   }
 }
 
-async function runApp(directory: string, options: { out: string; force: boolean }): Promise<void> {
-  const { force } = options;
+interface AppOptions {
+  readonly out: string;
+  readonly force: boolean;
+  readonly runtime?: RuntimeName;
+}
+
+async function runApp(directory: string, options: AppOptions): Promise<void> {
+  const { force, runtime } = options;
+  const notes: string[] = [];
   const out = resolve(options.out);
   await inStep(
     progressOn(process.stderr),
     `image of ${basename(resolve(directory))}`,
     async (step) => {
-      const staged = await stageApp(resolve(directory), { force, onProgress: (text) => step.update(text) });
+      const staged = await stageApp(resolve(directory), {
+        force,
+        ...(runtime !== undefined && { runtime }),
+        onProgress: (text) => step.update(text),
+      });
+      notes.push(...staged.notes);
       step.update('writing the file system');
       const made = await packApp(staged, { force });
       await exportApp(made, out);
@@ -104,6 +120,7 @@ async function runApp(directory: string, options: { out: string; force: boolean 
     },
     (app) => `${app.bytes / 1024 / 1024} MiB`,
   );
+  for (const note of notes) process.stderr.write(`note: ${note}\n`);
   process.stdout.write(`${out}\n`);
 }
 

@@ -31,6 +31,8 @@ const MODULES = [
   'failover',
   'net_failover',
   'virtio_net',
+  // Lays a function's Debian packages over the root file system.
+  'overlay',
 ] as const;
 /** A guest without these can neither mount its root nor be talked to: under QEMU, or under Firecracker. */
 const NEEDED_MODULES: ReadonlySet<string> = new Set([
@@ -43,7 +45,7 @@ const NEEDED_MODULES: ReadonlySet<string> = new Set([
 const COMPILER_FLAGS = ['-static', '-O2', '-Wall', '-Wextra', '-Werror'] as const;
 
 /** How kernel and RAM disk are built; part of their manifests. Raise the version when the steps below change. */
-export const KERNEL_RECIPE = { version: 1, package: KERNEL_META_PACKAGE, modules: MODULES, flags: COMPILER_FLAGS };
+export const KERNEL_RECIPE = { version: 2, package: KERNEL_META_PACKAGE, modules: MODULES, flags: COMPILER_FLAGS };
 
 /** Folder of init's sources, from the project's root. */
 export const INIT_FOLDER = join('guest', 'init');

@@ -7,7 +7,7 @@ import { basename, join } from 'node:path';
 import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
 import { FRAME_RECIPE, finishFrame, keepPrograms, layFrame, placeFile, removePaths } from './runtimefs.ts';
-import { runTool } from './tool.ts';
+import { runTool, type ToolOptions } from './tool.ts';
 
 /** The folder of the runtime's modules, from the project's root, and the guest's folder they are placed in. */
 const PYTHON_RUNTIME_FOLDER = join('guest', 'runtimes', 'python');
@@ -100,15 +100,33 @@ export async function unpackPython(root: string, packages: readonly DebianPackag
  * @param guestPath where the guest will see `tree`; stack traces show it.
  */
 export async function compilePython(root: string, program: string, tree: string, guestPath: string): Promise<void> {
+  const compile = ['-m', 'compileall', '-q', '--invalidation-mode', 'unchecked-hash', '-s', tree, '-p', guestPath];
+  await runUnpackedPython({ root, program }, [...compile, tree]);
+}
+
+/** An interpreter that was unpacked and not installed. */
+export interface UnpackedPython {
+  readonly root: string;
+  /** Its name, such as "python3.11". */
+  readonly program: string;
+}
+
+/** Runs the interpreter on the host, through its own loader: the host's may be of another version, or absent. */
+export async function runUnpackedPython(
+  { root, program }: UnpackedPython,
+  argv: readonly string[],
+  options: ToolOptions = {},
+): Promise<Buffer> {
   const loader = join(root, 'usr', 'lib64', 'ld-linux-x86-64.so.2');
   const libraries = join(root, 'usr', 'lib', 'x86_64-linux-gnu');
-  const compile = ['-m', 'compileall', '-q', '--invalidation-mode', 'unchecked-hash', '-s', tree, '-p', guestPath];
-  await runTool(
-    loader,
-    ['--library-path', libraries, join(root, 'usr', 'bin', program), '-s', '-S', ...compile, tree],
-    // The seed fixes the order of sets, which is written into the files.
-    {
-      environment: { PYTHONHOME: join(root, 'usr'), PYTHONHASHSEED: '0', PYTHONPATH: '', PYTHONDONTWRITEBYTECODE: '1' },
-    },
-  );
+  const environment = {
+    ...options.environment,
+    PYTHONHOME: join(root, 'usr'),
+    // Fixes the order of sets, which is written into compiled modules.
+    PYTHONHASHSEED: '0',
+    PYTHONPATH: '',
+    PYTHONDONTWRITEBYTECODE: '1',
+  };
+  const command = ['--library-path', libraries, join(root, 'usr', 'bin', program), '-s', '-S', ...argv];
+  return runTool(loader, command, { ...options, environment });
 }

@@ -47,6 +47,11 @@ export async function layFrame(root: string): Promise<void> {
   }
 }
 
+/** Takes the links of `layFrame` away again, where the packages are laid over a root file system that has them. */
+export async function removeFrame(root: string): Promise<void> {
+  for (const name of MERGED) await rm(join(root, name));
+}
+
 /**
  * Adds what the packages do not bring, and takes away what a guest has no use for.
  *

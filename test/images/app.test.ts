@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
   chmod,
-  cp,
   mkdir,
   open,
   readdir,
+  readFile,
   readlink,
   realpath,
   stat,
@@ -19,21 +19,10 @@ import { before, describe, test } from 'node:test';
 import { exportApp, packApp, SIZE_CLASSES } from '../../src/images/app-image.ts';
 import { stageApp, type StagedApp } from '../../src/images/app-stage.ts';
 import { verifyFile } from '../../src/images/manifest.ts';
-import { resolvePython, unpackPython } from '../../src/images/python3.ts';
 import { buildNodeRuntime } from '../support/guest-process.ts';
-import { debugfs, temporaryDirectory } from './temporary.ts';
+import { debugfs, makeApp, temporaryDirectory } from './temporary.ts';
 
 const MEBIBYTE = 1024 * 1024;
-
-/** A directory with the given files, made in the given order. */
-async function makeApp(files: readonly (readonly [path: string, text: string])[]): Promise<string> {
-  const directory = await temporaryDirectory();
-  for (const [path, text] of files) {
-    await mkdir(dirname(join(directory, path)), { recursive: true });
-    await writeFile(join(directory, path), text);
-  }
-  return directory;
-}
 
 const FILES = [
   ['handler.py', 'def handle(request):\n    return request\n'],
@@ -73,13 +62,40 @@ describe('function images', () => {
     assert.equal(found, join(await realpath(dirname(directory)), 'node_modules', 'snapfaas', 'index.cjs'));
   });
 
-  test('what Python compiles while a function runs from its staged files does not get into the image', async () => {
-    const directory = await makeApp([['nested/module.py', 'pass\n']]);
-    const expected = (await packApp(await stageApp(directory, { cacheDirectory: await temporaryDirectory() }))).digest;
-    const staged = await stage(directory);
-    await mkdir(join(staged.directory, 'nested', '__pycache__'));
-    await writeFile(join(staged.directory, 'nested', '__pycache__', 'module.cpython-311.pyc'), 'made by a run');
-    assert.equal((await packApp(staged)).digest, expected);
+  test('modules are compiled ahead, to the same bytes each time; those of Node packages and broken ones are not', async () => {
+    const directory = await makeApp([
+      ['nested/module.py', 'NAMES = {"a", "b", "c"}\n'],
+      ['package/vendored/__init__.py', '# coding: latin-1\n'],
+      ['broken.py', 'def (:\n'],
+      ['nul.py', 'a = "\0"\n'],
+      ['node_modules/gyp/build.py', 'pass\n'],
+    ]);
+    const { notes, directory: files } = await stage(directory);
+    assert.deepEqual(notes, []);
+    const compiled = async (path: string): Promise<readonly string[]> =>
+      (await readdir(join(files, path, '__pycache__')).catch(() => [])).map((name) => name.replace(/-\d+/, ''));
+    assert.deepEqual(await compiled('nested'), ['module.cpython.pyc']);
+    assert.deepEqual(await compiled('package/vendored'), ['__init__.cpython.pyc']);
+    assert.deepEqual(await compiled('.'), []);
+    assert.deepEqual(await compiled('node_modules/gyp'), []);
+    // The flags word of PEP 552: by the source's hash, and not to be checked.
+    const [name = ''] = await readdir(join(files, 'nested', '__pycache__'));
+    assert.equal((await readFile(join(files, 'nested', '__pycache__', name))).readUInt32LE(4), 1);
+    const again = await stageApp(directory, { cacheDirectory: await temporaryDirectory() });
+    assert.equal((await packApp(again)).digest, (await pack(directory)).digest);
+  });
+
+  test('modules are not compiled for plain processes of the host, whose Python may be another', async () => {
+    const directory = await makeApp([['module.py', 'pass\n']]);
+    const { directory: files } = await stageApp(directory, { cacheDirectory: cache, onHost: true });
+    assert.deepEqual(await readdir(files), ['module.py']);
+  });
+
+  test('the name of what is made of a function is refused among its files', async () => {
+    await assert.rejects(
+      stage(await makeApp([['.snapfaas/root/usr/x', '']])),
+      /\.snapfaas: the name is kept .*; rename it/,
+    );
   });
 
   test('other contents, another name or another mode give another digest', async () => {
@@ -111,6 +127,7 @@ describe('function images', () => {
     assert.deepEqual(entries.sort(), [
       '. 040755 0:0',
       '.. 040755 0:0',
+      '__pycache__ 040755 0:0',
       'data 040755 0:0',
       'handler.py 100644 0:0',
       'run.sh 100755 0:0',
@@ -245,53 +262,5 @@ describe('function images', () => {
     assert.equal(await verifyFile(out), undefined);
     assert.ok((await stat(out)).blocks * 512 < MEBIBYTE);
     assert.deepEqual((await readdir(dirname(out))).sort(), ['function.ext4', 'function.ext4.json']);
-  });
-});
-
-describe('Debian packages of a function', () => {
-  test('a line that is no package name is refused with its number', async () => {
-    const directory = await makeApp([['debian-packages.txt', '# images\npython3-pil; rm\n']]);
-    await assert.rejects(
-      stageApp(directory, { cacheDirectory: await temporaryDirectory() }),
-      /debian-packages\.txt:2: "python3-pil; rm" is not the name of a Debian package/,
-    );
-  });
-
-  test('they can be left out, with a note, in a stage of their own', async () => {
-    const directory = await makeApp([['debian-packages.txt', 'python3-pil\n']]);
-    const staged = await stageApp(directory, {
-      cacheDirectory: await temporaryDirectory(),
-      skipDebianPackages: true,
-    });
-    assert.deepEqual(staged.notes, ['Debian packages are left out (debian-packages.txt): python3-pil']);
-    assert.deepEqual(await readdir(staged.directory), ['debian-packages.txt']);
-  });
-
-  test('Pillow decodes and encodes with the Python of the root file system', async () => {
-    const directory = await makeApp([['debian-packages.txt', 'python3-pil # pictures\n']]);
-    const staged = await stageApp(directory, { cacheDirectory: await temporaryDirectory() });
-    assert.ok('python3-pil' in staged.packages);
-    assert.ok(!('libc6' in staged.packages), 'the root file system has it');
-
-    const root = await temporaryDirectory();
-    const program = await unpackPython(root, (await resolvePython()).unpacked);
-    await cp(staged.directory, join(root, 'srv'), { recursive: true, verbatimSymlinks: true });
-    const script = [
-      'import io, PIL.Image',
-      'for form in ("JPEG", "PNG"):',
-      '    data = io.BytesIO()',
-      '    PIL.Image.new("RGB", (64, 48), (255, 0, 0)).save(data, form)',
-      '    picture = PIL.Image.open(io.BytesIO(data.getvalue()))',
-      '    picture.thumbnail((32, 32))',
-      '    print(form, picture.format, picture.size)',
-      'print(PIL.Image.__cached__.endswith(".pyc"))',
-    ].join('\n');
-    const libraries = ['usr/lib/x86_64-linux-gnu', 'srv/lib'].map((path) => join(root, path)).join(':');
-    const printed = execFileSync(
-      join(root, 'usr/lib64/ld-linux-x86-64.so.2'),
-      ['--library-path', libraries, join(root, 'usr/bin', program), '-s', '-S', '-c', script],
-      { encoding: 'utf8', env: { PYTHONHOME: join(root, 'usr'), PYTHONPATH: join(root, 'srv/package') } },
-    );
-    assert.equal(printed, 'JPEG JPEG (32, 24)\nPNG PNG (32, 24)\nTrue\n');
   });
 });

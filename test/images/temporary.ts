@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 const made: string[] = [];
 process.once('exit', () => {
@@ -24,4 +24,13 @@ export function debugfs(image: string, request: string): string {
     env: environment,
     stdio: ['ignore', 'pipe', 'ignore'],
   });
+}
+/** A directory with the given files, made in the given order. */
+export async function makeApp(files: readonly (readonly [path: string, text: string])[]): Promise<string> {
+  const directory = await temporaryDirectory();
+  for (const [path, text] of files) {
+    await mkdir(dirname(join(directory, path)), { recursive: true });
+    await writeFile(join(directory, path), text);
+  }
+  return directory;
 }

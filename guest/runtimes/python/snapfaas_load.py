@@ -29,7 +29,7 @@ def load(request, style):
     give_way()
     standard = [entry for entry in sys.path if os.path.join(os.path.abspath(entry), '') != OWN_DIRECTORY]
     wanted = [entry for entry in request['environment'].get('PYTHONPATH', '').split(':') if entry]
-    sys.path[:] = style.search_path(root, wanted, standard)
+    sys.path[:] = style.search_path(root, wanted, standard) + brought_packages(root)
     module_name, function_name = style.split_handler()
     module = importlib.import_module(module_name)
     try:
@@ -52,6 +52,21 @@ def give_way():
 
 
 own_modules = []
+
+
+def brought_packages(root):
+    """Directories of modules that packages brought, as named in `requirements.txt` and `debian-packages.txt`. In a VM they
+    are laid over the root file system since this process began; a plain process finds them in the function's files."""
+    system = os.path.join(root, '.snapfaas', 'root')
+    if not os.path.isdir(system):
+        return []
+    local = os.path.join('usr', 'local', 'lib')
+    pythons = sorted(os.listdir(os.path.join(system, local))) if os.path.isdir(os.path.join(system, local)) else []
+    places = [os.path.join(local, name, 'dist-packages') for name in pythons]
+    places.append(os.path.join('usr', 'lib', 'python3', 'dist-packages'))
+    importlib.invalidate_caches()
+    in_machine = root in ('/srv', '/var/task')
+    return [os.path.join('/' if in_machine else system, p) for p in places if os.path.isdir(os.path.join(system, p))]
 
 
 def parse_event(payload):
