@@ -131,6 +131,13 @@ export async function withTap(
   try {
     requireTap(tap.attachment.tapName);
     const machine = await start(tap.attachment);
+    try {
+      // One that has vanished meanwhile was made anew by a VMM that may make taps, and is down: nobody is at its other end.
+      requireTap(tap.attachment.tapName);
+    } catch (error) {
+      await machine.kill();
+      throw error;
+    }
     void machine.exited.then(() => tap.release());
     return { machine, tap };
   } catch (error) {

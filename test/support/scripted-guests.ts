@@ -59,7 +59,8 @@ export function patientClock(): () => number {
 export class ScriptedGuests {
   readonly #directory = mkdtempSync(join(tmpdir(), 'snapfaas-guests-'));
   readonly #servers = new Map<string, { server: Server; sockets: Set<Socket> }>();
-  readonly #logger = createLogger('silent');
+  /** Where the VMs write. */
+  logger = createLogger('silent');
   #created = 0;
   /** How many are alive now and were at most. */
   alive = 0;
@@ -87,7 +88,7 @@ export class ScriptedGuests {
       onFallback: () => undefined,
       ...owner,
     };
-    return new Vm(`guest-${++this.#created}`, fn, whole, this.#logger, isAhead);
+    return new Vm(`guest-${++this.#created}`, fn, whole, this.logger, isAhead);
   }
 
   async start(vm: Vm): Promise<void> {

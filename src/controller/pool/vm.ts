@@ -285,6 +285,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** A VM that breaks while it is busy is discarded by the request on it; an idle one has only its owner. */
   #lostWhileIdle(reason: string): void {
     if (this.#state !== 'idle') return;
+    // No request tells of it.
+    this.#logger.warn({ vm: this.id, function: this.function.name, reason }, 'idle VM lost');
     this.#owner.onLost(this);
     this.kill(vmLost(this.function.name, reason));
   }

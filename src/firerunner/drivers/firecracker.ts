@@ -37,7 +37,7 @@ export interface FirecrackerOptions {
 export function firecrackerDriver({ installation, homes, prestarted, say }: FirecrackerOptions): Driver {
   const start = async (signal: AbortSignal): Promise<FirecrackerVmm> =>
     FirecrackerVmm.start(await homes.make(), signal);
-  const spares = new SpareVmms({ size: prestarted, start, say });
+  const spares = new SpareVmms({ size: prestarted, start, say, now: () => performance.now() });
   spares.refill();
   return {
     name: 'firecracker',

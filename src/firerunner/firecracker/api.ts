@@ -133,7 +133,7 @@ export class FirecrackerApi {
   }
 }
 
-interface Answer {
+export interface Answer {
   readonly status: number;
   readonly text: string;
 }

@@ -2,7 +2,7 @@
 import type { MachineExit } from '../drivers/driver.ts';
 
 const MEANINGS: ReadonlyMap<number, string> = new Map([
-  [0, 'the guest stopped, by itself or by a panic'],
+  [0, 'the guest stopped: by itself, by a panic, or by a fault of its processor that it could not handle'],
   [1, 'a general error'],
   [2, 'an unexpected error'],
   [148, 'a system call that its seccomp filter does not allow'],
@@ -12,6 +12,7 @@ const MEANINGS: ReadonlyMap<number, string> = new Map([
   [152, 'a bad configuration'],
   [153, 'bad arguments'],
   [154, 'SIGXCPU: out of CPU time'],
+  [155, 'SIGPIPE: nobody read what it wrote'],
   [156, 'SIGHUP'],
   [157, 'SIGILL'],
 ]);

@@ -26,6 +26,8 @@ export interface VmmHome {
   readonly ownerUid: number;
   /** What starts Firecracker in it. */
   readonly command: readonly [program: string, ...args: string[]];
+  /** What the process is called, by whether its API has answered: until then it may still be what starts Firecracker. */
+  programName(isUp: boolean): string;
   /** Called with the process that was started. */
   onStarted(pid: number): void;
   /** Lets the VMM read a file under this name. @throws LaunchError, or the file system's error. */
@@ -78,6 +80,7 @@ export class OpenHomes implements VmmHomes {
       path,
       ownerUid: process.getuid?.() ?? 0,
       command: [this.#installation.path, ...firecrackerArguments(), '--id', id],
+      programName: () => this.#installation.path,
       onStarted: () => undefined,
       // Our descriptor leads to a file that has no name.
       lend: (name, source) =>

@@ -1,14 +1,13 @@
 /** Runs in firerunner. Finds Firecracker and its jailer, and refuses versions that cannot do what is asked of them. */
+import { realpathSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
-import { findProgram } from '../programs/find-program.ts';
+import { executableIn, findProgram } from '../programs/find-program.ts';
 import { UnusableProgramError, versionLine } from '../programs/program-version.ts';
 
 /** Before it, connections from the guest were dead after a restore if data was in flight at the snapshot. */
 export const OLDEST_VERSION = '1.16.1';
-/** Source: Firecracker, src/jailer/src/env.rs, `validate_exec_file`. */
-const NAME_FOR_JAILER = 'firecracker';
 
 export interface FirecrackerInstallation {
   /** Absolute; without links if there is a jailer. */
@@ -24,9 +23,29 @@ export function firecrackerPath(settings: FirecrackerSettings | null): string | 
   return settings?.path ?? findProgram('firecracker');
 }
 
-/** The same for the jailer, which is looked for beside Firecracker first. */
+/**
+ * The same for the jailer, which is looked for beside Firecracker first: by the name that goes with that one's, as in a release
+ * (`firecracker-v1.16.1-x86_64`, `jailer-v1.16.1-x86_64`), and by its own.
+ */
 export function jailerPath(settings: JailerSettings, firecracker: string): string | null {
-  return settings.path ?? findProgram('jailer', [dirname(firecracker)]);
+  if (settings.path !== null) return settings.path;
+  for (const path of new Set([firecracker, withoutLinks(firecracker)])) {
+    const sibling = basename(path).replace('firecracker', 'jailer');
+    const names = sibling === basename(path) ? ['jailer'] : [sibling, 'jailer'];
+    for (const name of names) {
+      const found = executableIn(dirname(path), name);
+      if (found !== null) return found;
+    }
+  }
+  return findProgram('jailer');
+}
+
+function withoutLinks(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** @throws UnusableProgramError with the remedy if either is missing, does not run on this machine, or is too old. */
@@ -65,15 +84,8 @@ export async function findFirecracker(
       'install both of one release',
     );
   }
-  // The jailer goes by the program that a link leads to: it names its directories by it, and refuses other names.
-  const program = await realpath(path);
-  if (!basename(program).includes(NAME_FOR_JAILER)) {
-    throw new UnusableProgramError(
-      `the jailer starts no program without "${NAME_FOR_JAILER}" in its name, such as ${program}`,
-      'name it firecracker, and say where it is with `firecracker: {path: …}`',
-    );
-  }
-  return { path: program, version, jailerPath: resolve(found) };
+  // The jailer goes by the program that a link leads to, and names its directories by it.
+  return { path: await realpath(path), version, jailerPath: resolve(found) };
 }
 
 /**

@@ -117,6 +117,7 @@ export class Jails implements VmmHomes {
         path,
         ownerUid: owner.uid,
         command: this.#command(id, owner),
+        programName: (isUp) => this.#programName(isUp),
         onStarted: (pid) => noteProcess(join(jail, 'pid'), pid),
         lend: (name, source) => this.#files.lend(source, join(path, name), owner),
         lendToWrite: async (name, target) => {
@@ -150,6 +151,11 @@ export class Jails implements VmmHomes {
       installation.jailerPath,
       ...jailerArguments({ id, uid, gid, settings, firecracker: installation.path, cgroups: this.#cgroups }),
     ];
+  }
+
+  #programName(isUp: boolean): string {
+    const { path, jailerPath } = this.#options.installation;
+    return isUp ? path : `${jailerPath}, or ${path} in its jail,`;
   }
 
   /** A jail that cannot be removed keeps its user: what is left in there must not become another VM's. */

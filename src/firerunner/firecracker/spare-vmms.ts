@@ -14,6 +14,9 @@ import type { FirecrackerVmm } from './vmm.ts';
 /** After one could not be started, or ended while it waited: the first pause and the longest, in ms. */
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 60_000;
+/** How long nothing is said after a failure was told, at first and at most, in ms; it doubles each time. */
+const FIRST_SILENCE_MS = 60_000;
+const LONGEST_SILENCE_MS = 3_600_000;
 
 /** Is handed what was started, or null if that failed. */
 type Taker = (vmm: FirecrackerVmm | null) => void;
@@ -23,8 +26,10 @@ export interface SpareOptions {
   readonly size: number;
   /** Starts one; the signal calls it off. */
   readonly start: (signal: AbortSignal) => Promise<FirecrackerVmm>;
-  /** Tells the user, once for each row of failures, why none are waiting. */
+  /** Tells the user why none are waiting; not again for a while. */
   readonly say: (text: string) => void;
+  /** A clock that is never set, in ms. */
+  readonly now: () => number;
 }
 
 export class SpareVmms {
@@ -37,8 +42,11 @@ export class SpareVmms {
   readonly #takers: Taker[] = [];
   readonly #closing = new AbortController();
   #retry: NodeJS.Timeout | null = null;
-  /** In a row, until one is of use. */
+  /** In a row, until one that was started ahead is of use. */
   #failures = 0;
+  /** Until when nothing more is said, by `performance.now()`, and for how long next time. */
+  #silentUntil = 0;
+  #silenceMs = FIRST_SILENCE_MS;
   /** Whether the latest one failed. */
   #isFailing = false;
 
@@ -144,12 +152,23 @@ export class SpareVmms {
     });
   }
 
+  /** A host with room for one more now and then fails, and succeeds, as often as it is asked. */
+  #tell(why: string): void {
+    const now = this.#options.now();
+    if (now < this.#silentUntil) return;
+    // It has been well for as long as it was not to be told.
+    if (now > this.#silentUntil + this.#silenceMs) this.#silenceMs = FIRST_SILENCE_MS;
+    this.#options.say(`${why}; it is tried again in a while, and each launch tries for itself`);
+    this.#silentUntil = now + this.#silenceMs;
+    this.#silenceMs = Math.min(2 * this.#silenceMs, LONGEST_SILENCE_MS);
+  }
+
   /** Not at once: what ended one may end the next as well. */
   #failed(why: string): void {
     if (this.#closing.signal.aborted) return;
     this.#isFailing = true;
     if (this.#retry !== null) return;
-    if (this.#failures === 0) this.#options.say(`${why}; launches start their own, and it is tried again`);
+    this.#tell(why);
     const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LONGEST_RETRY_MS);
     this.#failures += 1;
     this.#retry = setTimeout(() => {

@@ -6,11 +6,13 @@
  *      └── any failure, or kill ─────────────────────────────────────────────────▶
  * ```
  */
+import type { StdioOptions } from 'node:child_process';
 import { messageOf } from '../../protocol/errors.ts';
 import { exitError, HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
 import { OutputTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
 import { ApiRefusal, FirecrackerApi } from './api.ts';
 import type { ApiRequest } from './bodies.ts';
+import { tellingLines } from './console.ts';
 import { describeExit } from './exit-status.ts';
 import { apiOf, type VmmHome } from './home.ts';
 
@@ -35,7 +37,7 @@ export class FirecrackerVmm {
     this.#ended = ended.signal;
     this.exited = vmm.exited.then(async (exit) => {
       const reason = describeExit(exit);
-      ended.abort(exitError({ ...exit, reason }, tail.lines()));
+      ended.abort(exitError({ ...exit, reason }, tellingLines(tail.lines())));
       api.close();
       await home.remove();
       return { ...exit, reason };
@@ -51,9 +53,11 @@ export class FirecrackerVmm {
   static async start(home: VmmHome, signal: AbortSignal): Promise<FirecrackerVmm> {
     const [program, ...args] = home.command;
     let vmm: VmmProcess;
+    let isUp = false;
     try {
       signal.throwIfAborted();
-      vmm = await startVmmProcess(program, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: home.path });
+      const options = { stdio: ['ignore', 'pipe', 'pipe'] satisfies StdioOptions, cwd: home.path };
+      vmm = await startVmmProcess(program, args, options, () => home.programName(isUp));
     } catch (error) {
       await home.remove();
       throw error;
@@ -71,6 +75,7 @@ export class FirecrackerVmm {
           const isLate = limit.aborted && !end.aborted;
           throw isLate ? new Error(`Firecracker's API did not answer within ${START_LIMIT_MS} ms`) : error;
         });
+        isUp = true;
       });
     } catch (error) {
       // It was told nothing of a machine yet.
@@ -85,7 +90,7 @@ export class FirecrackerVmm {
   }
 
   consoleTail(): readonly string[] {
-    return this.#tail.lines();
+    return tellingLines(this.#tail.lines());
   }
 
   /** @throws as `FirecrackerApi.send`. */
@@ -110,7 +115,7 @@ export class FirecrackerVmm {
       if (error instanceof HostError) throw error;
       if (own instanceof LaunchError && !(error instanceof ApiRefusal)) throw own;
       throw new LaunchError(messageOf(error), {
-        console: this.consoleTail(),
+        console: tellingLines(this.#tail.lines(), error),
         cause: error,
       });
     }

@@ -64,12 +64,14 @@ const UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"';
  * On Linux `setpriv --pdeathsig KILL` makes the kernel kill it when firerunner dies, whatever firerunner dies of; the
  * group keeps a terminal's Ctrl-C away from it, so that draining can finish, and takes what the VMM started with it.
  *
+ * @param calledAtEnd what the process is called in the reason of its end: it may have become another program.
  * @throws LaunchError if the program cannot be started.
  */
 export async function startVmmProcess(
   command: string,
   args: readonly string[],
   options: { stdio: StdioOptions; cwd?: string; env?: NodeJS.ProcessEnv },
+  calledAtEnd: () => string = () => command,
 ): Promise<VmmProcess> {
   const linux = process.platform === 'linux';
   const guard = ['--pdeathsig', 'KILL', '--', '/bin/sh', '-c', UNLESS_ORPHANED, String(process.pid)];
@@ -81,7 +83,7 @@ export async function startVmmProcess(
       // Only a plain process can have left children of its own behind.
       killGroup(child);
       const how = signal === null ? `exited with status ${status ?? 'unknown'}` : `was killed by ${signal}`;
-      const exit = { status, signal, reason: `${command} ${how}` };
+      const exit = { status, signal, reason: `${calledAtEnd()} ${how}` };
       // Its last words are still in the pipes; a grandchild that holds them open must not keep us waiting.
       const patience = setTimeout(() => resolve(exit), LAST_WORDS_MS);
       child.once('close', () => {

@@ -11,6 +11,7 @@ import type { Layer, LayerStamp } from './layer.ts';
 import { buildLayer } from './publication.ts';
 import { Restorable } from './restorable.ts';
 import { baseStamp, functionStamp, isBlank, type FileDigests } from './stamps.ts';
+import { differenceOf } from './stamp-difference.ts';
 import { SnapshotStore } from './store.ts';
 
 /** Size of most images of functions: the smallest class of `snapctr images app`. */
@@ -53,7 +54,7 @@ export async function openLayers(
 /** @returns what is not as it is wanted; null if all of it is. */
 function misfit(stamp: LayerStamp, wanted: LayerStamp): string | null {
   for (const [name, value] of Object.entries(stamp)) {
-    if (name !== 'function' && wanted[name] !== value) return `${name}: ${String(value)}, now ${String(wanted[name])}`;
+    if (name !== 'function' && wanted[name] !== value) return `${name}: ${differenceOf(value, wanted[name])}`;
   }
   if (stamp['function'] === undefined) return null;
   // What the function is called may differ by hand; how it was loaded may not. Values may be secrets.

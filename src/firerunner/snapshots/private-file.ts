@@ -43,14 +43,16 @@ export async function openPrivate(
   fill: (file: FileHandle) => Promise<void>,
 ): Promise<PrivateFile> {
   let { directory } = place;
+  let setting = place.isNamed ? 'chroot_base' : 'snapshot_dir';
   const file = await create(place).catch((error: unknown) => {
     const isElsewhere = !place.isNamed && hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOTDIR');
-    if (!isElsewhere) throw SnapshotStoreError.from(error, ACTION, directory);
+    if (!isElsewhere) throw SnapshotStoreError.from(error, ACTION, directory, setting);
     directory = tmpdir();
-    return storing(ACTION, directory, () => create({ directory, isNamed: false }));
+    setting = 'TMPDIR';
+    return storing(ACTION, directory, () => create({ directory, isNamed: false }), setting);
   });
   try {
-    await storing(ACTION, directory, () => fill(file.handle));
+    await storing(ACTION, directory, () => fill(file.handle), setting);
     // A VM runs as another user than we do, and must not be able to write.
     if (file.path !== null) await chmod(file.path, 0o444);
     return file;

@@ -1,6 +1,9 @@
 /** Runs in firerunner. What an administrator can help: no space, no rights, no directory. */
 import { messageOf } from '../../protocol/errors.ts';
 
+/** The setting that names the store. */
+const SNAPSHOT_DIR = 'snapshot_dir';
+
 /** The store cannot be read or written; the message says what happened where, and what to do. */
 export class SnapshotStoreError extends Error {
   override readonly name = 'SnapshotStoreError';
@@ -12,12 +15,16 @@ export class SnapshotStoreError extends Error {
     this.code = code;
   }
 
-  /** @param action what could not be done to `path`, such as "write". */
-  static from(error: unknown, action: string, path: string): SnapshotStoreError {
+  /**
+   * @param action what could not be done to `path`, such as "write".
+   * @param setting names the directory, for whoever has to set another one.
+   */
+  static from(error: unknown, action: string, path: string, setting: string = SNAPSHOT_DIR): SnapshotStoreError {
     const code = codeOf(error) ?? 'unknown';
     const reason = messageOf(error);
     const advice = ADVICE.find(({ codes }) => codes.includes(code));
-    const message = `cannot ${action} ${path}: ${advice?.problem ?? reason}; ${advice?.help ?? 'set another snapshot_dir'}`;
+    const help = (advice?.help ?? 'set another snapshot_dir').replaceAll(SNAPSHOT_DIR, setting);
+    const message = `cannot ${action} ${path}: ${advice?.problem ?? reason}; ${help}`;
     return new SnapshotStoreError(message, code, error);
   }
 }
@@ -57,12 +64,12 @@ const ADVICE: readonly { readonly codes: readonly string[]; readonly problem: st
 ];
 
 /** Does `work`; errors of the operating system come out as SnapshotStoreError, all others as they are. */
-export async function storing<T>(action: string, path: string, work: () => Promise<T>): Promise<T> {
+export async function storing<T>(action: string, path: string, work: () => Promise<T>, setting?: string): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (error instanceof SnapshotStoreError || codeOf(error) === undefined) throw error;
-    throw SnapshotStoreError.from(error, action, path);
+    throw SnapshotStoreError.from(error, action, path, setting);
   }
 }
 

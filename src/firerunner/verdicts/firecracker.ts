@@ -1,4 +1,5 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether Firecracker is installed as it must be, and really runs a guest here. */
+import type { StdioOptions } from 'node:child_process';
 import { resolve } from 'node:path';
 import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
 import { LaunchError } from '../drivers/driver.ts';
@@ -132,12 +133,14 @@ async function bootIn(homes: VmmHomes, guest: ProbeGuest): Promise<ProbeFailure 
     await home.lend(HOME_FILES.kernel, guest.kernelPath);
     await home.lend(HOME_FILES.initrd, guest.initrdPath);
     const api = new FirecrackerApi(apiOf(home));
+    let isUp = false;
     try {
       return await probeGuest(
-        () => startIn(home),
+        () => startIn(home, () => isUp),
         PROBE_LIMIT_MS,
         async (signal) => {
           await api.untilUp(signal);
+          isUp = true;
           for (const request of probeRequests(PROBE_MEMORY_MIB)) await api.send(request, signal);
         },
       );
@@ -149,9 +152,10 @@ async function bootIn(homes: VmmHomes, guest: ProbeGuest): Promise<ProbeFailure 
   }
 }
 
-async function startIn(home: VmmHome): Promise<VmmProcess> {
+async function startIn(home: VmmHome, isUp: () => boolean): Promise<VmmProcess> {
   const [program, ...args] = home.command;
-  const vmm = await startVmmProcess(program, args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: home.path });
+  const options = { stdio: ['ignore', 'pipe', 'pipe'] satisfies StdioOptions, cwd: home.path };
+  const vmm = await startVmmProcess(program, args, options, () => home.programName(isUp()));
   if (vmm.child.pid !== undefined) home.onStarted(vmm.child.pid);
   return { ...vmm, exited: vmm.exited.then((exit) => ({ ...exit, reason: describeExit(exit) })) };
 }

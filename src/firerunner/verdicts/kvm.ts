@@ -1,8 +1,8 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether KVM is there, and whether it really runs a guest of ours. */
-import { closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { VerdictCache } from './cache.ts';
-import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf } from './probe.ts';
+import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from './probe.ts';
 import { qemuVerdict, startQemuProbe } from './qemu.ts';
 import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './verdict.ts';
 
@@ -24,10 +24,7 @@ export function kvmDevice(path = KVM_DEVICE): Verdict {
         return unusable(`${path} is not there`, missingDeviceRemedy());
       case 'EACCES':
       case 'EPERM':
-        return unusable(
-          `${path} may not be opened by this user (${code})`,
-          `add the user to its group and log in again: usermod -aG kvm ${userName()}; in a container also pass the device`,
-        );
+        return unusable(`${path} may not be opened by this user (${code})`, remedyForUs(path));
       default:
         return unusable(`${path} cannot be opened (${code})`, missingDeviceRemedy());
     }
@@ -44,12 +41,74 @@ export async function kvmVerdict(guest: ProbeGuest | null, cache: VerdictCache):
   if (missing !== null || guest === null) return missing ?? device;
   return cache.find('kvm', { files: [guest.kernelPath, guest.initrdPath, qemu.finding] }, async () => {
     const failure = await probeGuest(() => startQemuProbe('kvm', guest), PROBE_LIMIT_MS);
-    const verdict =
-      failure === null
-        ? usable('KVM ran a guest')
-        : unusable(`${KVM_DEVICE} opens, but a guest under it ${failure.why}`, remedyOf(failure, BROKEN_KVM_REMEDY));
+    const verdict = failure === null ? usable('KVM ran a guest') : blamed(failure, guest);
     return { verdict, keep: keepingOf(failure) };
   });
+}
+
+/** QEMU's own words about what it was given, before any guest runs. */
+const QEMU_REFUSES = /^(?:failed: )?qemu(?:-system-\S+)?: (?!.*(?:kvm|vcpu|msr|cpuid))/i;
+/** Those of them that are about the kernel or the initial RAM disk. */
+const GUEST_REFUSED = /kernel|initrd|bzimage|PVH|\belf\b/i;
+
+/** What failed: not all that keeps a guest from running under KVM is KVM. */
+function blamed(failure: ProbeFailure, { kernelPath, initrdPath }: ProbeGuest): Verdict {
+  if (QEMU_REFUSES.test(failure.why)) {
+    const isGuest =
+      GUEST_REFUSED.test(failure.why) || [kernelPath, initrdPath].some((path) => failure.why.includes(path));
+    return isGuest
+      ? unusable(
+          `QEMU refuses the guest that is to prove KVM: a guest ${failure.why}`,
+          remedyOf(failure, 'build it again: snapctr images build kernel --force'),
+        )
+      : unusable(
+          `QEMU refuses to start a guest that is to prove KVM: a guest ${failure.why}`,
+          remedyOf(failure, 'mend what it names, or install QEMU again: apt-get install --reinstall qemu-system-x86'),
+        );
+  }
+  return unusable(`${KVM_DEVICE} opens, but a guest under it ${failure.why}`, remedyOf(failure, BROKEN_KVM_REMEDY));
+}
+
+/** A user as the rights to a file see it. */
+export interface DeviceUser {
+  readonly name: string;
+  readonly uid: number;
+  /** Of the process: what was added since the login is missing. */
+  readonly gids: readonly number[];
+}
+
+/**
+ * What gives a user a device that it may not open.
+ *
+ * @param groups the contents of /etc/group. Source: group(5).
+ */
+export function rightsRemedy(
+  path: string,
+  { uid, gid, mode }: Pick<Stats, 'uid' | 'gid' | 'mode'>,
+  user: DeviceUser,
+  groups: string,
+): string {
+  const inContainer = `in a container, pass the device (--device ${path})`;
+  const isMember = user.gids.includes(gid);
+  const needed = user.uid === uid ? 0o600 : isMember ? 0o060 : 0o006;
+  // Then not the rights of the file are in the way, but a control group or a namespace.
+  if (user.uid === 0 || (mode & needed) === needed) return inContainer;
+  const entry = groups.split('\n').find((line) => line.split(':')[2] === String(gid));
+  const [group = String(gid), , , members = ''] = entry?.split(':') ?? [];
+  if ((mode & 0o060) !== 0o060 || gid === 0 || isMember) {
+    const whose = `it is of user ${uid} and group ${group}, mode ${(mode & 0o777).toString(8)}`;
+    return `${whose}: as root, chgrp kvm ${path}, chmod 660 ${path} and usermod -aG kvm ${user.name}, then log in again; ${inContainer}`;
+  }
+  if (members.split(',').includes(user.name)) {
+    return `log in again, or start again what runs this: ${user.name} was added to the group ${group} since; ${inContainer}`;
+  }
+  return `add the user to its group and log in again: usermod -aG ${group} ${user.name}; ${inContainer}`;
+}
+
+function remedyForUs(path: string): string {
+  const { getuid, getgid, getgroups } = process;
+  const gids = [...(getgroups?.() ?? []), getgid?.() ?? 0];
+  return rightsRemedy(path, statSync(path), { name: userName(), uid: getuid?.() ?? 0, gids }, readText('/etc/group'));
 }
 
 /** Without the processor's flags no module helps: this machine is a VM whose host keeps them to itself, or the firmware does. */

@@ -19,6 +19,9 @@ const SETPRIV_REMEDY = 'install setpriv, which starts VMMs: apt-get install util
 /** Which of a VMM's last lines says most. */
 const TELLING = /error|fail|fault|panic|cannot|could not|denied|not found/i;
 
+/** Else one that QEMU says in its own name. */
+const OWN_LINE = /^qemu(-system-\S+)?: /;
+
 export interface ProbeFailure {
   /** Why the guest did not run, as the end of a sentence that begins with "a guest". */
   readonly why: string;
@@ -74,7 +77,7 @@ export async function probeGuest(
       if (hasSpoken()) resolve(null);
     });
     void vmm.exited.then(({ reason }) => {
-      const line = tail.lines().find((one) => TELLING.test(one));
+      const line = tail.lines().find((one) => TELLING.test(one)) ?? tail.lines().find((one) => OWN_LINE.test(one));
       resolve({ why: `failed: ${line === undefined ? reason : `${line} (${reason})`}`, kind: 'guest' });
     });
     const late: ProbeFailure = { why: `did not come up within ${limitMs} ms`, kind: 'late' };

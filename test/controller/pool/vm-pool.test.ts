@@ -280,6 +280,27 @@ test('VM pool: an idle VM that dies is forgotten', async () => {
   assert.equal(await call('f'), 'cold');
 });
 
+test('VM pool: of an idle VM that dies the log tells, of one that is evicted it does not', async () => {
+  const { guests, pool, call, ledger } = createPool(
+    256,
+    ['f', 'g', 'h'].map((name) => functionConfig(name)),
+  );
+  const warnings: unknown[] = [];
+  guests.logger = Object.assign(Object.create(guests.logger) as typeof guests.logger, {
+    warn: (fields: unknown, text: unknown) => void warnings.push([fields, text]),
+  });
+  const vm = await withVm(pool, pool.find('f'), never, (taken) => Promise.resolve(taken));
+  await guests.end(vm, 'firecracker was killed by SIGKILL');
+  while (ledger.dyingMib > 0) await turn();
+  assert.equal(warnings.length, 1);
+  const [[fields, text]] = warnings as [[{ vm: string; function: string; reason: string }, string]];
+  assert.equal(text, 'idle VM lost');
+  assert.deepEqual([fields.vm, fields.function], [vm.id, 'f']);
+  assert.match(fields.reason, /killed by SIGKILL|closed by the guest/);
+  for (const name of ['f', 'g', 'h']) await call(name);
+  assert.equal(warnings.length, 1);
+});
+
 test('VM pool: closing kills every VM, and what runs is told so', async () => {
   const { call, guests, ledger, pool } = createPool(512, [functionConfig('f')]);
   await call('f');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { findFirecracker } from '../../../src/firerunner/firecracker/installation.ts';
@@ -136,19 +136,32 @@ describe('Firecracker installation', { timeout: 30_000 }, () => {
     assert.deepEqual(found, { path: program, version: '1.16.1', jailerPath: own });
   });
 
-  test('a program that the jailer would refuse for its name is refused, but not without a jail', async () => {
-    const program = bin.add('fc', 'echo "Firecracker v1.16.1"');
-    bin.add('jailer', 'echo "Jailer v1.16.1"');
-    const jailed = (at: string): Promise<unknown> => findFirecracker({ path: at, prestarted: 0 }, jailer(null));
-    await refusal(
-      jailed(program),
-      /no program without "firecracker" in its name, such as .*\/fc$/,
-      /name it firecracker/,
-    );
-    // The name of the file counts, not that of a link to it.
-    const link = join(bin.directory, 'firecracker');
+  test('the files of a release are found beside each other, by their own names or by links to them', async () => {
+    const release = 'v1.16.1-x86_64';
+    const program = bin.add(`firecracker-${release}`, 'echo "Firecracker v1.16.1"');
+    const own = bin.add(`jailer-${release}`, 'echo "Jailer v1.16.1"');
+    // Another release is in PATH.
+    const other = createStandIns();
+    other.add('jailer', 'echo "Jailer v1.15.0"');
+    process.env['PATH'] = `${other.directory}:${path ?? ''}`;
+    const wanted = { path: program, version: '1.16.1', jailerPath: own };
+    assert.deepEqual(await findFirecracker({ path: program, prestarted: 0 }, jailer(null)), wanted);
+    const link = join(other.directory, 'firecracker');
     symlinkSync(program, link);
-    await refusal(jailed(link), /such as .*\/fc$/, /name it firecracker/);
-    await firecrackerAt(program);
+    await refusal(
+      findFirecracker({ path: link, prestarted: 0 }, jailer(null)),
+      /jailer is version 1\.15\.0/,
+      /one release/,
+    );
+    rmSync(join(other.directory, 'jailer'));
+    assert.deepEqual(await findFirecracker({ path: link, prestarted: 0 }, jailer(null)), wanted);
+    other.remove();
+  });
+
+  test('a program may have any name, in a jail as well', async () => {
+    const program = bin.add('fc', 'echo "Firecracker v1.16.1"');
+    const own = bin.add('jailer', 'echo "Jailer v1.16.1"');
+    const found = await findFirecracker({ path: program, prestarted: 0 }, jailer(null));
+    assert.deepEqual(found, { path: program, version: '1.16.1', jailerPath: own });
   });
 });

@@ -137,6 +137,31 @@ describe('a jailed Firecracker', { skip, timeout: 300_000 }, () => {
     assert.deepEqual(readdirSync(join(base, 'firecracker-v1.16.1-x86_64')), []);
   });
 
+  test('a VMM that dies is called by its own name, not by that of the jailer', async () => {
+    host = await Host.open({ jailer: jailer() });
+    const { vm } = await host.launch(null);
+    process.kill(vm.machine.pid ?? assert.fail(), 'SIGKILL');
+    const { reason } = await vm.machine.exited;
+    assert.match(reason, /^\/\S+\/firecracker was killed by SIGKILL$/);
+    // As long as it may be either, both are named.
+    host.setFault({ at: 'listen', do: 'exit', status: 148 });
+    await assert.rejects(host.launch(null), {
+      message: /\/jailer, or \S+\/firecracker in its jail, exited with status 148/,
+    });
+  });
+
+  test('nobody else may read what is kept of a VM', async () => {
+    host = await Host.open({ jailer: jailer() });
+    await (await host.prepare()).close();
+    const store = host.spec.snapshots?.kind === 'store' ? host.spec.snapshots.directory : assert.fail();
+    const names = readdirSync(store, { recursive: true, encoding: 'utf8' });
+    assert.ok(names.some((name) => name.endsWith('/state')));
+    for (const name of names) {
+      const { mode, uid } = statSync(join(store, name));
+      assert.deepEqual([name, mode & 0o077, uid], [name, 0, 0]);
+    }
+  });
+
   test('a snapshot made in a jail loads without one', async () => {
     host = await Host.open({ jailer: jailer() });
     await (await host.prepare()).close();

@@ -35,16 +35,18 @@ describe('VMMs started ahead', () => {
   /** Starts that were asked for, in order. */
   let starts: Start[];
   let said: string[];
+  let nowMs: number;
   let spares: SpareVmms;
   const open = (size: number): void => {
     starts = [];
     said = [];
+    nowMs = 0;
     const start = (signal: AbortSignal): Promise<FirecrackerVmm> =>
       new Promise((resolve, reject) => {
         signal.addEventListener('abort', () => reject(signal.reason as Error));
         starts.push({ resolve: (vmm) => resolve(vmm as unknown as FirecrackerVmm), reject });
       });
-    spares = new SpareVmms({ size, start, say: (text) => void said.push(text) });
+    spares = new SpareVmms({ size, start, say: (text) => void said.push(text), now: () => nowMs });
     spares.refill();
   };
   const never = new AbortController().signal;
@@ -106,7 +108,9 @@ describe('VMMs started ahead', () => {
       assert.equal(starts.length, tries, `one try after ${pauseMs} ms`);
       await fail(starts.at(-1));
     }
-    assert.deepEqual(said, ['no VMM can be started ahead: no room; launches start their own, and it is tried again']);
+    assert.deepEqual(said, [
+      'no VMM can be started ahead: no room; it is tried again in a while, and each launch tries for itself',
+    ]);
     mock.timers.tick(60_000);
     assert.equal(starts.length, 27, 'a minute is the longest pause');
     await succeed(starts.at(-1));
@@ -130,6 +134,30 @@ describe('VMMs started ahead', () => {
     await spares.take(never);
     spares.refill();
     await fail(starts[3]);
-    assert.equal(said.length, 2, 'once one was of use, the next failure is news');
+    assert.equal(said.length, 1, 'it is not told each time');
+  });
+
+  test('a host that has room now and then is told of ever more rarely', async () => {
+    open(1);
+    const told: number[] = [];
+    for (let minute = 0; minute < 24 * 60; minute += 1) {
+      nowMs = minute * 60_000;
+      const before = said.length;
+      await fail(starts.at(-1));
+      if (said.length > before) told.push(minute);
+      mock.timers.tick(60_000);
+      await succeed(starts.at(-1));
+      await spares.take(never);
+      spares.refill();
+    }
+    assert.deepEqual(told.slice(0, 6), [0, 1, 3, 7, 15, 31]);
+    assert.ok(told.length < 32, `${told.length} times in a day`);
+    // It was well for two hours.
+    nowMs += 3 * 3_600_000;
+    await fail(starts.at(-1));
+    nowMs += 60_000;
+    mock.timers.tick(60_000);
+    await fail(starts.at(-1));
+    assert.equal(said.length, told.length + 2, 'what comes back after a long time is news');
   });
 });

@@ -11,7 +11,7 @@ import { HomesOnDemand } from '../../../src/firerunner/firecracker/open.ts';
 import { openRunDirectory, type RunDirectory } from '../../../src/firerunner/run-directory.ts';
 import { VerdictCache } from '../../../src/firerunner/verdicts/cache.ts';
 import { firecrackerVerdict } from '../../../src/firerunner/verdicts/firecracker.ts';
-import { kvmDevice, kvmVerdict } from '../../../src/firerunner/verdicts/kvm.ts';
+import { kvmDevice, kvmVerdict, rightsRemedy } from '../../../src/firerunner/verdicts/kvm.ts';
 import { emulationVerdict, qemuVerdict } from '../../../src/firerunner/verdicts/qemu.ts';
 import type { ProbeGuest, Verdict } from '../../../src/firerunner/verdicts/verdict.ts';
 import { NO_SETTINGS } from '../../../src/firerunner/vmm-settings.ts';
@@ -64,9 +64,86 @@ describe('probes', { timeout: 60_000 }, () => {
     // Nobody may write to it, root neither.
     const locked = kvmDevice('/sys/kernel/uevent_seqnum');
     assert.match(locked.finding, /may not be opened by this user \(EACCES\)/);
-    assert.match(locked.remedy ?? '', /usermod -aG kvm \w+/);
+    if (process.getuid?.() === 0) assert.match(locked.remedy ?? '', /^in a container, pass the device/);
+    else assert.match(locked.remedy ?? '', /it is of user 0 and group root, mode 444: as root, chgrp kvm/);
     assert.match(kvmDevice(place).finding, /cannot be opened \(EISDIR\)/);
   });
+
+  const GROUPS = 'root:x:0:\nkvm:x:104:late,other\nvirt:x:36:\n';
+  for (const [what, device, user, remedy] of [
+    [
+      'of a group',
+      [0, 104, 0o660],
+      ['me', 1000, [1000]],
+      /^add the user to its group and log in again: usermod -aG kvm me;/,
+    ],
+    ['of another group', [0, 36, 0o660], ['me', 1000, [1000]], /usermod -aG virt me;/],
+    ['of a group without a name', [0, 4711, 0o660], ['me', 1000, [1000]], /usermod -aG 4711 me;/],
+    [
+      'of a group of before this login',
+      [0, 104, 0o660],
+      ['late', 1000, [1000]],
+      /^log in again, .* late was added to the group kvm/,
+    ],
+    [
+      'of root alone',
+      [0, 0, 0o600],
+      ['me', 1000, [1000]],
+      /^it is of user 0 and group root, mode 600: as root, chgrp kvm/,
+    ],
+    [
+      'of the group root',
+      [0, 0, 0o660],
+      ['me', 1000, [1000]],
+      /^it is of user 0 and group root, mode 660: as root, chgrp kvm/,
+    ],
+    [
+      'of a group without rights',
+      [0, 104, 0o600],
+      ['me', 1000, [1000]],
+      /^it is of user 0 and group kvm, mode 600: as root, chgrp/,
+    ],
+    [
+      'of its own group without rights',
+      [0, 104, 0o640],
+      ['me', 1000, [104]],
+      /^it is of user 0 and group kvm, mode 640: as root/,
+    ],
+    ['open to its group', [0, 104, 0o660], ['me', 1000, [1000, 104]], /^in a container, pass the device/],
+    ['open to all', [0, 104, 0o666], ['me', 1000, [1000]], /^in a container, pass the device/],
+    ['and a root of a container', [0, 104, 0o600], ['root', 0, [0]], /^in a container, pass the device/],
+  ] as const) {
+    test(`a KVM device ${what}: the remedy fits`, () => {
+      const [uid, gid, mode] = device;
+      const [name, ownUid, gids] = user;
+      assert.match(
+        rightsRemedy('/dev/kvm', { uid, gid, mode: 0o20000 | mode }, { name, uid: ownUid, gids }, GROUPS),
+        remedy,
+      );
+    });
+  }
+
+  for (const [line, finding, remedy] of [
+    ['qemu: could not load kernel', /^QEMU refuses the guest/, /snapctr images build kernel/],
+    [
+      'qemu-system-x86_64: Error loading uncompressed kernel without PVH ELF Note',
+      /^QEMU refuses the guest/,
+      /images build/,
+    ],
+    ['qemu-system-x86_64: linux kernel too old to load a ram disk', /^QEMU refuses the guest/, /images build/],
+    ["qemu-system-x86_64: unable to find CPU model 'host'", /^QEMU refuses to start a guest/, /install QEMU again/],
+    ['qemu-system-x86_64: -accel kvm: Could not access KVM kernel module', /^\/dev\/kvm opens, but/, /nested/],
+    ['qemu-system-x86_64: error: failed to set MSR 0x38d', /^\/dev\/kvm opens, but/, /nested/],
+    ['Kernel panic - not syncing: no init', /^\/dev\/kvm opens, but/, /nested/],
+  ] as const) {
+    test(`what keeps a guest from running under KVM is blamed: ${line}`, withKvm, async () => {
+      qemu(`echo "${line}" >&2; exit 1`);
+      const verdict = await kvmVerdict(guest, cache);
+      assert.match(verdict.finding, finding);
+      assert.ok(verdict.finding.includes(line), verdict.finding);
+      assert.match(verdict.remedy ?? '', remedy);
+    });
+  }
 
   test('QEMU that is not in PATH: how to install it', () => {
     process.env['PATH'] = bin.directory;

@@ -62,11 +62,6 @@ function prepare(pid: number, options: JailerArguments, environment: Environment
   const execFile = realpathSync(options.execFile);
   const name = basename(execFile);
   if (!statSync(execFile).isFile()) throw new JailerError(`${execFile} is not a file`);
-  if (!name.includes('firecracker')) {
-    throw new JailerError(
-      `Invalid filename. The filename of \`--exec-file\` option must contain "firecracker": ${name}`,
-    );
-  }
   const base = realpathSync(options.chrootBase);
   if (!statSync(base).isDirectory()) throw new JailerError(`${base} is not a directory`);
   const root = join(base, name, id, 'root');
