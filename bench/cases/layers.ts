@@ -27,7 +27,7 @@ export const layers: Benchmark = {
   async run() {
     const [kernelPath, initrdPath] = [join(IMAGES, 'vmlinux'), join(IMAGES, 'initrd.cpio')];
     const place = mkdtempSync(join(tmpdir(), 'snapfaas-bench-'));
-    const directory = openRunDirectory();
+    const directory = await openRunDirectory();
     const { driver } = await chooseVmm({
       ...{ vmm: 'qemu', accelerator: 'auto', guest: { kernelPath, initrdPath }, settings: NO_SETTINGS },
       ...{ directory, say: () => undefined },

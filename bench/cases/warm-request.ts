@@ -115,7 +115,7 @@ export const warmRequest: Benchmark = {
       join(app, 'workload.py'),
       "def handle(request):\n    return {'message': 'Hello, ' + request['name'] + '!'}\n",
     );
-    const directory = openRunDirectory();
+    const directory = await openRunDirectory();
     const { driver } = await chooseVmm({
       ...{ vmm: 'qemu', accelerator: 'auto', guest: { kernelPath, initrdPath }, settings: NO_SETTINGS },
       ...{ directory, say: () => undefined },

@@ -22,7 +22,7 @@ export interface Diagnosis {
 
 /** @param onResult called after each check. */
 export async function examine(subject: Subject, onResult: (result: CheckResult) => void): Promise<Diagnosis> {
-  const runDirectory = tryRunDirectory();
+  const runDirectory = await tryRunDirectory();
   const directory = runDirectory instanceof Error ? null : runDirectory;
   try {
     const proofs = new Proofs(subject.settings, subject.guest, directory);
@@ -62,9 +62,9 @@ async function conclusion(proofs: Proofs, checks: readonly CheckResult[]): Promi
   return { ok: false, vmm: null, accelerator: null, reason };
 }
 
-function tryRunDirectory(): RunDirectory | Error {
+async function tryRunDirectory(): Promise<RunDirectory | Error> {
   try {
-    return openRunDirectory();
+    return await openRunDirectory();
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }

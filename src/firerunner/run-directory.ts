@@ -2,24 +2,30 @@
  * Runs in firerunner. Where a firerunner keeps the sockets of its VMs:
  *
  * ```
- *   BASE/PID-STARTTIME/          one per firerunner; BASE is $SNAPFAAS_RUN_DIR or /tmp/snapfaas-UID
- *   BASE/PID-STARTTIME/VM/       one per VM: its sockets
+ *   BASE/snapfaas-PID-STARTTIME/       one per firerunner; BASE is $SNAPFAAS_RUN_DIR or /tmp/snapfaas-UID
+ *   BASE/snapfaas-PID-STARTTIME/VM/    one per VM: its sockets
  * ```
  *
  * A directory outlives no firerunner: it is removed on exit; if firerunner is killed, its janitor removes it; if the
- * host lost power, the next firerunner does, because the name tells that the process is gone.
+ * host lost power, the next firerunner does, because the name tells that the process is gone. Nothing else in BASE is touched.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../protocol/errors.ts';
 import { codeOf } from '../storage/error-code.ts';
+import { checkOwnDirectory, DirectoryError } from '../storage/make-directory.ts';
+import { OwnedNames } from '../storage/owned-names.ts';
 import { startJanitor } from './janitor.ts';
 
 /** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
 const MAX_SOCKET_PATH_BYTES = 107;
 /** Longest name this program puts below its run directory: `/vm-NUMBER/function.sock`. */
 const LONGEST_NAME_BYTES = '/vm-1234567890/function.sock'.length;
+
+const HELP = 'set SNAPFAAS_RUN_DIR to a directory of your own';
+
+const RUN_DIRECTORIES = new OwnedNames('snapfaas-');
 
 /** The base directory cannot be used; the message says what to change. */
 export class RunDirectoryError extends Error {
@@ -38,12 +44,11 @@ export interface RunDirectory {
 /**
  * Makes the run directory of this process, removes those of firerunners that are gone, and starts the janitor.
  *
- * @throws RunDirectoryError if the base path cannot be made, is too long for unix sockets or not ours.
+ * @throws RunDirectoryError if the base path cannot be made, is too long for unix sockets or not ours alone.
  */
-export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirectory {
-  const uid = process.getuid?.() ?? 0;
-  const base = env['SNAPFAAS_RUN_DIR'] ?? join(tmpdir(), `snapfaas-${uid}`);
-  const path = join(base, `${process.pid}-${startTime(process.pid) ?? '0'}`);
+export async function openRunDirectory(env: NodeJS.ProcessEnv = process.env): Promise<RunDirectory> {
+  const base = env['SNAPFAAS_RUN_DIR'] ?? join(tmpdir(), `snapfaas-${process.geteuid?.() ?? 0}`);
+  const path = join(base, await RUN_DIRECTORIES.make());
   const needed = Buffer.byteLength(path) + LONGEST_NAME_BYTES;
   if (needed > MAX_SOCKET_PATH_BYTES) {
     throw new RunDirectoryError(
@@ -51,15 +56,13 @@ export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirec
         `${MAX_SOCKET_PATH_BYTES} are possible; set SNAPFAAS_RUN_DIR to a shorter directory`,
     );
   }
-  makeBase(base);
-  const owner = statSync(base).uid;
-  if (process.getuid !== undefined && owner !== uid) {
-    throw new RunDirectoryError(
-      `${base} belongs to user ${owner}, not to us; set SNAPFAAS_RUN_DIR to a directory of your own`,
-    );
+  await makeBase(base);
+  await RUN_DIRECTORIES.removeAbandoned(base);
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    throw new RunDirectoryError(`the run directory ${path} cannot be made: ${messageOf(error)}; ${HELP}`);
   }
-  removeLeftovers(base);
-  mkdirSync(path, { mode: 0o700 });
   const standDown = startJanitor('snapfaas-janitor', 'rm -rf -- "$1"', [path]);
   return {
     path,
@@ -77,50 +80,18 @@ export function openRunDirectory(env: NodeJS.ProcessEnv = process.env): RunDirec
 }
 
 /** Not the directories above it: one that is not there was named by mistake. */
-function makeBase(base: string): void {
+async function makeBase(base: string): Promise<void> {
   try {
     mkdirSync(base, { mode: 0o700 });
   } catch (error) {
     const code = codeOf(error);
-    if (code === 'EEXIST') return;
-    const why = code === 'ENOENT' ? `there is no ${dirname(base)}` : messageOf(error);
-    throw new RunDirectoryError(
-      `the run directory ${base} cannot be made: ${why}; set SNAPFAAS_RUN_DIR to a directory of your own`,
-    );
+    if (code !== 'EEXIST') {
+      const why = code === 'ENOENT' ? `there is no ${dirname(base)}` : messageOf(error);
+      throw new RunDirectoryError(`the run directory ${base} cannot be made: ${why}; ${HELP}`);
+    }
   }
-}
-
-/** Removes run directories whose firerunner no longer runs. Returns their names. */
-export function removeLeftovers(base: string): string[] {
-  const removed: string[] = [];
-  for (const name of readdirSync(base)) {
-    const [pid, started] = name.split('-');
-    if (pid === undefined || started === undefined || !/^\d+$/.test(pid)) continue;
-    // A process id is reused; together with its start time it is not.
-    if (startTime(Number(pid)) === started) continue;
-    rmSync(join(base, name), { recursive: true, force: true });
-    removed.push(name);
-  }
-  return removed;
-}
-
-/** When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); null if it does not run. */
-function startTime(pid: number): string | null {
-  if (process.platform !== 'linux') return processRuns(pid) ? '0' : null;
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field is the program's name in parentheses and may hold anything, so count from its end.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? null;
-  } catch {
-    return null;
-  }
-}
-
-function processRuns(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+  await checkOwnDirectory(base, HELP).catch((error: unknown) => {
+    if (error instanceof DirectoryError) throw new RunDirectoryError(`the run directory ${error.message}`);
+    throw error;
+  });
 }

@@ -60,7 +60,7 @@ export async function runFirerunner(flags: FirerunnerFlags): Promise<ExitCode> {
     const guest = kernelPath === null ? null : { kernelPath, initrdPath: initrdBeside(kernelPath, flags.initrd) };
     const settings = flags.vmmSettings === undefined ? NO_SETTINGS : parseVmmSettings(flags.vmmSettings);
     const interrupted = new AbortController();
-    const directory = openRunDirectory();
+    const directory = await openRunDirectory();
     let choice: VmmChoice | null = null;
     try {
       choice = await chooseVmm({ vmm: flags.vmm, accelerator: flags.accel, settings, guest, directory, say });

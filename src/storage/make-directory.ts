@@ -1,6 +1,7 @@
 /** Runs in each program. Directories of ours that may not be there yet. */
-import { access, constants, mkdir, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { access, constants, lstat, mkdir, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { Stats } from 'node:fs';
 import { codeOf } from './error-code.ts';
 
 /** A directory cannot be made or written to; the message says whose it is and what to do. */
@@ -40,6 +41,31 @@ export async function makeWritableDirectory(path: string, help: string): Promise
     const whose = owner === null ? 'cannot be made' : `belongs to user ${owner.uid} and cannot be written to`;
     throw new DirectoryError(`${path} ${whose} (${REASONS[codeOf(cause) ?? ''] ?? String(cause)}); ${help}`, { cause });
   }
+}
+
+/** Permission bits: others than the owner may make and remove names; only each their own. */
+const WRITABLE_BY_OTHERS = 0o022;
+const STICKY = 0o1000;
+
+/**
+ * Makes sure that nobody but us, or the administrator, decides what names in a directory lead to.
+ *
+ * @param help what to do if somebody does, such as "set SNAPFAAS_RUN_DIR to a directory of your own".
+ * @throws DirectoryError; NodeJS.ErrnoException if the directory is not there.
+ */
+export async function checkOwnDirectory(path: string, help: string): Promise<void> {
+  // With a slash at its end, a link would be followed.
+  const problem = ownershipProblem(await lstat(resolve(path)));
+  if (problem !== null) throw new DirectoryError(`${path} ${problem}; ${help}`);
+}
+
+function ownershipProblem(status: Stats): string | null {
+  if (status.isSymbolicLink()) return 'is a symbolic link';
+  if (!status.isDirectory()) return 'is not a directory';
+  const uid = process.geteuid?.() ?? status.uid;
+  if (status.uid !== uid) return `belongs to user ${status.uid}, not to us`;
+  const isShared = (status.mode & WRITABLE_BY_OTHERS) !== 0 && (status.mode & STICKY) === 0;
+  return isShared ? 'can be written to by other users ("chmod go-w" takes that from them)' : null;
 }
 
 const REASONS: Readonly<Record<string, string>> = {

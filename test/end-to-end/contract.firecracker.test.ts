@@ -23,7 +23,7 @@ const LAST_UID = 300_099;
 /** Of the `firecracker` in PATH, and of the jailer beside it. */
 async function verdictOnFirecracker(jailer: JailerSettings | null): Promise<Verdict> {
   const base = mkdtempSync(join(tmpdir(), 'snapfaas-real-'));
-  const directory = openRunDirectory({ SNAPFAAS_RUN_DIR: base });
+  const directory = await openRunDirectory({ SNAPFAAS_RUN_DIR: base });
   const homes = new HomesOnDemand(jailer, directory.path, () => undefined);
   try {
     const guest = { kernelPath: join(IMAGES, 'vmlinux'), initrdPath: join(IMAGES, 'initrd.cpio') };

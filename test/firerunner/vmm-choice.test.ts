@@ -19,10 +19,10 @@ describe('choice of the VMM', { timeout: 30_000 }, () => {
   let bin: StandIns;
   let place: string;
   let directory: RunDirectory;
-  beforeEach(() => {
+  beforeEach(async () => {
     bin = createStandIns();
     place = mkdtempSync(join(tmpdir(), 'snapfaas-choice-'));
-    directory = openRunDirectory({ SNAPFAAS_RUN_DIR: place });
+    directory = await openRunDirectory({ SNAPFAAS_RUN_DIR: place });
     process.env['PATH'] = bin.directory;
   });
   afterEach(() => {

@@ -92,7 +92,7 @@ export class Host {
     const app = join(directory, 'app');
     mkdirSync(app);
     writeFileSync(join(app, 'workload.py'), HANDLER);
-    const runDirectory = openRunDirectory({ SNAPFAAS_RUN_DIR: options.runDirectory ?? join(directory, 'run') });
+    const runDirectory = await openRunDirectory({ SNAPFAAS_RUN_DIR: options.runDirectory ?? join(directory, 'run') });
     const said: string[] = [];
     try {
       const settings = {

@@ -29,7 +29,7 @@ describe('probes', { timeout: 60_000 }, () => {
   let guest: ProbeGuest;
   let cache: VerdictCache;
   let directory: RunDirectory;
-  beforeEach(() => {
+  beforeEach(async () => {
     bin = createStandIns();
     process.env['PATH'] = pathWith(bin.directory);
     place = mkdtempSync(join(tmpdir(), 'snapfaas-probes-'));
@@ -38,7 +38,7 @@ describe('probes', { timeout: 60_000 }, () => {
     writeFileSync(guest.kernelPath, elfHeader(62));
     writeFileSync(guest.initrdPath, '070701');
     cache = new VerdictCache('reuse', join(place, 'verdicts'));
-    directory = openRunDirectory({ SNAPFAAS_RUN_DIR: join(place, 'run') });
+    directory = await openRunDirectory({ SNAPFAAS_RUN_DIR: join(place, 'run') });
   });
   afterEach(async () => {
     assert.deepEqual(readdirSync(directory.path), [], 'the probe removes its directory');
