@@ -1,4 +1,5 @@
 /** Runs in snapctr. What a caller may want to know of one invocation besides its result: times, and the end of its output. */
+import { MAX_LOG_BYTES_PER_REQUEST } from '../protocol/guest.ts';
 import type { LaunchTimings } from '../protocol/runner.ts';
 
 export interface InvocationReport {
@@ -54,10 +55,29 @@ export class OutputTail {
 /** Invocations that are remembered, because their output may arrive after the next one began. */
 const REMEMBERED = 16;
 
-/** The last invocations of one VM, by their number in it, from 1. */
+/** What an invocation may print, in characters: as many as bytes, and the guest's own mark of a cut. */
+const MAX_PRINTED = MAX_LOG_BYTES_PER_REQUEST + 256;
+
+interface RecentInvocation {
+  /** Null before it has begun: what is printed between two invocations belongs to the next one. */
+  readonly id: string | null;
+  /** Null: the caller does not want the output. */
+  readonly tail: OutputTail | null;
+  printed: number;
+}
+
+/** What is to be logged of a piece of output. */
+export interface Printed {
+  /** Of the invocation that printed it; null if it is not known any more, or none did. */
+  readonly id: string | null;
+  readonly text: string;
+  /** More than this is not kept. */
+  readonly isCut: boolean;
+}
+
+/** The last invocations of one VM, by their number in it, from 1. 0 stands for all that came before. */
 export class RecentInvocations {
-  /** `tail` null: the caller does not want the output. */
-  readonly #recent = new Map<number, { readonly id: string; readonly tail: OutputTail | null }>();
+  readonly #recent = new Map<number, RecentInvocation>([[0, { id: null, tail: null, printed: 0 }]]);
   #count = 0;
 
   /** All there were. */
@@ -67,15 +87,33 @@ export class RecentInvocations {
 
   begin(id: string, tail: OutputTail | null): void {
     this.#count += 1;
-    this.#recent.set(this.#count, { id, tail });
+    this.#recent.set(this.#count, { id, tail, printed: this.#recent.get(this.#count)?.printed ?? 0 });
     this.#recent.delete(this.#count - REMEMBERED);
   }
 
-  /** @returns the id of the invocation that printed this; null if it is not known any more, or none did. */
-  add(number: number, text: string): string | null {
-    const invocation = this.#recent.get(number);
-    invocation?.tail?.add(text);
-    return invocation?.id ?? null;
+  /**
+   * The guest cuts what an invocation prints, but a function can make it believe that another one has begun. Here it is known
+   * how many there were, so that no VM prints more than that.
+   *
+   * @returns null if nothing of it is kept.
+   */
+  add(number: number, text: string): Printed | null {
+    const known = this.#recent.get(number);
+    const invocation = known ?? this.#next();
+    const room = MAX_PRINTED - invocation.printed;
+    if (room <= 0) return null;
+    const isCut = text.length > room;
+    const kept = isCut ? text.slice(0, room) : text;
+    invocation.printed += text.length;
+    if (known !== undefined) invocation.tail?.add(kept);
+    return { id: known?.id ?? null, text: kept, isCut };
+  }
+
+  #next(): RecentInvocation {
+    const number = this.#count + 1;
+    const next = this.#recent.get(number) ?? { id: null, tail: null, printed: 0 };
+    this.#recent.set(number, next);
+    return next;
   }
 
   /** The invocation has printed its last. */

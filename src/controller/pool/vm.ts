@@ -251,10 +251,12 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#resolveReady(timings);
   }
 
-  onLog(request: number, stream: 'stdout' | 'stderr', text: string): void {
-    const fields = { function: this.function.name, vm: this.id, stream, text };
-    if (this.#state === 'launching') this.#launchOutput.add(text);
-    const id = this.#invocations.add(request, text);
+  onLog(request: number, stream: 'stdout' | 'stderr', output: string): void {
+    const printed = this.#invocations.add(request, output);
+    if (printed === null) return;
+    if (this.#state === 'launching') this.#launchOutput.add(printed.text);
+    const { id, text, isCut } = printed;
+    const fields = { function: this.function.name, vm: this.id, stream, text, ...(isCut ? { cut: true } : {}) };
     this.#logger.info(id === null ? fields : { ...fields, request: id }, 'function output');
   }
 
