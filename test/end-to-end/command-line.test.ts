@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { totalmem } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { source } from '../support/functions.ts';
 import { startProgram } from '../support/program.ts';
 import {
   assertNothingLeft,
   createWorkspace,
+  FIRERUNNER,
   PROJECT_ROOT,
   run,
   SNAPCTR,
@@ -147,7 +149,7 @@ describe('the command line of snapctr', { timeout: 60_000 }, () => {
   test('--help names every option and subcommand, with examples; --version tells the version', async () => {
     const { status, stdout } = await snapctr('--help');
     assert.equal(status, 0);
-    const text = readFileSync(join(PROJECT_ROOT, 'src/bin/snapctr.ts'), 'utf8');
+    const text = readFileSync(join(PROJECT_ROOT, 'src/bin/snapctr-program.ts'), 'utf8');
     const options = [...text.matchAll(/ption\(\s*'(?:-\w, )?(--[\w-]+)/g)].map((match) => match[1] ?? '');
     assert.ok(options.length >= 11, options.join());
     for (const option of options) assert.match(stdout, new RegExp(`^ .*${option}\\b`, 'm'));
@@ -161,3 +163,22 @@ describe('the command line of snapctr', { timeout: 60_000 }, () => {
     assert.equal((await snapctr('--version')).stdout, `${manifest.version}\n`);
   });
 });
+
+for (const program of [SNAPCTR, FIRERUNNER]) {
+  for (const descriptors of [30, 64, 255]) {
+    test(`${basename(program, '.js')}: a limit of ${descriptors} open files is told in a sentence`, () => {
+      const { status, stderr } = spawnSync(
+        '/bin/sh',
+        ['-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh', process.execPath, program, '--help'],
+        {
+          encoding: 'utf8',
+        },
+      );
+      assert.notEqual(status, 0);
+      assert.match(
+        stderr,
+        new RegExp(`^\\w+: a process may open only ${descriptors} files here, .*ulimit -n 4096\\n$`),
+      );
+    });
+  }
+}

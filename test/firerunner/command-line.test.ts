@@ -97,7 +97,7 @@ describe('the command line of firerunner', { timeout: 60_000 }, () => {
   test('--help names every option and every exit code', async () => {
     const { status, stdout } = await run(FIRERUNNER, ['--help']);
     assert.equal(status, 0);
-    const text = readFileSync(join(PROJECT_ROOT, 'src/bin/firerunner.ts'), 'utf8');
+    const text = readFileSync(join(PROJECT_ROOT, 'src/bin/firerunner-program.ts'), 'utf8');
     const options = [...text.matchAll(/(?:\.option\(|new Option\()\s*'(?:-\w, )?(--[\w-]+)/g)].map(
       (match) => match[1] ?? '',
     );

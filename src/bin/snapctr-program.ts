@@ -1,0 +1,67 @@
+/** The controller, and the commands around it. */
+import { Command, Option } from 'commander';
+import { LOG_LEVELS } from '../controller/log.ts';
+import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../controller/run.ts';
+import { registerImagesCommand } from '../images/command.ts';
+import { VMM_NAMES } from '../protocol/runner.ts';
+import { registerDoctorCommand } from './doctor-command.ts';
+import { acceptBothSpellings, namingUnknownCommand, packageVersion, seconds, wholeNumber } from './flags.ts';
+import { prepareFunctionFiles } from './function-files.ts';
+import { registerNetworkCommand } from './network-command.ts';
+import { registerSnapshotsCommand } from './snapshots-command.ts';
+
+const program: Command = new Command('snapctr')
+  .description('Takes requests and runs each in a virtual machine that has the requested function loaded.')
+  .version(packageVersion())
+  .enablePositionalOptions()
+  .configureOutput({ outputError: (text, write) => write(namingUnknownCommand(program, text)) })
+  .option('-c, --config <file>', 'controller configuration (YAML); see docs/config.md')
+  .option('--mem <mb>', 'memory for all VMs together, in MB; one worker starts for each 128', wholeNumber(128))
+  .option('-p, --port <n>', 'take requests over HTTP on this port; 0 picks a free one', wholeNumber(0, 65_535))
+  .option('--requests_file <file>', 'take requests from a file of JSON lines, paced by their "time"')
+  .option('--host <address>', 'address to listen on', '127.0.0.1')
+  .option('--output <file>', 'where result lines of a request file go (default: stdout)')
+  .addOption(new Option('--vmm <name>', 'what runs the VMs').choices(['auto', ...VMM_NAMES]).default('auto'))
+  .addOption(
+    new Option('--accel <name>', 'how QEMU runs the guests; auto: what was proved to work')
+      .choices(['auto', 'kvm', 'tcg'])
+      .default('auto'),
+  )
+  .addOption(new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'))
+  .option('--drain-timeout <s>', 'seconds that running requests get to finish after the first SIGTERM', seconds, 30)
+  .option('--boot-timeout <s>', 'seconds from the launch of a VM to its loaded function', seconds, 60)
+  .option('--strict', 'do not start if a function of the configuration cannot run')
+  .option('--no-snapshots', 'boot every VM instead of restoring it from a snapshot of its function')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  Serve the example functions over HTTP, with 1 GB for VMs:
+    $ snapctr --config resources/controller.yaml --mem 1024 --port 8080
+    $ curl -s http://127.0.0.1:8080/ -H 'content-type: application/json' \\
+        -d '{"function": "hello-python", "payload": {"name": "Ada"}}'
+  Run a file of requests and keep the results:
+    $ snapctr -c resources/controller.yaml --mem 1024 \\
+        --requests_file resources/example_requests.json --output results.jsonl
+  Without virtual machines, for developing on any system:
+    $ snapctr -c resources/controller.yaml --mem 1024 -p 8080 --vmm process
+
+Each option is also understood with - for _ and the other way round. SIGTERM or SIGINT drains, a second one ends at once.
+Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 bad command line or configuration.
+`,
+  )
+  .action(async ({ config, mem, ...others }: Partial<SnapctrFlags> & Omit<SnapctrFlags, 'config' | 'mem'>) => {
+    // Not `requiredOption`: the subcommands need neither.
+    if (config === undefined) program.error("error: required option '-c, --config <file>' not specified");
+    if (mem === undefined) program.error("error: required option '--mem <mb>' not specified");
+    const flags = { ...others, config, mem };
+    process.exitCode = await runController(flags, (loaded, logger) => prepareFunctionFiles(loaded, flags.vmm, logger));
+  });
+
+program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
+registerImagesCommand(program);
+registerSnapshotsCommand(program);
+registerNetworkCommand(program);
+registerDoctorCommand(program);
+await program.parseAsync(acceptBothSpellings(program, process.argv));
+process.exit();
