@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { burst } from './cases/burst.ts';
+import { controllerMemory } from './cases/controller-memory.ts';
 import { density } from './cases/density.ts';
 import { firecracker } from './cases/firecracker.ts';
 import { idleMemory } from './cases/idle-memory.ts';
@@ -21,6 +22,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   layers,
   lambda,
   burst,
+  controllerMemory,
   density,
   warmRequest,
   throughput,
