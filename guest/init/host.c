@@ -89,10 +89,10 @@ static int begin_load(void)
     return 1;
 }
 
-/* SEAL and START. */
+/* SEAL and START. A SEAL may come before LOAD as well. */
 static int begin_step(void)
 {
-    if (!load_came || start_came)
+    if (start_came || (from_host[4] == FRAME_START && !load_came))
         fatal("the host sent a frame of type %d %s", from_host[4], load_came ? "after START" : "before LOAD");
     if (!begin_to_pass(STEP_FRAME_BYTES))
         return 0;
@@ -143,6 +143,7 @@ static int pass_to(int requests)
     bytes = count < 0 ? bytes : (size_t)count;
     left_to_pass -= bytes;
     forget_bytes_of_host(bytes);
+    let_function_run();
     return 1;
 }
 

@@ -129,7 +129,10 @@ static void report_answer(void)
         phase = OVER;
         payload_bytes = frame_bytes(from_runtime) - prefix_and_header;
     }
-    send_to_host(type, from_runtime + prefix_and_header, payload_bytes, "%s", "");
+    if (type == FRAME_SEALED)
+        report_sealed(runtime_pid, from_runtime + FRAME_PREFIX_BYTES, frame_header_bytes(from_runtime));
+    else
+        send_to_host(type, from_runtime + prefix_and_header, payload_bytes, "%s", "");
     forget_frame_of_runtime();
 }
 

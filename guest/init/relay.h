@@ -6,6 +6,7 @@
  *   host.c      frames from the host
  *   bridge.c    the function channel, where it does not lead to the runtime by itself
  *   vsock.c     connections that the host dials, for the two above
+ *   seal.c      the function's processes around a snapshot
  *   output.c    what the function prints, as LOG frames
  *   sync.c      clock and random numbers, as the host gives them
  *   network.c   the addresses that the host gives
@@ -109,6 +110,12 @@ void end_output_of_request(int is_asked);
 /* Number of the request that prints; 0 until the function is started. */
 void set_request_number(unsigned long number);
 unsigned long request_number(void);
+
+/* seal.c */
+/* Stops all processes of the function, and tells the host which there are beside the runtime. `header`: that of SEALED. */
+void report_sealed(pid_t runtime, const unsigned char *header, size_t header_bytes);
+/* Has them go on, if they are stopped. */
+void let_function_run(void);
 
 /* sync.c */
 void sync_with_host(const unsigned char payload[SYNC_BYTES]);

@@ -13,12 +13,12 @@
  * ```
  *
  * A life: HELLO (runtime up, no function) → SYNC, LOAD → LOADED → SYNC, START → STARTED → any number of INVOKE/RESULT → the
- * VMM is killed. A snapshot is taken after HELLO (base layer), or after LOADED and SEAL (function layer); a guest that was
+ * VMM is killed. A snapshot is taken after HELLO and SEAL (base layer), or after LOADED and SEAL (function layer); a guest that was
  * restored from it goes on where it was taken. One invocation at a time. `guest/CONTRACT.md` tells the guest's side.
  */
 
 /** Raised when either side changes so that an old guest and a new host would misunderstand each other. */
-export const GUEST_PROTOCOL_VERSION = 3;
+export const GUEST_PROTOCOL_VERSION = 4;
 
 /** Frame types. Numbers below 16 cross the function channel, the others the control channel. */
 export const FrameType = {
@@ -64,7 +64,10 @@ export const FrameType = {
   sync: 26,
   /** Host → init → runtime: a snapshot will be taken. Header `SealHeader`. */
   seal: 27,
-  /** Runtime → init → host: the step of SEAL is done. */
+  /**
+   * Runtime → init → host: the step of SEAL is done. Init stops the function's processes, until LOAD, SEAL or START comes. Header
+   * of init's to the host `SealedHeader`; payload: names of some of the processes, as text.
+   */
   sealed: 28,
   /** Host → init → runtime: this VM is about to be used. Header `StartHeader`. */
   start: 29,
@@ -82,10 +85,15 @@ export const ENTROPY_BYTES = 32;
 /**
  * `hooks`: the function's hooks before the snapshot run, and the runtime rehearses. `generators`: the random generators
  * are used once while the guest's clock stands far in the future, so that OpenSSL's find after the restore that time went
- * backwards and reseed themselves; no code of the function runs meanwhile.
+ * backwards and reseed themselves; no code of the function runs meanwhile. The latter comes before LOAD as well.
  */
 export interface SealHeader {
   readonly step: 'hooks' | 'generators';
+}
+
+/** `processes`: how many the function has beside its runtime. */
+export interface SealedHeader {
+  readonly processes: number;
 }
 
 /** `restored`: from a function layer, so that generators are reseeded and hooks after the restore run. */

@@ -258,6 +258,94 @@ def handle(event):
     ),
   );
 
+  test('gives interpreters of the same process new seeds', () =>
+    withImported(
+      `
+import random
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+import os
+inner = interpreters.create()
+inner_id = inner[0] if isinstance(inner, tuple) else inner
+interpreters.run_string(inner_id, 'import random; random.seed(1)')
+def handle(event):
+    reading, writing = os.pipe()
+    interpreters.run_string(inner_id, 'import os; os.write(%d, repr(random.random()).encode())' % writing)
+    return [float(os.read(reading, 100)), random.Random(1).random()]
+`,
+      async (guest) => {
+        await seal(guest);
+        await seal(guest, GENERATORS);
+        await start(guest, true);
+        const [drawn, old] = (await result(guest)) as [number, number];
+        assert.notEqual(drawn, old);
+      },
+    ));
+
+  test('copies of the process draw other numbers than it does, and than each other', () =>
+    withImported(
+      `
+import os, random, tempfile, uuid
+import gc, types
+snapfaas_snapshot = next(one for one in gc.get_objects() if type(one) is types.ModuleType and one.__name__ == 'snapfaas_snapshot')
+def draw():
+    return [random.random(), str(uuid.uuid1()), next(tempfile._get_candidate_names())]
+draw()
+def clone(event):
+    drawn = []
+    for _ in range(event):
+        reading, writing = os.pipe()
+        state = random.getstate()
+        child = os.fork()
+        if child == 0:
+            random.setstate(state)  # a fork is seeded by Python itself, a restored VM is not
+            snapfaas_snapshot.renew()
+            os.write(writing, repr(draw()).encode())
+            os._exit(0)
+        os.close(writing)
+        drawn += eval(os.read(reading, 1000))
+        os.close(reading)
+        os.waitpid(child, 0)
+    return drawn
+handle = clone
+`,
+      async (guest) => {
+        await start(guest, false);
+        const drawn = (await result(guest, '40')) as unknown[];
+        assert.equal(drawn.length, 120);
+        assert.equal(new Set(drawn).size, 120);
+      },
+    ));
+
+  test('log records count from the import of logging, whatever happened to the clock', () =>
+    withImported(
+      `
+import logging, time
+import gc, types
+snapfaas_snapshot = next(one for one in gc.get_objects() if type(one) is types.ModuleType and one.__name__ == 'snapfaas_snapshot')
+noted = logging._startTime
+def handle(event):
+    snapfaas_snapshot.Clock.offset -= event  # as if the wall clock had been set forward by as much
+    snapfaas_snapshot.Clock.correct()
+    scale = 1e9 if isinstance(noted, int) else 1
+    return [(logging._startTime - noted) / scale, isinstance(logging._startTime, type(noted))]
+`,
+      async (guest) => {
+        await start(guest, false);
+        for (const [jump, expected] of [
+          [3600, 3600],
+          [0, 3600],
+          [-7200, -3600],
+        ] as const) {
+          const [moved, hasKind] = (await result(guest, String(jump))) as [number, boolean];
+          assert.ok(Math.abs(moved - expected) < 1, `${moved} for ${expected}`);
+          assert.equal(hasKind, true);
+        }
+      },
+    ));
+
   test("is not disturbed by a module of the function's with the name of a generator", async () => {
     const guest = await GuestProcess.start('python', {
       'workload.py': 'import uuid, tempfile\ndef handle(event):\n    return uuid.mine\n',

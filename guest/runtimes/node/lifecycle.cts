@@ -1,8 +1,9 @@
 /** From the imported function to its first invocation: what SEAL and START ask for on the control channel. */
 import fs = require('node:fs');
-import { channelLost, makeFrame, sendFrame, type Incoming } from './channel.cjs';
+import { channelLost, makeFrame, send, sendFrame, type Incoming } from './channel.cjs';
 import { failureText } from './failures.cjs';
-import { drainCaches, forgetSeed, useOpenSsl } from './generators.cjs';
+import { renewGenerators, sealGenerators } from './generation.cjs';
+import { useOpenSsl } from './generators.cjs';
 import { hasAfterRestore, runAfterRestore, runBeforeSnapshot } from './hooks.cjs';
 import type { Invocations } from './invocations.cjs';
 import {
@@ -26,6 +27,11 @@ const rehearsal = makeFrame(
   '{"id":"rehearsal","deadline_ms":0,"stream":true}',
   Buffer.from('{"rehearsal":["",1,true,null]}'),
 );
+
+/** Which process reseeds itself: a wrapper may have started it. */
+export function sendSealed(): void {
+  send(CONTROL_FD, makeFrame(SEALED, JSON.stringify({ pid: process.pid }), Buffer.alloc(0)));
+}
 
 export class Lifecycle implements Stage {
   readonly #control: Incoming;
@@ -70,6 +76,7 @@ export class Lifecycle implements Stage {
     if (step === 'hooks') {
       this.#sealHooks();
     } else {
+      sealGenerators();
       useOpenSsl();
       this.#sealed();
     }
@@ -82,12 +89,10 @@ export class Lifecycle implements Stage {
 
   #sealHooks(): void {
     this.#enterHooks('before-snapshot');
-    runBeforeSnapshot()
-      .then(drainCaches)
-      .then(
-        () => this.#rehearse(),
-        (error: unknown) => this.uncaught(error),
-      );
+    runBeforeSnapshot().then(
+      () => this.#rehearse(),
+      (error: unknown) => this.uncaught(error),
+    );
   }
 
   #rehearse(): void {
@@ -101,12 +106,12 @@ export class Lifecycle implements Stage {
 
   #sealed(): void {
     this.#enter(this.#invocations);
-    sendFrame(CONTROL_FD, SEALED, '');
+    sendSealed();
     setImmediate(this.#obeyNext);
   }
 
   #startRestored(): void {
-    forgetSeed();
+    renewGenerators();
     this.#style.prepare();
     if (!hasAfterRestore()) {
       sendFrame(CONTROL_FD, STARTED, '');

@@ -5,16 +5,17 @@
  *
  * ```
  *   fd 3  function channel   host → INVOKE, REHEARSE            CHUNK*, RESULT | FAILURE; ENDING → host
- *   fd 4  control channel    init → LOAD, SEAL, START, DRAINED  HELLO, LOADED | LOAD_FAILED, SEALED, STARTED, DONE → init
+ *   fd 4  control channel    init → SEAL, LOAD, START, DRAINED  HELLO, LOADED | LOAD_FAILED, SEALED, STARTED, DONE → init
  * ```
  *
  * What a function may rely on is in guest/CONTRACT.md. Node ≥ 20, built-in modules only. Modules, in the order in which
  * they act:
  *
  * ```
- *   loading        LOAD: imports the handler          style   how it is called: original-style, lambda-style
- *   lifecycle      SEAL and START; hooks, generators  lambda-*  what only handlers of AWS Lambda need
- *   invocations    INVOKE                             failures, output, channel
+ *   threads        prepares this thread and each worker   generators, contexts, clocks; generation
+ *   loading        LOAD: imports the handler              style   how it is called: original-style, lambda-style
+ *   lifecycle      SEAL and START; hooks                  lambda-*  what only handlers of AWS Lambda need
+ *   invocations    INVOKE                                 failures, output, channel
  * ```
  *
  * Between two invocations the process waits in a blocking read: the event loop stands still, as it does in Lambda, so
@@ -22,10 +23,11 @@
  */
 import { channelLost, Incoming, makeFrame, send, sendFrame } from './channel.cjs';
 import { failureText } from './failures.cjs';
-import { replaceMathRandom } from './generators.cjs';
+import { renewGenerators } from './generation.cjs';
+import { useOpenSsl } from './generators.cjs';
 import { openRegistry } from './hooks.cjs';
 import { Invocations } from './invocations.cjs';
-import { Lifecycle } from './lifecycle.cjs';
+import { Lifecycle, sendSealed } from './lifecycle.cjs';
 import { loadHandler } from './loading.cjs';
 import { OriginalStyle } from './original-style.cjs';
 import { sendOutputAsFrames, sendOutputToPipes } from './output.cjs';
@@ -36,11 +38,13 @@ import {
   LOAD_FAILED,
   LOADED,
   PROTOCOL_VERSION,
+  SEAL,
   type FunctionFailure,
   type LoadRequest,
 } from './protocol.cjs';
 import type { Stage } from './stage.cjs';
 import type { Handler, Style } from './style.cjs';
+import { prepareThread } from './threads.cjs';
 import { runWrapper, takeLoad } from './wrapper.cjs';
 
 /** The import of the function. */
@@ -107,7 +111,7 @@ function load(request: LoadRequest, control: Incoming): void {
 }
 
 function main(): void {
-  replaceMathRandom();
+  prepareThread();
   openRegistry();
   sendOutputToPipes();
   const control = new Incoming(CONTROL_FD);
@@ -118,7 +122,13 @@ function receiveLoad(control: Incoming): LoadRequest {
   const hello = JSON.stringify({ protocol: PROTOCOL_VERSION, runtime: 'nodejs', version: process.versions.node });
   send(CONTROL_FD, makeFrame(HELLO, hello, Buffer.alloc(0)));
   control.next();
+  // Before the base layer: what this process has drawn so far every function would have in common.
+  for (; control.type === SEAL; control.next()) {
+    useOpenSsl();
+    sendSealed();
+  }
   if (control.type !== LOAD) channelLost(`expected LOAD, got a frame of type ${control.type}`);
+  renewGenerators();
   return JSON.parse(control.payload()) as LoadRequest;
 }
 

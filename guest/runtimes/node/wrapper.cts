@@ -6,7 +6,6 @@
  * in a file, since init has sent that already. Node cannot replace its own process with descriptors open: this one waits,
  * and ends as the other does.
  */
-import childProcess = require('node:child_process');
 import fs = require('node:fs');
 import os = require('node:os');
 import path = require('node:path');
@@ -35,6 +34,8 @@ export function runWrapper(request: LoadRequest): void {
   const wrapper = request.environment[VARIABLE];
   if (wrapper === undefined || wrapper === '' || request.style !== 'lambda' || request.is_wrapped === true) return;
   const [, runtime = ''] = process.argv;
+  // Here, so that others do not pay for it.
+  const childProcess = require('node:child_process') as typeof import('node:child_process');
   const { error, status, signal } = childProcess.spawnSync(wrapper, [process.execPath, ...process.execArgv, runtime], {
     cwd: request.root,
     env: { ...process.env, [LOAD_FD_VARIABLE]: String(LOAD_FD) },

@@ -3,7 +3,7 @@
 Started by init (or by the `process` driver) with two inherited descriptors, both carrying frames:
 
     fd 3  function channel   host -> INVOKE, REHEARSE              RESULT | FAILURE -> host
-    fd 4  control channel    init -> LOAD, SEAL, START, DRAINED    HELLO, LOADED, SEALED, STARTED, DONE -> init
+    fd 4  control channel    init -> SEAL, LOAD, START, DRAINED    HELLO, LOADED, SEALED, STARTED, DONE -> init
 
 What a function may rely on is in guest/CONTRACT.md. Python >= 3.9, standard library only. Modules, in the order in which
 they act:

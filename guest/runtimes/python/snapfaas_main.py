@@ -3,16 +3,16 @@ import json
 import os
 import sys
 
-from snapfaas_channel import HELLO, LOAD, LOAD_FAILED, LOADED, Channel, ChannelLost, HostGone
+from snapfaas_channel import HELLO, LOAD, LOAD_FAILED, LOADED, SEAL, Channel, ChannelLost, HostGone
 from snapfaas_lambda import LambdaStyle
 from snapfaas_load import load
 from snapfaas_original import OriginalStyle
 from snapfaas_output import FrameOutput, OwnLog, exit_status, flush, leave, send_output_as_frames
 from snapfaas_serve import serve
-from snapfaas_snapshot import wait_for_start
+from snapfaas_snapshot import renew, seal_generators, wait_for_start, write_sealed
 from snapfaas_wrapper import VARIABLE, start_wrapper, take_load
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 
 def main():
@@ -29,6 +29,7 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding='utf-8', errors='backslashreplace', line_buffering=True)
     request = take_load() or receive_load(control)
+    renew()
     if request['output'] == 'frames':
         send_output_as_frames(control)
     style = (LambdaStyle if request['style'] == 'lambda' else OriginalStyle)(request)
@@ -55,6 +56,10 @@ def receive_load(control):
     hello = {'protocol': PROTOCOL_VERSION, 'runtime': 'python3', 'version': version}
     control.write_frame(HELLO, header=json.dumps(hello).encode())
     kind, _, payload = control.read_frame()
+    while kind == SEAL:  # before the base layer
+        seal_generators()
+        write_sealed(control)
+        kind, _, payload = control.read_frame()
     if kind != LOAD:
         raise ChannelLost('expected LOAD, got a frame of type %d' % kind)
     return json.loads(bytes(payload))

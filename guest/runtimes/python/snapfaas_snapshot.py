@@ -1,13 +1,14 @@
-"""From the imported function to the first invocation: what SEAL and START ask for.
+"""What SEAL and START ask for, and what a process has to put right that was restored from a snapshot.
 
-A snapshot is taken after SEAL; START comes in every VM that is restored from it, or at once where there is no snapshot.
-`resume` is on the way of the first request and, under emulation, pays for each line that runs for the first time: it
-looks only at modules that are there.
+A snapshot is taken after SEAL: before LOAD, of a runtime without a function, and after the import. START comes in every
+VM that is restored from the latter, or at once where there is no snapshot. `renew` is on the way of the first request and,
+under emulation, pays for each line that runs for the first time: it looks only at modules that are there.
 """
 import gc
 import json
 import os
 import sys
+import time
 
 import snapshot_restore_py
 from snapfaas_channel import HOOK_FAILED, REHEARSE, SEAL, SEALED, START, STARTED, Channel, ChannelLost
@@ -25,9 +26,13 @@ def wait_for_start(control, style):
     while True:
         kind, header, _ = control.read_frame()
         if kind == START:
+            restored = json.loads(str(header, 'utf-8'))['restored']
+            if restored:
+                renew()  # before all else: threads of the function run as well
             style.prepare()
-            if json.loads(str(header, 'utf-8'))['restored']:
-                resume(control, style)
+            if restored:
+                for hook in snapshot_restore_py.get_after_restore():
+                    run_hook(control, style, 'Runtime.AfterRestoreError', *hook)
             flush()
             control.write_frame(STARTED)
             return
@@ -44,23 +49,16 @@ def wait_for_start(control, style):
             gc.collect()
             gc.freeze()
         elif step == 'generators':
-            draw_random_bytes()
+            seal_generators()
         else:
             raise ChannelLost('SEAL asks for an unknown step: %s' % step)
         flush()
-        control.write_frame(SEALED)
+        write_sealed(control)
 
 
-def resume(control, style):
-    for name, reseed in GENERATORS:
-        module = sys.modules.get(name)
-        if module is not None:
-            try:
-                reseed(module)
-            except Exception:
-                pass  # a module of the function's that only has the name
-    for hook in snapshot_restore_py.get_after_restore():
-        run_hook(control, style, 'Runtime.AfterRestoreError', *hook)
+def write_sealed(control):
+    """Tells which process reseeds itself: a wrapper may have started it."""
+    control.write_frame(SEALED, header=b'{"pid":%d}' % os.getpid())
 
 
 def run_hook(control, style, kind, function, args, kwargs):
@@ -96,15 +94,27 @@ def rehearse(style):
     writing.close()
 
 
-# ---- Random generators -----------------------------------------------------------------------------------------------
+# ---- Random generators and clocks -------------------------------------------------------------------------------------
 
 
-def draw_random_bytes():
+def seal_generators():
     """Has OpenSSL's generators note the time of the day, which is far in the future. After a restore each finds at its
     next use that time went backwards, and reseeds itself; those derived from it follow."""
     openssl = sys.modules.get('_ssl')
     if openssl is not None:
         openssl.RAND_bytes(1)
+
+
+def renew():
+    """This process may be the copy of another: generators get new seeds, and times that were noted are moved."""
+    for name, reseed in GENERATORS:
+        module = sys.modules.get(name)
+        if module is not None:
+            try:
+                reseed(module)
+            except Exception:
+                pass  # a module of the function's that only has the name
+    Clock.correct()
 
 
 def reseed_random(random):
@@ -122,10 +132,45 @@ def reseed_tempfile(tempfile):
     tempfile._name_sequence = None
 
 
+RESEED_INTERPRETER = """
+import sys
+if 'random' in sys.modules: sys.modules['random'].seed()
+if 'tempfile' in sys.modules: sys.modules['tempfile']._name_sequence = None
+"""
+
+
+def reseed_interpreters(interpreters):
+    """Each interpreter of this process has modules of its own."""
+    current = interpreters.get_current()
+    for other in interpreters.list_all():
+        if other != current:
+            interpreters.run_string(other[0] if isinstance(other, tuple) else other, RESEED_INTERPRETER)
+
+
 # By the module that holds them.
 GENERATORS = (
     ('random', reseed_random),
     ('numpy.random', reseed_random),
     ('uuid', reseed_uuid),
     ('tempfile', reseed_tempfile),
+    ('_xxsubinterpreters', reseed_interpreters),
+    ('_interpreters', reseed_interpreters),
 )
+
+
+class Clock:
+    """The time of the day jumps when a VM is restored, the monotonic clock does not."""
+
+    # Below this, in s, it is the clock's own inaccuracy.
+    TOLERANCE = 0.002
+    offset = time.time() - time.monotonic()
+
+    @classmethod
+    def correct(cls):
+        before, cls.offset = cls.offset, time.time() - time.monotonic()
+        jump = cls.offset - before
+        logging = sys.modules.get('logging')
+        start = getattr(logging, '_startTime', None)
+        # `relativeCreated` of log records counts from there: in s, and from Python 3.13 on in ns.
+        if isinstance(start, (int, float)) and abs(jump) > cls.TOLERANCE:
+            logging._startTime = start + (int(jump * 1e9) if isinstance(start, int) else jump)

@@ -74,6 +74,13 @@ export class LaunchTimeoutError extends LaunchError {
   }
 }
 
+/** Processes of the function beside its runtime. */
+export interface OtherProcesses {
+  readonly count: number;
+  /** Names of some of them, for a message. */
+  readonly names: string;
+}
+
 interface Waiting {
   readonly type: number;
   /** What the function did if the time is up meanwhile; null: none of its code runs in this step. */
@@ -90,6 +97,8 @@ export class GuestLife {
   /** Type of a step that came before anybody waited for it: HELLO may, as the only one that needs no command. */
   #early: number | null = null;
   #waiting: Waiting | null = null;
+  /** Of the latest SEALED. */
+  #otherProcesses: OtherProcesses = { count: 0, names: '' };
   #failure: Error | null = null;
 
   /**
@@ -140,9 +149,15 @@ export class GuestLife {
     );
   }
 
-  /** @throws FunctionLoadError if a hook before the snapshot fails. */
-  seal(step: SealHeader['step']): Promise<void> {
-    return this.#command(FrameType.seal, { step } satisfies SealHeader, FrameType.sealed);
+  /**
+   * All processes of the function stand still from then on, until the next command.
+   *
+   * @returns which there are beside the runtime.
+   * @throws FunctionLoadError if a hook before the snapshot fails.
+   */
+  async seal(step: SealHeader['step']): Promise<OtherProcesses> {
+    await this.#command(FrameType.seal, { step } satisfies SealHeader, FrameType.sealed);
+    return this.#otherProcesses;
   }
 
   /** @throws FunctionLoadError if a hook after the restore fails, or does not end in time. */
@@ -238,8 +253,12 @@ export class GuestLife {
               `speaks ${GUEST_PROTOCOL_VERSION}; build the images again: snapctr images build all`,
           ),
         );
+      case FrameType.sealed: {
+        const { processes } = frame.header;
+        this.#otherProcesses = { count: Number(processes ?? 0), names: frame.payload.toString('latin1').slice(0, 500) };
+        return this.#arrived(frame.type);
+      }
       case FrameType.loaded:
-      case FrameType.sealed:
       case FrameType.started:
         return this.#arrived(frame.type);
       case FrameType.loadFailed:

@@ -2,7 +2,7 @@
  * Runs in firerunner. Makes layers by running a VM up to the moment that is kept:
  *
  * ```
- *   base layer       boot ──▶ HELLO ──▶ stop, save
+ *   base layer       boot ──▶ HELLO ──▶ SEAL, SEALED ──▶ stop, save
  *   function layer   restore the base ──▶ LOAD, LOADED ──▶ SEAL, SEALED ──▶ stop, save
  * ```
  *
@@ -12,7 +12,7 @@ import { mkdir, open, rm, statfs, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
 import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../drivers/driver.ts';
-import { GuestLife, type VmObserver } from '../guest/guest-life.ts';
+import { GuestLife, type OtherProcesses, type VmObserver } from '../guest/guest-life.ts';
 import { loadRequest, withTap, withTimeLimit } from '../launch.ts';
 import type { Tap, TapPool } from '../network/tap-pool.ts';
 import type { Layer } from './layer.ts';
@@ -45,7 +45,10 @@ export async function buildBase(context: BuildContext, draft: LayerDraft): Promi
       context,
       { memoryPath, statePath: draft.statePath },
       (surroundings) => driver.boot(machine, surroundings),
-      (guest) => guest.hello(),
+      async (guest) => {
+        await guest.hello();
+        await sealGenerators(guest);
+      },
     ),
   );
   await draft.writeMemory(memoryPath, null);
@@ -62,7 +65,8 @@ export interface BuildBase {
 
 /**
  * @param base null: the machine is booted, and the layer holds all of its memory.
- * @throws FunctionLoadError if the import or a hook fails; LaunchError if the VM does.
+ * @throws FunctionLoadError if the import or a hook fails; LaunchError if the VM does, or if the function has processes
+ * beside its runtime.
  */
 export async function buildFunction(context: BuildContext, base: BuildBase | null, draft: LayerDraft): Promise<void> {
   const { spec, driver } = context;
@@ -86,12 +90,27 @@ export async function buildFunction(context: BuildContext, base: BuildBase | nul
       await guest.seal('hooks');
       // A restored guest is silent until it has an address of its own.
       if (tap !== null) guest.network(null);
-      guest.sync(Date.now() + SEAL_CLOCK_AHEAD_MS);
-      await guest.seal('generators');
+      refuseOtherProcesses(await sealGenerators(guest));
     },
   );
   await draft.writeMemory(memoryPath, base?.memory ?? null);
   await rm(memoryPath);
+}
+
+/** What the runtime's process has drawn so far would be drawn on with in every VM. */
+function sealGenerators(guest: GuestLife): Promise<OtherProcesses> {
+  guest.sync(Date.now() + SEAL_CLOCK_AHEAD_MS);
+  return guest.seal('generators');
+}
+
+/** A runtime reseeds its own generators after a restore; those of other processes nobody can reach. */
+function refuseOtherProcesses({ count, names }: OtherProcesses): void {
+  if (count === 0) return;
+  const what = count === 1 ? 'another process' : `${count} other processes`;
+  throw new LaunchError(
+    `the function has ${what} (${names}) when its snapshot is to be taken, whose random numbers would be the same in ` +
+      'every VM; start them in the handler, or end them in a hook before the snapshot',
+  );
 }
 
 /** A VMM that writes to a mapped file on a full file system is killed (SIGBUS) without a word: find out before. */

@@ -11,8 +11,11 @@ import type { Driver } from '../drivers/driver.ts';
 import { loadRequest } from '../launch.ts';
 import type { LayerStamp } from './layer.ts';
 
-/** Raised when layers made by an older program must not be used by this one. */
-const SNAPSHOT_RULES_VERSION = 1;
+/**
+ * Raised when layers made by an older program must not be used by this one. 1: their VMs had the state of random generators
+ * in common.
+ */
+export const SNAPSHOT_RULES_VERSION = 2;
 
 /** Digests of files by path, kept for as long as a file looks untouched. */
 export class FileDigests {

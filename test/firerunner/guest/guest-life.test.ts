@@ -88,6 +88,19 @@ test('guest life: SYNC carries the time in ns, and random bytes that differ', ()
   assert.notDeepEqual(first.payload, second?.payload);
 });
 
+test('guest life: SEALED tells which processes the function has beside its runtime', async () => {
+  for (const [header, payload, expected] of [
+    [{ processes: 0 }, '', { count: 0, names: '' }],
+    [{ processes: 3 }, 'node child.js, cat', { count: 3, names: 'node child.js, cat' }],
+    [{}, '', { count: 0, names: '' }],
+  ] as const) {
+    const { life, says } = createGuest();
+    const sealing = life.seal('generators');
+    says(FrameType.sealed, header, payload);
+    assert.deepEqual(await sealing, expected);
+  }
+});
+
 test('guest life: an import or a hook that fails is the function’s error', async () => {
   for (const [type, step] of [
     [FrameType.loadFailed, (life: GuestLife) => life.load(REQUEST)],

@@ -160,7 +160,7 @@ export class GuestInit {
     if (answers === undefined) return this.#fatal(`the host sent a frame of unknown type ${type}`);
     if (type === FrameType.load) return this.#obeyLoad(payload, answers);
     const isStarted = this.#steps.some((step) => step.type === FrameType.start);
-    if (this.#load === null || isStarted) {
+    if (isStarted || (this.#load === null && type !== FrameType.seal)) {
       return this.#fatal(`the host sent a frame of type ${type} ${isStarted ? 'after START' : 'before LOAD'}`);
     }
     const bytes = encodeFrame(type, header);

@@ -1,0 +1,125 @@
+/*
+ * The function's processes around a snapshot. From SEALED to the next command of the host they stand still: a VM that was
+ * restored has neither the right time nor random numbers of its own before the host has sent them, and whatever a thread
+ * drew until then it would draw in every VM.
+ *
+ * Of the processes beside the runtime the host is told: each may have random generators in its memory, which nobody from
+ * outside can make draw new seeds.
+ */
+#define _GNU_SOURCE
+#include "relay.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* As many are named; all are counted. */
+#define NAMED_PROCESSES 4
+/* What is told of a command line. */
+#define NAME_BYTES 64
+/* Of a wrapper that starts a wrapper. */
+#define DEEPEST 16
+
+static int is_stopped;
+
+void let_function_run(void)
+{
+    if (is_stopped)
+        kill(-1, SIGCONT);
+    is_stopped = 0;
+}
+
+static ssize_t read_file_of(pid_t pid, const char *file, char *target, size_t bytes)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t count = fd < 0 ? -1 : read(fd, target, bytes - 1);
+    if (fd >= 0)
+        close(fd);
+    target[count > 0 ? count : 0] = '\0';
+    return count;
+}
+
+/* Returns the parent, or 0: the process is of the kernel's, or has no memory any more, as it has ended. */
+static pid_t parent_of(pid_t pid)
+{
+    char text[512], state;
+    int parent;
+    if (read_file_of(pid, "stat", text, sizeof text) <= 0)
+        return 0;
+    /* What follows the name, which may hold anything. */
+    const char *name_end = strrchr(text, ')');
+    if (name_end == NULL || sscanf(name_end + 1, " %c %d", &state, &parent) != 2 || strchr("ZX", state) != NULL)
+        return 0;
+    /* The kernel's threads are children of its second process. */
+    return parent == 2 ? 0 : parent;
+}
+
+/*
+ * The runtime that answers, which reseeds itself, and whoever has started it and waits for its end: a wrapper of the
+ * function's, and the runtime that init has started.
+ */
+static int is_runtime(pid_t pid, pid_t runtime, pid_t answering)
+{
+    int depth = 0;
+    for (pid_t ancestor = answering; ancestor > 1 && depth < DEEPEST; depth++, ancestor = parent_of(ancestor))
+        if (pid == ancestor)
+            return 1;
+    return pid == runtime;
+}
+
+static pid_t answering_process(pid_t runtime, const unsigned char *header, size_t header_bytes)
+{
+    char text[64];
+    int pid;
+    size_t bytes = header_bytes < sizeof text ? header_bytes : sizeof text - 1;
+    memcpy(text, header, bytes);
+    text[bytes] = '\0';
+    return sscanf(text, "{\"pid\":%d}", &pid) == 1 ? (pid_t)pid : runtime;
+}
+
+/* Appends the command line of the process to `names`, made fit for a line of text. */
+static size_t append_name(char *names, size_t bytes, pid_t pid)
+{
+    char name[NAME_BYTES];
+    ssize_t count = read_file_of(pid, "cmdline", name, sizeof name);
+    while (count > 0 && name[count - 1] == '\0')
+        count--;
+    if (count <= 0)
+        return bytes;
+    if (bytes > 0) {
+        names[bytes++] = ',';
+        names[bytes++] = ' ';
+    }
+    for (ssize_t i = 0; i < count; i++)
+        names[bytes++] = isprint((unsigned char)name[i]) ? name[i] : name[i] == '\0' ? ' ' : '?';
+    return bytes;
+}
+
+void report_sealed(pid_t runtime, const unsigned char *header, size_t header_bytes)
+{
+    pid_t answering = answering_process(runtime, header, header_bytes);
+    char names[NAMED_PROCESSES * (NAME_BYTES + 2)];
+    size_t bytes = 0;
+    int processes = 0;
+    is_stopped = 1;
+    kill(-1, SIGSTOP);
+    DIR *all = opendir("/proc");
+    if (all == NULL)
+        fatal("the function's processes cannot be counted: %m");
+    for (struct dirent *entry; (entry = readdir(all)) != NULL;) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (pid <= 1 || parent_of(pid) == 0 || is_runtime(pid, runtime, answering))
+            continue;
+        if (processes++ < NAMED_PROCESSES)
+            bytes = append_name(names, bytes, pid);
+    }
+    closedir(all);
+    send_to_host(FRAME_SEALED, names, bytes, "{\"processes\":%d}", processes);
+}
