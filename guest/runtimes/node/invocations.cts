@@ -1,11 +1,12 @@
 /**
  * Invocations, one at a time, from INVOKE on the function channel to RESULT or FAILURE. The path of a warm one is
- * `receive`, the style's `call`, `result`, `#answer`: one read, one call, one or two writes.
+ * `receive`, `#begin`, the style's `call`, `result`, `#answered`: one read, one call, one or two writes.
  */
 import fs = require('node:fs');
 import { channelLost, Incoming, makeFrame, send, sendFrame, writeFully } from './channel.cjs';
 import { describe, failureText } from './failures.cjs';
 import { collectGarbage, LARGE_BYTES } from './garbage.cjs';
+import type { IdleEvents } from './idle-events.cjs';
 import {
   CONTROL_FD,
   DONE,
@@ -29,10 +30,14 @@ const doneFrame = makeFrame(DONE, '', NOTHING);
 export class Invocations implements Answers, Stage {
   readonly #channel = new Incoming(FUNCTION_FD);
   readonly #control: Incoming;
+  readonly #idleEvents: IdleEvents;
   readonly #maxResultBytes: number;
   readonly #tellsDone: boolean;
   readonly #receiveNext = () => {
     this.receive();
+  };
+  readonly #beginNext = () => {
+    this.#begin();
   };
   /** Where answers go, and what the next turn of the event loop does after one: other than this for `rehearse` only. */
   #fd = FUNCTION_FD;
@@ -41,6 +46,7 @@ export class Invocations implements Answers, Stage {
   #handler: Handler | undefined;
   /** Number of the function's invocation, for its output. */
   number = 0;
+  #hasAnswered = false;
   /** Counts calls of a handler, so that a promise that settles late is not taken for the current one's. */
   #call = 0;
   #isOpen = false;
@@ -55,8 +61,9 @@ export class Invocations implements Answers, Stage {
     this.#afterAnswer();
   };
 
-  constructor(request: LoadRequest, control: Incoming) {
+  constructor(request: LoadRequest, control: Incoming, idleEvents: IdleEvents) {
     this.#control = control;
+    this.#idleEvents = idleEvents;
     this.#maxResultBytes = request.max_result_bytes;
     this.#tellsDone = request.output === 'pipes';
   }
@@ -75,7 +82,7 @@ export class Invocations implements Answers, Stage {
     return this.#isOpen && this.#call === call;
   }
 
-  /** Waits for the next INVOKE and starts the handler. */
+  /** Waits for the next INVOKE and starts the handler, after whatever happened meanwhile. */
   receive(): void {
     const channel = this.#channel;
     channel.next();
@@ -86,6 +93,14 @@ export class Invocations implements Answers, Stage {
       this.#startOutput();
       this.number++;
     }
+    if (this.#idleEvents.arePossible()) this.#idleEvents.settle(this.#beginNext);
+    else this.#begin();
+  }
+
+  /** Starts the handler for the frame that was received. */
+  #begin(): void {
+    const channel = this.#channel;
+    const isRehearsal = this.#isRehearsal;
     this.#isLarge = channel.frameEnd - channel.payloadStart > LARGE_BYTES;
     const call = ++this.#call;
     this.#isOpen = true;
@@ -172,6 +187,7 @@ export class Invocations implements Answers, Stage {
 
   #answered(): void {
     if (!this.#isRehearsal) this.#tellDone();
+    this.#hasAnswered ||= !this.#isRehearsal;
     // Not called directly: one turn of the event loop lets ticks and closed handles go that would pile up otherwise.
     setImmediate(this.#isLarge ? this.#tidyUp : this.#afterAnswer);
   }
@@ -192,10 +208,10 @@ export class Invocations implements Answers, Stage {
 
   /**
    * The process exits. What an invocation has left behind may end it after the answer, while the host has sent the next
-   * INVOKE already: without this word that one would count as begun.
+   * INVOKE already, or while that one waits for the events of the idle time: without this word it would count as begun.
    */
   exiting(): void {
-    if (this.number === 0 || this.#isOpen) return;
+    if (!this.#hasAnswered || this.#isOpen) return;
     try {
       fs.writeSync(FUNCTION_FD, makeFrame(ENDING, '', NOTHING));
     } catch {

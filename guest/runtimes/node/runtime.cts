@@ -15,17 +15,19 @@
  *   threads        prepares this thread and each worker   generators, contexts, clocks; generation
  *   loading        LOAD: imports the handler              style   how it is called: original-style, lambda-style
  *   lifecycle      SEAL and START; hooks                  lambda-*  what only handlers of AWS Lambda need
- *   invocations    INVOKE                                 failures, output, channel
+ *   invocations    INVOKE; idle-events                    failures, output, channel
  * ```
  *
  * Between two invocations the process waits in a blocking read: the event loop stands still, as it does in Lambda, so
- * that an idle VM costs nothing and nothing of the function runs unaccounted.
+ * that an idle VM costs nothing and nothing of the function runs unaccounted. What happened meanwhile comes before the next
+ * handler.
  */
 import { channelLost, Incoming, makeFrame, send, sendFrame } from './channel.cjs';
 import { failureText } from './failures.cjs';
 import { renewGenerators } from './generation.cjs';
 import { useOpenSsl } from './generators.cjs';
 import { openRegistry } from './hooks.cjs';
+import { IdleEvents } from './idle-events.cjs';
 import { Invocations } from './invocations.cjs';
 import { Lifecycle, sendSealed } from './lifecycle.cjs';
 import { loadHandler } from './loading.cjs';
@@ -79,8 +81,8 @@ function makeStyle(request: LoadRequest, invocations: Invocations): Style {
   return new (require('./lambda-style.cjs') as typeof import('./lambda-style.cjs')).LambdaStyle(request, invocations);
 }
 
-function load(request: LoadRequest, control: Incoming): void {
-  const invocations = new Invocations(request, control);
+function load(request: LoadRequest, control: Incoming, idleEvents: IdleEvents): void {
+  const invocations = new Invocations(request, control, idleEvents);
   if (request.output === 'frames') sendOutputAsFrames(() => invocations.number);
   const style = makeStyle(request, invocations);
   style.setEnvironment(request);
@@ -111,11 +113,14 @@ function load(request: LoadRequest, control: Incoming): void {
 }
 
 function main(): void {
-  prepareThread();
+  const idleEvents = new IdleEvents();
+  prepareThread(() => {
+    idleEvents.noteHolder();
+  });
   openRegistry();
   sendOutputToPipes();
   const control = new Incoming(CONTROL_FD);
-  load(takeLoad() ?? receiveLoad(control), control);
+  load(takeLoad() ?? receiveLoad(control), control, idleEvents);
 }
 
 function receiveLoad(control: Incoming): LoadRequest {
