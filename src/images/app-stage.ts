@@ -10,6 +10,7 @@
  * | named in                | becomes                                                             | file            |
  * | ----------------------- | ------------------------------------------------------------------- | --------------- |
  * | `debian-packages.txt`   | `.snapfaas/root`, which guests lay over their root file system      | `app-debian.ts` |
+ * | `requirements.txt`      | `/usr/local` of that                                                | `app-pypi.ts`   |
  * | `package-lock.json`     | `node_modules`                                                      |                 |
  *
  * Both results are kept by content: DIGEST is over the files of DIR and the rules, so the same directory is staged once.
@@ -21,6 +22,7 @@ import { z } from 'zod';
 import type { RuntimeName } from '../protocol/runner.ts';
 import { compileModules } from './app-bytecode.ts';
 import { addPackages, PACKAGES_FILE, readPackagesFile, SYSTEM_FOLDER } from './app-debian.ts';
+import { addRequirements, vendoredNames } from './app-pypi.ts';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
@@ -29,6 +31,7 @@ import { addNpmPackages } from './npm-packages.ts';
 import { digestProjectFiles } from './project.ts';
 import { guestPython } from './guest-python.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
+import { readRequirements, REQUIREMENTS_FILE } from './requirements.ts';
 import { ToolError } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
@@ -41,7 +44,8 @@ export interface StageOptions {
   /** Whose root file system the packages are for; by default what the function's files look like. */
   readonly runtime?: RuntimeName;
   /**
-   * The function will run as a plain process of this host: Debian packages are left out; a note says so.
+   * The function will run as a plain process of this host: Debian packages are left out, and those of PyPI where there is no
+   * apt to bring pip; notes say so.
    */
   readonly onHost?: boolean;
   /** Stage again, with the newest packages. */
@@ -56,7 +60,7 @@ export interface StagedApp {
   readonly digest: string;
   /** Where the staged files are. Must not be changed. */
   readonly directory: string;
-  /** Packages that were brought: name to version. */
+  /** Packages that were brought: name to version; names of PyPI's begin with "pypi:". */
   readonly packages: Readonly<Record<string, string>>;
   /** What the user should know, such as packages that were left out. */
   readonly notes: readonly string[];
@@ -69,7 +73,7 @@ type Stamp = z.infer<typeof stampSchema>;
 /**
  * Copies a function's directory into the cache together with its dependencies, unless that was done before.
  *
- * @throws TreeError if the directory cannot become an image; ToolError if npm or apt failed.
+ * @throws TreeError if the directory cannot become an image; ToolError if npm, pip or apt failed.
  */
 export async function stageApp(directory: string, options: StageOptions = {}): Promise<StagedApp> {
   const entries = await scanTree(directory);
@@ -129,7 +133,7 @@ interface Fitting {
 function fit(entries: readonly TreeEntry[], options: StageOptions): Fitting | null {
   const hasModules = entries.some(({ path }) => /^(?!.*\bnode_modules\/).*\.py$/.test(path));
   const isNode = entries.some(({ path }) => /^[^/]+\.([mc]?[jt]s)$|^package\.json$/.test(path));
-  if (!hasModules && !hasFile(entries, PACKAGES_FILE)) return null;
+  if (!hasModules && !hasFile(entries, PACKAGES_FILE) && !hasFile(entries, REQUIREMENTS_FILE)) return null;
   return {
     runtime: options.runtime ?? (isNode && !hasModules ? 'nodejs' : 'python3'),
     onHost: options.onHost === true,
@@ -147,6 +151,7 @@ async function fillStage(
   await chmod(files, 0o755);
   const stamp: Stamp = { packages: {}, notes: [] };
   await bringDebianPackages(directory, entries, files, scratch, options, stamp);
+  await bringPypiPackages(directory, entries, files, options, stamp);
   options.onProgress?.('copying files');
   await copyTree(directory, entries, files);
   if (treeDigest(await scanTree(directory)) !== treeDigest(entries)) {
@@ -179,6 +184,26 @@ async function bringDebianPackages(
   const brought = await addPackages(names, options.runtime ?? 'python3', scratch, join(files, SYSTEM_FOLDER));
   Object.assign(stamp.packages, versionsOf(brought.packages));
   stamp.notes.push(...brought.notes);
+}
+
+async function bringPypiPackages(
+  directory: string,
+  entries: readonly TreeEntry[],
+  files: string,
+  options: StageOptions,
+  stamp: Stamp,
+): Promise<void> {
+  if (options.runtime !== 'python3' || !hasFile(entries, REQUIREMENTS_FILE)) return;
+  const wanted = await readRequirements(directory);
+  const vendored = vendoredNames(entries);
+  // Installed by hand, as for AWS Lambda: that is what runs.
+  if (wanted.names.every((name) => vendored.has(name))) return;
+  try {
+    Object.assign(stamp.packages, await addRequirements(wanted, join(files, SYSTEM_FOLDER), options));
+  } catch (error) {
+    if (options.onHost !== true || !(error instanceof ToolError) || error.command !== 'apt-get') throw error;
+    stamp.notes.push(`packages of PyPI are left out (${REQUIREMENTS_FILE}): apt, which brings pip, is not here`);
+  }
 }
 
 /** Where compiling is not possible, functions start all the same, only later. */

@@ -45,7 +45,7 @@ export function registerImagesCommand(program: Command): void {
     .description('make an ext4 image of a directory with a function')
     .argument(
       '<dir>',
-      'directory of the function; package-lock.json brings packages of npm, debian-packages.txt (one name per line) of Debian',
+      'directory of the function; requirements.txt brings packages of PyPI, package-lock.json of npm, debian-packages.txt (one name per line) of Debian',
     )
     .addOption(
       new Option('--runtime <name>', 'language that packages are for (default: by the files)').choices(RUNTIME_NAMES),
