@@ -193,6 +193,12 @@ def stops(event, context):
 
 def interrupted(event, context):
     raise KeyboardInterrupt()
+
+def trace_context(event, context):
+    fields = context.w3c()
+    context.w3c()["more"] = 1
+    client = context.client_context
+    return [fields, context.w3c() == fields, client and client.custom, "w3c" in repr(context)]
 `,
   'dir/mod.py': 'def answer(event, context):\n    return "from a directory"\n',
   'syntax.py': 'def handle(event, context)\n    return 1\n',

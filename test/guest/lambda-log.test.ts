@@ -194,7 +194,7 @@ test('node: a JSON line tells of errors wherever they are, once and with their o
 test('node: a failure is in the JSON log, also one that has no text', async () => {
   for (const [handler, errorType, errorMessage] of [
     ['throws_named', 'OutOfCheese', 'redo'],
-    ['throws_untold', 'Error', 'a value that has no text'],
+    ['throws_untold', 'TypeError', 'Cannot convert object to primitive value'],
   ] as const) {
     await withFunction(
       'node',

@@ -253,6 +253,28 @@ test('python: the context shows itself as in Lambda', () =>
     );
   }));
 
+for (const [what, given, fields] of [
+  [
+    'of texts',
+    '{"traceparent":"00-1","tracestate":"a=b","baggage":"c"}',
+    { traceparent: '00-1', tracestate: 'a=b', baggage: 'c' },
+  ],
+  ['of what is not a text or not known', '{"traceparent":1,"baggage":"c","other":"d"}', { baggage: 'c' }],
+  ['that is no object', '["traceparent"]', {}],
+] as const) {
+  test(`python: a trace context ${what} is the context's, not the client's`, () =>
+    withFunction('python', 'app.trace_context', async (guest) => {
+      const reply = await guest.invoke('{}', { client_context: `{"custom":{"a":1},"w3c":${given}}` });
+      assert.deepEqual(JSON.parse(reply.payload.toString()), [fields, true, { a: 1 }, false]);
+    }));
+}
+
+test('python: without a trace context there are no fields of one', () =>
+  withFunction('python', 'app.trace_context', async (guest) => {
+    const reply = await guest.invoke('{}');
+    assert.deepEqual(JSON.parse(reply.payload.toString()), [{}, true, null, false]);
+  }));
+
 test('python: bytes leave as they are, unless the result has to be JSON', () =>
   withFunction('python', 'app.raw', async (guest) => {
     const reply = await guest.invoke('{}');
@@ -281,15 +303,15 @@ test('python: text is escaped or not as in the same version of Lambda', () =>
     assert.equal(text, `{"text": "${Number(minor) < 12 ? '\\u00e9' : 'é'}", "list": [1, 2]}`);
   }));
 
-for (const [handler, error] of [
-  ['stops', 'app.Stop: no exception'],
-  ['interrupted', 'KeyboardInterrupt'],
+for (const [handler, error, exit] of [
+  ['stops', 'app.Stop: no exception', { status: 1, signal: null }],
+  ['interrupted', 'KeyboardInterrupt', { status: null, signal: 'SIGINT' }],
 ] as const) {
   test(`python: what is no Exception (app.${handler}) ends the process, and is on stderr`, async () => {
     const guest = await startLast('python', `app.${handler}`);
     guest.send('{}');
     await assert.rejects(guest.nextFunctionFrame());
-    assert.deepEqual(await guest.remove(), { status: 1, signal: null });
+    assert.deepEqual(await guest.remove(), exit);
     const { stderr } = await guest.printedBy(1);
     const where = new RegExp(
       `^Traceback \\(most recent call last\\):\\n {2}File ".*/app.py", line \\d+, in ${handler}\\n`,

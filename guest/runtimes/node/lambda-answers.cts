@@ -1,6 +1,6 @@
 /** What becomes of calls in Lambda's style: results as text, failures in the log and as answers. */
 import { logFailure } from './lambda-console.cjs';
-import { describeLambda, RuntimeError } from './lambda-failures.cjs';
+import { describeLambda, failureOfHandler, RuntimeError } from './lambda-failures.cjs';
 import type { FunctionFailure } from './protocol.cjs';
 import type { Answers } from './style.cjs';
 
@@ -44,14 +44,16 @@ export class LambdaAnswers {
   }
 
   succeed(call: number, result: unknown): void {
-    let text: string;
+    let text: string | undefined;
     try {
-      text = JSON.stringify(result) ?? 'null';
+      text = JSON.stringify(result === undefined ? null : result);
     } catch {
       this.fail(call, new Error('Unable to stringify response body'));
       return;
     }
-    this.#answers.result(text);
+    // A function or a symbol, in the words of the client, which needs a text.
+    if (text === undefined) this.fail(call, new TypeError('Wrong arguments'));
+    else this.#answers.result(text);
   }
 
   succeedWithBytes(bytes: Uint8Array, contentType: string | undefined): void {
@@ -68,8 +70,9 @@ export class LambdaAnswers {
 
   fail(call: number, thrown: unknown): void {
     if (!this.#answers.isOpen(call)) return;
-    logFailure('Invoke Error', thrown ?? 'handled');
-    this.#answers.failure(describeLambda(thrown));
+    const failure = failureOfHandler(thrown);
+    logFailure('Invoke Error', failure);
+    this.#answers.failure(describeLambda(failure));
   }
 
   /** Nothing can settle the returned promise any more: Node would end here, and so does this process. */

@@ -7,6 +7,7 @@
  *   callback(error), a thrown error                      answered at once
  *   callback(null, result)                               answered when the event loop is empty, or at once if
  *                                                        context.callbackWaitsForEmptyEventLoop is false
+ *   thrown null or undefined                             as callback(null)
  *   nothing of that, and the event loop is empty         null; a failure if a promise was returned
  * ```
  *
@@ -72,7 +73,8 @@ export function callBuffered(
       returned.then(succeed, fail);
     }
   } catch (error) {
-    fail(error);
+    // So does Lambda's client: what is thrown as null or undefined is no error.
+    callback(error);
   }
   return {
     call,

@@ -16,10 +16,10 @@ export class UnhandledPromiseRejection extends RuntimeError {
   readonly reason: unknown;
 
   constructor(reason: unknown) {
-    super('Runtime.UnhandledPromiseRejection', textOf(reason));
+    super('Runtime.UnhandledPromiseRejection', reason === undefined ? '' : textOf(reason));
     this.reason = reason;
     const where = reason instanceof Error ? framesOf(reason.stack) : [];
-    this.stack = [`${this.name}: ${this.message}`, ...where].join('\n');
+    this.stack = [this.message === '' ? this.name : `${this.name}: ${this.message}`, ...where].join('\n');
   }
 }
 
@@ -41,7 +41,7 @@ function isError(value: unknown): value is Error {
   if (util.types.isNativeError(value)) return true;
   if (typeof value !== 'object' || value === null) return false;
   const { name, message, stack } = value as Partial<Record<keyof Error, unknown>>;
-  return typeof name === 'string' && typeof message === 'string' && typeof stack === 'string';
+  return [name, message, stack].every((text) => typeof text === 'string' && text !== '');
 }
 
 function isFrame(line: string): boolean {
@@ -65,18 +65,41 @@ function withoutDelete(text: string): string {
   return text.replaceAll('\x7f', '%7F');
 }
 
+/** Of a member that must be a text if it is there. @throws TypeError if it is something else. */
+function memberText(value: unknown): string {
+  if (value === undefined || value === null) return '';
+  if (typeof value !== 'string') throw new TypeError('not a text');
+  return withoutDelete(value);
+}
+
 /** What was thrown, or what a promise was rejected with. Its own getters may throw: something is always said. */
 export function describeLambda(thrown: unknown): FunctionFailure {
   try {
-    if (thrown === null || thrown === undefined) return { type: 'string', message: 'handled', stack: [] };
-    if (isError(thrown)) {
-      const type = withoutDelete(String(thrown.name));
-      return { type, message: withoutDelete(String(thrown.message)), stack: stackLines(thrown.stack) };
+    if (!isError(thrown)) {
+      // The method itself, which not every value has.
+      const message: unknown = (thrown as { toString(): unknown }).toString();
+      return { type: typeof thrown, message: message === undefined ? '' : toText(message), stack: [] };
     }
-    return { type: typeof thrown, message: toText(thrown), stack: [] };
+    const { stack } = thrown;
+    if (typeof stack !== 'string') throw new TypeError('no stack');
+    return { type: memberText(thrown.name), message: memberText(thrown.message), stack: stackLines(stack) };
   } catch {
     const problem = 'there was a problem while retrieving one or more of its message, name, and stack';
     return { type: 'handled', message: `callback called with Error argument, but ${problem}`, stack: [] };
+  }
+}
+
+/**
+ * What Lambda reports for what a handler threw. Its client makes an error of everything else to log it, and reports what
+ * goes wrong in that instead.
+ */
+export function failureOfHandler(thrown: unknown): unknown {
+  if (thrown === undefined || thrown === null) return 'handled';
+  try {
+    if (!(thrown instanceof Error)) new Error(thrown as string);
+    return thrown;
+  } catch (problem) {
+    return problem;
   }
 }
 

@@ -5,7 +5,12 @@ import { callBuffered } from './lambda-buffered.cjs';
 import { logFailure, patchConsole, rehearseLine, setRequestId } from './lambda-console.cjs';
 import { factsOf, type FunctionFacts } from './lambda-context.cjs';
 import { addGlobals, makeLogStreamName, setEnvironment } from './lambda-environment.cjs';
-import { describeLambda, describeLambdaLoadFailure, UnhandledPromiseRejection } from './lambda-failures.cjs';
+import {
+  describeLambda,
+  describeLambdaLoadFailure,
+  failureOfHandler,
+  UnhandledPromiseRejection,
+} from './lambda-failures.cjs';
 import { isStreaming, type ResponseStream } from './lambda-stream.cjs';
 import { callStreamed } from './lambda-streamed.cjs';
 import { LoadError } from './loading.cjs';
@@ -127,8 +132,9 @@ export class LambdaStyle implements Style {
   }
 
   describeHookFailure(thrown: unknown, hook: HookKind): FunctionFailure {
-    logFailure('Hook Error', thrown ?? 'handled');
-    return ofHook(describeLambda(thrown), hook);
+    const failure = failureOfHandler(thrown);
+    logFailure('Hook Error', failure);
+    return ofHook(describeLambda(failure), hook);
   }
 
   hookNeverSettles(hook: HookKind): FunctionFailure {

@@ -16,12 +16,18 @@ class LambdaContext:
         self.function_version = request.get('version')
         self.invoked_function_arn = fields.get('arn', request.get('arn'))
         self.tenant_id = fields.get('tenant_id')
-        self.client_context = client_context(fields.get('client_context'))
+        client = parsed_client_context(fields.get('client_context'))
+        self._w3c_fields = take_w3c(client)
+        self.client_context = None if client is None else ClientContext(client)
         self.identity = CognitoIdentity(fields.get('cognito_identity'))
         self._deadline_ms = fields.get('deadline_ms', 0)
 
     def get_remaining_time_in_millis(self):
         return max(0, int(self._deadline_ms - time.time() * 1000))
+
+    def w3c(self):
+        """The trace context of the W3C that came with the client's context."""
+        return dict(self._w3c_fields)
 
     def log(self, msg):
         log_plainly(str(msg))
@@ -78,9 +84,17 @@ class Client:
         return described(self, *self.__slots__)
 
 
-def client_context(text):
+def parsed_client_context(text):
     fields = json.loads(text) if text else None
-    return ClientContext(fields) if isinstance(fields, dict) else None
+    return fields if isinstance(fields, dict) else None
+
+
+def take_w3c(client):
+    """Takes the member `w3c` out of a client's context, which shows it to no handler. Returns its texts of known names."""
+    given = client.pop('w3c', None) if client is not None else None
+    if not isinstance(given, dict):
+        return {}
+    return {name: given[name] for name in ('traceparent', 'tracestate', 'baggage') if isinstance(given.get(name), str)}
 
 
 def described(thing, *names):

@@ -14,7 +14,7 @@ from snapfaas_failure import OWN_DIRECTORY, describe, failure
 from snapfaas_lambda_json import encode_result
 from snapfaas_lambda_log import Log, log_failure, rehearse_logging, set_up_logging
 from snapfaas_load import LoadError, most_arguments, parse_event
-from snapfaas_output import exit_status, leave, uncaught_status, write_at_once
+from snapfaas_output import exit_status, leave, leave_uncaught, write_at_once
 
 
 # What Lambda's client has imported, and this runtime has not, when it imports a function.
@@ -136,7 +136,7 @@ class LambdaStyle:
         except SystemExit as error:
             leave(exit_status(error))
         except BaseException as error:  # ends Lambda's client, too: a cancelled task, an interrupt
-            leave(uncaught_status(error.with_traceback(error.__traceback__.tb_next)))
+            leave_uncaught(error.with_traceback(error.__traceback__.tb_next))
         try:
             answer, header = encode_result(result, fields.get('strict', False))
         except Exception as error:  # the result's own methods run in there

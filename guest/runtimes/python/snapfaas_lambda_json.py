@@ -1,4 +1,5 @@
-"""Results as Lambda's client for Python writes them: its serialiser knows decimals and text in bytes, and allows NaN."""
+"""Results as Lambda's client for Python writes them: its serialiser, `simplejson`, knows decimals, text in bytes and what
+`_asdict()` of a value returns, such as a named tuple's, and allows NaN."""
 import json
 import math
 import os
@@ -27,7 +28,82 @@ def default(value):
         return '%s-%d' % (Decimals.mark, len(Decimals.texts) - 1)
     if isinstance(value, bytes):
         return value.decode('utf-8')
-    raise TypeError('Object of type %s is not JSON serializable' % type(value).__name__)
+    fields = fields_of(value)
+    if fields is not None:
+        return plain(fields, {id(value)})
+    raise TypeError('Object of type %s is not JSON serializable' % value.__class__.__name__)
+
+
+SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
+def is_plain(result):
+    """Whether Python's own serialiser writes a value as Lambda's does. It never asks about subclasses of what it knows, and
+    refuses bytes as keys."""
+    seen = set()
+    waiting = [(result,)]
+    while waiting:
+        values = waiting.pop()
+        if SCALARS.issuperset(map(type, values)):
+            continue
+        for value in values:
+            kind = type(value)
+            if kind is dict:
+                inside = value.values()
+                if not SCALARS.issuperset(map(type, value)):
+                    return False
+            elif kind is list or kind is tuple:
+                inside = value
+            elif issubclass(kind, (dict, list, tuple)):
+                return False
+            else:
+                continue
+            if id(value) not in seen:
+                seen.add(id(value))
+                waiting.append(inside)
+    return True
+
+
+def plain(value, above):
+    """Puts a value in the terms of Python's own serialiser. `above`: the ids of what it is in, to find circles."""
+    if isinstance(value, (str, bytes, int, float)):
+        return value
+    fields = fields_of(value)
+    if fields is None and not isinstance(value, (dict, list, tuple)):
+        return value
+    if id(value) in above:
+        raise ValueError('Circular reference detected')
+    above.add(id(value))
+    if fields is not None:
+        result = plain_dict(fields, above)
+    elif isinstance(value, dict):
+        result = plain_dict(value, above)
+    else:
+        result = [plain(item, above) for item in value]
+    above.discard(id(value))
+    return result
+
+
+def plain_dict(value, above):
+    return {plain_key(key): plain(item, above) for key, item in value.items()}
+
+
+def plain_key(key):
+    if isinstance(key, bytes):
+        return key.decode('utf-8')
+    if key is None or isinstance(key, (str, int, float)):
+        return key
+    raise TypeError('keys must be str, int, float, bool or None, not %s' % key.__class__.__name__)
+
+
+def fields_of(value):
+    asdict = getattr(value, '_asdict', None)
+    if not callable(asdict):
+        return None
+    fields = asdict()
+    if isinstance(fields, dict):
+        return fields
+    raise TypeError('_asdict() must return a dict, not %s' % type(fields).__name__)
 
 
 # As Lambda's runtimes do, by version.
@@ -43,7 +119,7 @@ def encode_result(result, strict):
             raise TypeError('Object of type bytes is not JSON serializable')
         return result, b'{"content_type":"application/unknown"}'
     try:
-        text = (encode_strictly if strict else encode)(result)
+        text = (encode_strictly if strict else encode)(result if is_plain(result) else plain(result, set()))
         if Decimals.texts:
             text = re.sub('"%s-([0-9]+)"' % Decimals.mark, lambda match: Decimals.texts[int(match[1])], text)
     finally:

@@ -1,4 +1,5 @@
 """What the function prints and what is logged in its name; the end of the process, before which all of it is written."""
+import _signal as signal  # what is in C of it: a file of the function may be named signal.py
 import fcntl
 import io
 import os
@@ -114,13 +115,19 @@ def exit_status(error):
     return 1
 
 
-def uncaught_status(error):
-    """What Python itself makes of an exception that nobody catches: says it on stderr."""
+def leave_uncaught(error):
+    """What Python itself makes of an exception that nobody catches: says it on stderr, and ends by the signal that asked for
+    an interrupt."""
     try:
         sys.excepthook(type(error), error, error.__traceback__)
     except BaseException:
         pass  # the function has a hook of its own, or closed its output
-    return 1
+    if isinstance(error, KeyboardInterrupt):
+        flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGINT)
+    leave(1)
 
 
 def leave(status):
