@@ -6,12 +6,18 @@
  * ```
  *
  * A build that is killed anywhere leaves no manifest for a file it did not finish, and leftovers that the next removes.
+ *
+ * The user may name any folder, /tmp as well. So the lock is not in it but in the cache, where nobody else can hold it; and
+ * leftovers are known by their names.
  */
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { randomUUID } from 'node:crypto';
+import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
+import { sha256 } from '../storage/digest.ts';
 import { withLock, type LockOptions } from '../storage/lock.ts';
 import { makeWritableDirectory } from '../storage/make-directory.ts';
+import { OwnedNames } from '../storage/owned-names.ts';
 import { sync } from '../storage/sync.ts';
 import { describeFile, manifestPath, type Manifest, type ManifestDraft } from './manifest.ts';
 import { runTool } from './tool.ts';
@@ -45,21 +51,21 @@ export async function inBuildFolder<T>(
   { help = 'name another directory, or make it yours', ...options }: BuildFolderOptions = {},
 ): Promise<T> {
   await makeWritableDirectory(folder, help);
-  const lockPath = join(folder, '.building.lock');
+  const locks = join(cacheDirectory(), 'locks');
+  await makeWritableDirectory(locks, CACHE_HELP);
+  const lockPath = join(locks, `${sha256(await realpath(folder)).slice(0, 32)}.lock`);
   return withLock(lockPath, () => inOwnFolder(folder, work), options);
 }
 
-const SCRATCH_PREFIX = '.building-';
+const IMAGE_BUILDS = new OwnedNames('.snapfaas-image-');
 
 async function inOwnFolder<T>(folder: string, work: (buildFolder: BuildFolder) => Promise<T>): Promise<T> {
-  // The lock is ours, so whoever made these is gone.
-  for (const name of await readdir(folder)) {
-    if (name.startsWith(SCRATCH_PREFIX)) await rm(join(folder, name), { recursive: true, force: true });
-  }
-  const own = join(folder, `${SCRATCH_PREFIX}${process.pid}-${randomUUID().slice(0, 8)}`);
+  await IMAGE_BUILDS.removeAbandoned(folder);
+  const own = join(folder, await IMAGE_BUILDS.make(randomUUID().slice(0, 8)));
   const scratch = join(own, 'scratch');
-  await mkdir(scratch, { recursive: true });
+  await mkdir(own, { mode: 0o700 });
   try {
+    await mkdir(scratch);
     return await work({
       scratch,
       publish: (file, draft, produce) => publish(own, file, draft, produce),

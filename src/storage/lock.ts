@@ -1,6 +1,7 @@
 /**
  * Runs in each program. A lock between processes, as a file that names its owner: a dead owner's lock is broken by the
- * next.
+ * next. A lock by anybody but us, the administrator or the directory's owner is an error: whoever may write to a directory could
+ * forge one that never ends.
  *
  * ```
  *   PATH                   "PID START" of the owner; without START where there is no /proc
@@ -8,11 +9,13 @@
  *   PATH.breaker           there while a dead owner's lock is being removed
  * ```
  */
-import { link, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { link, lstat, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomUUID } from 'node:crypto';
 import { codeOf } from './error-code.ts';
+import { DirectoryError } from './make-directory.ts';
 import { isOurs } from './owned-names.ts';
 import { isAlive, ourselves, ownerFromTag, ownerTag, type Owner } from './owner.ts';
 
@@ -26,7 +29,11 @@ export interface LockOptions {
   readonly onWait?: ((ownerPid: number) => void) | undefined;
 }
 
-/** Runs `work` while holding the lock `path`; waits as long as a live process holds it. */
+/**
+ * Runs `work` while holding the lock `path`; waits as long as a live process holds it.
+ *
+ * @throws DirectoryError if the lock is somebody else's; AbortError while waiting; whatever `work` throws.
+ */
 export async function withLock<T>(path: string, work: () => Promise<T>, options: LockOptions = {}): Promise<T> {
   const { signal, onWait } = options;
   let told = false;
@@ -72,7 +79,7 @@ async function acquire(
   // The lock appears by link(2), complete with its owner: there is no moment in which it is empty.
   const candidate = `${path}.${ownerTag(us)}-${randomUUID()}`;
   try {
-    await writeFile(candidate, us.started === null ? String(us.pid) : `${us.pid} ${us.started}`);
+    await writeFile(candidate, us.started === null ? String(us.pid) : `${us.pid} ${us.started}`, { flag: 'wx' });
     while (!(await created(candidate, path))) {
       signal?.throwIfAborted();
       const owner = await readOwner(path);
@@ -122,18 +129,36 @@ async function breakLock(path: string, owner: string): Promise<void> {
 }
 
 async function removeDeadBreaker(breaker: string): Promise<void> {
-  const age = await stat(breaker).then(
-    (status) => Date.now() - status.mtimeMs,
-    () => 0,
-  );
-  if (age > BREAKER_DEAD_MS) await rm(breaker, { force: true });
+  const status = await lstat(breaker).catch(() => null);
+  if (status === null) return;
+  await assertTrusted(breaker, status);
+  if (Date.now() - status.mtimeMs > BREAKER_DEAD_MS) await rm(breaker, { force: true });
 }
 
+/** @returns undefined if there is no lock. */
 async function readOwner(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT') return undefined;
+  let file;
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'ENOENT') return undefined;
+    if (code === 'ELOOP' || code === 'EACCES' || code === 'ENXIO') await assertTrusted(path, await lstat(path));
     throw error;
-  });
+  }
+  try {
+    await assertTrusted(path, await file.stat());
+    return await file.readFile('utf8');
+  } finally {
+    await file.close();
+  }
+}
+
+async function assertTrusted(path: string, status: Stats): Promise<void> {
+  const trusted = [0, process.geteuid?.() ?? status.uid, (await stat(dirname(path))).uid];
+  if (status.isFile() && trusted.includes(status.uid)) return;
+  const what = status.isFile() ? `was made by user ${status.uid}` : 'is no file';
+  throw new DirectoryError(`the lock ${path} ${what}; remove it, or use a directory of your own`);
 }
 
 function ownerOf(text: string): Owner {

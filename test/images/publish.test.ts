@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import { describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { readFinished, readManifest, verifyFile } from '../../src/images/manifest.ts';
 import { temporaryDirectory } from './temporary.ts';
 
@@ -50,6 +50,16 @@ class Builder {
 }
 
 describe('publish', () => {
+  // Inherited by the builders.
+  const cache = process.env['XDG_CACHE_HOME'];
+  before(async () => {
+    process.env['XDG_CACHE_HOME'] = await temporaryDirectory();
+  });
+  after(() => {
+    if (cache === undefined) delete process.env['XDG_CACHE_HOME'];
+    else process.env['XDG_CACHE_HOME'] = cache;
+  });
+
   for (const point of ['locked', 'halfway']) {
     test(`a builder that is killed when ${point} leaves nothing that looks finished, and the next one works`, async () => {
       const folder = await temporaryDirectory();
@@ -103,8 +113,44 @@ describe('publish', () => {
 
   test('the lock of another process that has got the same process id is broken', async () => {
     const folder = await temporaryDirectory();
-    await writeFile(join(folder, '.building.lock'), `${process.pid} 1`);
+    const locks = join(process.env['XDG_CACHE_HOME'] ?? '', 'snapfaas/locks');
+    const holder = new Builder(folder, 'holder', 'locked');
+    await holder.reaches('locked');
+    const [lock = ''] = await readdir(locks);
+    await holder.kill();
+    await writeFile(join(locks, lock), `${process.pid} 1`);
     await new Builder(folder, 'text').ends();
+  });
+
+  test('in a folder that others use, nothing of theirs holds a build up, nothing is removed, nothing left behind', async () => {
+    const folder = await temporaryDirectory();
+    const others = [
+      '.building-999999999-1-00000000/layer',
+      '.snapfaas-build-999999999-1-00000000/layer',
+      '.snapfaas-image-notes/x',
+      'base-0123456789abcdef/pages',
+    ];
+    for (const path of others) await mkdir(join(folder, path), { recursive: true });
+    // As if a process that lives had the folder.
+    await writeFile(join(folder, '.building.lock'), `${process.pid}`);
+    await mkdir(join(folder, '.snapfaas-image-999999999-1-00000000/scratch'), { recursive: true });
+    await new Builder(folder, 'text').ends();
+    const left = [...others.map((path) => dirname(path)), '.building.lock', 'product', 'product.json'];
+    assert.deepEqual((await readdir(folder)).sort(), left.sort());
+    for (const path of others) assert.ok((await stat(join(folder, path))).isDirectory(), path);
+  });
+
+  test('the same folder by another way is the same folder', async () => {
+    const folder = await temporaryDirectory();
+    const link = join(await temporaryDirectory(), 'link');
+    await symlink(folder, link);
+    const first = new Builder(folder, 'first', 'halfway');
+    await first.reaches('halfway');
+    const second = new Builder(link, 'second');
+    await second.reaches('waiting');
+    first.goOn();
+    await Promise.all([first.ends(), second.ends()]);
+    assert.equal(await readFile(join(folder, 'product'), 'utf8'), 'second');
   });
 });
 

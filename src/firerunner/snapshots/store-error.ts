@@ -1,5 +1,6 @@
 /** Runs in firerunner. What an administrator can help: no space, no rights, no directory. */
 import { messageOf } from '../../protocol/errors.ts';
+import { DirectoryError } from '../../storage/make-directory.ts';
 
 /** The setting that names the store. */
 const SNAPSHOT_DIR = 'snapshot_dir';
@@ -63,12 +64,13 @@ const ADVICE: readonly { readonly codes: readonly string[]; readonly problem: st
   { codes: ['ENOMEM'], problem: 'no memory is left', help: 'give the host more memory, or start fewer VMs' },
 ];
 
-/** Does `work`; errors of the operating system come out as SnapshotStoreError, all others as they are. */
+/** Does `work`; errors of the operating system and of directories come out as SnapshotStoreError, all others as they are. */
 export async function storing<T>(action: string, path: string, work: () => Promise<T>, setting?: string): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof SnapshotStoreError || codeOf(error) === undefined) throw error;
+    if (error instanceof SnapshotStoreError) throw error;
+    if (codeOf(error) === undefined && !(error instanceof DirectoryError)) throw error;
     throw SnapshotStoreError.from(error, action, path, setting);
   }
 }

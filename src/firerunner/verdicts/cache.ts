@@ -11,6 +11,8 @@ import type { Verdict } from './verdict.ts';
 
 /** Characters of the digest that go into a name. */
 const DIGEST_LENGTH = 12;
+/** A name with the identifier of a boot, a UUID; also of a file that was being written. */
+const OF_A_BOOT = /^[a-z]+(-[a-z]+)*-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9a-f]{12}\.json(\.[0-9]+)?$/;
 /** How long a verdict holds that a busy host may have caused, in ms. */
 const BRIEF_MS = 10 * 60_000;
 
@@ -68,7 +70,7 @@ export class VerdictCache {
         renameSync(temporary, path);
       }
       for (const name of readdirSync(this.#directory)) {
-        if (!name.includes(boot)) rmSync(join(this.#directory, name), { force: true });
+        if (OF_A_BOOT.test(name) && !name.includes(boot)) rmSync(join(this.#directory, name), { force: true });
       }
     } catch {
       // Without the cache the next start probes again.

@@ -93,7 +93,10 @@ describe('verdict cache', () => {
   test('the name holds the boot of the host; verdicts of earlier boots are removed', async () => {
     mkdirSync(directory, { recursive: true });
     writeFileSync(join(directory, 'kvm-11111111-2222-3333-4444-555555555555-0123456789ab.json'), JSON.stringify(GOOD));
+    writeFileSync(join(directory, 'notes.json'), 'of a person');
     assert.deepEqual(await find('reuse', BAD), [BAD, true]);
+    assert.equal(readFileSync(join(directory, 'notes.json'), 'utf8'), 'of a person');
+    rmSync(join(directory, 'notes.json'));
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     const names = readdirSync(directory);
     assert.equal(names.length, 1);
