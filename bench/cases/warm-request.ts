@@ -59,7 +59,7 @@ async function postOneByOne(port: number): Promise<number[]> {
   socket.setNoDelay(true);
   await once(socket, 'connect');
   const body = `{"function":"hello-python","payload":${EVENT.toString()}}`;
-  const request = `POST / HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+  const request = `POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
   let onAnswer: (text: string) => void = () => undefined;
   let received = '';
   socket.setEncoding('latin1').on('data', (text: string) => {

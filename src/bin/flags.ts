@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { InvalidArgumentError, type Command } from 'commander';
 import { nearest } from '../controller/config/spelling.ts';
+import { parseOrigin } from '../controller/gateway/origin-policy.ts';
 
 /** The original's flags have underscores; both spellings work for every flag. */
 export function acceptBothSpellings(program: Command, argv: readonly string[]): string[] {
@@ -33,6 +34,13 @@ export function seconds(text: string): number {
   const value = Number(text);
   if (/^\d+(\.\d+)?$/.test(text)) return value;
   throw new InvalidArgumentError('Expected seconds, such as 30 or 0.5.');
+}
+
+/** A parser for an option that may be given several times, each with an origin of web pages. */
+export function origins(text: string, before: readonly string[]): readonly string[] {
+  const origin = parseOrigin(text);
+  if (origin !== null) return [...before, origin];
+  throw new InvalidArgumentError('Expected an origin without a path, such as http://localhost:3000, or * for all.');
 }
 
 export function packageVersion(): string {

@@ -5,7 +5,7 @@ import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../contro
 import { registerImagesCommand } from '../images/command.ts';
 import { VMM_NAMES } from '../protocol/runner.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
-import { acceptBothSpellings, namingUnknownCommand, packageVersion, seconds, wholeNumber } from './flags.ts';
+import { acceptBothSpellings, namingUnknownCommand, origins, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
@@ -20,6 +20,12 @@ const program: Command = new Command('snapctr')
   .option('-p, --port <n>', 'take requests over HTTP on this port; 0 picks a free one', wholeNumber(0, 65_535))
   .option('--requests_file <file>', 'take requests from a file of JSON lines, paced by their "time"')
   .option('--host <address>', 'address to listen on', '127.0.0.1')
+  .option(
+    '--allow-origin <origin>',
+    'web pages that may send requests, such as http://localhost:3000; repeatable',
+    origins,
+    [],
+  )
   .option('--output <file>', 'where result lines of a request file go (default: stdout)')
   .addOption(new Option('--vmm <name>', 'what runs the VMs').choices(['auto', ...VMM_NAMES]).default('auto'))
   .addOption(

@@ -21,6 +21,7 @@ export interface SnapctrFlags {
   readonly port?: number;
   readonly requests_file?: string;
   readonly host: string;
+  readonly allowOrigin: readonly string[];
   readonly output?: string;
   readonly vmm: 'auto' | VmmName;
   readonly accel: 'auto' | QemuAccelerator;
@@ -220,6 +221,7 @@ function createGateway(
   const gateway = new HttpGateway({
     host: flags.host,
     port: flags.port ?? 0,
+    allowedOrigins: flags.allowOrigin,
     maxPayloadBytes,
     requestMemoryBytes: config.requestMemoryMib * MIB,
     submit,

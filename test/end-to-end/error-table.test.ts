@@ -21,7 +21,6 @@ import { until } from './processes.ts';
 /** Rows that no client can see today, each with the reason. Whoever raises one removes it here and tests it below. */
 const NOT_RAISED: Readonly<Partial<Record<ErrorCode, string>>> = {
   unauthorized: 'there are no users yet',
-  forbidden: 'there are no users yet',
   internal: 'it stands for a bug of ours; what is called so otherwise is for clients that are gone',
 };
 
@@ -83,6 +82,22 @@ describe('the error table, over HTTP', { timeout: 120_000 }, () => {
     ] as const) {
       assertError(await controller.post(body), 'bad_request', words);
     }
+    await assertServes(controller);
+  });
+
+  row('forbidden', 'a web page of another origin, unless it is allowed', async () => {
+    const { controller } = await start();
+    const send = (origin: string): Promise<Response> =>
+      fetch(controller.url, {
+        method: 'POST',
+        headers: { origin },
+        body: '{"function":"bystander","payload":1}',
+      });
+    const refused = await send('http://evil.example');
+    assert.equal(refused.status, 403);
+    const { error } = (await refused.json()) as { error: { code: string; message: string } };
+    assert.equal(error.code, 'forbidden');
+    assert.match(error.message, /start snapctr with --allow-origin http:\/\/evil\.example/);
     await assertServes(controller);
   });
 
@@ -234,11 +249,7 @@ test('rows that nothing raises are raised nowhere in the source', () => {
     .map((name) => ({ name, text: readFileSync(join(PROJECT_ROOT, 'src', name), 'utf8') }));
   const raising = (code: string): string[] =>
     sources.filter(({ text }) => new RegExp(`SnapfaasError\\(\\s*'${code}'`).test(text)).map(({ name }) => name);
-  assert.deepEqual(
-    [raising('unauthorized'), raising('forbidden')],
-    [[], []],
-    'it is raised: test it and update the list',
-  );
+  assert.deepEqual(raising('unauthorized'), [], 'it is raised: test it and update the list');
   const internal = ['controller/controller.ts', 'protocol/errors.ts', 'protocol/invoker.ts'];
   assert.deepEqual(raising('internal').sort(), internal, 'if a client can see it, test it; else update this list');
 });

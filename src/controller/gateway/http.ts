@@ -11,7 +11,7 @@ import { SnapfaasError } from '../../protocol/errors.ts';
 import { ByteBudget } from './byte-budget.ts';
 import type { Dialect } from './dialect.ts';
 import type { Gateway, SubmitTask } from './gateway.ts';
-import { errorAnswer, type Answer } from './http-answer.ts';
+import { errorAnswer, send, type Answer } from './http-answer.ts';
 import { Connection } from './http-connection.ts';
 import { Exchange } from './http-exchange.ts';
 import {
@@ -25,6 +25,7 @@ import {
 import { answerReport, OpenReport, reportRoute, type Reports } from './http-reports.ts';
 import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
 import { NativeDialect } from './native.ts';
+import { isPreflight, OriginPolicy } from './origin-policy.ts';
 
 export interface HttpGatewayOptions extends Reports {
   readonly host: string;
@@ -34,6 +35,8 @@ export interface HttpGatewayOptions extends Reports {
   /** What requests and their answers may take of memory together. */
   readonly requestMemoryBytes: number;
   readonly submit: SubmitTask;
+  /** Origins of web pages that may use the gateway; see `OriginPolicy`. Default: none but its own. */
+  readonly allowedOrigins?: readonly string[];
   /** Absent: the Lambda API is not served. */
   readonly lambda?: LambdaApiOptions;
   /** Longest time from the first byte of a request to its last, in ms. Default 30,000. */
@@ -51,6 +54,7 @@ export class HttpGateway implements Gateway {
   readonly submit: SubmitTask;
   readonly budget: ByteBudget;
   readonly #options: HttpGatewayOptions;
+  #origins: OriginPolicy;
   readonly #native: NativeDialect;
   readonly #lambda: LambdaApi | null;
   readonly #server: Server;
@@ -65,6 +69,7 @@ export class HttpGateway implements Gateway {
     this.submit = options.submit;
     this.budget = new ByteBudget(options.requestMemoryBytes);
     this.requestTimeoutMs = options.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
+    this.#origins = this.#originPolicy(options.host);
     this.#native = new NativeDialect(options.maxPayloadBytes);
     this.#lambda = options.lambda === undefined ? null : new LambdaApi(options.lambda, this);
     this.#server = createServer({
@@ -107,6 +112,8 @@ export class HttpGateway implements Gateway {
       this.#server.once('error', failed);
       this.#server.listen(port, host, () => {
         this.#server.removeListener('error', failed);
+        // A name may be one of loopback: only now it is known.
+        this.#origins = this.#originPolicy((this.#server.address() as AddressInfo).address);
         // A connection that could not be accepted (no free descriptor) is that client's loss, not our end.
         this.#server.on('error', () => undefined);
         resolve();
@@ -147,6 +154,10 @@ export class HttpGateway implements Gateway {
     for (const connection of this.#connections.values()) if (connection.idle) connection.destroy();
   }
 
+  #originPolicy(address: string): OriginPolicy {
+    return new OriginPolicy(this.#options.host, address, this.#options.allowedOrigins ?? []);
+  }
+
   #stopListening(): Promise<void> {
     return new Promise((resolve) => this.#server.close(() => resolve()));
   }
@@ -173,8 +184,9 @@ export class HttpGateway implements Gateway {
   #route(connection: Connection, incoming: IncomingMessage, response: ServerResponse, waiting: boolean): void {
     const url = incoming.url ?? '/';
     const expectsMore = !waiting && incoming.headers.expect !== undefined;
-    const problem = expectsMore ? unknownExpectation() : hostProblem(incoming);
+    const problem = expectsMore ? unknownExpectation() : (hostProblem(incoming) ?? this.#origins.problem(incoming));
     if (problem !== null) return this.#refuse(connection, incoming, response, problem);
+    if (incoming.headers.origin !== undefined && this.#answerBrowser(connection, incoming, response)) return;
     const dialect =
       incoming.method === 'POST' && (url === '/' || pathOf(url) === '/') ? this.#native : this.#lambdaDialect(incoming);
     if (dialect !== null) return new Exchange(this, dialect, connection, incoming, response).receive(waiting);
@@ -184,6 +196,21 @@ export class HttpGateway implements Gateway {
     }
     const report = new OpenReport(connection, incoming, response, this.requestTimeoutMs);
     void answerReport(route, this.#options, response, this.draining).then(() => report.answered());
+  }
+
+  /** Tells the browser of an allowed page that it is. @returns whether that was all it asked. */
+  #answerBrowser(connection: Connection, incoming: IncomingMessage, response: ServerResponse): boolean {
+    const headers = this.#origins.corsHeaders(incoming);
+    if (headers === null) return false;
+    if (isPreflight(incoming)) {
+      const report = new OpenReport(connection, incoming, response, this.requestTimeoutMs);
+      if (this.draining) headers.push('connection', 'close');
+      send(response, { status: 204, headers, body: Buffer.alloc(0) });
+      report.answered();
+      return true;
+    }
+    for (let at = 0; at < headers.length; at += 2) response.setHeader(headers[at] ?? '', headers[at + 1] ?? '');
+    return false;
   }
 
   #refuse(

@@ -137,7 +137,7 @@ export class RawClient {
 export function post(body: string | Buffer, headers = ''): Buffer {
   const bytes = Buffer.from(body as string);
   return Buffer.concat([
-    Buffer.from(`POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${bytes.length}\r\n${headers}\r\n`),
+    Buffer.from(`POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${bytes.length}\r\n${headers}\r\n`),
     bytes,
   ]);
 }

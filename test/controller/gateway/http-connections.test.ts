@@ -66,7 +66,7 @@ for (const framing of ['content-length: 100', 'transfer-encoding: chunked']) {
     await withGateway({ submit: held.submit }, async (_gateway, port) => {
       const client = await RawClient.open(port);
       client.socket.end(
-        `POST / HTTP/1.1\r\nhost: x\r\n${framing}\r\n\r\n1${framing.includes('chunked') ? '0\r\n{' : ''}`,
+        `POST / HTTP/1.1\r\nhost: localhost\r\n${framing}\r\n\r\n1${framing.includes('chunked') ? '0\r\n{' : ''}`,
       );
       const response = await client.response();
       assert.equal(response.status, 400);
@@ -81,7 +81,7 @@ test('http: a connection that breaks off within a body is forgotten', async () =
   const held = new Held();
   await withGateway({ submit: held.submit }, async (gateway, port) => {
     const client = await RawClient.open(port);
-    client.send('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{');
+    client.send('POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{');
     client.socket.resetAndDestroy();
     await once(client.socket, 'close');
     await gateway.drain();
@@ -89,7 +89,7 @@ test('http: a connection that breaks off within a body is forgotten', async () =
   assert.equal(held.tasks.length, 0);
 });
 
-for (const part of ['POST / HT', 'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{']) {
+for (const part of ['POST / HT', 'POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{']) {
   test(`http: a client too slow with its ${part.includes('\n') ? 'body' : 'headers'} is told and let go`, async () => {
     const held = new Held();
     await withGateway({ submit: held.submit, requestTimeoutMs: 50 }, async (_gateway, port) => {
@@ -388,7 +388,7 @@ describe('http: a client that closes its half of the connection', () => {
 });
 
 describe('http: the memory of requests and answers', () => {
-  const head = (bytes: number): string => `POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${bytes}\r\n\r\n`;
+  const head = (bytes: number): string => `POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${bytes}\r\n\r\n`;
 
   test('a large body without room is refused before it is read, a small one is served', async () => {
     await withGateway({ requestMemoryBytes: 16 * MIB }, async (gateway, port) => {
@@ -418,7 +418,7 @@ describe('http: the memory of requests and answers', () => {
       for (const client of holders) client.send(`${head(6 * MIB)}{`);
       await until('they hold their room', () => gateway.budget.takenBytes === 12 * MIB);
       const client = await RawClient.open(port);
-      client.send('POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n');
+      client.send('POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n');
       for (let n = 0; n < 11; n += 1) client.send(piece);
       client.send('0\r\n\r\n');
       const refused = await client.response();

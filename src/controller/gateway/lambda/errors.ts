@@ -68,6 +68,8 @@ export function apiErrorOf(reason: unknown): ApiError {
   switch (error.code) {
     case 'bad_request':
       return new ApiError('InvalidRequestContentException', message, { cause: error });
+    case 'forbidden':
+      return new ApiError('AccessDeniedException', message, { cause: error });
     case 'payload_too_large':
       return new ApiError('RequestEntityTooLargeException', message, { cause: error });
     case 'resource_exhausted': {
@@ -103,8 +105,8 @@ export function apiErrorAnswer(error: ApiError, requestId: string): Answer {
   const body = {
     ...(error.reason === null ? {} : { Reason: error.reason }),
     ...(type === null ? {} : { Type: type }),
-    // AWS tells a stranger nothing.
-    [messageKey]: error.name === 'AccessDeniedException' ? null : error.message,
+    // AWS tells a stranger nothing; what is refused by us can be allowed by the reader.
+    [messageKey]: error.name === 'AccessDeniedException' && error.cause === undefined ? null : error.message,
   };
   const headers = identityHeaders(error, requestId);
   if (status === 429 || status >= 500) headers.push('retry-after', String(retryAfterS(error.cause)));

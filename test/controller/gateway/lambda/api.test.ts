@@ -351,15 +351,19 @@ for (const [what, headers, name] of [
 
 const INVOKE = 'POST /2015-03-31/functions/node/invocations HTTP/1.1\r\n';
 for (const [what, bytes, options] of [
-  ['headers over 16 KiB', `${INVOKE}host: x\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, {}],
-  ['an unknown expectation', `${INVOKE}host: x\r\nexpect: foo\r\ncontent-length: 0\r\n\r\n`, {}],
-  ['an unknown transfer coding', `${INVOKE}host: x\r\ntransfer-encoding: gzip\r\n\r\n{}`, {}],
-  ['a broken chunk', `${INVOKE}host: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n`, {}],
-  ['two lengths', `${INVOKE}host: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n`, {}],
+  ['headers over 16 KiB', `${INVOKE}host: localhost\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`, {}],
+  ['an unknown expectation', `${INVOKE}host: localhost\r\nexpect: foo\r\ncontent-length: 0\r\n\r\n`, {}],
+  ['an unknown transfer coding', `${INVOKE}host: localhost\r\ntransfer-encoding: gzip\r\n\r\n{}`, {}],
+  ['a broken chunk', `${INVOKE}host: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n`, {}],
+  ['two lengths', `${INVOKE}host: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n`, {}],
   ['no host', `${INVOKE}content-length: 0\r\n\r\n`, {}],
   ['bytes that are no HTTP', 'nonsense\r\n\r\n', {}],
   ['headers that do not end in time', INVOKE, { requestTimeoutMs: 50 }],
-  ['a body that does not come in time', `${INVOKE}host: x\r\ncontent-length: 9\r\n\r\n`, { requestTimeoutMs: 50 }],
+  [
+    'a body that does not come in time',
+    `${INVOKE}host: localhost\r\ncontent-length: 9\r\n\r\n`,
+    { requestTimeoutMs: 50 },
+  ],
 ] as const) {
   test(`lambda: ${what} is answered with a type and a request id too`, async () => {
     const submit = (): void => assert.fail('it ran');
@@ -529,7 +533,8 @@ test('lambda: an Invoke goes on when its client hangs up, and a drain waits for 
     await once(socket, 'connect');
     const invoke = '/2015-03-31/functions/node/invocations';
     const stream = '/2021-11-15/functions/node/response-streaming-invocations';
-    for (const path of [invoke, stream]) socket.write(`POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n`);
+    for (const path of [invoke, stream])
+      socket.write(`POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`);
     await held.until(2);
     const gone = once(held.task(1).signal, 'abort');
     socket.destroy();
@@ -638,7 +643,7 @@ test('lambda: a sink is full while its client does not read, and says when there
     await once(socket, 'connect');
     socket.pause();
     socket.write(
-      'POST /2021-11-15/functions/node/response-streaming-invocations HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n',
+      'POST /2021-11-15/functions/node/response-streaming-invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n',
     );
     await held.until(1);
     const { sink } = held.task(0).request.lambda ?? assert.fail();

@@ -1,0 +1,128 @@
+/**
+ * Runs in snapctr. Keeps web pages from using the gateway through the browsers of people who can reach it: on loopback that
+ * is every page that a developer has open. Programs, which send none of these headers, notice nothing.
+ *
+ * ```
+ *   Host             on a loopback address only names that lead nowhere else: a page could have its own name lead here
+ *   Origin           only pages that came from the gateway's own address, and those that were allowed
+ *   Sec-Fetch-Site   what a page requests without an Origin, such as images; links to the gateway work
+ * ```
+ */
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import { SnapfaasError } from '../../protocol/errors.ts';
+import type { HeaderList } from './http-answer.ts';
+
+/** Allows every page. */
+const ANY = '*';
+
+export class OriginPolicy {
+  readonly #isLoopback: boolean;
+  readonly #listenHost: string;
+  readonly #allowed: ReadonlySet<string>;
+  /** Hosts in allowed origins: of a proxy in front, for example. */
+  readonly #allowedHosts: ReadonlySet<string>;
+  /** Most clients send one and the same. */
+  #lastGoodHost: string | undefined;
+
+  /**
+   * @param listenHost where the gateway listens, as it was told.
+   * @param address the address that this is.
+   * @param allowed origins as browsers send them, such as `http://localhost:3000`, or `*`.
+   */
+  constructor(listenHost: string, address: string, allowed: readonly string[]) {
+    this.#listenHost = listenHost.toLowerCase();
+    this.#isLoopback = /^(localhost$|::1$|(::ffff:)?127\.)/.test(address.toLowerCase());
+    this.#allowed = new Set(allowed);
+    this.#allowedHosts = new Set(allowed.flatMap((origin) => (URL.canParse(origin) ? [new URL(origin).hostname] : [])));
+  }
+
+  /** Why a request is refused; null if it is not. */
+  problem({ method, headers }: IncomingMessage): SnapfaasError | null {
+    const { host, origin } = headers;
+    if (host !== this.#lastGoodHost && !this.#isGoodHost(host)) {
+      return forbidden(
+        `the host ${shown(host)} is not one of this machine; send the request to localhost or ${this.#listenHost}, or ` +
+          'have a proxy do so (--allow-origin takes the origin of one that keeps the host)',
+      );
+    }
+    this.#lastGoodHost = host;
+    if (origin !== undefined) {
+      if (this.#allows(origin) || isOwn(origin, host)) return null;
+      return forbidden(
+        `web pages of ${shown(origin)} may not use this gateway; start snapctr with --allow-origin ${origin.slice(0, 200)} if they are to`,
+      );
+    }
+    const site = headers['sec-fetch-site'];
+    if (site === undefined || site === 'none' || site === 'same-origin') return null;
+    const isRead = method === 'GET' || method === 'HEAD';
+    if (isRead && headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document') return null;
+    return forbidden('web pages of another origin may not use this gateway; --allow-origin allows them to');
+  }
+
+  /** Headers by which a browser lets an allowed page read the answer; null for everybody else. */
+  corsHeaders(incoming: IncomingMessage): HeaderList | null {
+    const { origin } = incoming.headers;
+    if (origin === undefined || !this.#allows(origin)) return null;
+    const headers = ['access-control-allow-origin', origin, 'access-control-expose-headers', '*', 'vary', 'origin'];
+    if (!isPreflight(incoming)) return headers;
+    const wanted = incoming.headers['access-control-request-headers'];
+    return [
+      ...headers,
+      ...['access-control-allow-methods', 'GET, HEAD, POST', 'access-control-max-age', '600'],
+      ...(wanted === undefined ? [] : ['access-control-allow-headers', wanted]),
+      ...['access-control-allow-private-network', 'true'],
+    ];
+  }
+
+  #allows(origin: string): boolean {
+    return this.#allowed.has(origin) || this.#allowed.has(ANY);
+  }
+
+  #isGoodHost(host: string | undefined): boolean {
+    // Browsers have sent one since HTTP/1.0.
+    if (!this.#isLoopback || host === undefined) return true;
+    const name = hostName(host);
+    return isLoopbackName(name) || name === this.#listenHost || this.#allowedHosts.has(name);
+  }
+}
+
+/** Whether a browser asks what it may do, before it sends the request of a page. */
+export function isPreflight({ method, headers }: IncomingMessage): boolean {
+  return method === 'OPTIONS' && headers['access-control-request-method'] !== undefined;
+}
+
+/**
+ * @returns an origin as browsers write it, null for what is none.
+ */
+export function parseOrigin(text: string): string | null {
+  if (text === ANY || text === 'null') return text;
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#@\s]+\/?$/i.test(text) || !URL.canParse(text)) return null;
+  const { origin, protocol, host } = new URL(text);
+  // Of schemes that it does not know, such as those of extensions, URL says "null".
+  return origin === 'null' ? `${protocol}//${host}` : origin;
+}
+
+/** An address, not a name: where a name leads is for its owner to say, from one request to the next. */
+function isOwn(origin: string, host: string | undefined): boolean {
+  if (host === undefined || origin !== `http://${host.toLowerCase()}`) return false;
+  const name = hostName(host);
+  return isLoopbackName(name) || isIP(name.replace(/^\[|\]$/g, '')) !== 0;
+}
+
+/** In lower case, without the port. */
+function hostName(host: string): string {
+  return host.toLowerCase().replace(/:\d*$/, '');
+}
+
+function isLoopbackName(name: string): boolean {
+  return name === 'localhost' || name === '127.0.0.1' || name === '[::1]';
+}
+
+function forbidden(message: string): SnapfaasError {
+  return new SnapfaasError('forbidden', message);
+}
+
+function shown(value: string | undefined): string {
+  return JSON.stringify((value ?? '').slice(0, 200));
+}
