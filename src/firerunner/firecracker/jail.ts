@@ -205,7 +205,7 @@ async function makeUsable(path: string, mode: number): Promise<void> {
     }
   } catch (cause) {
     const why = messageOf(cause);
-    throw new HostError(`the chroot base cannot be used: ${why}; mend that, or name another one with \`chroot_base\``, {
+    throw new HostError(`the chroot base cannot be used: ${why}; name another one with \`chroot_base\``, {
       cause,
     });
   }

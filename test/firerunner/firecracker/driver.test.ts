@@ -80,7 +80,7 @@ const WHILE_LOADING: readonly FaultCase[] = [
     title: 'what it loads makes it crash',
     fault: { at: AT_LOAD, do: 'signal', signal: 'SIGSEGV' },
     name: 'LaunchError',
-    message: /was killed by SIGSEGV/,
+    message: /exited with status 150 \(SIGSEGV\)/,
   },
   {
     title: 'the load hangs',

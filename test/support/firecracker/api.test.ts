@@ -61,7 +61,7 @@ describe('fake firecracker: bare HTTP', () => {
     const body = (bytes: number): string => `{"metrics_path":"${'m'.repeat(bytes - 19)}"}`;
     const head = (bytes: number): string => `PUT /metrics HTTP/1.1\r\nContent-Length: ${bytes}\r\n\r\n`;
     const most = await fake.raw(head(51200) + body(51200));
-    assert.match(faultOf(most.body), /ENAMETOOLONG/);
+    assert.match(faultOf(most.body), /^Metrics error: Name too long \(os error 36\)/);
     const over = await fake.raw(head(51201) + body(51201));
     assert.equal(over.status, 400);
     assert.throws(() => JSON.parse(over.body), 'an HTTP error is no valid JSON');
@@ -215,7 +215,7 @@ describe('fake firecracker: which request comes when', () => {
 
   test('opens kernel, initrd and drives when they are named', async () => {
     const fake = await bench.start();
-    const missing = /ENOENT/;
+    const missing = /^(Boot source|Drive config) error: No such file or directory \(os error 2\)/;
     await refused(fake, 'PUT', '/boot-source', { kernel_image_path: 'none' }, missing);
     await refused(fake, 'PUT', '/boot-source', { kernel_image_path: 'vmlinux', initrd_path: 'none' }, missing);
     await refused(fake, 'PUT', '/boot-source', { kernel_image_path: 'initrd.cpio' }, /no uncompressed ELF kernel/);
@@ -253,6 +253,12 @@ describe('fake firecracker: which request comes when', () => {
     assert.match(second.stderr, /Failed to open the API socket/);
     rmSync(join(directory, 'api.sock'));
     const third = await bench.start(directory);
-    await refused(third, 'PUT', '/vsock', { guest_cid: 3, uds_path: 'v.sock' }, /EADDRINUSE/);
+    await refused(
+      third,
+      'PUT',
+      '/vsock',
+      { guest_cid: 3, uds_path: 'v.sock' },
+      /^Vsock config error: Address already in use \(os error 98\)/,
+    );
   });
 });

@@ -66,11 +66,42 @@ describe('fake firecracker: the end of a machine', () => {
     assert.doesNotMatch(fake.stdout, /probe/);
   });
 
-  test('Ctrl-Alt-Del ends it with 0', async () => {
+  test('Ctrl-Alt-Del is answered, and ends no guest that does not obey', async () => {
     const fake = await bench.start();
     await boot(fake);
     await fake.ok('PUT', '/actions', { action_type: 'SendCtrlAltDel' });
-    assert.equal((await fake.exited).status, 0);
+    await (await fake.dialGuest(1025)).next();
+    assert.equal((await fake.request('GET', '/')).status, 200);
+  });
+
+  for (const [signal, status] of [
+    ['SIGSYS', 148],
+    ['SIGBUS', 149],
+    ['SIGSEGV', 150],
+    ['SIGXFSZ', 151],
+    ['SIGXCPU', 154],
+    ['SIGHUP', 156],
+    ['SIGILL', 157],
+  ] as const) {
+    test(`${signal} is caught: it exits with ${status}`, async () => {
+      const fake = await bench.start();
+      await boot(fake);
+      fake.child.kill('SIGPIPE');
+      fake.child.kill(signal);
+      assert.deepEqual(await fake.exited, { status, signal: null });
+    });
+  }
+
+  test('warns on its console at each start, and repeats what it refuses', async () => {
+    const fake = await bench.start();
+    await boot(fake);
+    assert.match(
+      fake.stdout,
+      /^\S+ \[\S+:fc_vcpu 0\] Received a VcpuEvent::Resume message with immediate_exit enabled/m,
+    );
+    const { body } = await fake.request('PUT', '/entropy', {});
+    const { fault_message: message } = JSON.parse(body) as { readonly fault_message: string };
+    await until('the copy is there', () => fake.stdout.includes(`Status code: 400 Bad Request. Message: ${message}`));
   });
 
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGKILL'] as const) {

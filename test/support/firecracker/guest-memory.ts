@@ -91,11 +91,13 @@ export class GuestMemory {
     return Object.fromEntries([...entries, [STATE_PAGE, digestOf(this.#stateBytes())]]);
   }
 
-  /** Writes all of the memory. Returns the number of pages with something in them. */
+  /** Writes all of the memory, zeros included: no holes are left. Returns the number of pages with something in them. */
   writeFull(path: string): number {
-    const fd = openSync(path, 'w', 0o600);
+    const fd = openForWriting(path);
     try {
-      ftruncateSync(fd, this.memoryMib * MIB);
+      if (fstatSync(fd).size !== this.memoryMib * MIB) ftruncateSync(fd, 0);
+      const zeros = Buffer.alloc(MIB);
+      for (let at = 0; at < this.memoryMib; at += 1) writeSync(fd, zeros, 0, MIB, at * MIB);
       writePages(fd, this.#pages);
     } finally {
       closeSync(fd);
@@ -182,6 +184,6 @@ function openForWriting(path: string): number {
     return openSync(path, 'r+');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    return openSync(path, 'wx', 0o600);
+    return openSync(path, 'wx', 0o666);
   }
 }

@@ -54,7 +54,8 @@ export function parseJailerArguments(argv: readonly string[]): JailerArguments |
   }
   if (!isInstanceId(value('id'))) throw new JailerError(`Invalid instance ID: ${value('id')}`);
   const cgroupVersion = given.values.has('cgroup-version') ? value('cgroup-version') : '1';
-  if (cgroupVersion !== '1' && cgroupVersion !== '2') {
+  // Without limits nobody asks for the version.
+  if (given.values.has('cgroup') && cgroupVersion !== '1' && cgroupVersion !== '2') {
     throw new JailerError(`${cgroupVersion} is an invalid cgroup version specifier`);
   }
   const parentCgroup = given.values.has('parent-cgroup') ? value('parent-cgroup') : null;
@@ -69,7 +70,7 @@ export function parseJailerArguments(argv: readonly string[]): JailerArguments |
     gid: idNumber('gid', value('gid')),
     chrootBase: given.values.has('chroot-base-dir') ? value('chroot-base-dir') : '/srv/jailer',
     netns: given.values.has('netns') ? value('netns') : null,
-    cgroupVersion: cgroupVersion === '1' ? 1 : 2,
+    cgroupVersion: cgroupVersion === '2' ? 2 : 1,
     cgroups: (given.values.get('cgroup') ?? []).map(cgroupSetting),
     parentCgroup,
     maxFileBytes: limits.get('fsize') ?? null,

@@ -142,8 +142,8 @@ describe('fake jailer', { skip }, () => {
     symlinkSync('/rootfs.ext4', join(fake.directory, 'inside.ext4'));
     for (const [path, why] of [
       ['../../../../python3.ext4', /leads out of the jail/],
-      [join(fake.directory, 'rootfs.ext4'), /ENOENT/],
-      ['outside.ext4', /ENOENT/],
+      [join(fake.directory, 'rootfs.ext4'), /No such file or directory \(os error 2\)/],
+      ['outside.ext4', /No such file or directory \(os error 2\)/],
     ] as const) {
       const { status, body } = await fake.request('PUT', '/drives/rootfs', { ...drive, path_on_host: path });
       assert.equal(status, 400, path);
@@ -159,7 +159,7 @@ describe('fake jailer', { skip }, () => {
     cpSync(join(bench.directory, 'python3.ext4'), join(fake.directory, 'rooted.ext4'));
     execFileSync('chmod', ['600', join(fake.directory, 'rooted.ext4')]);
     const drive = { drive_id: 'rootfs', path_on_host: 'rooted.ext4', is_root_device: false, is_read_only: true };
-    assert.match((await fake.request('PUT', '/drives/rootfs', drive)).body, /EACCES/);
+    assert.match((await fake.request('PUT', '/drives/rootfs', drive)).body, /Permission denied \(os error 13\)/);
   });
 
   test('makes the devices, once: a jail is used once', async () => {
@@ -219,6 +219,20 @@ describe('fake jailer', { skip }, () => {
     } finally {
       rmdirSync(parent);
     }
+  });
+
+  test('without limits the version of cgroups does not matter, with one it does', async () => {
+    const version = (args: readonly string[], number: string): string[] =>
+      args.map((word, index) => (args[index - 1] === '--cgroup-version' ? number : word));
+    const plain = jail();
+    furnish(plain.root);
+    const fake = bench.runJailer(version(plain.args, '3'), plain.root);
+    await fake.listening();
+    await fake.kill();
+    await failed(
+      version(jail({ extra: ['--cgroup', 'pids.max=10'] }).args, '3'),
+      /3 is an invalid cgroup version specifier/,
+    );
   });
 
   test('sets limits', async () => {

@@ -8,6 +8,7 @@
  */
 import { appendFileSync, closeSync, openSync } from 'node:fs';
 import { fault, type ApiAnswer } from './api-server.ts';
+import { faultMessage } from './fault-messages.ts';
 import {
   Configuration,
   type BootSource,
@@ -40,6 +41,8 @@ export interface MachineSurroundings {
   /** Ends the process; does not return in time for anything else. */
   readonly exit: (status: number, reason: string) => void;
   readonly print: (line: string) => void;
+  /** Prints a line of the VMM's own, as one of its threads. */
+  readonly log: (thread: string, text: string) => void;
 }
 
 export class Machine {
@@ -71,16 +74,25 @@ export class Machine {
     const why = problems[0] ?? refusal(name, this.#state, this.#wasConfigured);
     // A configuration that is refused counts as one.
     if (isConfiguration(name)) this.#wasConfigured = true;
-    if (why !== null) return fault(why);
+    if (why !== null) return this.#refused(why);
     try {
       const answer = await this.#act(name, value);
       return deprecated.length > 0 ? { ...answer, isDeprecated: true } : answer;
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      if (name !== 'PUT /snapshot/load') return fault(message);
+      const message = faultMessage(name, error);
+      if (name !== 'PUT /snapshot/load') return this.#refused(message);
       // A machine that was half loaded is of no use.
-      return { ...fault(message), sent: () => this.surroundings.exit(1, `the snapshot was not loaded: ${message}`) };
+      return {
+        ...this.#refused(message),
+        sent: () => this.surroundings.exit(1, `the snapshot was not loaded: ${message}`),
+      };
     }
+  }
+
+  /** On its console as well, whatever the level of its log. */
+  #refused(message: string): ApiAnswer {
+    this.surroundings.log('fc_api', `Received Error. Status code: 400 Bad Request. Message: ${message}`);
+    return fault(message);
   }
 
   destroy(): void {
@@ -119,12 +131,14 @@ export class Machine {
       case 'PUT /actions InstanceStart':
         await bootGuest(this);
         this.#state = 'Running';
+        this.#warnOfResume();
         break;
       case 'PUT /actions FlushMetrics':
         this.#flushMetrics();
         break;
       case 'PUT /actions SendCtrlAltDel':
-        return { status: 204, sent: () => this.surroundings.exit(0, 'the guest restarted') };
+        // Keys for a guest that has no keyboard driver: ours does not obey.
+        break;
       case 'PATCH /vm':
         if ((body as { readonly state: string }).state === 'Paused') this.#pause();
         else this.#resume();
@@ -133,6 +147,7 @@ export class Machine {
         this.#swapDrive(body as Partial<Drive> & { readonly drive_id: string });
         break;
       case 'PUT /snapshot/create':
+        this.surroundings.log('fc_vcpu 0', 'MSR_IA32_TSC_DEADLINE is 0, replacing with 0x1.');
         await createSnapshot(this, body as CreateParameters, snapshotFormat(this.surroundings.environment.version));
         break;
       case 'PUT /snapshot/load':
@@ -174,15 +189,25 @@ export class Machine {
 
   #pause(): void {
     this.guest?.freeze();
-    this.vsock?.freeze();
+    if (this.#state === 'Running') this.vsock?.pause();
     this.#state = 'Paused';
   }
 
   #resume(): void {
-    if (this.#state === 'Paused') this.memory?.touch();
+    if (this.#state === 'Paused') {
+      this.memory?.touch();
+      this.#warnOfResume();
+    }
     this.guest?.thaw();
     this.vsock?.thaw();
     this.#state = 'Running';
+  }
+
+  #warnOfResume(): void {
+    this.surroundings.log(
+      'fc_vcpu 0',
+      'Received a VcpuEvent::Resume message with immediate_exit enabled. immediate_exit was disabled before proceeding',
+    );
   }
 
   #swapDrive({ drive_id, path_on_host }: Partial<Drive> & { readonly drive_id: string }): void {

@@ -17,9 +17,13 @@ import { describeStateFile } from './state-file.ts';
 
 /** Signals that end it in order, with a status of their own. */
 const SIGNAL_STATUSES = [
-  ['SIGHUP', 156],
+  ['SIGSYS', 148],
+  ['SIGBUS', 149],
+  ['SIGSEGV', 150],
   ['SIGXFSZ', 151],
   ['SIGXCPU', 154],
+  ['SIGHUP', 156],
+  ['SIGILL', 157],
 ] as const;
 
 export async function runFirecracker(argv: readonly string[]): Promise<void> {
@@ -56,6 +60,8 @@ export async function runFirecracker(argv: readonly string[]): Promise<void> {
       return await new Promise(() => undefined);
     }
     for (const [signal, status] of SIGNAL_STATUSES) process.on(signal, () => exit(status, signal));
+    // Counted, and no more.
+    process.on('SIGPIPE', () => undefined);
     const faults = new Faults(environment.fault, journal);
     await faults.perform(faults.take('start'), exit);
     machine = await serve(options, environment, { journal, faults, exit });
@@ -89,6 +95,7 @@ async function serve(
     paths,
     exit,
     print: (line) => print(1, line),
+    log: (thread, text) => print(1, `${new Date().toISOString().slice(0, -1)} [${id}:${thread}] ${text}`),
   });
   if (metricsPath !== null) machine.openMetrics(metricsPath);
   const info = (text: string): void => (logsInfo ? print(log, `[${id}:main] ${text}`) : undefined);

@@ -5,6 +5,9 @@
 import { fstatSync, statSync, type BigIntStats } from 'node:fs';
 import { patternDigest } from './guest-memory.ts';
 
+/** A guest uses its memory all the time; the fake looks this often, in ms. */
+const WATCH_MS = 20;
+
 export class MappedFile {
   readonly #fd: number;
   readonly #memoryMib: number;
@@ -17,6 +20,17 @@ export class MappedFile {
     this.#memoryMib = memoryMib;
     this.#mapped = fstatSync(fd, { bigint: true });
     this.#digest = patternDigest(fd, memoryMib);
+  }
+
+  /** Calls back once the file is shorter than what is mapped: the guest's next access to what is missing ends the process. */
+  watch(onShorter: (change: string) => void): void {
+    const timer = setInterval(() => {
+      const { size } = fstatSync(this.#fd, { bigint: true });
+      if (size >= this.#mapped.size) return;
+      clearInterval(timer);
+      onShorter(`its size went from ${this.#mapped.size} to ${size} bytes`);
+    }, WATCH_MS);
+    timer.unref();
   }
 
   /** What was changed since; null if nothing was. */

@@ -10,7 +10,7 @@ import type { SavedGuest } from './guest.ts';
 import { GuestMemory } from './guest-memory.ts';
 import type { Machine } from './machine.ts';
 import { MappedFile } from './mapped-file.ts';
-import { restoreGuest } from './starting.ts';
+import { checkMemory, restoreGuest } from './starting.ts';
 import { readStateFile, writeStateFile, type SavedState } from './state-file.ts';
 
 export interface CreateParameters {
@@ -82,6 +82,7 @@ export async function loadSnapshot(machine: Machine, parameters: LoadParameters,
   configuration.setMachine({ ...state.machine, track_dirty_pages: isTracking });
   machine.memory = GuestMemory.load(fd, state.machine.mem_size_mib, state.memory);
   machine.mapped = new MappedFile(fd, state.machine.mem_size_mib);
+  machine.mapped.watch(() => checkMemory(machine));
   for (const drive of state.drives) configuration.setDrive(drive);
   for (const one of overridden(state.networkInterfaces, parameters)) configuration.setNetworkInterface(one);
   const override = parameters.vsock_override?.uds_path;

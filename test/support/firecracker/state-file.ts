@@ -33,7 +33,7 @@ export function writeStateFile(path: string, format: string, state: SavedState):
   MAGIC.copy(head);
   for (const [index, number] of format.split('.').entries()) head.writeUInt16BE(Number(number), VERSION_AT + 2 * index);
   head.writeUInt32BE(json.length, LENGTH_AT);
-  writeFileSync(path, Buffer.concat([head, json, checksum(head, json)]), { mode: 0o600 });
+  writeFileSync(path, Buffer.concat([head, json, checksum(head, json)]));
 }
 
 /** @throws Error if the file is damaged, or of a format with another major number than `format`. */

@@ -80,6 +80,11 @@ describe('fake vsock: the handshake', () => {
     const paused = await dial(join(fake.directory, 'v.sock'));
     paused.write(`CONNECT ${FUNCTION_VSOCK_PORT}\n`);
     await isSilent(paused);
+    await fake.ok('PATCH', '/vm', { state: 'Resumed' });
+    await isSilent(paused);
+    // A pause alone leaves it deaf; a snapshot, and what follows, mends that.
+    await fake.ok('PATCH', '/vm', { state: 'Paused' });
+    await fake.ok('PUT', '/snapshot/create', { snapshot_path: 'state', mem_file_path: 'memory' });
     const resumed = once(paused, 'data');
     await fake.ok('PATCH', '/vm', { state: 'Resumed' });
     assert.match(String((await resumed)[0]), /^OK \d+\n/);

@@ -2,7 +2,8 @@
  * Runs in the fake Firecracker. The vsock device's host side: a unix socket on which `CONNECT <port>\n` leads to a port
  * on which the guest listens, answered by `OK <host port>\n`.
  *
- * Nobody listens: closed without an answer. No guest, or a paused one: the host can connect, but nothing is read.
+ * Nobody listens: closed without an answer. No guest, or a paused one: the host can connect, but nothing is read. The same after
+ * a pause without a snapshot, even when the machine runs again.
  */
 import { createServer, type Socket } from 'node:net';
 import type { Fault, Faults } from './faults.ts';
@@ -39,6 +40,8 @@ export class VsockDevice {
   #guest: GuestPorts | null = null;
   #isFrozen = false;
   #isResetDue = false;
+  /** Paused since the last snapshot: it will not look at new connections until there is one. */
+  #isDeaf = false;
   #lastHostPort: number;
 
   constructor(surroundings: VsockSurroundings, lastHostPort = FIRST_HOST_PORT - 1) {
@@ -70,6 +73,12 @@ export class VsockDevice {
     for (const connection of this.#connections) connection.freeze();
   }
 
+  /** A pause that somebody asked for, of a machine that ran. */
+  pause(): void {
+    this.#isDeaf = true;
+    this.freeze();
+  }
+
   thaw(): void {
     this.#isFrozen = false;
     if (this.#isResetDue) for (const connection of this.#connections) connection.reset();
@@ -81,6 +90,7 @@ export class VsockDevice {
   /** What a snapshot does to the connections: the guest's driver resets them when it runs again. Listeners stay. */
   resetAtThaw(): void {
     this.#isResetDue = true;
+    this.#isDeaf = false;
   }
 
   #accepted(socket: Socket): void {
@@ -90,7 +100,7 @@ export class VsockDevice {
   }
 
   #serveUnseen(): void {
-    if (this.#isFrozen || this.#guest === null) return;
+    if (this.#isFrozen || this.#isDeaf || this.#guest === null) return;
     for (const socket of this.#unseen) {
       this.#unseen.delete(socket);
       this.#readRequest(socket);
