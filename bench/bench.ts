@@ -8,6 +8,7 @@ import { burst } from './cases/burst.ts';
 import { controllerMemory } from './cases/controller-memory.ts';
 import { density } from './cases/density.ts';
 import { firecracker } from './cases/firecracker.ts';
+import { firstStart } from './cases/first-start.ts';
 import { idleMemory } from './cases/idle-memory.ts';
 import { lambda } from './cases/lambda.ts';
 import { layers } from './cases/layers.ts';
@@ -23,6 +24,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   lambda,
   burst,
   controllerMemory,
+  firstStart,
   density,
   warmRequest,
   throughput,

@@ -7,6 +7,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { LogHeader, RuntimeExitHeader } from '../protocol/guest.ts';
 import { LineError, LineReader } from '../protocol/lines.ts';
 import {
+  LAUNCH_TURN_LIMIT_MS,
   MAX_RUNNER_LINE_BYTES,
   type GuestAddress,
   type LaunchSpec,
@@ -23,6 +24,10 @@ import type { VmmChoice } from './vmm-choice.ts';
 
 /** Restores under way at once: each keeps a core busy until its VM runs, so that more would only slow each other down. */
 const RESTORES_AT_ONCE = availableParallelism();
+/** The same for boots and imports, and for builds, which last for seconds: they have turns of their own. */
+const TURNS_AT_ONCE = availableParallelism();
+/** An import that lasts longer may only be waiting: it goes on beside the next one's turn, in ms. */
+const LONGEST_IMPORT_TURN_MS = 10_000;
 
 /** A snapctr that asks no more for so many seconds hangs, and its VMs must not hold the host's memory for ever. */
 const SNAPCTR_HUNG_S = 60;
@@ -99,6 +104,7 @@ class Server {
   readonly #vms = new Map<string, ServedVm>();
   readonly #ends = new Set<Promise<void>>();
   readonly #restores = new Limit(RESTORES_AT_ONCE);
+  readonly #turns = new Limit(TURNS_AT_ONCE);
   readonly #closing = new AbortController();
 
   constructor(driver: Driver, directory: RunDirectory, taps: TapPool | null, emit: Emit) {
@@ -106,7 +112,7 @@ class Server {
     this.#directory = directory;
     this.#taps = taps;
     this.#emit = emit;
-    this.#snapshots = new Snapshots(driver, directory, taps, this.#closing.signal);
+    this.#snapshots = new Snapshots(driver, directory, taps, this.#closing.signal, { turns: this.#turns });
   }
 
   announce(reason: string): void {
@@ -211,12 +217,12 @@ class Server {
         if (served.running !== null) void this.#emit({ event: 'runtime-exited', vm, reason, exit });
       },
     };
-    const launch = { driver: this.#driver, spec, taps: this.#taps, observer, signal };
-    const { snapshot, reason } = await this.#snapshots.forLaunch(spec);
+    const launch = { vm, driver: this.#driver, spec, taps: this.#taps, observer, signal };
+    const { snapshot, reason } = await inTime(signal, (patience) => this.#snapshots.forLaunch(spec, patience));
     let fallback = reason;
     if (snapshot !== null) {
       try {
-        const attempt = await this.#restore({ ...launch, directory: this.#directory.create(vm) }, snapshot);
+        const attempt = await this.#restore(launch, snapshot);
         if (attempt.running !== null) {
           served.restored = snapshot.restorable;
           return { running: attempt.running, fallback };
@@ -227,26 +233,31 @@ class Server {
         snapshot.release();
       }
     }
-    const running = await launchVm({ ...launch, directory: this.#directory.create(vm), from: null });
+    const running = await this.#inTurn(this.#turns, launch, (turn) =>
+      launchVm({ ...launch, ...turn, directory: this.#directory.create(vm), from: null }),
+    );
     return { running, fallback };
   }
 
   /** @returns the reason if it is the snapshot that is of no use; whatever else goes wrong is thrown. */
   async #restore(
-    launch: Omit<Launch, 'from' | 'onRunning'>,
+    launch: TurnTaker & Omit<Launch, 'from' | 'directory' | 'onRunning' | 'onLoaded'>,
     snapshot: HeldSnapshot,
   ): Promise<{ readonly running: RunningVm } | { readonly running: null; readonly reason: string }> {
     const { restorable } = snapshot;
-    const leave = await this.#restores.enter();
+    const { holdsFunction } = restorable.guest;
     let isRunning = false;
-    const onRunning = (): void => {
-      isRunning = true;
-      leave();
-    };
     try {
-      launch.signal.throwIfAborted();
-      restorable.readAhead();
-      const running = await launchVm({ ...launch, from: restorable.guest, onRunning });
+      const running = await this.#inTurn(holdsFunction ? this.#restores : this.#turns, launch, (turn, leave) => {
+        const onRunning = (): void => {
+          isRunning = true;
+          if (holdsFunction) leave();
+          else turn.onRunning();
+        };
+        restorable.readAhead();
+        const directory = this.#directory.create(launch.vm);
+        return launchVm({ ...launch, ...turn, directory, from: restorable.guest, onRunning });
+      });
       snapshot.onRestored();
       return { running };
     } catch (error) {
@@ -254,14 +265,61 @@ class Server {
       const isItsFault =
         error instanceof LaunchError &&
         !(error instanceof LaunchTimeoutError || error instanceof HostError) &&
-        (restorable.guest.holdsFunction || !isRunning);
+        (holdsFunction || !isRunning);
       if (!isItsFault || launch.signal.aborted) throw error;
       const reason = `its snapshot cannot be restored: ${error.message}`;
       snapshot.onRefused(reason);
       return { running: null, reason };
+    }
+  }
+
+  /** Launches in turn, which is over when the function is imported, or its import lasts too long. */
+  async #inTurn(
+    turns: Limit,
+    { vm, signal }: TurnTaker,
+    launch: (turn: Turn, leave: () => void) => Promise<RunningVm>,
+  ): Promise<RunningVm> {
+    const leave = await inTime(signal, (patience) => turns.enter({ signal: patience }));
+    void this.#emit({ event: 'launching', vm });
+    const timers: NodeJS.Timeout[] = [];
+    const onRunning = (): void => void timers.push(setTimeout(leave, LONGEST_IMPORT_TURN_MS));
+    try {
+      return await launch({ onRunning, onLoaded: leave }, leave);
     } finally {
+      timers.forEach(clearTimeout);
       leave();
     }
+  }
+}
+
+/** A launch that waits for its turn. */
+interface TurnTaker {
+  readonly vm: string;
+  readonly signal: AbortSignal;
+}
+
+/** What a launch tells of itself in its turn. */
+type Turn = Required<Pick<Launch, 'onRunning' | 'onLoaded'>>;
+
+/**
+ * Waits for what comes before a launch's own time.
+ *
+ * @throws HostError if it does not come in time; the signal's reason.
+ */
+async function inTime<T>(outer: AbortSignal, wait: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const patience = new AbortController();
+  const onAbort = (): void => patience.abort(outer.reason);
+  const timer = setTimeout(() => {
+    const seconds = LAUNCH_TURN_LIMIT_MS / 1000;
+    patience.abort(new HostError(`the launch has waited for ${seconds} s: too many others are under way`));
+  }, LAUNCH_TURN_LIMIT_MS);
+  outer.addEventListener('abort', onAbort, { once: true });
+  if (outer.aborted) onAbort();
+  try {
+    return await wait(patience.signal);
+  } finally {
+    clearTimeout(timer);
+    outer.removeEventListener('abort', onAbort);
   }
 }
 

@@ -57,11 +57,14 @@ export interface NetworkSettings {
 export const RUNTIME_NAMES = ['python3', 'nodejs'] as const;
 export type RuntimeName = (typeof RUNTIME_NAMES)[number];
 
+/** How long a launch waits for a snapshot that is being made, and again for its turn, before its own time begins; in ms. */
+export const LAUNCH_TURN_LIMIT_MS = 300_000;
+
 /** One VM to launch: the machine, the function it will hold, and how long it may take to come up. */
 export interface LaunchSpec {
   readonly machine: MachineSpec;
   readonly function: FunctionSpec;
-  /** From launch to `ready`, in ms. */
+  /** For the machine to come up, and again for the import, from when it is the launch's turn; in ms. */
   readonly bootTimeoutMs: number;
   /** Where its snapshot comes from; null: the VM is booted. */
   readonly snapshots: SnapshotSource | null;
@@ -162,6 +165,8 @@ export type RunnerEvent =
   | { readonly event: 'pong' }
   /** A paused VM has its CPU back. */
   | { readonly event: 'resumed'; readonly vm: string }
+  /** It is the launch's turn: from now on its time counts. Again for another attempt. */
+  | { readonly event: 'launching'; readonly vm: string }
   /** The function channel is there: to be dialled at once, the guest may wait for it. */
   | { readonly event: 'channel'; readonly vm: string; readonly guestAddress: GuestAddress }
   /** The function may be invoked. `fallback`: why the VM was booted although it has a source of snapshots. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Limit } from '../../src/firerunner/limit.ts';
+import { Limit, type Rank } from '../../src/firerunner/limit.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -101,5 +101,65 @@ test('limit: whatever the work, it is never exceeded, and nobody is left waiting
       assert.equal(running, 0);
     }),
     { numRuns: 30 },
+  );
+});
+
+test('limit: what somebody waits for goes first, and what is done ahead is not put off for ever', async () => {
+  const limit = new Limit(1);
+  const order: string[] = [];
+  const leave = await limit.enter();
+  const works = (['background', 'background', ...Array<Rank>(8).fill('foreground')] as const).map((rank) =>
+    limit.run(() => {
+      order.push(rank[0] ?? '');
+      return Promise.resolve();
+    }, rank),
+  );
+  leave();
+  await Promise.all(works);
+  assert.equal(order.join(''), 'fffbfffbff');
+});
+
+test('limit: who is called off while it waits leaves its place', async () => {
+  const limit = new Limit(1);
+  const leave = await limit.enter();
+  const caller = new AbortController();
+  const waiting = limit.enter({ signal: caller.signal });
+  const next = limit.enter();
+  caller.abort(new Error('called off'));
+  await assert.rejects(waiting, /called off/);
+  await assert.rejects(limit.enter({ signal: caller.signal }), /called off/);
+  leave();
+  leave();
+  (await next)();
+  (await limit.enter())();
+});
+
+test('limit: whoever comes, leaves and is called off, no turn is lost', async () => {
+  const steps = fc.array(fc.constantFrom('foreground', 'background', 'leave', 'call off'), { maxLength: 60 });
+  await fc.assert(
+    fc.asyncProperty(steps, async (script) => {
+      const limit = new Limit(2);
+      const inside: (() => void)[] = [];
+      const callers: AbortController[] = [];
+      const all: Promise<unknown>[] = [];
+      for (const step of script) {
+        if (step === 'leave') inside.shift()?.();
+        else if (step === 'call off') callers.shift()?.abort(new Error('called off'));
+        else {
+          const caller = new AbortController();
+          callers.push(caller);
+          const entering = limit.enter({ rank: step, signal: caller.signal });
+          all.push(entering.then((leave) => inside.push(leave)).catch(() => undefined));
+        }
+        await turn();
+        assert.ok(inside.length <= 2);
+      }
+      for (; inside.length > 0; await turn()) inside.shift()?.();
+      await Promise.all(all);
+      const [one, two] = await Promise.all([limit.enter(), limit.enter()]);
+      one();
+      two();
+    }),
+    { numRuns: 50 },
   );
 });

@@ -41,6 +41,7 @@ const EVENTS: { readonly [Name in RunnerEvent['event']]: Extract<RunnerEvent, { 
   serving: { event: 'serving', vmm: 'process', reason: '', notice: null, canPause: false, canRestore: false },
   pong: { event: 'pong' },
   resumed: { event: 'resumed', vm: '' },
+  launching: { event: 'launching', vm: '' },
   channel: { event: 'channel', vm: '', guestAddress: { socketPath: '', vsockPort: null } },
   ready: {
     event: 'ready',

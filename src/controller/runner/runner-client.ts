@@ -7,13 +7,14 @@
  * ```
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type {
-  GuestAddress,
-  LaunchFailure,
-  LaunchSpec,
-  LaunchTimings,
-  RunnerCommand,
-  RunnerEvent,
+import {
+  LAUNCH_TURN_LIMIT_MS,
+  type GuestAddress,
+  type LaunchFailure,
+  type LaunchSpec,
+  type LaunchTimings,
+  type RunnerCommand,
+  type RunnerEvent,
 } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import { messageOf } from '../../protocol/errors.ts';
@@ -28,8 +29,8 @@ const STABLE_MS = 30_000;
 /** After the end of its stdin firerunner kills its VMs and ends; then it is killed, in ms. */
 const CLOSE_PATIENCE_MS = 3000;
 /**
- * A launch has its own limit in firerunner, for each of what it tries: a restore, and a boot. On top of these it may wait for
- * its turn and for files. Beyond all that firerunner has forgotten it.
+ * A launch has its own limits in firerunner: one before its turn comes, and then one for each part of what it tries, a restore, a
+ * boot, an import. On top of these it may wait for files. Beyond all that firerunner has forgotten it.
  */
 const LAUNCH_LIMIT_SHARES = 3;
 const LAUNCH_SLACK_MS = 10_000;
@@ -73,6 +74,7 @@ export interface PreparationEvents {
 /** A VM that firerunner was told to launch and has not reported as gone. */
 interface KnownVm {
   readonly events: VmEvents;
+  readonly bootTimeoutMs: number;
   /** Runs while it is launched, or killed. */
   limit: NodeJS.Timeout | null;
   isReady: boolean;
@@ -151,13 +153,17 @@ export class RunnerClient {
       queueMicrotask(() => events.onGone(message, { kind: 'vmm', message, console: [] }));
       return;
     }
-    const limitMs = LAUNCH_LIMIT_SHARES * spec.bootTimeoutMs + LAUNCH_SLACK_MS;
-    const known: KnownVm = { events, limit: null, isReady: false, isKilled: false };
-    known.limit = setTimeout(() => {
-      events.onLaunchOverdue(`firerunner did not launch the VM within ${limitMs / 1000} s`);
-    }, limitMs);
+    const known: KnownVm = { events, bootTimeoutMs: spec.bootTimeoutMs, limit: null, isReady: false, isKilled: false };
     this.#vms.set(vm, known);
+    this.#limitLaunch(known, 2 * LAUNCH_TURN_LIMIT_MS + LAUNCH_SLACK_MS);
     runner.send({ op: 'launch', vm, spec });
+  }
+
+  #limitLaunch(known: KnownVm, limitMs: number): void {
+    const seconds = Math.round(limitMs / 1000);
+    this.#setLimit(known, limitMs, () =>
+      known.events.onLaunchOverdue(`firerunner did not launch the VM within ${seconds} s`),
+    );
   }
 
   kill(vm: string): void {
@@ -230,6 +236,9 @@ export class RunnerClient {
     if (known === undefined) return;
     const { events } = known;
     switch (event.event) {
+      case 'launching':
+        if (known.isKilled) return;
+        return this.#limitLaunch(known, LAUNCH_LIMIT_SHARES * known.bootTimeoutMs + LAUNCH_SLACK_MS);
       case 'channel':
         return events.onChannel(event.guestAddress);
       case 'ready':

@@ -30,6 +30,7 @@ export class BaseLayers {
         make: (request) => this.#make(spec, store, request),
         mayOpen: () => true,
         whenTurn: (work) => void work(),
+        savingMs: () => this.#builds.savingMs,
         signal: this.#builds.signal,
       });
     if (known === undefined) this.#bases.set(key, base);
@@ -79,7 +80,7 @@ export class BaseLayers {
         'base',
         stamp,
         (draft) =>
-          builds.run(async () => {
+          builds.runForBase(async () => {
             hooks.onProgress?.('booting the base layer');
             const started = performance.now();
             await buildBase(builds.context(spec, hooks), draft);

@@ -65,10 +65,20 @@ export interface BuildBase {
 
 /**
  * @param base null: the machine is booted, and the layer holds all of its memory.
+<<<<<<< HEAD
  * @throws FunctionLoadError if the import or a hook fails; LaunchError if the VM does, or if the function has processes
  * beside its runtime.
+=======
+ * @param onLoaded called when the function is imported; what follows is saving it.
+ * @throws FunctionLoadError if the import or a hook fails; LaunchError if the VM does.
+>>>>>>> c12fb7e (Let starts wait their turn before their time counts)
  */
-export async function buildFunction(context: BuildContext, base: BuildBase | null, draft: LayerDraft): Promise<void> {
+export async function buildFunction(
+  context: BuildContext,
+  base: BuildBase | null,
+  draft: LayerDraft,
+  onLoaded: () => void = () => undefined,
+): Promise<void> {
   const { spec, driver } = context;
   const { snapshots } = driver;
   if (snapshots === null) throw new LaunchError(`the ${driver.name} driver has no snapshots`);
@@ -87,6 +97,7 @@ export async function buildFunction(context: BuildContext, base: BuildBase | nul
       if (tap !== null) guest.network(tap.guest);
       guest.sync();
       await guest.load(loadRequest(driver, spec, 'snap-start'));
+      onLoaded();
       await guest.seal('hooks');
       // A restored guest is silent until it has an address of its own.
       if (tap !== null) guest.network(null);

@@ -34,7 +34,7 @@ async function makeInStore(
   bases: BaseLayers,
   spec: LaunchSpec,
   store: SnapshotStore,
-  { hooks, open, rebuild, onFound }: RecipeRequest,
+  { hooks, open, rebuild, onFound, onBuilding }: RecipeRequest,
 ): Promise<Made> {
   let builtMs: number | null = null;
   let base: Restorable | null = null;
@@ -56,12 +56,16 @@ async function makeInStore(
       'function',
       stamp,
       (draft) =>
-        builds.run(async () => {
+        builds.runForFunction(async () => {
           const started = performance.now();
+          let loadedAt = started;
+          onBuilding();
           hooks.onProgress?.('loading the function into a VM');
           const release = base.hold();
           const from = { layer: base.layer, memory: base.memory, saved: base.guest.machine };
-          await buildFunction(builds.context(spec, hooks), from, draft).finally(release);
+          const onLoaded = (): void => void (loadedAt = performance.now());
+          await buildFunction(builds.context(spec, hooks), from, draft, onLoaded).finally(release);
+          builds.savingMs = performance.now() - loadedAt;
           builtMs = performance.now() - started;
         }),
       {

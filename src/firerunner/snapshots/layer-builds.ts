@@ -12,10 +12,12 @@ import { DamagedLayerError } from './layer.ts';
 import { FileDigests } from './stamps.ts';
 import type { EnsureOptions } from './store.ts';
 
-/** Layers being built at once: each VM that is built from keeps a core busy, and requests want one as well. */
+/** Function layers being built at once: each VM that is built from keeps a core busy, and requests want one as well. */
 const BUILDS_AT_ONCE = Math.max(1, availableParallelism() - 1);
 /** A layer that turns out to be damaged when it is read is built again this often. */
 const REBUILDS = 2;
+/** What saving a layer is taken to last before the first one is measured, in ms. */
+const FIRST_SAVING_MS = 3000;
 
 export interface PrepareHooks {
   /** What is being done, such as "booting the base layer". */
@@ -31,23 +33,33 @@ export class LayerBuilds {
   readonly directory: string;
   readonly signal: AbortSignal;
   readonly #taps: TapPool | null;
+  readonly #turns: Limit;
   readonly #builds = new Limit(BUILDS_AT_ONCE);
+  /** How long the last function layer took from its function's import to being written, in ms. */
+  savingMs = FIRST_SAVING_MS;
   #built = 0;
 
   /**
    * @param taps for machines with a network; null: there are none.
    * @param signal ends every build.
+   * @param turns of all that keeps a processor busy for long.
    */
-  constructor(driver: Driver, runDirectory: RunDirectory, taps: TapPool | null, signal: AbortSignal) {
+  constructor(driver: Driver, runDirectory: RunDirectory, taps: TapPool | null, signal: AbortSignal, turns: Limit) {
+    this.#turns = turns;
     this.driver = driver;
     this.directory = runDirectory.path;
     this.#taps = taps;
     this.signal = signal;
   }
 
-  /** Runs `build` when it is its turn. */
-  run<T>(build: () => Promise<T>): Promise<T> {
-    return this.#builds.run(build);
+  /** Makes a function's layer when it is its turn: launches that somebody waits for go first. */
+  runForFunction<T>(build: () => Promise<T>): Promise<T> {
+    return this.#builds.run(() => this.#turns.run(build, 'background'));
+  }
+
+  /** Makes a base layer when it is its turn: launches wait for it. */
+  runForBase<T>(build: () => Promise<T>): Promise<T> {
+    return this.#turns.run(build);
   }
 
   context(spec: LaunchSpec, hooks: PrepareHooks): BuildContext {

@@ -50,6 +50,8 @@ export interface RecipeRequest {
   readonly rebuild: boolean;
   /** To be called once it is known whether the layer only has to be opened. */
   readonly onFound: (isStored: boolean) => void;
+  /** To be called when a VM begins to be built from. */
+  readonly onBuilding: () => void;
 }
 
 export interface Made extends Prepared {
@@ -63,6 +65,8 @@ export interface SnapshotOptions {
   readonly mayOpen: () => boolean;
   /** Runs `work` when it is this snapshot's turn. */
   readonly whenTurn: (work: () => Promise<unknown>) => void;
+  /** How long it takes to save what was built, in ms. */
+  readonly savingMs: () => number;
   readonly onOpened?: () => void;
   /** Called when it is no longer open. */
   readonly onClosed?: () => void;
@@ -105,6 +109,8 @@ interface Work {
   readonly prepared: Promise<Prepared>;
   /** Resolves as soon as that is known: whether its layer is in the store and only has to be opened, which is quick. */
   readonly isStored: Promise<boolean>;
+  /** Since when a VM is built from; null: none is. */
+  buildingSince: number | null;
   /** Has it done now, if it waits for its turn. */
   readonly hurry: () => void;
 }
@@ -148,17 +154,25 @@ export class Snapshot {
   }
 
   /**
-   * Waits for it as long as it only has to be opened, however many others are before it; not for one that has to be built.
-   * Asks for it if nobody has.
+   * Waits for it as long as it only has to be opened, however many others are before it, or is nearly built. Asks for it if
+   * nobody has.
    */
   async untilOpen(): Promise<void> {
     if (this.#state.is === 'absent') this.prepare().catch(() => undefined);
     const work = this.#work;
     if (work !== null && (this.#state.is === 'building' || this.#state.is === 'opening')) {
       work.hurry();
-      if (await work.isStored) await work.prepared.catch(() => undefined);
+      if ((await work.isStored) || this.#isNearlyBuilt(work)) await work.prepared.catch(() => undefined);
     }
     if (this.#state.is === 'closed') await this.#begin(atOnce, { open: true }).catch(() => undefined);
+  }
+
+  /**
+   * Up to the import a build does what a launch from the base would do now, and then it saves: it is ready sooner if it is
+   * further ahead than that takes.
+   */
+  #isNearlyBuilt({ buildingSince }: Work): boolean {
+    return buildingSince !== null && performance.now() - buildingSince > this.#options.savingMs();
   }
 
   /** Null if it is not open. */
@@ -210,7 +224,8 @@ export class Snapshot {
     const prepared = new Promise<void>((resolve) => (hurry = resolve)).then(async () => {
       try {
         // Asked when its turn comes: much may have changed meanwhile.
-        const request = { hooks: this.#hooks, open: open || this.#options.mayOpen(), rebuild, onFound };
+        const onBuilding = (): void => void (work.buildingSince = performance.now());
+        const request = { hooks: this.#hooks, open: open || this.#options.mayOpen(), rebuild, onFound, onBuilding };
         const { restorable, layer, builtMs } = await this.#options.make(request);
         if (this.#work === work) this.#made(restorable, { layer, builtMs });
         else restorable?.retire();
@@ -222,7 +237,7 @@ export class Snapshot {
         onFound(false);
       }
     });
-    const work: Work = { prepared, isStored, hurry };
+    const work: Work = { prepared, isStored, buildingSince: null, hurry };
     this.#work = work;
     prepared.catch(() => undefined);
     whenTurn(() => {

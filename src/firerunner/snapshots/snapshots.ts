@@ -3,9 +3,13 @@
  *
  * ```
  *   prepare   ──▶ the function's snapshot: base layer, function layer, opened     each from the store, or built
- *   forLaunch ──▶ the function's, else its base's, else none                      waits for nothing to be built
+ *   forLaunch ──▶ the function's, else its base's, else none
  * ```
+ *
+ * A launch waits for a build that is under way where that is sooner than to do the same work beside it: for a base layer
+ * instead of a boot; and for its function's, once the build is further ahead than saving takes.
  */
+import { availableParallelism } from 'node:os';
 import { messageOf } from '../../protocol/errors.ts';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
 import type { Driver, Machine } from '../drivers/driver.ts';
@@ -57,17 +61,19 @@ export class Snapshots {
   /**
    * @param taps for machines with a network; null: there are none.
    * @param signal ends every build.
-   * @param openAtMost functions whose memory is kept composed.
+   * @param options.openAtMost functions whose memory is kept composed.
+   * @param options.turns of all that keeps a processor busy for long, launches included.
    */
   constructor(
     driver: Driver,
     runDirectory: RunDirectory,
     taps: TapPool | null,
     signal: AbortSignal,
-    openAtMost = OPEN_AT_MOST,
+    options: { readonly openAtMost?: number | undefined; readonly turns?: Limit } = {},
   ) {
+    const { openAtMost = OPEN_AT_MOST, turns = new Limit(availableParallelism()) } = options;
     this.#driver = driver;
-    this.#builds = new LayerBuilds(driver, runDirectory, taps, signal);
+    this.#builds = new LayerBuilds(driver, runDirectory, taps, signal, turns);
     this.#bases = new BaseLayers(this.#builds);
     this.#openAtMost = openAtMost;
     this.#signal = signal;
@@ -90,21 +96,27 @@ export class Snapshots {
     return dumpLayer(this.#builds.context(spec, hooks), digests, directory, target);
   }
 
-  /** What to restore a VM from. A snapshot that is in the store, but not open yet, is opened first. */
-  async forLaunch(spec: LaunchSpec): Promise<LaunchSource> {
+  /**
+   * What to restore a VM from. A snapshot that is in the store, but not open yet, is opened first.
+   *
+   * @throws the signal's reason if it aborts before.
+   */
+  async forLaunch(spec: LaunchSpec, signal = this.#signal): Promise<LaunchSource> {
     if (spec.snapshots === null || this.#driver.snapshots === null) return { snapshot: null, reason: null };
     try {
       const known = this.#find(spec);
       const { snapshot } = known;
-      await snapshot.untilOpen();
+      await unlessAborted(snapshot.untilOpen(), signal);
       const own = snapshot.hold();
       if (own !== null) {
         this.#touch(snapshot);
         return { snapshot: own, reason: null };
       }
       const base = spec.snapshots.kind === 'store' ? this.#bases.find(spec) : null;
+      if (base !== null) await unlessAborted(base.settled(), signal);
       return { snapshot: base?.hold() ?? null, reason: whyNotOpen(known) };
     } catch (error) {
+      signal.throwIfAborted();
       // A file is missing; the boot says so in the VMM's words.
       return { snapshot: null, reason: messageOf(error) };
     }
@@ -134,6 +146,7 @@ export class Snapshots {
       make: (request) => makeFunctionSnapshot(this.#builds, this.#bases, spec, request),
       mayOpen: () => this.#open.size < this.#openAtMost,
       whenTurn: (work) => void this.#preparations.run(work),
+      savingMs: () => this.#builds.savingMs,
       onOpened: () => this.#touch(snapshot),
       onClosed: () => this.#open.delete(snapshot),
       signal: this.#signal,
@@ -152,6 +165,20 @@ export class Snapshots {
       oldest.close();
     }
   }
+}
+
+/** @throws the signal's reason as soon as it aborts; the work goes on. */
+async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  let onAbort: () => void = () => undefined;
+  const aborted = new Promise<void>((resolve) => (onAbort = resolve));
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+  signal.throwIfAborted();
 }
 
 function whyNotOpen({ snapshot: { state }, replacesAnother }: Known): string {

@@ -123,7 +123,7 @@ export class Host {
   /** @param openAtMost see `Snapshots`. */
   openSnapshots(openAtMost?: number): { readonly snapshots: Snapshots; close(): Promise<void> } {
     const end = new AbortController();
-    const snapshots = new Snapshots(this.driver, this.#runDirectory, null, end.signal, openAtMost);
+    const snapshots = new Snapshots(this.driver, this.#runDirectory, null, end.signal, { openAtMost });
     const close = async (): Promise<void> => {
       end.abort(new Error('the test is over'));
       await snapshots.close();
