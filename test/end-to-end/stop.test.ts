@@ -15,7 +15,7 @@ import {
 } from '../support/snapctr.ts';
 import { startProgram } from '../support/program.ts';
 import { held, hold, release } from './held.ts';
-import { childrenOf, isRunning, until } from './processes.ts';
+import { childrenOf, commandOf, isRunning, until } from './processes.ts';
 
 /** "At once" for programs that share two cores with other tests, in ms. */
 const AT_ONCE_MS = 10_000;
@@ -52,9 +52,11 @@ describe('stopping snapctr', { timeout: 240_000 }, () => {
     appendFileSync(workspace.config, `firecracker: {path: ${slow}}\n`);
     const args = ['--config', workspace.config, '--mem', '256', '--port', '0', '--vmm', 'firecracker'];
     const program = startProgram(SNAPCTR, args, { workspace });
-    const isAsked = (): boolean => childrenOf(program.pid).some((pid) => childrenOf(pid).length > 0);
-    await until('firerunner asks', isAsked);
-    const runners = childrenOf(program.pid);
+    // The functions' files are made ready before, by other children.
+    const isRunner = (pid: number): boolean => commandOf(pid).includes('--serve');
+    const asking = (): number[] => childrenOf(program.pid).filter((pid) => isRunner(pid) && childrenOf(pid).length > 0);
+    await until('firerunner asks', () => asking().length > 0, 30_000);
+    const runners = asking();
     program.kill('SIGINT');
     assert.equal((await program.finished).status, 0);
     await until('firerunner is gone', () => !runners.some(isRunning));
