@@ -10,6 +10,10 @@ import { runTool } from './tool.ts';
 
 const BLOCK_BYTES = 4096;
 const INODE_BYTES = 256;
+/** Of an entry without its name, padding included. */
+const DIRECTORY_ENTRY_BYTES = 12;
+/** Targets of links that are shorter are in the inode. */
+const SHORT_LINK_BYTES = 60n;
 /** Any fixed value does; it is also the seed of the directory hash. */
 const UUID = '5ba9faa5-0000-4000-8000-736e61706661';
 /** 2020-01-01 00:00 UTC: the time of every file in an image. */
@@ -19,7 +23,7 @@ const FEATURES =
   'none,ext_attr,dir_index,filetype,extent,sparse_super2,large_file,huge_file,flex_bg,extra_isize,dir_nlink';
 
 /** Raised when the bytes of an image change for the same contents. */
-export const EXT4_RULES_VERSION = 1;
+export const EXT4_RULES_VERSION = 2;
 
 export interface Ext4Size {
   /** Size of the file system and (sparse) file, a multiple of 4096. */
@@ -35,27 +39,41 @@ export interface TreeSize {
 }
 
 export async function measureTree(directory: string): Promise<TreeSize> {
-  let bytes = BLOCK_BYTES;
+  return measureDirectory(directory, new Set());
+}
+
+/** @param seen files with several names that were counted: their contents are there once. */
+async function measureDirectory(directory: string, seen: Set<bigint>): Promise<TreeSize> {
+  let ownBytes = 0;
+  let bytes = 0;
   let entries = 1;
   for (const entry of await readdir(directory, { withFileTypes: true })) {
     const path = join(directory, entry.name);
+    ownBytes += DIRECTORY_ENTRY_BYTES + Buffer.byteLength(entry.name);
     if (entry.isDirectory()) {
-      const inner = await measureTree(path);
+      const inner = await measureDirectory(path, seen);
       bytes += inner.bytes;
       entries += inner.entries;
     } else {
-      bytes += Math.ceil((await lstat(path)).size / BLOCK_BYTES) * BLOCK_BYTES;
+      const status = await lstat(path, { bigint: true });
+      if (status.nlink > 1n && seen.has(status.ino)) continue;
+      seen.add(status.ino);
+      if (!status.isSymbolicLink() || status.size >= SHORT_LINK_BYTES) bytes += wholeBlocks(Number(status.size));
       entries += 1;
     }
   }
-  return { bytes, entries };
+  return { bytes: bytes + Math.max(wholeBlocks(ownBytes), BLOCK_BYTES), entries };
+}
+
+function wholeBlocks(bytes: number): number {
+  return Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
 }
 
 /** A size that fits the tree with little to spare, for images that nobody else has to match in size. */
 export function tightSize(tree: TreeSize): Ext4Size {
   const inodes = tree.entries + 64;
-  const needed = tree.bytes * 1.02 + inodes * INODE_BYTES + 2 * 1024 * 1024;
   const mebibyte = 1024 * 1024;
+  const needed = tree.bytes * 1.005 + inodes * INODE_BYTES + mebibyte;
   return { bytes: Math.ceil(needed / mebibyte) * mebibyte, inodes };
 }
 
