@@ -21,6 +21,14 @@
 #define DEVICE_WAIT_MS 10000
 #define DEVICE_POLL_MS 2
 
+#define MIB (1024 * 1024ull)
+/* Of the machine's memory, what /tmp and /dev/shm do not get a half of. src/protocol/guest.ts has the same number. */
+#define SYSTEM_MIB 64
+/* Each file takes more than 1 KiB of memory beside its contents, if its name is long. */
+#define SCRATCH_FILES_PER_MIB 128
+/* Holds files of init's. */
+#define RUN_SIZE "1m"
+
 static int try_mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)
 {
     if (mount(source, target, type, flags, options) == 0)
@@ -94,6 +102,48 @@ static void wait_for_device(const char *path)
     }
 }
 
+/* The machine's memory as the host configured it: what the kernel and the firmware took from it is less than 1 MiB. */
+static unsigned long memory_mib(void)
+{
+    unsigned long long start, end, bytes = 0;
+    char line[256];
+    FILE *map = fopen("/proc/iomem", "re");
+    while (map != NULL && fgets(line, sizeof line, map) != NULL)
+        if (line[0] != ' ' && strstr(line, ": System RAM") != NULL && sscanf(line, "%llx-%llx", &start, &end) == 2)
+            bytes += end - start + 1;
+    if (map != NULL)
+        fclose(map);
+    return (unsigned long)((bytes + MIB - 1) / MIB);
+}
+
+static void make_scratch_directory(const char *path)
+{
+    if (mkdir(path, 0) < 0 || chmod(path, 01777) < 0)
+        note("%s cannot be made: %m", path);
+}
+
+/*
+ * /tmp and /dev/shm, all that a function can write to. What they hold is memory that nobody can take back, so they are
+ * two directories of one file system: together they have the limit of one.
+ */
+static void mount_scratch(void)
+{
+    char options[64];
+    unsigned long memory = memory_mib();
+    unsigned long size = memory > SYSTEM_MIB ? (memory - SYSTEM_MIB) / 2 : 0;
+    if (size == 0)
+        fatal("/proc/iomem tells of %lu MiB of memory; at least %d are needed", memory, SYSTEM_MIB + 2);
+    snprintf(options, sizeof options, "mode=755,size=%lum,nr_inodes=%lu", size, size * SCRATCH_FILES_PER_MIB);
+    mkdir("/dev/shm", 0755);
+    if (try_mount("scratch", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+        return;
+    make_scratch_directory("/dev/shm/tmp");
+    make_scratch_directory("/dev/shm/shm");
+    try_mount("/dev/shm/tmp", "/tmp", NULL, MS_BIND, NULL);
+    /* Last: it hides the rest. */
+    try_mount("/dev/shm/shm", "/dev/shm", NULL, MS_BIND, NULL);
+}
+
 void enter_root_file_system(void)
 {
     static const char *const kernel_file_systems[] = {"dev", "proc", "sys"};
@@ -112,10 +162,8 @@ void enter_root_file_system(void)
     if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
         fatal("the root file system cannot become the root: %m");
 
-    try_mount("tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%");
-    try_mount("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=10%");
-    mkdir("/dev/shm", 01777);
-    try_mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=50%");
+    try_mount("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=" RUN_SIZE);
+    mount_scratch();
     mkdir("/dev/pts", 0755);
     mount("pts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666");
     /* What every program expects beside the kernel's own devices; udev is not here to make them. */

@@ -108,6 +108,14 @@ export const CONTROL_PORT_NAME = 'snapfaas.control';
 export const FUNCTION_VSOCK_PORT = 1024;
 export const CONTROL_VSOCK_PORT = 1025;
 
+/** Of a VM's memory, what `/tmp` and `/dev/shm` do not get a half of: kernel, init and the runtime's own need. */
+export const SYSTEM_MIB = 64;
+
+/** What `/tmp` and `/dev/shm` of a VM with so much memory hold together, in MiB. */
+export function scratchMib(memoryMib: number): number {
+  return Math.floor((memoryMib - SYSTEM_MIB) / 2);
+}
+
 /** Output that is kept of one invocation, stdout and stderr together, in bytes; the rest is cut with a mark. */
 export const MAX_LOG_BYTES_PER_REQUEST = 256 * 1024;
 /** Largest event and result, in bytes (6 MiB). */
