@@ -37,11 +37,11 @@ static char command_text[4096];
 static char *command[MAX_ARGUMENTS + 1];
 
 static char *environment[] = {
-    "PATH=/usr/local/bin:/usr/bin:/bin",
+    "PATH=/usr/local/bin:/usr/bin:/bin:/opt/bin",
     "HOME=/tmp",
     "TMPDIR=/tmp",
     "LANG=C.UTF-8",
-    "LD_LIBRARY_PATH=/srv/lib:/srv",
+    "LD_LIBRARY_PATH=/srv/lib:/srv:/opt/lib",
     NULL,
 };
 
@@ -161,6 +161,9 @@ struct runtime start_runtime(int function_channel)
     fcntl(runtime.requests, F_SETFL, O_NONBLOCK);
     fcntl(runtime.output[0], F_SETFL, O_NONBLOCK);
     fcntl(runtime.output[1], F_SETFL, O_NONBLOCK);
+    for (int i = 1; i <= 2; i++)
+        if (fchown(theirs[i], RUNTIME_UID, RUNTIME_UID) < 0)
+            note("/dev/std%s cannot be opened by the function: %m", i == 1 ? "out" : "err");
     forbid_user_namespaces();
     runtime.pid = fork();
     if (runtime.pid < 0)

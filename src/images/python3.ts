@@ -2,40 +2,34 @@
  * Runs in snapctr and in `npm start`. The root file system of the Python runtime: Debian's python3 with its standard
  * library, compiled ahead.
  */
-import { readFile, readdir, symlink } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
+import { downloadPackages, unpackPackages, type DebianPackage } from './debian.ts';
+import { runGuestProgram } from './guest-program.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
-import { FRAME_RECIPE, finishFrame, keepPrograms, layFrame, placeFile, removePaths } from './runtimefs.ts';
-import { runTool, type ToolOptions } from './tool.ts';
+import { FRAME_RECIPE, finishFrame, layFrame, placeFile, placeLink, removePaths } from './runtimefs.ts';
+import type { ToolOptions } from './tool.ts';
+import { finishUserland, resolveRoot, USERLAND_RECIPE, type RootPackages } from './userland.ts';
 
 /** The folder of the runtime's modules, from the project's root, and the guest's folder they are placed in. */
 const PYTHON_RUNTIME_FOLDER = join('guest', 'runtimes', 'python');
 const RUNTIME_PLACE = join('usr', 'lib', 'snapfaas');
 
 const PACKAGES = ['python3'];
-/** Serves the installing of packages only; no program of the guest uses it. */
-const INSTALLERS: ReadonlySet<string> = new Set([
-  'dpkg',
-  'gcc-12-base',
-  'gcc-14-base',
-  'python3-minimal',
-  'readline-common',
-  'tar',
-]);
-/** Libraries of those programs. */
-const INSTALLERS_LIBRARIES: ReadonlySet<string> = new Set(['libacl1', 'libmd0', 'libpcre2-8-0', 'libselinux1']);
-/** Of the standard library, relative to /usr/lib/python3.N. */
-const LIBRARY_LEFT_OUT = ['ensurepip', 'idlelib', 'lib2to3', 'pydoc_data', 'test', 'tkinter', 'turtledemo', 'venv'];
+/** Of the standard library; newer versions of Python have them no more. */
+const PACKAGES_OF_SOME_RELEASES = ['python3-distutils', 'python3-lib2to3'];
+/** Of the standard library, relative to /usr/lib/python3.N. The last is a link to nowhere. */
+const LIBRARY_LEFT_OUT = ['ensurepip', 'idlelib', 'test', 'tkinter', 'turtledemo', 'venv', 'sitecustomize.py'];
 
-/** `-s`, `-S`: nothing to find in site-packages; the runtime puts the function's own directories on the path. */
-const ARGV = ['/usr/bin/python3', '-s', '-S', join('/', RUNTIME_PLACE, 'runtime.py')];
+/** `-s`: no modules from the home directory, which is /tmp. */
+const ARGV = ['/usr/bin/python3', '-s', join('/', RUNTIME_PLACE, 'runtime.py')];
 
 export const PYTHON_RECIPE = {
-  version: 2,
+  version: 3,
   frame: FRAME_RECIPE,
-  packages: PACKAGES,
-  leftOut: [...INSTALLERS, ...INSTALLERS_LIBRARIES, ...LIBRARY_LEFT_OUT],
+  userland: USERLAND_RECIPE,
+  packages: [...PACKAGES, ...PACKAGES_OF_SOME_RELEASES],
+  leftOut: LIBRARY_LEFT_OUT,
   argv: ARGV,
 };
 
@@ -44,32 +38,20 @@ export function listPythonRuntime(): Promise<readonly string[]> {
   return listProjectFiles(PYTHON_RUNTIME_FOLDER, ['.py']);
 }
 
-export interface PythonPackages {
-  /** What the root file system holds. */
-  readonly unpacked: readonly DebianPackage[];
-  /** What a package for the function need not bring: the above, and what only the installing of packages needs. */
-  readonly provided: readonly DebianPackage[];
-}
-
 /** The packages of the root file system, as apt resolves them now. */
-export async function resolvePython(): Promise<PythonPackages> {
-  const provided = (await resolveClosure(PACKAGES)).filter((one) => !INSTALLERS_LIBRARIES.has(one.name));
-  return { provided, unpacked: provided.filter((one) => !INSTALLERS.has(one.name)) };
+export function resolvePython(): Promise<RootPackages> {
+  return resolveRoot(PACKAGES, PACKAGES_OF_SOME_RELEASES);
 }
 
 /** Fills the empty directory `root`. */
 export async function fillPythonRoot(root: string, packages: readonly DebianPackage[]): Promise<void> {
   const program = await unpackPython(root, packages);
-  await keepPrograms(root, new Set([program]));
-  await symlink(program, join(root, 'usr', 'bin', 'python3'));
+  for (const name of ['python', 'python3']) await placeLink(root, join('usr', 'bin', name), program);
   const library = join('usr', 'lib', program);
-  await removePaths(root, ['usr/share', 'usr/include', 'usr/lib/python3', 'usr/lib/systemd', 'usr/lib/mime']);
-  await removePaths(
-    root,
-    LIBRARY_LEFT_OUT.map((name) => join(library, name)),
-  );
+  await removePaths(root, ['usr/lib/python3', ...LIBRARY_LEFT_OUT.map((name) => join(library, name))]);
   await compilePython(root, program, join(root, library), join('/', library));
   await finishFrame(root, ARGV);
+  await finishUserland(root);
   for (const path of await listPythonRuntime()) {
     await placeFile(root, join(RUNTIME_PLACE, basename(path)), await readFile(join(PROJECT_ROOT, path)), 0o644);
   }
@@ -94,7 +76,7 @@ export async function unpackPython(root: string, packages: readonly DebianPackag
 
 /**
  * Writes .pyc files that Python trusts without looking at the source: parsing it under emulation costs seconds. The
- * interpreter unpacked in `root` is used, through its own loader, as the host's may be of another version or absent.
+ * interpreter unpacked in `root` is used.
  *
  * @param tree directory whose modules are compiled.
  * @param guestPath where the guest will see `tree`; stack traces show it.
@@ -117,8 +99,6 @@ export async function runUnpackedPython(
   argv: readonly string[],
   options: ToolOptions = {},
 ): Promise<Buffer> {
-  const loader = join(root, 'usr', 'lib64', 'ld-linux-x86-64.so.2');
-  const libraries = join(root, 'usr', 'lib', 'x86_64-linux-gnu');
   const environment = {
     ...options.environment,
     PYTHONHOME: join(root, 'usr'),
@@ -127,6 +107,5 @@ export async function runUnpackedPython(
     PYTHONPATH: '',
     PYTHONDONTWRITEBYTECODE: '1',
   };
-  const command = ['--library-path', libraries, join(root, 'usr', 'bin', program), '-s', '-S', ...argv];
-  return runTool(loader, command, { ...options, environment });
+  return runGuestProgram(root, join('usr', 'bin', program), ['-s', '-S', ...argv], { ...options, environment });
 }
