@@ -65,13 +65,9 @@ export interface BuildBase {
 
 /**
  * @param base null: the machine is booted, and the layer holds all of its memory.
-<<<<<<< HEAD
+ * @param onLoaded called when the function is imported; what follows is saving it.
  * @throws FunctionLoadError if the import or a hook fails; LaunchError if the VM does, or if the function has processes
  * beside its runtime.
-=======
- * @param onLoaded called when the function is imported; what follows is saving it.
- * @throws FunctionLoadError if the import or a hook fails; LaunchError if the VM does.
->>>>>>> c12fb7e (Let starts wait their turn before their time counts)
  */
 export async function buildFunction(
   context: BuildContext,
