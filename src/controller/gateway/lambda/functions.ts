@@ -1,6 +1,7 @@
 /** Runs in snapctr. The read-only operations: GetFunction, GetFunctionConfiguration and ListFunctions. */
 import { createHash } from 'node:crypto';
 import { functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
+import { scratchMib } from '../../../protocol/guest.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 import { ApiError, validationError } from './errors.ts';
 import type { CodeFactsCache } from './code-facts.ts';
@@ -8,8 +9,6 @@ import { LATEST } from './names.ts';
 
 const DEFAULT_MAX_ITEMS = 50;
 const MAX_ITEMS = 10_000;
-/** `/tmp` is part of a VM's memory; the API knows no smaller number. */
-const EPHEMERAL_STORAGE_MB = 512;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -128,7 +127,7 @@ async function configuration(catalogue: Catalogue, fn: FunctionConfig, qualifier
     RevisionId: revisionId(fn, sha256),
     PackageType: 'Zip',
     Architectures: ['x86_64'],
-    EphemeralStorage: { Size: EPHEMERAL_STORAGE_MB },
+    EphemeralStorage: { Size: scratchMib(fn.memoryMib) },
     SnapStart: usesSnapshots()
       ? { ApplyOn: 'PublishedVersions', OptimizationStatus: 'On' }
       : { ApplyOn: 'None', OptimizationStatus: 'Off' },
