@@ -28,6 +28,8 @@ import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
 import { addNpmPackages } from './npm-packages.ts';
+import { LOCKS } from './npm-project.ts';
+import { describeUnread } from './unread-files.ts';
 import { digestProjectFiles } from './project.ts';
 import { guestPython } from './guest-python.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
@@ -36,7 +38,7 @@ import { ToolError } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
 /** Raised when staging the same directory is to give other files than before. */
-const STAGE_RULES_VERSION = 5;
+const STAGE_RULES_VERSION = 6;
 
 export interface StageOptions {
   /** Where results are kept; `apps/` below it. Default: `cacheDirectory()`. */
@@ -149,7 +151,7 @@ async function fillStage(
 ): Promise<Stamp> {
   await mkdir(files);
   await chmod(files, 0o755);
-  const stamp: Stamp = { packages: {}, notes: [] };
+  const stamp: Stamp = { packages: {}, notes: [...(await describeUnread(directory, entries, options.runtime))] };
   await bringDebianPackages(directory, entries, files, scratch, options, stamp);
   await bringPypiPackages(directory, entries, files, options, stamp);
   options.onProgress?.('copying files');
@@ -157,7 +159,7 @@ async function fillStage(
   if (treeDigest(await scanTree(directory)) !== treeDigest(entries)) {
     throw new TreeError(`${directory} was changed while it was copied; try again`);
   }
-  if (hasFile(entries, 'package-lock.json') && !entries.some((entry) => entry.path === 'node_modules')) {
+  if (LOCKS.some((name) => hasFile(entries, name)) && !entries.some((entry) => entry.path === 'node_modules')) {
     options.onProgress?.('installing npm packages');
     stamp.notes.push(...(await addNpmPackages(files, scratch, options.signal)));
   }

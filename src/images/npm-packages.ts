@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. npm packages for a function, as its `package-lock.json` has them.
+ * Runs in snapctr and in `npm start`. npm packages for a function, as its lock file has them.
  *
  * The function's files are not trusted. So npm runs in a directory of its own, which holds what `npm-project.ts` has found to be
  * harmless; it starts no program, and sees of the environment what is for npm. What it is configured with (registries,
@@ -9,9 +9,10 @@ import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { z } from 'zod';
 import { readNpmProject, type NpmProject } from './npm-project.ts';
 import { runTool, ToolError } from './tool.ts';
-import { TreeError } from './tree.ts';
+import { checkLinks, TreeError } from './tree.ts';
 
 const NPMRC = '.npmrc';
 
@@ -33,7 +34,7 @@ const PASSED_ON =
 /**
  * Runs `npm ci` for a function's directory.
  *
- * @param files the function's files, `package-lock.json` among them, without `node_modules`, which is made.
+ * @param files the function's files, `package-lock.json` or `npm-shrinkwrap.json` among them, without `node_modules`, which is made.
  * @param scratch an empty directory on the same file system.
  * @returns notes for the user.
  * @throws TreeError if a package has a source that is not allowed; ToolError if npm fails.
@@ -71,7 +72,31 @@ export async function addNpmPackages(
     // A local package may have brought its own.
     if (existsSync(made) && !existsSync(wanted)) await rename(made, wanted);
   }
-  return note === null ? [] : [note];
+  await checkLinks(files, 'node_modules');
+  const withScripts = await installScripts(join(files, 'node_modules'));
+  return [...(note === null ? [] : [note]), ...(withScripts.length === 0 ? [] : [describeScripts(withScripts)])];
+}
+
+/** What npm writes of the packages that it has installed. */
+const installedSchema = z.object({
+  packages: z.record(z.string(), z.object({ hasInstallScript: z.boolean().optional() })),
+});
+
+async function installScripts(modules: string): Promise<readonly string[]> {
+  const text = await readFile(join(modules, '.package-lock.json'), 'utf8').catch(() => '{"packages":{}}');
+  const { packages } = installedSchema.parse(JSON.parse(text));
+  const names = Object.entries(packages).flatMap(([path, { hasInstallScript }]) =>
+    hasInstallScript === true ? [path.replace(/^.*node_modules\//, '')] : [],
+  );
+  return [...new Set(names)].sort();
+}
+
+function describeScripts(names: readonly string[]): string {
+  return (
+    `npm packages with install scripts, which are not run: ${names.join(', ')}. One that brings its binary as a package of ` +
+    'its own (optionalDependencies) works; else install it on Debian with the Node of the image and put node_modules ' +
+    "into the function's directory"
+  );
 }
 
 async function layOut(project: NpmProject, files: string, place: string): Promise<void> {

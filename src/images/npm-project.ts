@@ -8,6 +8,7 @@
  *   paths out of the directory   refused: npm reads them, links to them and writes below them
  * ```
  */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, normalize, relative } from 'node:path';
 import npa from 'npm-package-arg';
@@ -15,7 +16,8 @@ import { messageOf } from '../protocol/errors.ts';
 import { codeOf } from '../storage/error-code.ts';
 import { isInside, TreeError } from './tree.ts';
 
-const LOCK = 'package-lock.json';
+/** As npm looks for them: the first counts. */
+export const LOCKS = ['npm-shrinkwrap.json', 'package-lock.json'] as const;
 const MANIFEST = 'package.json';
 
 /** Objects of names and where those packages come from. */
@@ -48,7 +50,7 @@ export interface NpmProject {
 }
 
 /**
- * @param root a function's directory, with a `package-lock.json`. All links in it stay inside.
+ * @param root a function's directory, with a lock file of npm. All links in it stay inside.
  * @throws TreeError that names the package and says what to change.
  */
 export async function readNpmProject(root: string): Promise<NpmProject> {
@@ -64,17 +66,20 @@ class ProjectReader implements NpmProject {
   readonly archives = new Set<string>();
   readonly unencrypted = new Map<string, string>();
   readonly #root: string;
+  readonly #lock: string;
 
   constructor(root: string) {
     this.#root = root;
+    this.#lock = LOCKS.find((name) => existsSync(join(root, name))) ?? LOCKS[1];
   }
 
   async readLock(): Promise<void> {
-    const lock = await this.#parse(LOCK);
-    if (lock === null) throw new TreeError(`${join(this.#root, LOCK)} is missing`);
-    for (const [path, entry] of this.#entries(LOCK, 'packages', lock['packages'])) this.#lockedPackage(path, entry);
+    const lock = await this.#parse(this.#lock);
+    if (lock === null) throw new TreeError(`${join(this.#root, this.#lock)} is missing`);
+    for (const [path, entry] of this.#entries(this.#lock, 'packages', lock['packages']))
+      this.#lockedPackage(path, entry);
     this.#lockedTree(lock['dependencies']);
-    this.texts.set(LOCK, JSON.stringify(lock));
+    this.texts.set(this.#lock, JSON.stringify(lock));
   }
 
   /** Of the function, and of all local packages that are found on the way. */
@@ -94,7 +99,7 @@ class ProjectReader implements NpmProject {
   /** An entry of `packages` (since version 2): `path` is where it is installed, or a local package. */
   #lockedPackage(path: string, entry: JsonObject): void {
     const called = `the package at "${path}"`;
-    const directory = this.#inside(LOCK, called, path);
+    const directory = this.#inside(this.#lock, called, path);
     const installedAt = path.lastIndexOf('node_modules/');
     const name = installedAt === -1 ? '' : path.slice(installedAt + 'node_modules/'.length);
     if (installedAt === -1) this.directories.add(directory);
@@ -103,19 +108,19 @@ class ProjectReader implements NpmProject {
     if (entry['name'] !== undefined) this.#name(called, entry['name']);
     if (entry['link'] === true) {
       const target = typeof resolved === 'string' ? resolved : '';
-      this.directories.add(this.#inside(LOCK, called, target.replace(/^file:/, '')));
+      this.directories.add(this.#inside(this.#lock, called, target.replace(/^file:/, '')));
     } else if (installedAt !== -1) {
-      for (const source of [resolved, version]) this.#source(LOCK, name, source, '', 'exactly');
+      for (const source of [resolved, version]) this.#source(this.#lock, name, source, '', 'exactly');
     }
-    this.#dependencies(LOCK, entry, directory);
+    this.#dependencies(this.#lock, entry, directory);
   }
 
   /** An entry of `dependencies` (up to version 2), with what is installed below it. */
   #lockedTree(dependencies: unknown): void {
-    for (const [name, entry] of this.#entries(LOCK, 'dependencies', dependencies)) {
+    for (const [name, entry] of this.#entries(this.#lock, 'dependencies', dependencies)) {
       this.#name(`the package "${name}"`, name);
-      for (const source of [entry['resolved'], entry['version']]) this.#source(LOCK, name, source, '', 'exactly');
-      this.#sources(LOCK, entry['requires'] === true ? undefined : entry['requires'], '');
+      for (const source of [entry['resolved'], entry['version']]) this.#source(this.#lock, name, source, '', 'exactly');
+      this.#sources(this.#lock, entry['requires'] === true ? undefined : entry['requires'], '');
       this.#lockedTree(entry['dependencies']);
     }
   }
@@ -176,7 +181,7 @@ class ProjectReader implements NpmProject {
 
   #name(called: string, name: unknown): void {
     if (typeof name === 'string' && /^(@[^@/\\:\s]+\/)?[^@/\\:\s]+$/.test(name) && !/^\.*$/.test(name)) return;
-    throw this.#refusal(LOCK, `${called} has a name that no package can have`, 'make it anew');
+    throw this.#refusal(this.#lock, `${called} has a name that no package can have`, 'make it anew');
   }
 
   /** @returns the path without needless parts; '' for the directory itself. */

@@ -1,4 +1,5 @@
 /** Runs in snapctr and in `npm start`. A function's directory, read with the rules for what may go into an image. */
+import { existsSync } from 'node:fs';
 import { chmod, copyFile, lstat, mkdir, readdir, readlink, realpath, stat, symlink, unlink } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { sha256File, sha256Json } from '../storage/digest.ts';
@@ -63,6 +64,26 @@ async function insideTarget(root: string, link: string): Promise<string> {
     throw new TreeError(`${link} is a link to ${target}, which is outside of the function's directory; ${advice}`);
   }
   return target;
+}
+
+/**
+ * Looks at the links in a folder of `directory`, of which another program may have made some.
+ * @throws TreeError if one leads out of the directory, or nowhere.
+ */
+export async function checkLinks(directory: string, folder: string): Promise<void> {
+  const root = await realpath(directory);
+  for (const entry of await readdir(join(root, folder), { withFileTypes: true }).catch(() => [])) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await checkLinks(directory, path);
+    else if (entry.isSymbolicLink()) {
+      const target = await insideTarget(root, join(root, path));
+      if (!existsSync(join(root, path))) {
+        throw new TreeError(
+          `${join(directory, path)} is a link to ${target}, which is not there; copy it into the directory`,
+        );
+      }
+    }
+  }
 }
 
 /** Whether a path, by its words, is `root` or below it. */

@@ -294,6 +294,42 @@ describe('npm packages of functions', { timeout: 120_000 }, () => {
     assert.deepEqual(elsewhere.asked, []);
   });
 
+  test('packages with install scripts are named, whatever the lock file says of them', async () => {
+    const native = registry.publish('native', { scripts: { postinstall: `touch ${proof}` } });
+    const plain = registry.publish('plain');
+    const manifest = { dependencies: { native: '1.0.0', plain: '1.0.0' } };
+    const packages = { 'node_modules/native': { ...native, hasInstallScript: true }, 'node_modules/plain': plain };
+    await write({ 'package.json': manifest, 'package-lock.json': lockOf(packages, manifest) });
+    const { notes } = await stage();
+    assert.equal(notes.length, 1);
+    assert.match(notes[0] ?? '', /^npm packages with install scripts, which are not run: native\. One that brings/);
+    assert.equal(existsSync(proof), false);
+  });
+
+  test('npm-shrinkwrap.json counts before package-lock.json', async () => {
+    const manifest = { dependencies: { plain: '1.0.0' } };
+    await write({
+      'package.json': manifest,
+      'npm-shrinkwrap.json': lockOf({ 'node_modules/plain': registry.publish('plain') }, manifest),
+      'package-lock.json': lockOf({ 'node_modules/other': { version: 'git+ssh://git@example.com/x/y.git#abc' } }),
+    });
+    assert.deepEqual(await namesIn(join((await stage()).directory, 'node_modules')), ['plain']);
+    await write({
+      'npm-shrinkwrap.json': lockOf({ 'node_modules/x': { version: '1.0.0', resolved: 'git+https://h/x.git' } }),
+    });
+    await assert.rejects(stage(), /npm-shrinkwrap\.json: the package "x" comes from a git repository/);
+  });
+
+  test('a link of npm to what is not there is refused', async () => {
+    const manifest = { dependencies: { gone: 'file:gone' } };
+    const packages = { gone: { version: '1.0.0' }, 'node_modules/gone': { resolved: 'gone', link: true } };
+    await write({ 'package.json': manifest, 'package-lock.json': lockOf(packages, manifest) });
+    await assert.rejects(
+      stage(),
+      /node_modules\/gone is a link to \.\.\/gone, which is not there; copy it into the directory/,
+    );
+  });
+
   test("a failing npm is quoted, with a word on the function's .npmrc", async () => {
     const manifest = { dependencies: { missing: '1.0.0' } };
     await write({
