@@ -132,7 +132,7 @@ export function faults(vmm: TestVmm, controllerKeys: readonly string[] = []): vo
     test('the whole host: what a firerunner of before left behind is removed at the next start', async () => {
       assert.equal(await controller.stop(), 0);
       // Process ids come back, so the start time in the name decides: this process runs, but began at another time.
-      for (const name of ['4194305-17', `${process.pid}-1`]) {
+      for (const name of ['snapfaas-4194305-17', `snapfaas-${process.pid}-1`]) {
         const vm = join(workspace.runDirectory, name, 'vm-1');
         mkdirSync(vm, { recursive: true });
         writeFileSync(join(vm, 'control.sock'), '');
@@ -141,7 +141,7 @@ export function faults(vmm: TestVmm, controllerKeys: readonly string[] = []): vo
       const { runner_pid: pid } = await controller.status();
       const names = readdirSync(workspace.runDirectory);
       assert.equal(names.length, 1);
-      assert.ok(names[0]?.startsWith(`${pid ?? ''}-`), names.join());
+      assert.ok(names[0]?.startsWith(`snapfaas-${pid ?? ''}-`), names.join());
       await assertCleanStop(controller, workspace);
     });
   });
