@@ -114,10 +114,13 @@ function stampPath(folder: string): string {
   return join(folder, 'files.json');
 }
 
+/** Undefined where nothing was staged; a stamp that cannot be read says as little as none. */
 async function readStamp(folder: string): Promise<Stamp | undefined> {
-  const text = await readFile(stampPath(folder), 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
-  return stampSchema.parse(JSON.parse(text));
+  try {
+    return stampSchema.parse(JSON.parse(await readFile(stampPath(folder), 'utf8')));
+  } catch {
+    return undefined;
+  }
 }
 
 function hasFile(entries: readonly TreeEntry[], path: string): boolean {

@@ -56,6 +56,15 @@ describe('function images', () => {
     assert.equal((await packApp(first)).digest, (await packApp(second)).digest);
   });
 
+  test('a stamp that cannot be read counts as none: the function is staged again', async () => {
+    const directory = await makeApp(FILES);
+    const first = await stage(directory);
+    for (const text of ['', '{', 'null', '[]', '{"packages":{}}', '{"packages":{},"notes":[],"more":1}']) {
+      await writeFile(join(dirname(first.directory), 'files.json'), text);
+      assert.deepEqual(await stage(directory), first);
+    }
+  });
+
   test('modules of a staged function find the package of the hooks', async () => {
     const { directory } = await stage(await makeApp([['deep/module.js', '']]));
     const found = createRequire(join(directory, 'deep', 'module.js')).resolve('snapfaas');

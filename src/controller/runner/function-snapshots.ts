@@ -14,6 +14,9 @@ export interface FunctionSnapshotsOptions {
   readonly logger: Logger;
 }
 
+/** Reasons that are remembered; they may name single VMs, so that there is no end of them. */
+const MAX_LOGGED = 10_000;
+
 type State = 'preparing' | 'ready' | 'failed';
 
 export class FunctionSnapshots {
@@ -37,6 +40,10 @@ export class FunctionSnapshots {
     const line = `${fn}\n${reason}`;
     if (this.#logged.has(line)) return;
     this.#logged.add(line);
+    for (const oldest of this.#logged) {
+      if (this.#logged.size <= MAX_LOGGED) break;
+      this.#logged.delete(oldest);
+    }
     this.#options.logger.warn({ function: fn, reason }, 'cold start without the snapshot of the function');
   }
 
