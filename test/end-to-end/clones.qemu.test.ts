@@ -112,13 +112,16 @@ async function draw() {
 }
 /** By how much clocks that should agree do not. */
 function differences() {
-  const now = Date.now();
+  const outside = (read, tolerance = 0) => {
+    const before = Date.now(), value = read();
+    return Math.max(0, before - value - tolerance, value - Date.now() - tolerance);
+  };
   return {
-    performance: performance.timeOrigin + performance.now() - now,
-    // It does not count what Node does before it runs any JavaScript.
-    uptime: Math.max(0, Math.abs(process.uptime() * 1000 + performance.timeOrigin - now) - 1000) * Number(isMainThread),
-    toJSON: performance.toJSON().timeOrigin + performance.now() - now,
-    event: performance.timeOrigin + new Event('any').timeStamp - now,
+    performance: outside(() => performance.timeOrigin + performance.now()),
+    toJSON: outside(() => performance.toJSON().timeOrigin + performance.now()),
+    event: outside(() => performance.timeOrigin + new Event('any').timeStamp),
+    // It does not count what Node does before it runs any JavaScript, and is that of the process in a worker as well.
+    uptime: isMainThread ? outside(() => performance.timeOrigin + process.uptime() * 1000, 1000) : 0,
   };
 }
 `;
