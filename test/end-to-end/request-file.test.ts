@@ -143,18 +143,28 @@ function assertAnswers(requests: readonly Line[], results: readonly Result[]): v
   }
 }
 
-/** The books agree with the answers: every VM was launched for one first request, and is idle or was evicted. */
+/**
+ * The books agree with the answers: every VM is idle or was evicted, and had a first request, unless the one that it was
+ * launched for found another VM that was free before.
+ */
 function assertBooks({ results, closing, closed }: FileRun): void {
   const { memory, counters, vms } = closing;
   const started = (start: StartKind): number => results.filter((result) => result.start === start).length;
-  assert.equal(counters.launches, started('cold') + started('restored'));
-  assert.equal(counters.reuses, started('warm'));
-  assert.equal(memory.reserved_mib, memory.idle_mib);
+  const answered = started('cold') + started('restored') + started('warm');
+  assert.ok(counters.launches >= started('cold') + started('restored'));
+  assert.ok(counters.reuses >= started('warm') && counters.launches + counters.reuses >= answered);
+  assert.ok(counters.reuses <= answered);
+  const launching = Object.entries(vms).reduce(
+    (sum, [name, states]) => sum + (states.launching ?? 0) * Number(name.split('-')[1]),
+    0,
+  );
+  assert.equal(memory.reserved_mib, memory.idle_mib + launching);
   assert.ok(memory.reserved_mib <= memory.total_mib);
   const idle = Object.entries(vms).flatMap(([name, states]) =>
     Array.from({ length: states.idle ?? 0 }, () => Number(name.split('-')[1])),
   );
-  assert.equal(counters.launches - counters.evictions, idle.length);
+  const alive = Object.values(vms).reduce((sum, { idle = 0, launching = 0 }) => sum + idle + launching, 0);
+  assert.equal(counters.launches - counters.evictions, alive);
   assert.equal(
     idle.reduce((sum, mib) => sum + mib, 0),
     memory.idle_mib,
@@ -180,7 +190,7 @@ describe('a request file', { timeout: 240_000 }, () => {
     assert.ok(file.closing.counters.evictions > 0 && file.closing.counters.reuses > 0);
   });
 
-  test('with functions of all sizes: what has no room is resource_exhausted, what throws fails, the books are exact', async () => {
+  test('with functions of all sizes: what has no room waits for it, what throws fails, the books are exact', async () => {
     const functions = functionsOf([128, 128, 128, 128, 256, 256, 256, 384, 384, 512, 512, 1024]);
     const load = lines(196, functions, 20, 0.1);
     const requests = [...load, ...calmEnd(load.at(-1)?.time ?? 0, 'f0-128', 'f11-1024')];
@@ -195,12 +205,7 @@ describe('a request file', { timeout: 240_000 }, () => {
     assert.equal(file.exitStatus, 1, file.stderr);
     const { evictions, reuses } = file.closing.counters;
     assert.ok(evictions > 0 && reuses > 0);
-    for (const code of ['resource_exhausted', 'function_error']) {
-      assert.ok(
-        file.results.some((result) => result.error?.code === code),
-        code,
-      );
-    }
+    assert.ok(file.results.some((result) => result.error?.code === 'function_error'));
   });
 
   test('bad lines are answered under their number and the rest is served, with exit status 1', async () => {

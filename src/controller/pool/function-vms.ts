@@ -3,6 +3,15 @@ import type { FunctionConfig } from '../config/config.ts';
 import type { Share } from './ledger.ts';
 import type { Vm } from './vm.ts';
 
+/** A request that waits for a launch. */
+export interface LaunchWaiter {
+  /** What is launched for it; launches change hands, so that the oldest request gets the first VM. */
+  vm: Vm;
+  /** Called with the VM that it gets, or with why its launch failed. */
+  readonly take: (vm: Vm) => void;
+  readonly fail: (error: Error) => void;
+}
+
 /**
  * What the pool knows of one function. Everything a warm request touches is in this object and its VM, so that it costs
  * the same among ten thousand functions.
@@ -23,7 +32,7 @@ export class FunctionVms {
   /** Launches whose client hung up, for whoever comes next; they count as in use. */
   readonly unclaimed = new Set<Vm>();
   /** Requests that wait for a launch, oldest first; each would rather have a VM that is free before. */
-  readonly awaitingLaunch = new Set<(vm: Vm) => void>();
+  readonly awaitingLaunch = new Set<LaunchWaiter>();
   /** The VM that became idle last; the others hang on its `nextIdle`. */
   #latestIdle: Vm | null = null;
 
@@ -60,6 +69,22 @@ export class FunctionVms {
     this.#latestIdle = vm.nextIdle;
     vm.nextIdle = null;
     return vm;
+  }
+
+  /** Who waits for this launch; undefined: it is unclaimed. */
+  waiterFor(vm: Vm): LaunchWaiter | undefined {
+    for (const waiter of this.awaitingLaunch) if (waiter.vm === vm) return waiter;
+    return undefined;
+  }
+
+  /** A launch is over: the oldest request that waits gets the VM, and whose it was waits for the oldest one's launch. */
+  onLaunched(vm: Vm): void {
+    const own = this.waiterFor(vm);
+    const [oldest] = this.awaitingLaunch;
+    if (own === undefined || oldest === undefined) return;
+    own.vm = oldest.vm;
+    oldest.vm = vm;
+    oldest.take(vm);
   }
 
   takeUnclaimed(): Vm | null {

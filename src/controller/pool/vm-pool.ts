@@ -12,7 +12,7 @@ import { abortError } from '../../protocol/invoker.ts';
 import type { LaunchTimings } from '../../protocol/runner.ts';
 import type { FunctionConfig } from '../config/config.ts';
 import { noRoom, tooManyAtOnce } from './exhaustion.ts';
-import { FunctionVms } from './function-vms.ts';
+import { FunctionVms, type LaunchWaiter } from './function-vms.ts';
 import { IdlePauser } from './idle-pauser.ts';
 import type { KeepAlivePolicy } from './keep-alive.ts';
 import type { Lack, Ledger } from './ledger.ts';
@@ -179,10 +179,10 @@ export class VmPool {
   /** The VM is idle from now on, or goes to a request that waits for a launch, or is killed if it is of no more use. */
   #giveBack(fn: FunctionVms, vm: Vm, error: SnapfaasError | null = null): void {
     if (!vm.isReusable) return this.#discard(vm, error ?? new SnapfaasError('vm_lost', 'its runtime ended'));
-    for (const take of fn.awaitingLaunch) {
-      fn.awaitingLaunch.delete(take);
+    for (const waiter of fn.awaitingLaunch) {
       this.counters.reuses += 1;
-      return take(vm);
+      waiter.take(vm);
+      return this.#leaveUnclaimed(fn, waiter.vm);
     }
     vm.setState('idle');
     vm.idleSince = this.#options.now();
@@ -278,29 +278,38 @@ export class VmPool {
   }
 
   /**
-   * Waits for a launch, or for another VM of the function to become free before. If nobody waits for the launch any more,
-   * its VM is for the next request, or becomes idle when it is ready.
+   * Waits for a launch, or for another VM of the function to be free before. If nobody waits for the launch any more, its VM
+   * is for the next request, or becomes idle when it is ready.
    */
   #awaitLaunch(fn: FunctionVms, vm: Vm, signal: AbortSignal): Promise<Vm> {
     return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        fn.awaitingLaunch.delete(waiter);
+        signal.removeEventListener('abort', onAbort);
+      };
       const onAbort = (): void => {
-        fn.awaitingLaunch.delete(take);
-        this.#leaveUnclaimed(fn, vm);
+        leave();
+        this.#leaveUnclaimed(fn, waiter.vm);
         reject(abortError(signal));
       };
-      if (signal.aborted) return onAbort();
-      const take = (free: Vm): void => {
-        signal.removeEventListener('abort', onAbort);
-        this.#leaveUnclaimed(fn, vm);
-        resolve(free);
+      const waiter: LaunchWaiter = {
+        vm,
+        take: (free) => {
+          leave();
+          resolve(free);
+        },
+        fail: (error) => {
+          leave();
+          reject(error);
+        },
       };
-      fn.awaitingLaunch.add(take);
+      if (signal.aborted) return onAbort();
+      fn.awaitingLaunch.add(waiter);
       signal.addEventListener('abort', onAbort, { once: true });
-      const over = vm.ready.finally(() => {
-        signal.removeEventListener('abort', onAbort);
-        fn.awaitingLaunch.delete(take);
-      });
-      over.then(() => resolve(vm), reject);
+      vm.ready.then(
+        () => fn.onLaunched(vm),
+        (error: unknown) => fn.waiterFor(vm)?.fail(SnapfaasError.from(error)),
+      );
     });
   }
 
