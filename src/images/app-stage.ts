@@ -27,6 +27,7 @@ import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
+import { checkNativeModules } from './native-modules.ts';
 import { addNpmPackages } from './npm-packages.ts';
 import { LOCKS } from './npm-project.ts';
 import { describeUnread } from './unread-files.ts';
@@ -38,7 +39,7 @@ import { ToolError } from './tool.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
 /** Raised when staging the same directory is to give other files than before. */
-const STAGE_RULES_VERSION = 6;
+const STAGE_RULES_VERSION = 7;
 
 export interface StageOptions {
   /** Where results are kept; `apps/` below it. Default: `cacheDirectory()`. */
@@ -166,7 +167,7 @@ async function fillStage(
     options.onProgress?.('installing npm packages');
     stamp.notes.push(...(await addNpmPackages(files, scratch, options.signal)));
   }
-  await compileAll(files, options, stamp);
+  await finishPython(files, options, stamp);
   return stamp;
 }
 
@@ -211,14 +212,16 @@ async function bringPypiPackages(
   }
 }
 
-/** Where compiling is not possible, functions start all the same, only later. */
-async function compileAll(files: string, options: StageOptions, stamp: Stamp): Promise<void> {
+/** Where there is no apt to bring an interpreter, functions start all the same, only later. */
+async function finishPython(files: string, options: StageOptions, stamp: Stamp): Promise<void> {
   if (options.runtime !== 'python3' || options.onHost === true) return;
-  options.onProgress?.('compiling modules');
   const system = `${SYSTEM_FOLDER}/`;
   const shown = (path: string): string => `/${path.startsWith(system) ? path.slice(system.length) : `srv/${path}`}`;
   try {
-    await compileModules(await guestPython(), files, shown, options.signal);
+    const python = await guestPython();
+    stamp.notes.push(...(await checkNativeModules(files, python)));
+    options.onProgress?.('compiling modules');
+    await compileModules(python, files, shown, options.signal);
   } catch (error) {
     if (!(error instanceof ToolError)) throw error;
     stamp.notes.push(`modules are not compiled ahead, so that imports take longer: ${error.message}`);
