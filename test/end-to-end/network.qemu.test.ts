@@ -230,11 +230,11 @@ describe('networks of VMs', { skip: problem ?? false, timeout: 240_000 }, () => 
     const held = { port: server.port, hold: 2000 };
     const busy = [running.invoke('python', held), running.invoke('node', held)];
     await running.until(({ vms }) => vms['python']?.busy === 1 && vms['node']?.busy === 1, 30_000);
-    const refused = await running.invoke('python', {});
+    const refused = await running.invoke('other', {});
     assert.equal(refused.status, 429, refused.text);
     assert.deepEqual(errorOf(refused), {
       code: 'resource_exhausted',
-      message: 'python needs a network, and all 2 taps are in use; send it again later, or add to `network.taps`',
+      message: 'other needs a network, and all 2 taps are in use; send it again later, or add to `network.taps`',
     });
     assert.equal((await running.invoke('plain', {})).status, 200, 'a function without a network needs none');
     assertAddresses(await Promise.all(busy));
