@@ -9,7 +9,7 @@ import { Snapshots, type Restorable } from '../../src/firerunner/snapshots/snaps
 import { SnapshotStore } from '../../src/firerunner/snapshots/store.ts';
 import { chooseVmm } from '../../src/firerunner/vmm-choice.ts';
 import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
-import type { Driver } from '../../src/firerunner/drivers/driver.ts';
+import type { Driver } from '../../src/firerunner/machine.ts';
 import { packApp } from '../../src/images/app-image.ts';
 import { stageApp } from '../../src/images/app-stage.ts';
 import { FunctionChannel } from '../../src/protocol/function-channel.ts';

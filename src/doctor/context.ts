@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunDirectory } from '../firerunner/run-directory.ts';
-import type { ProbeGuest } from '../firerunner/verdicts/verdict.ts';
+import type { ProbeGuest } from '../firerunner/probes/result.ts';
 import type { RuntimeName, VmmSettings } from '../protocol/runner.ts';
 import type { Proofs } from './proofs.ts';
 

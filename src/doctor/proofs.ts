@@ -4,12 +4,12 @@
  */
 import { HomesOnDemand } from '../firerunner/firecracker/open.ts';
 import type { RunDirectory } from '../firerunner/run-directory.ts';
-import { VerdictCache } from '../firerunner/verdicts/cache.ts';
-import { firecrackerVerdict, searchFirecracker, type FirecrackerSearch } from '../firerunner/verdicts/firecracker.ts';
-import { kvmDevice, kvmVerdict } from '../firerunner/verdicts/kvm.ts';
-import { emulationVerdict, qemuVerdict } from '../firerunner/verdicts/qemu.ts';
-import { rankVmms, type Prospects, type Ranking } from '../firerunner/verdicts/ranking.ts';
-import type { ProbeGuest, Verdict } from '../firerunner/verdicts/verdict.ts';
+import { VerdictCache } from '../firerunner/probes/cache.ts';
+import { firecrackerVerdict, searchFirecracker, type FirecrackerSearch } from '../firerunner/firecracker/probe.ts';
+import { kvmDevice, kvmVerdict } from '../firerunner/probes/kvm.ts';
+import { emulationVerdict, qemuVerdict } from '../firerunner/qemu/probe.ts';
+import { rankVmms, type Prospects, type Ranking } from '../firerunner/probes/ranking.ts';
+import type { ProbeGuest, Verdict } from '../firerunner/probes/result.ts';
 import type { VmmSettings } from '../protocol/runner.ts';
 
 export class Proofs implements Prospects {

@@ -19,7 +19,7 @@ import {
   type NetworkAttachment,
   type SavedMachine,
   type Surroundings,
-} from './drivers/driver.ts';
+} from './machine.ts';
 import { FunctionLoadError, GuestLife, LaunchTimeoutError, type VmObserver } from './guest/guest-life.ts';
 import { requireTap } from './network/host-tap.ts';
 import type { TapLease, TapPool } from './network/tap-pool.ts';

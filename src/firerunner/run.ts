@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { DEFAULT_ACCOUNT, functionArn } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
-import { LaunchError } from './drivers/driver.ts';
+import { LaunchError } from './machine.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
 import { tapOfFlags, TapFlagsError, type TapFlags } from './network/tap-flags.ts';
 import { TapPool } from './network/tap-pool.ts';

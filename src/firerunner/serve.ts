@@ -14,7 +14,7 @@ import {
   type RunnerCommand,
   type RunnerEvent,
 } from '../protocol/runner.ts';
-import { HostError, LaunchError, type Driver } from './drivers/driver.ts';
+import { HostError, LaunchError, type Driver } from './machine.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
 import { Limit } from './limit.ts';
 import type { TapPool } from './network/tap-pool.ts';

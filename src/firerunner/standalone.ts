@@ -10,7 +10,7 @@ import { MAX_PAYLOAD_BYTES, type RuntimeExitHeader } from '../protocol/guest.ts'
 import { functionError, Invoker, runtimeExited, vmLost } from '../protocol/invoker.ts';
 import { parseRequest } from '../protocol/request.ts';
 import type { GuestAddress, LaunchSpec } from '../protocol/runner.ts';
-import type { Driver } from './drivers/driver.ts';
+import type { Driver } from './machine.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
 import { FunctionLoadError } from './guest/guest-life.ts';
 import { launchFailure, launchVm, type RunningVm } from './launch.ts';

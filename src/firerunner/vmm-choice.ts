@@ -1,16 +1,16 @@
 /** Runs in firerunner. Which VMM to use: what was asked for, or the best of what was proved to work. */
 import type { QemuAccelerator, VmmName, VmmSettings } from '../protocol/runner.ts';
-import { LaunchError, type Driver } from './drivers/driver.ts';
-import { processDriver } from './drivers/process.ts';
-import { qemuDriver } from './drivers/qemu.ts';
+import { LaunchError, type Driver } from './machine.ts';
+import { processDriver } from './process/driver.ts';
+import { qemuDriver } from './qemu/driver.ts';
 import { HomesOnDemand, openFirecracker } from './firecracker/open.ts';
 import type { RunDirectory } from './run-directory.ts';
-import { VerdictCache } from './verdicts/cache.ts';
-import { firecrackerVerdict } from './verdicts/firecracker.ts';
-import { kvmVerdict } from './verdicts/kvm.ts';
-import { qemuVerdict } from './verdicts/qemu.ts';
-import { chooseAccelerator, rankVmms } from './verdicts/ranking.ts';
-import type { ProbeGuest, Verdict } from './verdicts/verdict.ts';
+import { VerdictCache } from './probes/cache.ts';
+import { firecrackerVerdict } from './firecracker/probe.ts';
+import { kvmVerdict } from './probes/kvm.ts';
+import { qemuVerdict } from './qemu/probe.ts';
+import { chooseAccelerator, rankVmms } from './probes/ranking.ts';
+import type { ProbeGuest, Verdict } from './probes/result.ts';
 
 export interface VmmWish {
   readonly vmm: 'auto' | VmmName;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Finding } from '../../src/doctor/check.ts';
 import { jailerCheck } from '../../src/doctor/checks/jailer.ts';
-import type { Verdict } from '../../src/firerunner/verdicts/verdict.ts';
+import type { Verdict } from '../../src/firerunner/probes/result.ts';
 import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
 import type { JailerSettings } from '../../src/protocol/runner.ts';
 import { createStandIns, type StandIns } from '../support/stand-in.ts';

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import type { CheckResult } from '../../src/doctor/check.ts';
 import type { Diagnosis } from '../../src/doctor/doctor.ts';
 import type { RunnerEvent } from '../../src/protocol/runner.ts';
-import { kvmDevice } from '../../src/firerunner/verdicts/kvm.ts';
+import { kvmDevice } from '../../src/firerunner/probes/kvm.ts';
 import { makeChrootBase, untilNothingIsLeftIn } from '../firerunner/firecracker/jails.ts';
 import { installFakeFirecracker } from '../support/firecracker/install.ts';
 import { source } from '../support/functions.ts';

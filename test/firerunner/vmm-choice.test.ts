@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { LaunchError } from '../../src/firerunner/drivers/driver.ts';
+import { LaunchError } from '../../src/firerunner/machine.ts';
 import { openRunDirectory, type RunDirectory } from '../../src/firerunner/run-directory.ts';
 import { chooseVmm, type VmmChoice, type VmmWish } from '../../src/firerunner/vmm-choice.ts';
 import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
-import { kvmDevice } from '../../src/firerunner/verdicts/kvm.ts';
+import { kvmDevice } from '../../src/firerunner/probes/kvm.ts';
 import { installFakeFirecracker } from '../support/firecracker/install.ts';
 import { createStandIns, elfHeader, type StandIns } from '../support/stand-in.ts';
 

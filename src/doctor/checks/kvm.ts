@@ -1,6 +1,6 @@
 /** Runs in `snapctr doctor`. KVM twice: the device, and a real guest under it, because the one does not follow from the other. */
-import { KVM_DEVICE } from '../../firerunner/verdicts/kvm.ts';
-import type { Verdict } from '../../firerunner/verdicts/verdict.ts';
+import { KVM_DEVICE } from '../../firerunner/probes/kvm.ts';
+import type { Verdict } from '../../firerunner/probes/result.ts';
 import { ok, skipped, warning, type Check, type Finding } from '../check.ts';
 
 export function verdictFinding({ usable, finding, remedy }: Verdict): Finding {

@@ -1,6 +1,6 @@
 /** Runs in `snapctr doctor`. Limits that the system sets to processes: open files, and cgroups as their keeper. */
 import { join } from 'node:path';
-import { HostError } from '../../firerunner/drivers/driver.ts';
+import { HostError } from '../../firerunner/machine.ts';
 import { cgroupPlan } from '../../firerunner/firecracker/cgroups.ts';
 import { ok, skipped, warning, type Check } from '../check.ts';
 import { readHostFile } from '../context.ts';

@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/errors.ts';
 import { connectOwned } from '../../protocol/owned-socket.ts';
-import { LaunchError } from '../drivers/driver.ts';
+import { LaunchError } from '../machine.ts';
 import type { ApiRequest } from './bodies.ts';
 
 /** How long an answer may take unless it is said otherwise, in ms. */

@@ -6,7 +6,7 @@
  * loads in another.
  */
 import type { MachineSpec } from '../../protocol/runner.ts';
-import type { NetworkAttachment } from '../drivers/driver.ts';
+import type { NetworkAttachment } from '../machine.ts';
 
 export interface ApiRequest {
   readonly method: 'PUT' | 'PATCH';

@@ -13,7 +13,7 @@ import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/errors.ts';
-import { HostError } from '../drivers/driver.ts';
+import { HostError } from '../machine.ts';
 import { hasCode } from '../snapshots/store-error.ts';
 
 const PARENT = 'snapfaas';

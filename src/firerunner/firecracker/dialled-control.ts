@@ -10,7 +10,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Frame, FrameHeader } from '../../protocol/frame.ts';
-import type { ControlChannel } from '../drivers/driver.ts';
+import type { ControlChannel } from '../machine.ts';
 import { FrameSocket } from '../guest/frame-socket.ts';
 
 /** A guest that resets more connections has another reason for it. */

@@ -1,5 +1,5 @@
 /** Runs in firerunner. Firecracker's exit codes in words. Source: `FcExitCode` in Firecracker's `vmm` crate. */
-import type { MachineExit } from '../drivers/driver.ts';
+import type { MachineExit } from '../machine.ts';
 
 const MEANINGS: ReadonlyMap<number, string> = new Map([
   [0, 'the guest stopped: by itself, by a panic, or by a fault of its processor that it could not handle'],

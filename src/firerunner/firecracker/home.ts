@@ -4,7 +4,7 @@
  */
 import { mkdir, open, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SavedFile } from '../drivers/driver.ts';
+import type { SavedFile } from '../machine.ts';
 import type { ApiAddress } from './api.ts';
 import { HOME_FILES } from './bodies.ts';
 import type { FirecrackerInstallation } from './installation.ts';

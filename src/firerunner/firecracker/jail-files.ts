@@ -6,7 +6,7 @@
 import { constants, type Stats } from 'node:fs';
 import { chmod, chown, copyFile, link, open, realpath, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { HostError, LaunchError, type SavedFile } from '../drivers/driver.ts';
+import { HostError, LaunchError, type SavedFile } from '../machine.ts';
 import { copyPrivate } from '../snapshots/private-file.ts';
 import { fileIdentity } from '../snapshots/stamps.ts';
 import { hasCode } from '../snapshots/store-error.ts';

@@ -18,7 +18,7 @@ import { messageOf } from '../../protocol/errors.ts';
 import { makeDirectory } from '../../storage/make-directory.ts';
 import { ourselves, ownerTag } from '../../storage/owner.ts';
 import type { JailerSettings } from '../../protocol/runner.ts';
-import { HostError } from '../drivers/driver.ts';
+import { HostError } from '../machine.ts';
 import { removePrivateLeftovers } from '../snapshots/private-file.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';
 import { firecrackerArguments, type VmmHome, type VmmHomes, type WritableLoan } from './home.ts';

@@ -1,7 +1,7 @@
 /** Runs in firerunner. From the settings of a host to its Firecracker driver. */
 import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
-import { HostError, type Driver } from '../drivers/driver.ts';
-import { firecrackerDriver } from '../drivers/firecracker.ts';
+import { HostError, type Driver } from '../machine.ts';
+import { firecrackerDriver } from './driver.ts';
 import { OpenHomes, type VmmHomes } from './home.ts';
 import { findFirecracker, type FirecrackerInstallation } from './installation.ts';
 import { Jails } from './jail.ts';

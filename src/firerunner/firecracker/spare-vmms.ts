@@ -8,7 +8,7 @@
  * ```
  */
 import { messageOf } from '../../protocol/errors.ts';
-import { LaunchError } from '../drivers/driver.ts';
+import { LaunchError } from '../machine.ts';
 import type { FirecrackerVmm } from './vmm.ts';
 
 /** After one could not be started, or ended while it waited: the first pause and the longest, in ms. */

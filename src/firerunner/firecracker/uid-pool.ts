@@ -5,7 +5,7 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAlive, ourselves, ownerFromTag, ownerTag, type Owner } from '../../storage/owner.ts';
-import { HostError } from '../drivers/driver.ts';
+import { HostError } from '../machine.ts';
 
 export interface UidLease {
   readonly uid: number;

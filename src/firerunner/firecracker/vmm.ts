@@ -8,7 +8,7 @@
  */
 import type { StdioOptions } from 'node:child_process';
 import { messageOf } from '../../protocol/errors.ts';
-import { exitError, HostError, LaunchError, type MachineExit } from '../drivers/driver.ts';
+import { exitError, HostError, LaunchError, type MachineExit } from '../machine.ts';
 import { OutputTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
 import { ApiRefusal, FirecrackerApi } from './api.ts';
 import type { ApiRequest } from './bodies.ts';

@@ -1,7 +1,7 @@
 /** Runs in firerunner. A control channel over a connected socket. */
 import type { Duplex } from 'node:stream';
 import { encodeFrame, FrameError, FrameReader, type Frame, type FrameHeader } from '../../protocol/frame.ts';
-import type { ControlChannel } from '../drivers/driver.ts';
+import type { ControlChannel } from '../machine.ts';
 
 /** Largest control frame a guest may send, in bytes: init's are below 64 KiB. */
 const MAX_CONTROL_FRAME_BYTES = 128 * 1024;

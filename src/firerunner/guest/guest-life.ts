@@ -30,7 +30,7 @@ import {
 } from '../../protocol/guest.ts';
 import { encodeNetwork, type GuestNetwork } from '../../protocol/guest-network.ts';
 import type { GuestAddress } from '../../protocol/runner.ts';
-import { exitError, LaunchError, type Machine } from '../drivers/driver.ts';
+import { exitError, LaunchError, type Machine } from '../machine.ts';
 import { LogDecoder } from './log-decoder.ts';
 import { Throttle } from './throttle.ts';
 

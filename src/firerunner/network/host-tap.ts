@@ -1,7 +1,7 @@
 /** Runs in firerunner. Whether a tap is ready for a VM: VMMs that may make one by themselves would, and nobody be at its end. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { HostError } from '../drivers/driver.ts';
+import { HostError } from '../machine.ts';
 
 const IFF_UP = 1;
 

@@ -1,6 +1,6 @@
 /** Runs in firerunner and in `snapctr doctor`. Asks a program for its version, which also shows that it runs at all. */
 import { execFile } from 'node:child_process';
-import { HostError } from '../drivers/driver.ts';
+import { HostError } from '../machine.ts';
 import { elfMachine } from './elf.ts';
 
 /** `--version` answers at once, or something else was started, in ms. */

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LaunchError, type MachineExit } from '../drivers/driver.ts';
+import { LaunchError, type MachineExit } from '../machine.ts';
 import { Throttle } from '../guest/throttle.ts';
 
 /** Lines of console output kept for error messages. */

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { CONTROL_PORT_NAME, FUNCTION_PORT_NAME } from '../../protocol/guest.ts';
 import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
-import type { NetworkAttachment } from '../drivers/driver.ts';
+import type { NetworkAttachment } from '../machine.ts';
 
 export const QEMU_COMMAND = 'qemu-system-x86_64';
 

@@ -4,7 +4,7 @@ import { createWriteStream } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { LaunchError } from '../drivers/driver.ts';
+import { LaunchError } from '../machine.ts';
 import { STATE_IN_FD } from './command-line.ts';
 import type { Qmp } from './qmp.ts';
 

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { QemuAccelerator } from '../../protocol/runner.ts';
-import { cpuIdentity } from '../drivers/cpu.ts';
+import { cpuIdentity } from '../host-cpu.ts';
 import { QEMU_COMMAND, qemuArguments } from './command-line.ts';
 
 const known: Partial<Record<QemuAccelerator, Promise<Readonly<Record<string, string>>>>> = {};

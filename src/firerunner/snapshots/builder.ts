@@ -11,7 +11,7 @@
 import { mkdir, open, rm, statfs, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
-import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../drivers/driver.ts';
+import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../machine.ts';
 import { GuestLife, type OtherProcesses, type VmObserver } from '../guest/guest-life.ts';
 import { loadRequest, withTap, withTimeLimit } from '../launch.ts';
 import type { Tap, TapPool } from '../network/tap-pool.ts';

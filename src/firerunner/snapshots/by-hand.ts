@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import type { LoadRequest } from '../../protocol/guest.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 import { sha256Json } from '../../storage/digest.ts';
-import { LaunchError, type Driver } from '../drivers/driver.ts';
+import { LaunchError, type Driver } from '../machine.ts';
 import { NAMING_VARIABLES } from '../guest/lambda-environment.ts';
 import { buildBase, buildFunction, type BuildContext } from './builder.ts';
 import type { Layer, LayerStamp } from './layer.ts';

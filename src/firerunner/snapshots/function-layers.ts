@@ -1,7 +1,7 @@
 /** Runs in firerunner. How the snapshot of a function is made: a base layer, and on top of it the function's own. */
 import { basename } from 'node:path';
 import type { LaunchSpec } from '../../protocol/runner.ts';
-import { LaunchError } from '../drivers/driver.ts';
+import { LaunchError } from '../machine.ts';
 import type { BaseLayers } from './base-layers.ts';
 import { buildFunction } from './builder.ts';
 import { openLayers } from './by-hand.ts';

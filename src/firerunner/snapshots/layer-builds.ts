@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { LogHeader } from '../../protocol/guest.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
-import type { Driver } from '../drivers/driver.ts';
+import type { Driver } from '../machine.ts';
 import { Limit } from '../limit.ts';
 import type { TapPool } from '../network/tap-pool.ts';
 import type { RunDirectory } from '../run-directory.ts';

@@ -2,7 +2,7 @@
  * Runs in firerunner. A snapshot that is ready for launches: verified, its memory composed in one file. Both files are
  * private, so that nobody changes or removes what a VM has mapped.
  */
-import type { Driver, Machine, SavedFile } from '../drivers/driver.ts';
+import type { Driver, Machine, SavedFile } from '../machine.ts';
 import type { SavedGuest } from '../launch.ts';
 import { verifyState, type Layer } from './layer.ts';
 import { openPrivateFile, openPrivateMemory, type PrivateMemory } from './memory.ts';

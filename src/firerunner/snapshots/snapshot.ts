@@ -14,7 +14,7 @@
  * damaged; what the host lacked, or a guest did, costs time and nothing else.
  */
 import { messageOf } from '../../protocol/errors.ts';
-import { HostError } from '../drivers/driver.ts';
+import { HostError } from '../machine.ts';
 import { FunctionLoadError } from '../guest/guest-life.ts';
 import type { PrepareHooks } from './layer-builds.ts';
 import type { Restorable } from './restorable.ts';

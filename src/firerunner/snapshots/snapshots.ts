@@ -12,7 +12,7 @@
 import { availableParallelism } from 'node:os';
 import { messageOf } from '../../protocol/errors.ts';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
-import type { Driver, Machine } from '../drivers/driver.ts';
+import type { Driver, Machine } from '../machine.ts';
 import { Limit } from '../limit.ts';
 import type { TapPool } from '../network/tap-pool.ts';
 import type { RunDirectory } from '../run-directory.ts';

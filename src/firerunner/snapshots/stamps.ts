@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises';
 import { GUEST_PROTOCOL_VERSION } from '../../protocol/guest.ts';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
 import { sha256File } from '../../storage/digest.ts';
-import type { Driver } from '../drivers/driver.ts';
+import type { Driver } from '../machine.ts';
 import { loadRequest } from '../launch.ts';
 import type { LayerStamp } from './layer.ts';
 

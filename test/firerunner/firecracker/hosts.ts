@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packApp } from '../../../src/images/app-image.ts';
 import { stageApp } from '../../../src/images/app-stage.ts';
-import type { Driver } from '../../../src/firerunner/drivers/driver.ts';
+import type { Driver } from '../../../src/firerunner/machine.ts';
 import { openFirecracker } from '../../../src/firerunner/firecracker/open.ts';
 import type { VmObserver } from '../../../src/firerunner/guest/guest-life.ts';
 import { launchVm, type RunningVm } from '../../../src/firerunner/launch.ts';

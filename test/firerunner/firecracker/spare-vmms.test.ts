@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, mock, test } from 'node:test';
-import type { MachineExit } from '../../../src/firerunner/drivers/driver.ts';
+import type { MachineExit } from '../../../src/firerunner/machine.ts';
 import { SpareVmms } from '../../../src/firerunner/firecracker/spare-vmms.ts';
 import type { FirecrackerVmm } from '../../../src/firerunner/firecracker/vmm.ts';
 

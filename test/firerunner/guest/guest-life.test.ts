@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LaunchError, type Machine, type MachineExit } from '../../../src/firerunner/drivers/driver.ts';
+import { LaunchError, type Machine, type MachineExit } from '../../../src/firerunner/machine.ts';
 import { FunctionLoadError, GuestLife, LaunchTimeoutError } from '../../../src/firerunner/guest/guest-life.ts';
 import type { Frame, FrameHeader } from '../../../src/protocol/frame.ts';
 import { FrameType, GUEST_PROTOCOL_VERSION, type LoadRequest } from '../../../src/protocol/guest.ts';

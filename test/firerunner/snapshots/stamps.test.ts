@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { Driver } from '../../../src/firerunner/drivers/driver.ts';
+import type { Driver } from '../../../src/firerunner/machine.ts';
 import { openLayers } from '../../../src/firerunner/snapshots/by-hand.ts';
 import { baseStamp, FileDigests } from '../../../src/firerunner/snapshots/stamps.ts';
 import { SnapshotStore } from '../../../src/firerunner/snapshots/store.ts';

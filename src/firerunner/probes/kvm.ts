@@ -2,9 +2,9 @@
 import { closeSync, constants, openSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { userInfo } from 'node:os';
 import type { VerdictCache } from './cache.ts';
-import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from './probe.ts';
-import { qemuVerdict, startQemuProbe } from './qemu.ts';
-import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './verdict.ts';
+import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from './guest.ts';
+import { qemuVerdict, startQemuProbe } from '../qemu/probe.ts';
+import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './result.ts';
 
 export const KVM_DEVICE = '/dev/kvm';
 

@@ -1,6 +1,6 @@
 /** Runs in firerunner and in `snapctr doctor`. What `--vmm auto` takes: the best of what was proved to work. */
 import type { QemuAccelerator } from '../../protocol/runner.ts';
-import type { Verdict } from './verdict.ts';
+import type { Verdict } from './result.ts';
 
 /** How the verdicts are come by; asked for in this order, and only as far as needed. */
 export interface Prospects {

@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { VerdictCache, type Grounds, type Keeping } from '../../../src/firerunner/verdicts/cache.ts';
-import { unusable, usable, type Verdict } from '../../../src/firerunner/verdicts/verdict.ts';
+import { VerdictCache, type Grounds, type Keeping } from '../../../src/firerunner/probes/cache.ts';
+import { unusable, usable, type Verdict } from '../../../src/firerunner/probes/result.ts';
 
 const GOOD = usable('it ran');
 const BAD = unusable('it failed', 'mend it');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { rankVmms, type Prospects } from '../../../src/firerunner/verdicts/ranking.ts';
-import { unusable, usable, type Verdict } from '../../../src/firerunner/verdicts/verdict.ts';
+import { rankVmms, type Prospects } from '../../../src/firerunner/probes/ranking.ts';
+import { unusable, usable, type Verdict } from '../../../src/firerunner/probes/result.ts';
 
 const NO_FIRECRACKER = unusable('firecracker is not in PATH', 'install version 1.16.1');
 const NO_KVM = unusable('/dev/kvm is not there', 'modprobe kvm_intel');

@@ -7,12 +7,12 @@ import type { Duplex } from 'node:stream';
 import { messageOf } from '../../protocol/errors.ts';
 import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
 import { FrameSocket } from '../guest/frame-socket.ts';
-import { CONTROL_FD, functionSocket, MEMORY_FD, QEMU_COMMAND, qemuArguments, QMP_FD } from '../qemu/command-line.ts';
-import { loadState, saveState } from '../qemu/migration.ts';
-import { Qmp } from '../qemu/qmp.ts';
-import { qemuStamp } from '../qemu/stamp.ts';
+import { CONTROL_FD, functionSocket, MEMORY_FD, QEMU_COMMAND, qemuArguments, QMP_FD } from './command-line.ts';
+import { loadState, saveState } from './migration.ts';
+import { Qmp } from './qmp.ts';
+import { qemuStamp } from './stamp.ts';
 import { OutputTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
-import { exitError, LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
+import { exitError, LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../machine.ts';
 
 export function qemuDriver(accelerator: QemuAccelerator): Driver {
   return {

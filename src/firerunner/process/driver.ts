@@ -10,9 +10,9 @@ import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../protocol/errors.ts';
 import type { MachineSpec, RuntimeName } from '../../protocol/runner.ts';
-import { HostInit } from '../guest/host-init.ts';
+import { HostInit } from './host-init.ts';
 import { OutputTail, startVmmProcess } from '../programs/vmm-process.ts';
-import { LaunchError, type Driver, type Machine, type Surroundings } from './driver.ts';
+import { LaunchError, type Driver, type Machine, type Surroundings } from '../machine.ts';
 
 const PROJECT_ROOT = new URL('../../../', import.meta.url);
 

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheDirectory } from '../../storage/cache-directory.ts';
-import type { Verdict } from './verdict.ts';
+import type { Verdict } from './result.ts';
 
 /** Characters of the digest that go into a name. */
 const DIGEST_LENGTH = 12;

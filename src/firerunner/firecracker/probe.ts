@@ -2,20 +2,20 @@
 import type { StdioOptions } from 'node:child_process';
 import { resolve } from 'node:path';
 import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
-import { LaunchError } from '../drivers/driver.ts';
-import { FirecrackerApi } from '../firecracker/api.ts';
-import { HOME_FILES, probeRequests } from '../firecracker/bodies.ts';
-import { describeExit } from '../firecracker/exit-status.ts';
-import { apiOf, type VmmHome, type VmmHomes } from '../firecracker/home.ts';
-import { findFirecracker, type FirecrackerInstallation } from '../firecracker/installation.ts';
-import type { HomesOnDemand } from '../firecracker/open.ts';
+import { LaunchError } from '../machine.ts';
+import { FirecrackerApi } from './api.ts';
+import { HOME_FILES, probeRequests } from './bodies.ts';
+import { describeExit } from './exit-status.ts';
+import { apiOf, type VmmHome, type VmmHomes } from './home.ts';
+import { findFirecracker, type FirecrackerInstallation } from './installation.ts';
+import type { HomesOnDemand } from './open.ts';
 import { UnusableProgramError } from '../programs/program-version.ts';
 import { startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
-import type { Discovery, Grounds, VerdictCache } from './cache.ts';
+import type { Discovery, Grounds, VerdictCache } from '../probes/cache.ts';
 import { jailPlaceFault, mountOf } from './jail-place.ts';
-import { BROKEN_KVM_REMEDY, kvmDevice } from './kvm.ts';
-import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from './probe.ts';
-import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './verdict.ts';
+import { BROKEN_KVM_REMEDY, kvmDevice } from '../probes/kvm.ts';
+import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from '../probes/guest.ts';
+import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from '../probes/result.ts';
 
 const PROBE_MEMORY_MIB = 128;
 

@@ -1,7 +1,7 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether the file system below `chroot_base` is one that programs and devices run from. */
 import { readFileSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { unusable, type Verdict } from './verdict.ts';
+import { unusable, type Verdict } from '../probes/result.ts';
 
 /** Where file systems are mounted in this process's view. Source: proc_pid_mountinfo(5). */
 const MOUNT_INFO = '/proc/self/mountinfo';

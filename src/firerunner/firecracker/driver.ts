@@ -9,14 +9,14 @@ import type { Socket } from 'node:net';
 import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT } from '../../protocol/guest.ts';
 import type { MachineSpec } from '../../protocol/runner.ts';
 import { dialVsock } from '../../protocol/vsock.ts';
-import { bootRequests, HOME_FILES, loadRequest, snapshotRequests, type ApiRequest } from '../firecracker/bodies.ts';
-import { DialledControl } from '../firecracker/dialled-control.ts';
-import type { VmmHomes } from '../firecracker/home.ts';
-import type { FirecrackerInstallation } from '../firecracker/installation.ts';
-import { SpareVmms } from '../firecracker/spare-vmms.ts';
-import { FirecrackerVmm } from '../firecracker/vmm.ts';
-import { cpuIdentity } from './cpu.ts';
-import { HostError, type Driver, type Machine, type SavedMachine, type Surroundings } from './driver.ts';
+import { bootRequests, HOME_FILES, loadRequest, snapshotRequests, type ApiRequest } from './bodies.ts';
+import { DialledControl } from './dialled-control.ts';
+import type { VmmHomes } from './home.ts';
+import type { FirecrackerInstallation } from './installation.ts';
+import { SpareVmms } from './spare-vmms.ts';
+import { FirecrackerVmm } from './vmm.ts';
+import { cpuIdentity } from '../host-cpu.ts';
+import { HostError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../machine.ts';
 
 /** A load opens the files, maps the memory and restores the devices, in ms. */
 const LOAD_LIMIT_MS = 10_000;

@@ -11,7 +11,7 @@ import { constants } from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { encodeFrame, FrameError, FrameReader, type Frame, type FrameHeader } from '../../protocol/frame.ts';
 import { FrameType, MAX_FRAME_BYTES, MAX_LOG_BYTES_PER_REQUEST, type LogHeader } from '../../protocol/guest.ts';
-import type { ControlChannel, MachineExit } from '../drivers/driver.ts';
+import type { ControlChannel, MachineExit } from '../machine.ts';
 
 const CUT_MARK = Buffer.from('[snapfaas: output over 256 KiB of this request was cut]\n');
 

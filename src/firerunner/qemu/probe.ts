@@ -1,10 +1,10 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether QEMU is there, and whether it runs a guest without any help of the host. */
 import type { QemuAccelerator } from '../../protocol/runner.ts';
-import { QEMU_COMMAND } from '../qemu/command-line.ts';
+import { QEMU_COMMAND } from './command-line.ts';
 import { findProgram } from '../programs/find-program.ts';
 import { startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
-import { probeGuest, remedyOf } from './probe.ts';
-import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './verdict.ts';
+import { probeGuest, remedyOf } from '../probes/guest.ts';
+import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from '../probes/result.ts';
 
 /** Emulation needs 2 to 4 s for a boot on an idle host; in ms. */
 const EMULATED_PROBE_LIMIT_MS = 60_000;

@@ -5,9 +5,9 @@
  * A driver is one file with the functions in this order: build the arguments, boot, restore, pause, resume, snapshot,
  * kill.
  */
-import { messageOf } from '../../protocol/errors.ts';
-import type { FrameHeader, Frame } from '../../protocol/frame.ts';
-import type { GuestAddress, MachineSpec, VmmName } from '../../protocol/runner.ts';
+import { messageOf } from '../protocol/errors.ts';
+import type { FrameHeader, Frame } from '../protocol/frame.ts';
+import type { GuestAddress, MachineSpec, VmmName } from '../protocol/runner.ts';
 
 export interface Driver {
   readonly name: VmmName;

@@ -5,17 +5,17 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { jailPlaceFault, mountOf } from '../../../src/firerunner/verdicts/jail-place.ts';
-import { kvmDevice } from '../../../src/firerunner/verdicts/kvm.ts';
-import type { Verdict } from '../../../src/firerunner/verdicts/verdict.ts';
+import { jailPlaceFault, mountOf } from '../../../src/firerunner/firecracker/jail-place.ts';
+import { kvmDevice } from '../../../src/firerunner/probes/kvm.ts';
+import type { Verdict } from '../../../src/firerunner/probes/result.ts';
 import { NO_SETTINGS } from '../../../src/firerunner/vmm-settings.ts';
 import type { JailerSettings } from '../../../src/protocol/runner.ts';
 import { installFakeFirecracker } from '../../support/firecracker/install.ts';
 import { PROJECT_ROOT } from '../../support/snapctr.ts';
 import { createStandIns, elfHeader, pathWith, type StandIns } from '../../support/stand-in.ts';
-import { untilNothingIsLeftIn } from '../firecracker/jails.ts';
+import { untilNothingIsLeftIn } from './jails.ts';
 
-const FIXTURE = join(import.meta.dirname, 'fixtures', 'verdict.ts');
+const FIXTURE = join(import.meta.dirname, 'fixtures', 'probe.ts');
 /** Of a `chroot_base` that has no room for a socket in a jail below it, however short this process's number is, in bytes. */
 const TOO_LONG = 90;
 

@@ -3,7 +3,7 @@
  * /dev/kvm may open, answer and create a VM, and still never run a stock kernel, as in some nested hosts.
  */
 import { messageOf } from '../../protocol/errors.ts';
-import { LaunchError } from '../drivers/driver.ts';
+import { LaunchError } from '../machine.ts';
 import { OutputTail, type VmmProcess } from '../programs/vmm-process.ts';
 import type { Keeping } from './cache.ts';
 
