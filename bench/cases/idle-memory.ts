@@ -1,16 +1,11 @@
 /** Resident memory of an idle snapctr with many functions. */
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createWorkspace, startController, type TestFunction } from '../../test/support/snapctr.ts';
 import { median, result, type Benchmark } from '../result.ts';
+import { residentMb } from '../support/processes.ts';
 
 const FUNCTIONS = 1000;
 const SAMPLES = 5;
-
-function residentMb(pid: number): number {
-  const kb = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return (Number(kb) * 1024) / 1e6;
-}
 
 export const idleMemory: Benchmark = {
   name: 'idle-memory',

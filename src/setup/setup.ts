@@ -1,6 +1,5 @@
 /**
- * Runs in `npm start`, `npm test`, `npm run bench` and `npm run faults`. What `npm start`, `npm test` and `npm run bench` do after the
- * build:
+ * Runs in `npm start`, `npm test`, and `npm run bench`, `faults` and `soak`. What they do after the build:
  *
  * ```
  *   Debian packages ──▶ images ──▶ the program
@@ -19,7 +18,7 @@ import { ensurePackages, refreshPackageLists, SetupError } from './host-packages
 import { runBench, runTests } from './test-runner.ts';
 import { runController } from './controller.ts';
 
-const MODES = ['start', 'test', 'bench', 'faults'] as const;
+const MODES = ['start', 'test', 'bench', 'faults', 'soak'] as const;
 export type Mode = (typeof MODES)[number];
 
 /** As shells have it for an end by SIGINT. */
@@ -61,6 +60,7 @@ export async function runSetup(argv: readonly string[]): Promise<number> {
       return runTests(args);
     case 'bench':
     case 'faults':
+    case 'soak':
       return runBench(mode, args);
   }
 }
