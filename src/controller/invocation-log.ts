@@ -18,7 +18,7 @@ const KEPT_CHARACTERS = 4096;
 const PATIENCE_MS = 500;
 
 /** The end of the output of one invocation, as it arrives. */
-export class OutputTail {
+export class InvocationOutput {
   #text = '';
   #isWhole = false;
   #onWhole: () => void = () => undefined;
@@ -62,7 +62,7 @@ interface RecentInvocation {
   /** Null before it has begun: what is printed between two invocations belongs to the next one. */
   readonly id: string | null;
   /** Null: the caller does not want the output. */
-  readonly tail: OutputTail | null;
+  readonly tail: InvocationOutput | null;
   printed: number;
 }
 
@@ -85,7 +85,7 @@ export class RecentInvocations {
     return this.#count;
   }
 
-  begin(id: string, tail: OutputTail | null): void {
+  begin(id: string, tail: InvocationOutput | null): void {
     this.#count += 1;
     this.#recent.set(this.#count, { id, tail, printed: this.#recent.get(this.#count)?.printed ?? 0 });
     this.#recent.delete(this.#count - REMEMBERED);

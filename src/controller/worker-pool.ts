@@ -6,7 +6,7 @@ import { FunctionError, NotBegunError } from '../protocol/invoker.ts';
 import type { LaunchTimings } from '../protocol/runner.ts';
 import type { Abortable, Channel, Received } from './channel.ts';
 import type { FunctionConfig } from './config/config.ts';
-import { OutputTail } from './invocation-log.ts';
+import { InvocationOutput } from './invocation-log.ts';
 import type { Outcome, StartKind, Task } from './task.ts';
 import type { Vm } from './pool/vm.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
@@ -111,7 +111,7 @@ interface Found {
   start: StartKind | null;
   launch: LaunchTimings | null;
   /** Null if there is no VM yet, or no report is wanted. */
-  tail: OutputTail | null;
+  tail: InvocationOutput | null;
   acquiredAt: number;
   answeredAt: number;
 }
@@ -126,7 +126,7 @@ async function invoke(
   try {
     return await pool.use(lease, task.signal, async (vm, start) => {
       found.start = start;
-      const tail = task.request.lambda?.wantsReport === true ? new OutputTail() : null;
+      const tail = task.request.lambda?.wantsReport === true ? new InvocationOutput() : null;
       found.tail = tail;
       if (tail === null && start === 'warm') {
         const { result, contentType } = await vm.invoke(task.id, task.request, task.signal);

@@ -2,7 +2,7 @@
  * Runs in `snapctr doctor`. The verdicts that `--vmm auto` goes by, each found out once for all checks that ask. Probes are
  * always run again; what they find is kept for the next start.
  */
-import { HomesOnDemand } from '../firerunner/firecracker/open.ts';
+import { DirectoriesOnDemand } from '../firerunner/firecracker/open.ts';
 import type { RunDirectory } from '../firerunner/run-directory.ts';
 import { VerdictCache } from '../firerunner/probes/cache.ts';
 import { firecrackerVerdict, searchFirecracker, type FirecrackerSearch } from '../firerunner/firecracker/probe.ts';
@@ -52,11 +52,15 @@ export class Proofs implements Prospects {
   /** Whether a guest runs under Firecracker, jailed if that is asked for. */
   firecracker(): Promise<Verdict> {
     return this.#once('firecracker', async () => {
-      const homes = new HomesOnDemand(this.#settings.jailer, this.#directory?.path ?? null, () => undefined);
+      const directories = new DirectoriesOnDemand(
+        this.#settings.jailer,
+        this.#directory?.path ?? null,
+        () => undefined,
+      );
       try {
-        return await firecrackerVerdict(this.#settings, this.#guest, homes, this.#cache);
+        return await firecrackerVerdict(this.#settings, this.#guest, directories, this.#cache);
       } finally {
-        await homes.close();
+        await directories.close();
       }
     });
   }

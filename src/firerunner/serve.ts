@@ -16,7 +16,7 @@ import {
 } from '../protocol/runner.ts';
 import { HostError, LaunchError, type Driver } from './machine.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
-import { Limit } from './limit.ts';
+import { Semaphore } from './semaphore.ts';
 import type { TapPool } from './network/tap-pool.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { Snapshots, type HeldSnapshot, type Restorable } from './snapshots/snapshots.ts';
@@ -103,8 +103,8 @@ class Server {
   readonly #snapshots: Snapshots;
   readonly #vms = new Map<string, ServedVm>();
   readonly #ends = new Set<Promise<void>>();
-  readonly #restores = new Limit(RESTORES_AT_ONCE);
-  readonly #turns = new Limit(TURNS_AT_ONCE);
+  readonly #restores = new Semaphore(RESTORES_AT_ONCE);
+  readonly #turns = new Semaphore(TURNS_AT_ONCE);
   readonly #closing = new AbortController();
 
   constructor(driver: Driver, directory: RunDirectory, taps: TapPool | null, emit: Emit) {
@@ -248,10 +248,10 @@ class Server {
     const { holdsFunction } = restorable.guest;
     let isRunning = false;
     try {
-      const running = await this.#inTurn(holdsFunction ? this.#restores : this.#turns, launch, (turn, leave) => {
+      const running = await this.#inTurn(holdsFunction ? this.#restores : this.#turns, launch, (turn, release) => {
         const onRunning = (): void => {
           isRunning = true;
-          if (holdsFunction) leave();
+          if (holdsFunction) release();
           else turn.onRunning();
         };
         restorable.readAhead();
@@ -275,19 +275,19 @@ class Server {
 
   /** Launches in turn, which is over when the function is imported, or its import lasts too long. */
   async #inTurn(
-    turns: Limit,
+    turns: Semaphore,
     { vm, signal }: TurnTaker,
-    launch: (turn: Turn, leave: () => void) => Promise<RunningVm>,
+    launch: (turn: Turn, release: () => void) => Promise<RunningVm>,
   ): Promise<RunningVm> {
-    const leave = await inTime(signal, (patience) => turns.enter({ signal: patience }));
+    const release = await inTime(signal, (patience) => turns.acquire({ signal: patience }));
     void this.#emit({ event: 'launching', vm });
     const timers: NodeJS.Timeout[] = [];
-    const onRunning = (): void => void timers.push(setTimeout(leave, LONGEST_IMPORT_TURN_MS));
+    const onRunning = (): void => void timers.push(setTimeout(release, LONGEST_IMPORT_TURN_MS));
     try {
-      return await launch({ onRunning, onLoaded: leave }, leave);
+      return await launch({ onRunning, onLoaded: release }, release);
     } finally {
       timers.forEach(clearTimeout);
-      leave();
+      release();
     }
   }
 }

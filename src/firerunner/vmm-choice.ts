@@ -3,7 +3,7 @@ import type { QemuAccelerator, VmmName, VmmSettings } from '../protocol/runner.t
 import { LaunchError, type Driver } from './machine.ts';
 import { processDriver } from './process/driver.ts';
 import { qemuDriver } from './qemu/driver.ts';
-import { HomesOnDemand, openFirecracker } from './firecracker/open.ts';
+import { DirectoriesOnDemand, openFirecracker } from './firecracker/open.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { VerdictCache } from './probes/cache.ts';
 import { firecrackerVerdict } from './firecracker/probe.ts';
@@ -57,17 +57,17 @@ export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
     }
     case 'auto': {
       const { settings, guest, directory, say } = wish;
-      const homes = new HomesOnDemand(settings.jailer, directory.path, say);
+      const directories = new DirectoriesOnDemand(settings.jailer, directory.path, say);
       const ranking = await rankVmms({
         jailed: settings.jailer !== null,
-        firecracker: () => firecrackerVerdict(settings, guest, homes, cache),
+        firecracker: () => firecrackerVerdict(settings, guest, directories, cache),
         kvm,
         qemu: qemuVerdict,
       });
-      if (ranking.vmm !== 'firecracker') await homes.close();
+      if (ranking.vmm !== 'firecracker') await directories.close();
       switch (ranking.vmm) {
         case 'firecracker':
-          return { driver: await openFirecracker(settings, directory.path, say, homes), reason: ranking.reason };
+          return { driver: await openFirecracker(settings, directory.path, say, directories), reason: ranking.reason };
         case 'qemu':
           return { driver: qemuDriver(ranking.accelerator), reason: ranking.reason };
         case null:

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { HomesOnDemand } from '../../src/firerunner/firecracker/open.ts';
+import { DirectoriesOnDemand } from '../../src/firerunner/firecracker/open.ts';
 import { openRunDirectory } from '../../src/firerunner/run-directory.ts';
 import { VerdictCache } from '../../src/firerunner/probes/cache.ts';
 import { firecrackerVerdict } from '../../src/firerunner/firecracker/probe.ts';
@@ -24,13 +24,13 @@ const LAST_UID = 300_099;
 async function verdictOnFirecracker(jailer: JailerSettings | null): Promise<Verdict> {
   const base = mkdtempSync(join(tmpdir(), 'snapfaas-real-'));
   const directory = await openRunDirectory({ SNAPFAAS_RUN_DIR: base });
-  const homes = new HomesOnDemand(jailer, directory.path, () => undefined);
+  const directories = new DirectoriesOnDemand(jailer, directory.path, () => undefined);
   try {
     const guest = { kernelPath: join(IMAGES, 'vmlinux'), initrdPath: join(IMAGES, 'initrd.cpio') };
     const cache = new VerdictCache('renew', join(base, 'verdicts'));
-    return await firecrackerVerdict({ ...NO_SETTINGS, jailer }, guest, homes, cache);
+    return await firecrackerVerdict({ ...NO_SETTINGS, jailer }, guest, directories, cache);
   } finally {
-    await homes.close();
+    await directories.close();
     directory.close();
     rmSync(base, { recursive: true, force: true });
   }

@@ -169,8 +169,8 @@ export class FaultRounds {
     await until('there is a VMM for each VM, and no other', () => vmmsOf(runnerPid).length === idle, 10_000);
     const directories = readdirSync(this.#workspace.runDirectory);
     assert.equal(directories.length, 1, `run directories: ${directories.join()}`);
-    const homes = readdirSync(join(this.#workspace.runDirectory, directories[0] ?? ''));
-    assert.equal(homes.filter((name) => /^vm-\d+$/.test(name)).length, idle, `homes of VMs: ${homes.join()}`);
+    const names = readdirSync(join(this.#workspace.runDirectory, directories[0] ?? ''));
+    assert.equal(names.filter((name) => /^vm-\d+$/.test(name)).length, idle, `directories of VMs: ${names.join()}`);
     if (this.#vmm !== 'process') {
       assert.deepEqual([snapshots.ready, snapshots.failed], [FAULT_FUNCTIONS.length, 0], 'snapshots were lost');
     }

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Qmp } from '../../src/firerunner/qemu/qmp.ts';
-import { OutputTail, startVmmProcess, type VmmProcess } from '../../src/firerunner/programs/vmm-process.ts';
+import { ConsoleTail, startVmmProcess, type VmmProcess } from '../../src/firerunner/programs/vmm-process.ts';
 import { encodeFrame, FrameReader, type Frame, type FrameHeader } from '../../src/protocol/frame.ts';
 import { MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
 import { until } from '../end-to-end/processes.ts';
@@ -139,7 +139,7 @@ export class VsockGuest {
   readonly #devices: VmmProcess[];
   readonly #qemu: VmmProcess;
   readonly #qmp: Qmp;
-  readonly #console = new OutputTail();
+  readonly #console = new ConsoleTail();
 
   private constructor(directory: string, device: VmmProcess, qemu: VmmProcess) {
     this.#directory = directory;

@@ -15,7 +15,7 @@ import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import type { FunctionConfig } from '../config/config.ts';
 import type { FunctionVms } from './function-vms.ts';
 import type { IdleVm } from './keep-alive.ts';
-import { OutputTail, RecentInvocations } from '../invocation-log.ts';
+import { InvocationOutput, RecentInvocations } from '../invocation-log.ts';
 import type { Logger } from '../log.ts';
 import { rehearse } from './rehearsal.ts';
 import type { VmEvents } from '../runner/runner-client.ts';
@@ -72,7 +72,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #exitLimit: NodeJS.Timeout | null = null;
   readonly #invocations = new RecentInvocations();
   /** What the import and the hooks printed. */
-  readonly #launchOutput = new OutputTail();
+  readonly #launchOutput = new InvocationOutput();
   #timings: LaunchTimings | null = null;
   /** firerunner was asked to give its CPU back and has not said that it did: what is sent meanwhile may not be read. */
   #isResuming = false;
@@ -158,7 +158,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     id: string,
     { payload, lambda }: Pick<Invocation, 'payload' | 'lambda'>,
     signal: AbortSignal,
-    tail: OutputTail | null = null,
+    tail: InvocationOutput | null = null,
   ): Promise<InvokeResult> {
     if (this.#invoker === null) {
       tail?.end();

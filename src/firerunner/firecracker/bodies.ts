@@ -2,7 +2,7 @@
  * Runs in firerunner. What is sent to Firecracker's API for a machine, in order. Names and required fields are those of
  * Firecracker's own description of its API (`firecracker.yaml`), which a test compares.
  *
- * All paths are relative to the directory in which the VMM runs, its home: like that a snapshot made in one home, or jail,
+ * All paths are relative to the directory in which the VMM runs: like that a snapshot made in one directory, or jail,
  * loads in another.
  */
 import type { MachineSpec } from '../../protocol/runner.ts';
@@ -14,8 +14,8 @@ export interface ApiRequest {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-/** Names of files in a VMM's home. */
-export const HOME_FILES = {
+/** Names of files in a VMM's directory. */
+export const VMM_FILES = {
   apiSocket: 'api.sock',
   vsock: 'v.sock',
   kernel: 'vmlinux',
@@ -49,10 +49,10 @@ export function bootRequests(spec: MachineSpec, network: NetworkAttachment | nul
   return [
     machineConfig(spec.vcpus, spec.memoryMib),
     bootSource(kernelArgs),
-    drive('rootfs', HOME_FILES.rootfs),
-    ...(spec.appfsPath === null ? [] : [drive('appfs', HOME_FILES.appfs)]),
+    drive('rootfs', VMM_FILES.rootfs),
+    ...(spec.appfsPath === null ? [] : [drive('appfs', VMM_FILES.appfs)]),
     ...(network === null ? [] : [networkInterface(network)]),
-    put('/vsock', { guest_cid: GUEST_CID, uds_path: HOME_FILES.vsock }),
+    put('/vsock', { guest_cid: GUEST_CID, uds_path: VMM_FILES.vsock }),
     put('/entropy', {}),
     put('/actions', { action_type: 'InstanceStart' }),
   ];
@@ -75,8 +75,8 @@ export function probeRequests(memoryMib: number): readonly ApiRequest[] {
  */
 export function loadRequest(network: NetworkAttachment | null, tracksDirtyPages: boolean): ApiRequest {
   return put('/snapshot/load', {
-    snapshot_path: HOME_FILES.state,
-    mem_backend: { backend_type: 'File', backend_path: HOME_FILES.memory },
+    snapshot_path: VMM_FILES.state,
+    mem_backend: { backend_type: 'File', backend_path: VMM_FILES.memory },
     resume_vm: true,
     track_dirty_pages: tracksDirtyPages,
     ...(network === null
@@ -96,8 +96,8 @@ export function snapshotRequests(kind: 'Full' | 'Diff'): readonly ApiRequest[] {
     { method: 'PATCH', path: '/vm', body: { state: 'Paused' } },
     put('/snapshot/create', {
       snapshot_type: kind,
-      snapshot_path: HOME_FILES.newState,
-      mem_file_path: HOME_FILES.newMemory,
+      snapshot_path: VMM_FILES.newState,
+      mem_file_path: VMM_FILES.newMemory,
     }),
   ];
 }
@@ -108,8 +108,8 @@ function machineConfig(vcpus: number, memoryMib: number): ApiRequest {
 
 function bootSource(kernelArgs: string): ApiRequest {
   return put('/boot-source', {
-    kernel_image_path: HOME_FILES.kernel,
-    initrd_path: HOME_FILES.initrd,
+    kernel_image_path: VMM_FILES.kernel,
+    initrd_path: VMM_FILES.initrd,
     boot_args: kernelArgs,
   });
 }

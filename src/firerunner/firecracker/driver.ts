@@ -1,6 +1,6 @@
 /**
  * Runs in firerunner. Firecracker as the VMM, the driver for hosts with a working KVM. A launch takes a process that was
- * started ahead, lends it the files of its machine, and sends one request (to load) or a few (to boot).
+ * started ahead, links the files of its machine into its directory, and sends one request (to load) or a few (to boot).
  */
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
@@ -9,9 +9,9 @@ import type { Socket } from 'node:net';
 import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT } from '../../protocol/guest.ts';
 import type { MachineSpec } from '../../protocol/runner.ts';
 import { dialVsock } from '../../protocol/vsock.ts';
-import { bootRequests, HOME_FILES, loadRequest, snapshotRequests, type ApiRequest } from './bodies.ts';
+import { bootRequests, VMM_FILES, loadRequest, snapshotRequests, type ApiRequest } from './bodies.ts';
 import { DialledControl } from './dialled-control.ts';
-import type { VmmHomes } from './home.ts';
+import type { VmmDirectories } from './vmm-directory.ts';
 import type { FirecrackerInstallation } from './installation.ts';
 import { SpareVmms } from './spare-vmms.ts';
 import { FirecrackerVmm } from './vmm.ts';
@@ -27,16 +27,16 @@ const SNAPSHOT_LIMIT_MS_PER_MIB = 20;
 export interface FirecrackerOptions {
   readonly installation: FirecrackerInstallation;
   /** Where the processes run: jailed or not. */
-  readonly homes: VmmHomes;
+  readonly directories: VmmDirectories;
   /** Processes that are kept waiting. */
   readonly prestarted: number;
   /** Tells the user why none can be kept waiting. */
   readonly say: (text: string) => void;
 }
 
-export function firecrackerDriver({ installation, homes, prestarted, say }: FirecrackerOptions): Driver {
+export function firecrackerDriver({ installation, directories, prestarted, say }: FirecrackerOptions): Driver {
   const start = async (signal: AbortSignal): Promise<FirecrackerVmm> =>
-    FirecrackerVmm.start(await homes.make(), signal);
+    FirecrackerVmm.start(await directories.make(), signal);
   const spares = new SpareVmms({ size: prestarted, start, say, now: () => performance.now() });
   spares.refill();
   return {
@@ -46,10 +46,10 @@ export function firecrackerDriver({ installation, homes, prestarted, say }: Fire
     canPause: false,
     async close() {
       await spares.close();
-      await homes.close();
+      await directories.close();
     },
     snapshots: {
-      filesDirectory: homes.filesDirectory,
+      filesDirectory: directories.filesDirectory,
       stamp: () => firecrackerStamp(installation),
       restore: (spec, saved, surroundings) => startMachine(spares, spec, saved, surroundings),
     },
@@ -68,7 +68,7 @@ async function startMachine(
   // One that was started ahead has waited for us, not we for it.
   const spawnedAt = performance.now();
   const started = vmm.untilEnd(signal, async (end) => {
-    await lendFiles(vmm, spec, saved).catch((error: unknown) => {
+    await linkFiles(vmm, spec, saved).catch((error: unknown) => {
       throw HostError.from(error);
     });
     if (saved === null) {
@@ -76,7 +76,7 @@ async function startMachine(
     } else {
       await vmm.send(loadRequest(surroundings.network, savable !== undefined), end, LOAD_LIMIT_MS);
     }
-    const socket = { socketPath: join(vmm.home.path, HOME_FILES.vsock), ownerUid: vmm.home.ownerUid };
+    const socket = { socketPath: join(vmm.directory.path, VMM_FILES.vsock), ownerUid: vmm.directory.ownerUid };
     const dial = (): Promise<Socket> => dialVsock({ ...socket, vsockPort: CONTROL_VSOCK_PORT }, end);
     // The guest listens at both ports before it answers at one.
     const onReached = (): void => onChannel({ ...socket, vsockPort: FUNCTION_VSOCK_PORT });
@@ -112,27 +112,27 @@ function machineOf(vmm: FirecrackerVmm, control: DialledControl, started: Starte
       // A connection that is open would be reset in each VM that comes of the snapshot.
       control.close();
       await vmm.untilEnd(signal, async (end) => {
-        const state = await vmm.home.lendToWrite(HOME_FILES.newState, savable.statePath);
-        const memory = await vmm.home.lendToWrite(HOME_FILES.newMemory, savable.memoryPath);
+        const state = await vmm.directory.linkWritable(VMM_FILES.newState, savable.statePath);
+        const memory = await vmm.directory.linkWritable(VMM_FILES.newMemory, savable.memoryPath);
         const limitMs = SNAPSHOT_LIMIT_MS + spec.memoryMib * SNAPSHOT_LIMIT_MS_PER_MIB;
         for (const request of snapshotRequests(saved === null ? 'Full' : 'Diff')) {
           await vmm.send(request, end, limitMs);
         }
-        await state.takeBack();
-        await memory.takeBack();
+        await state.collect();
+        await memory.collect();
       });
     },
     kill: () => vmm.kill(),
   };
 }
 
-async function lendFiles({ home }: FirecrackerVmm, spec: MachineSpec, saved: SavedMachine | null): Promise<void> {
+async function linkFiles({ directory }: FirecrackerVmm, spec: MachineSpec, saved: SavedMachine | null): Promise<void> {
   await Promise.all([
-    home.lend(HOME_FILES.rootfs, spec.rootfsPath),
-    ...(spec.appfsPath === null ? [] : [home.lend(HOME_FILES.appfs, spec.appfsPath)]),
+    directory.link(VMM_FILES.rootfs, spec.rootfsPath),
+    ...(spec.appfsPath === null ? [] : [directory.link(VMM_FILES.appfs, spec.appfsPath)]),
     ...(saved === null
-      ? [home.lend(HOME_FILES.kernel, spec.kernelPath), home.lend(HOME_FILES.initrd, spec.initrdPath)]
-      : [home.lend(HOME_FILES.state, saved.state), home.lend(HOME_FILES.memory, saved.memory)]),
+      ? [directory.link(VMM_FILES.kernel, spec.kernelPath), directory.link(VMM_FILES.initrd, spec.initrdPath)]
+      : [directory.link(VMM_FILES.state, saved.state), directory.link(VMM_FILES.memory, saved.memory)]),
   ]);
 }
 

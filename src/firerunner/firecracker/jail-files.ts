@@ -10,7 +10,7 @@ import { HostError, LaunchError, type SavedFile } from '../machine.ts';
 import { copyPrivate } from '../snapshots/private-file.ts';
 import { fileIdentity } from '../snapshots/stamps.ts';
 import { hasCode } from '../snapshots/store-error.ts';
-import type { WritableLoan } from './home.ts';
+import type { WritableLink } from './vmm-directory.ts';
 
 const READABLE_BY_OTHERS = 0o004;
 const WRITABLE_BY_OTHERS = 0o002;
@@ -23,8 +23,8 @@ export interface JailOwner {
   readonly gid: number;
 }
 
-/** Lends files to any number of jails, by links. */
-export class LentFiles {
+/** Links files into any number of jails. */
+export class JailFiles {
   readonly #directory: string;
   readonly #onCopy: (note: string) => void;
   /** Copies of files that jails cannot have links to, by path and identity. */
@@ -41,22 +41,22 @@ export class LentFiles {
   }
 
   /** The VMM may read what it has a link to, and no more: the file stays ours. */
-  async lend(source: string | SavedFile, target: string, owner: JailOwner): Promise<void> {
+  async link(source: string | SavedFile, target: string, owner: JailOwner): Promise<void> {
     const named = typeof source === 'string' ? source : source.path;
-    if (named === null) throw new HostError('a file without a name cannot be lent to a jail');
+    if (named === null) throw new HostError('a file without a name cannot be linked into a jail');
     const path = await realpath(named);
     const fault = faultFor(owner, await stat(path));
     if (fault === null && (await tryLink(path, target))) return;
     await put(await this.#copyOf(path, fault ?? NOT_LINKABLE), target);
   }
 
-  /** A file that the VMM may change until it is taken back, or dropped; made if it is not there. */
-  async lendToWrite(source: string, target: string, { uid, gid }: JailOwner): Promise<WritableLoan> {
+  /** A file that the VMM may change until it is collected, or dropped; made if it is not there. */
+  async linkWritable(source: string, target: string, { uid, gid }: JailOwner): Promise<WritableLink> {
     await createIfMissing(source);
     // Before the VMM can see it: from then on the name may lead to another file.
     await chown(source, uid, gid);
     if (await tryLink(source, target)) {
-      return { takeBack: () => takeOwnership(source), drop: () => Promise.resolve() };
+      return { collect: () => takeOwnership(source), drop: () => Promise.resolve() };
     }
     if (!this.#hasCopiedMemory) {
       this.#onCopy(`the memory of a VM is copied, to its jail and back, for each snapshot: ${NOT_LINKABLE}`);
@@ -73,7 +73,7 @@ export class LentFiles {
       throw error;
     }
     return {
-      takeBack: async () => {
+      collect: async () => {
         await copyFile(copy, source, constants.COPYFILE_FICLONE);
         await takeOwnership(source);
       },

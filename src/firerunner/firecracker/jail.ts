@@ -1,5 +1,5 @@
 /**
- * Runs in firerunner. Homes that are jails: Firecracker's jailer runs each VMM in a root directory of its own, as a user of
+ * Runs in firerunner. Directories that are jails: Firecracker's jailer runs each VMM in a root directory of its own, as a user of
  * its own, in a cgroup of its own.
  *
  * ```
@@ -8,7 +8,7 @@
  *     files/                      what jails have links to: memory of snapshots, and images that cannot be linked
  *   CHROOT_BASE/firecracker/ID/   ID: snapfaas-OWNER-NUMBER, OWNER the firerunner; others may have jails beside ours
  *     pid                         of the VMM, for whoever has to clean up after us
- *     root/                       the VMM's root directory and home: its own, but for the links in it
+ *     root/                       the VMM's root directory: its own, but for the links in it
  * ```
  */
 import { writeFileSync } from 'node:fs';
@@ -21,9 +21,9 @@ import type { JailerSettings } from '../../protocol/runner.ts';
 import { HostError } from '../machine.ts';
 import { removePrivateLeftovers } from '../snapshots/private-file.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';
-import { firecrackerArguments, type VmmHome, type VmmHomes, type WritableLoan } from './home.ts';
+import { firecrackerArguments, type VmmDirectory, type VmmDirectories, type WritableLink } from './vmm-directory.ts';
 import { jailsDirectory, type FirecrackerInstallation } from './installation.ts';
-import { LentFiles, type JailOwner } from './jail-files.ts';
+import { JailFiles, type JailOwner } from './jail-files.ts';
 import { jailIds, removeAbandonedJails, startJailJanitor } from './jail-janitor.ts';
 import { removeJail } from './remove-jail.ts';
 import { UidPool, type UidLease } from './uid-pool.ts';
@@ -40,7 +40,7 @@ export interface JailOptions {
   readonly say: (note: string) => void;
 }
 
-export class Jails implements VmmHomes {
+export class Jails implements VmmDirectories {
   readonly filesDirectory: string;
   readonly #options: JailOptions;
   readonly #directory: string;
@@ -48,14 +48,14 @@ export class Jails implements VmmHomes {
   readonly #uids: UidPool;
   readonly #cgroups: CgroupPlan | null;
   readonly #dismissJanitor: () => void;
-  readonly #files: LentFiles;
+  readonly #files: JailFiles;
   #made = 0;
 
   private constructor(options: JailOptions, owner: string, uids: UidPool, cgroups: CgroupPlan | null) {
     const { settings, installation } = options;
     this.filesDirectory = join(ownDirectory(settings), 'files');
     this.#options = options;
-    this.#files = new LentFiles(this.filesDirectory, options.say);
+    this.#files = new JailFiles(this.filesDirectory, options.say);
     this.#directory = jailsDirectory(settings, installation.path);
     this.#owner = owner;
     this.#uids = uids;
@@ -102,7 +102,7 @@ export class Jails implements VmmHomes {
     return new Jails(options, owner, uids, cgroups);
   }
 
-  async make(): Promise<VmmHome> {
+  async make(): Promise<VmmDirectory> {
     const lease = await this.#uids.take();
     const id = `${jailIds(this.#owner)}${++this.#made}`;
     const jail = join(this.#directory, id);
@@ -111,7 +111,7 @@ export class Jails implements VmmHomes {
       await mkdir(jail, { mode: 0o755 });
       await mkdir(path, { mode: 0o700 });
       const owner = { uid: lease.uid, gid: this.#options.settings.gid ?? lease.uid };
-      const loans: WritableLoan[] = [];
+      const links: WritableLink[] = [];
       return {
         id,
         path,
@@ -119,14 +119,14 @@ export class Jails implements VmmHomes {
         command: this.#command(id, owner),
         programName: (isUp) => this.#programName(isUp),
         onStarted: (pid) => noteProcess(join(jail, 'pid'), pid),
-        lend: (name, source) => this.#files.lend(source, join(path, name), owner),
-        lendToWrite: async (name, target) => {
-          const loan = await this.#files.lendToWrite(target, join(path, name), owner);
-          loans.push(loan);
-          return loan;
+        link: (name, source) => this.#files.link(source, join(path, name), owner),
+        linkWritable: async (name, target) => {
+          const link = await this.#files.linkWritable(target, join(path, name), owner);
+          links.push(link);
+          return link;
         },
         remove: async () => {
-          await Promise.all(loans.map((loan) => loan.drop()));
+          await Promise.all(links.map((link) => link.drop()));
           await this.#remove(jail, id, lease);
         },
       };
@@ -145,7 +145,7 @@ export class Jails implements VmmHomes {
     this.#dismissJanitor();
   }
 
-  #command(id: string, { uid, gid }: JailOwner): VmmHome['command'] {
+  #command(id: string, { uid, gid }: JailOwner): VmmDirectory['command'] {
     const { settings, installation } = this.#options;
     return [
       installation.jailerPath,

@@ -2,22 +2,22 @@
 import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
 import { HostError, type Driver } from '../machine.ts';
 import { firecrackerDriver } from './driver.ts';
-import { OpenHomes, type VmmHomes } from './home.ts';
+import { UnjailedDirectories, type VmmDirectories } from './vmm-directory.ts';
 import { findFirecracker, type FirecrackerInstallation } from './installation.ts';
 import { Jails } from './jail.ts';
 
 /**
- * The homes of a configuration, opened when the first is needed: by the probe of a guest, or by the driver. One process
+ * The directories of a configuration, opened when the first is needed: by the probe of a guest, or by the driver. One process
  * opens its jails once: when they are closed, their janitor removes whatever has the name of this process.
  */
-export class HomesOnDemand {
+export class DirectoriesOnDemand {
   readonly #jailer: JailerSettings | null;
   readonly #directory: string | null;
   readonly #say: (text: string) => void;
-  #homes: Promise<VmmHomes> | null = null;
+  #directories: Promise<VmmDirectories> | null = null;
 
   /**
-   * @param directory firerunner's run directory; null: there is none, and so nowhere for homes without a jail.
+   * @param directory firerunner's run directory; null: there is none, and so nowhere for directories without a jail.
    * @param say tells the user what is odd, such as files that are copied instead of linked.
    */
   constructor(jailer: JailerSettings | null, directory: string | null, say: (text: string) => void) {
@@ -27,43 +27,43 @@ export class HomesOnDemand {
   }
 
   /** @throws HostError that says what is needed. */
-  open(installation: FirecrackerInstallation): Promise<VmmHomes> {
-    return (this.#homes ??= this.#make(installation));
+  open(installation: FirecrackerInstallation): Promise<VmmDirectories> {
+    return (this.#directories ??= this.#make(installation));
   }
 
   /** Closes what was opened. */
   async close(): Promise<void> {
-    const homes = await this.#homes?.catch(() => null);
-    await homes?.close();
+    const directories = await this.#directories?.catch(() => null);
+    await directories?.close();
   }
 
-  async #make(installation: FirecrackerInstallation): Promise<VmmHomes> {
+  async #make(installation: FirecrackerInstallation): Promise<VmmDirectories> {
     const { jailerPath } = installation;
     if (this.#jailer !== null && jailerPath !== null) {
       const options = { settings: this.#jailer, installation: { ...installation, jailerPath }, say: this.#say };
       return Jails.open(options);
     }
     if (this.#directory === null) throw new HostError('there is no directory for a VM; mend the run directory');
-    return new OpenHomes(installation, this.#directory);
+    return new UnjailedDirectories(installation, this.#directory);
   }
 }
 
 /**
  * @param directory firerunner's run directory.
  * @param say tells the user what is odd, such as files that are copied instead of linked.
- * @param homes those of a probe, if there was one; closed with the driver.
+ * @param directories those of a probe, if there was one; closed with the driver.
  * @throws LaunchError with the remedy if Firecracker, or what a jail needs, is not there.
  */
 export async function openFirecracker(
   { firecracker, jailer }: VmmSettings,
   directory: string,
   say: (text: string) => void,
-  homes = new HomesOnDemand(jailer, directory, say),
+  directories = new DirectoriesOnDemand(jailer, directory, say),
 ): Promise<Driver> {
   const installation = await findFirecracker(firecracker, jailer);
   return firecrackerDriver({
     installation,
-    homes: await homes.open(installation),
+    directories: await directories.open(installation),
     prestarted: firecracker?.prestarted ?? 0,
     say,
   });

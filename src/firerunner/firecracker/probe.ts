@@ -4,11 +4,11 @@ import { resolve } from 'node:path';
 import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
 import { LaunchError } from '../machine.ts';
 import { FirecrackerApi } from './api.ts';
-import { HOME_FILES, probeRequests } from './bodies.ts';
+import { VMM_FILES, probeRequests } from './bodies.ts';
 import { describeExit } from './exit-status.ts';
-import { apiOf, type VmmHome, type VmmHomes } from './home.ts';
+import { apiOf, type VmmDirectory, type VmmDirectories } from './vmm-directory.ts';
 import { findFirecracker, type FirecrackerInstallation } from './installation.ts';
-import type { HomesOnDemand } from './open.ts';
+import type { DirectoriesOnDemand } from './open.ts';
 import { UnusableProgramError } from '../programs/program-version.ts';
 import { startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
 import type { Discovery, Grounds, VerdictCache } from '../probes/cache.ts';
@@ -37,12 +37,12 @@ export async function searchFirecracker(settings: VmmSettings): Promise<Firecrac
 /**
  * Whether a guest runs under Firecracker with these settings: in a jail made as for a VM if they ask for jails.
  *
- * @param homes where the guest runs, opened if it has to be tried; the caller closes them.
+ * @param directories where the guest runs, opened if it has to be tried; the caller closes them.
  */
 export async function firecrackerVerdict(
   settings: VmmSettings,
   guest: ProbeGuest | null,
-  homes: HomesOnDemand,
+  directories: DirectoriesOnDemand,
   cache: VerdictCache,
 ): Promise<Verdict> {
   const { installation, verdict } = await searchFirecracker(settings);
@@ -62,7 +62,7 @@ export async function firecrackerVerdict(
   const misplaced = jailer === null ? null : jailPlaceFault(jailer.chrootBase);
   if (misplaced !== null) return misplaced;
   return cache.find('firecracker', groundsOf(installation, jailer, guest), async () => {
-    const failure = await tryGuest(installation, jailer, guest, homes);
+    const failure = await tryGuest(installation, jailer, guest, directories);
     if (failure === null) {
       return { verdict: usable(`Firecracker ${installation.version} ran a guest${inJail(jailer)}`), keep: 'boot' };
     }
@@ -87,14 +87,14 @@ async function tryGuest(
   installation: FirecrackerInstallation,
   jailer: JailerSettings | null,
   guest: ProbeGuest,
-  homes: HomesOnDemand,
+  directories: DirectoriesOnDemand,
 ): Promise<Discovery | null> {
   let failure: ProbeFailure | null;
   try {
-    failure = await bootIn(await homes.open(installation), guest);
+    failure = await bootIn(await directories.open(installation), guest);
   } catch (error) {
     if (!(error instanceof LaunchError) && !isSystemError(error)) throw error;
-    return { verdict: homeFault(error, jailer), keep: 'never' };
+    return { verdict: directoryFault(error, jailer), keep: 'never' };
   }
   if (failure === null) return null;
   const finding = `a guest${inJail(jailer)} under Firecracker ${installation.version} ${failure.why}`;
@@ -103,9 +103,9 @@ async function tryGuest(
   return { verdict: unusable(finding, remedy), keep: keepingOf(failure) };
 }
 
-/** Errors of homes end with what to do, after a semicolon; those of the file system do not. */
-function homeFault(error: Error, jailer: JailerSettings | null): Verdict {
-  const message = error instanceof LaunchError ? error.message : `files cannot be lent to a guest: ${error.message}`;
+/** Errors of directories end with what to do, after a semicolon; those of the file system do not. */
+function directoryFault(error: Error, jailer: JailerSettings | null): Verdict {
+  const message = error instanceof LaunchError ? error.message : `files cannot be linked for a guest: ${error.message}`;
   const [, finding = message, remedy] = /^(.*); (.*)$/s.exec(message) ?? [];
   return unusable(finding, remedy ?? jailRemedy(message, jailer) ?? 'mend what it names');
 }
@@ -127,16 +127,16 @@ function isSystemError(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && typeof error.code === 'string';
 }
 
-async function bootIn(homes: VmmHomes, guest: ProbeGuest): Promise<ProbeFailure | null> {
-  const home = await homes.make();
+async function bootIn(directories: VmmDirectories, guest: ProbeGuest): Promise<ProbeFailure | null> {
+  const directory = await directories.make();
   try {
-    await home.lend(HOME_FILES.kernel, guest.kernelPath);
-    await home.lend(HOME_FILES.initrd, guest.initrdPath);
-    const api = new FirecrackerApi(apiOf(home));
+    await directory.link(VMM_FILES.kernel, guest.kernelPath);
+    await directory.link(VMM_FILES.initrd, guest.initrdPath);
+    const api = new FirecrackerApi(apiOf(directory));
     let isUp = false;
     try {
       return await probeGuest(
-        () => startIn(home, () => isUp),
+        () => startIn(directory, () => isUp),
         PROBE_LIMIT_MS,
         async (signal) => {
           await api.untilUp(signal);
@@ -148,14 +148,14 @@ async function bootIn(homes: VmmHomes, guest: ProbeGuest): Promise<ProbeFailure 
       api.close();
     }
   } finally {
-    await home.remove();
+    await directory.remove();
   }
 }
 
-async function startIn(home: VmmHome, isUp: () => boolean): Promise<VmmProcess> {
-  const [program, ...args] = home.command;
-  const options = { stdio: ['ignore', 'pipe', 'pipe'] satisfies StdioOptions, cwd: home.path };
-  const vmm = await startVmmProcess(program, args, options, () => home.programName(isUp()));
-  if (vmm.child.pid !== undefined) home.onStarted(vmm.child.pid);
+async function startIn(directory: VmmDirectory, isUp: () => boolean): Promise<VmmProcess> {
+  const [program, ...args] = directory.command;
+  const options = { stdio: ['ignore', 'pipe', 'pipe'] satisfies StdioOptions, cwd: directory.path };
+  const vmm = await startVmmProcess(program, args, options, () => directory.programName(isUp()));
+  if (vmm.child.pid !== undefined) directory.onStarted(vmm.child.pid);
   return { ...vmm, exited: vmm.exited.then((exit) => ({ ...exit, reason: describeExit(exit) })) };
 }

@@ -90,7 +90,7 @@ export class SpareVmms {
 
   #takeWaiting(): FirecrackerVmm | null {
     let vmm = this.#waiting.shift();
-    // One that has ended is only taken out of the list when its home is gone.
+    // One that has ended is only taken out of the list when its directory is gone.
     while (vmm?.pid === null) vmm = this.#waiting.shift();
     return vmm ?? null;
   }

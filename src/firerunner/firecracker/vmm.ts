@@ -2,34 +2,34 @@
  * Runs in firerunner. One Firecracker process, from its start to its end:
  *
  * ```
- *   start ──▶ API answers: waiting ──▶ boot requests, or load ──▶ its VM runs ──▶ ended ──▶ home removed
+ *   start ──▶ API answers: waiting ──▶ boot requests, or load ──▶ its VM runs ──▶ ended ──▶ directory removed
  *      └── any failure, or kill ─────────────────────────────────────────────────▶
  * ```
  */
 import type { StdioOptions } from 'node:child_process';
 import { messageOf } from '../../protocol/errors.ts';
 import { exitError, HostError, LaunchError, type MachineExit } from '../machine.ts';
-import { OutputTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
+import { ConsoleTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
 import { ApiRefusal, FirecrackerApi } from './api.ts';
 import type { ApiRequest } from './bodies.ts';
 import { tellingLines } from './console.ts';
 import { describeExit } from './exit-status.ts';
-import { apiOf, type VmmHome } from './home.ts';
+import { apiOf, type VmmDirectory } from './vmm-directory.ts';
 
 /** From the start of the process to an API that answers, in ms. */
 const START_LIMIT_MS = 10_000;
 
 export class FirecrackerVmm {
-  readonly home: VmmHome;
-  /** Resolves when the process has ended and its home is removed. Never rejects. */
+  readonly directory: VmmDirectory;
+  /** Resolves when the process has ended and its directory is removed. Never rejects. */
   readonly exited: Promise<MachineExit>;
   readonly #api: FirecrackerApi;
   readonly #process: VmmProcess;
-  readonly #tail: OutputTail;
+  readonly #tail: ConsoleTail;
   readonly #ended: AbortSignal;
 
-  private constructor(home: VmmHome, api: FirecrackerApi, vmm: VmmProcess, tail: OutputTail) {
-    this.home = home;
+  private constructor(directory: VmmDirectory, api: FirecrackerApi, vmm: VmmProcess, tail: ConsoleTail) {
+    this.directory = directory;
     this.#api = api;
     this.#process = vmm;
     this.#tail = tail;
@@ -39,7 +39,7 @@ export class FirecrackerVmm {
       const reason = describeExit(exit);
       ended.abort(exitError({ ...exit, reason }, tellingLines(tail.lines())));
       api.close();
-      await home.remove();
+      await directory.remove();
       return { ...exit, reason };
     });
   }
@@ -47,27 +47,27 @@ export class FirecrackerVmm {
   /**
    * Starts the process; resolves when its API answers.
    *
-   * @param home removed with the process, and also if there is none.
+   * @param directory removed with the process, and also if there is none.
    * @throws LaunchError with the process's last words, or the signal's reason.
    */
-  static async start(home: VmmHome, signal: AbortSignal): Promise<FirecrackerVmm> {
-    const [program, ...args] = home.command;
+  static async start(directory: VmmDirectory, signal: AbortSignal): Promise<FirecrackerVmm> {
+    const [program, ...args] = directory.command;
     let vmm: VmmProcess;
     let isUp = false;
     try {
       signal.throwIfAborted();
-      const options = { stdio: ['ignore', 'pipe', 'pipe'] satisfies StdioOptions, cwd: home.path };
-      vmm = await startVmmProcess(program, args, options, () => home.programName(isUp));
+      const options = { stdio: ['ignore', 'pipe', 'pipe'] satisfies StdioOptions, cwd: directory.path };
+      vmm = await startVmmProcess(program, args, options, () => directory.programName(isUp));
     } catch (error) {
-      await home.remove();
+      await directory.remove();
       throw error;
     }
-    const tail = new OutputTail();
+    const tail = new ConsoleTail();
     tail.watch(vmm.child.stdout);
     tail.watch(vmm.child.stderr);
-    if (vmm.child.pid !== undefined) home.onStarted(vmm.child.pid);
-    const api = new FirecrackerApi(apiOf(home));
-    const started = new FirecrackerVmm(home, api, vmm, tail);
+    if (vmm.child.pid !== undefined) directory.onStarted(vmm.child.pid);
+    const api = new FirecrackerApi(apiOf(directory));
+    const started = new FirecrackerVmm(directory, api, vmm, tail);
     const limit = AbortSignal.timeout(START_LIMIT_MS);
     try {
       await started.untilEnd(signal, async (end) => {

@@ -4,7 +4,7 @@
  */
 import { messageOf } from '../../protocol/errors.ts';
 import { LaunchError } from '../machine.ts';
-import { OutputTail, type VmmProcess } from '../programs/vmm-process.ts';
+import { ConsoleTail, type VmmProcess } from '../programs/vmm-process.ts';
 import type { Keeping } from './cache.ts';
 
 /** A guest on hardware that runs at all says so within this time, in ms. */
@@ -66,7 +66,7 @@ export async function probeGuest(
     if (!(error instanceof LaunchError)) throw error;
     return { why: `could not be started: ${error.message}`, kind: 'host' };
   }
-  const tail = new OutputTail();
+  const tail = new ConsoleTail();
   tail.watch(vmm.child.stdout);
   tail.watch(vmm.child.stderr);
   const hasSpoken = (): boolean => tail.lines().some((line) => line.includes(PROBE_WORD));

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../protocol/errors.ts';
 import type { MachineSpec, RuntimeName } from '../../protocol/runner.ts';
 import { HostInit } from './host-init.ts';
-import { OutputTail, startVmmProcess } from '../programs/vmm-process.ts';
+import { ConsoleTail, startVmmProcess } from '../programs/vmm-process.ts';
 import { LaunchError, type Driver, type Machine, type Surroundings } from '../machine.ts';
 
 const PROJECT_ROOT = new URL('../../../', import.meta.url);
@@ -59,7 +59,7 @@ export function processDriver(): Driver {
         cwd: spec.appfsPath ?? '/',
         env: runtimeEnvironment(spec),
       }).finally(() => functionChannel.destroy());
-      const tail = new OutputTail();
+      const tail = new ConsoleTail();
       tail.watch(vmm.child.stderr);
       const init = new HostInit(vmm.child, channelToInit(vmm.child), vmm.exited);
       return {

@@ -18,7 +18,7 @@ const LAST_WORDS_MS = 50;
 const END_PATIENCE_MS = 500;
 
 /** The last lines written to some streams, oldest first. */
-export class OutputTail {
+export class ConsoleTail {
   #lines: string[] = [];
   #partial = '';
 

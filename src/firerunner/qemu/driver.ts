@@ -11,7 +11,7 @@ import { CONTROL_FD, functionSocket, MEMORY_FD, QEMU_COMMAND, qemuArguments, QMP
 import { loadState, saveState } from './migration.ts';
 import { Qmp } from './qmp.ts';
 import { qemuStamp } from './stamp.ts';
-import { OutputTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
+import { ConsoleTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
 import { exitError, LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../machine.ts';
 
 export function qemuDriver(accelerator: QemuAccelerator): Driver {
@@ -54,7 +54,7 @@ async function startQemu(
   } finally {
     if (stateIn !== null) closeSync(stateIn);
   }
-  const tail = new OutputTail();
+  const tail = new ConsoleTail();
   tail.watch(vmm.child.stdout);
   tail.watch(vmm.child.stderr);
   // A VMM that ends (a bad option, a missing file) must not leave us waiting for it.

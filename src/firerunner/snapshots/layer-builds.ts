@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { LogHeader } from '../../protocol/guest.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 import type { Driver } from '../machine.ts';
-import { Limit } from '../limit.ts';
+import { Semaphore } from '../semaphore.ts';
 import type { TapPool } from '../network/tap-pool.ts';
 import type { RunDirectory } from '../run-directory.ts';
 import type { BuildContext } from './builder.ts';
@@ -33,8 +33,8 @@ export class LayerBuilds {
   readonly directory: string;
   readonly signal: AbortSignal;
   readonly #taps: TapPool | null;
-  readonly #turns: Limit;
-  readonly #builds = new Limit(BUILDS_AT_ONCE);
+  readonly #turns: Semaphore;
+  readonly #builds = new Semaphore(BUILDS_AT_ONCE);
   /** How long the last function layer took from its function's import to being written, in ms. */
   savingMs = FIRST_SAVING_MS;
   #built = 0;
@@ -44,7 +44,7 @@ export class LayerBuilds {
    * @param signal ends every build.
    * @param turns of all that keeps a processor busy for long.
    */
-  constructor(driver: Driver, runDirectory: RunDirectory, taps: TapPool | null, signal: AbortSignal, turns: Limit) {
+  constructor(driver: Driver, runDirectory: RunDirectory, taps: TapPool | null, signal: AbortSignal, turns: Semaphore) {
     this.#turns = turns;
     this.driver = driver;
     this.directory = runDirectory.path;

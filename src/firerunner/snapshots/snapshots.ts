@@ -13,7 +13,7 @@ import { availableParallelism } from 'node:os';
 import { messageOf } from '../../protocol/errors.ts';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
 import type { Driver, Machine } from '../machine.ts';
-import { Limit } from '../limit.ts';
+import { Semaphore } from '../semaphore.ts';
 import type { TapPool } from '../network/tap-pool.ts';
 import type { RunDirectory } from '../run-directory.ts';
 import { BaseLayers } from './base-layers.ts';
@@ -55,7 +55,7 @@ export class Snapshots {
   /** Snapshots of functions that are open, the one used last at the end. */
   readonly #open = new Set<Snapshot>();
   readonly #openAtMost: number;
-  readonly #preparations = new Limit(PREPARATIONS_AT_ONCE);
+  readonly #preparations = new Semaphore(PREPARATIONS_AT_ONCE);
   readonly #signal: AbortSignal;
 
   /**
@@ -69,9 +69,9 @@ export class Snapshots {
     runDirectory: RunDirectory,
     taps: TapPool | null,
     signal: AbortSignal,
-    options: { readonly openAtMost?: number | undefined; readonly turns?: Limit } = {},
+    options: { readonly openAtMost?: number | undefined; readonly turns?: Semaphore } = {},
   ) {
-    const { openAtMost = OPEN_AT_MOST, turns = new Limit(availableParallelism()) } = options;
+    const { openAtMost = OPEN_AT_MOST, turns = new Semaphore(availableParallelism()) } = options;
     this.#driver = driver;
     this.#builds = new LayerBuilds(driver, runDirectory, taps, signal, turns);
     this.#bases = new BaseLayers(this.#builds);

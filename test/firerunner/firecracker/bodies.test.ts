@@ -62,7 +62,7 @@ describe('requests to Firecracker', () => {
     assert.equal(args.at(-1), 'mitigations=off');
   });
 
-  test('all paths are relative, so that a snapshot loads in another home', () => {
+  test('all paths are relative, so that a snapshot loads in another directory', () => {
     for (const [, requests] of ALL) {
       const bodies = JSON.stringify(requests.map(({ body }) => body));
       for (const text of bodies.matchAll(/"[a-z_]*path[a-z_]*":"([^"]*)"/g)) {

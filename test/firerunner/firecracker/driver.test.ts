@@ -101,7 +101,7 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
   before(async () => (host = await Host.open()));
   after(async () => {
     assert.deepEqual(host.vmms(), []);
-    assert.deepEqual(host.homes(), []);
+    assert.deepEqual(host.directories(), []);
     await host.close();
   });
   afterEach(() => host.setFault(null));
@@ -112,13 +112,16 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
     assert.deepEqual(await invoke({ n: 1 }), { echo: { n: 1 }, calls: 1 });
     assert.deepEqual(await invoke({ n: 2 }), { echo: { n: 2 }, calls: 2 });
     assert.match((await vm.kill()).reason, /was killed by SIGKILL/);
-    assert.deepEqual(host.homes(), []);
+    assert.deepEqual(host.directories(), []);
   });
 
-  test('no name that a person gives a VM is that of a VMM’s home', async () => {
+  test('no name that a person gives a VM is that of a VMM’s directory', async () => {
     const { vm } = await host.launch(null);
-    const homes = host.homes();
-    assert.ok(homes.length > 0 && homes.every((name) => !/^[A-Za-z0-9_-]+$/.test(name)), homes.join());
+    const directories = host.directories();
+    assert.ok(
+      directories.length > 0 && directories.every((name) => !/^[A-Za-z0-9_-]+$/.test(name)),
+      directories.join(),
+    );
     await vm.kill();
   });
 
@@ -277,7 +280,7 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
     after(async () => {
       await snapshot.close();
       await waiting.driver.close();
-      assert.deepEqual([waiting.vmms(), waiting.homes()], [[], []], 'closing the driver ends them');
+      assert.deepEqual([waiting.vmms(), waiting.directories()], [[], []], 'closing the driver ends them');
       await waiting.close();
     });
 
@@ -308,9 +311,12 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
 
     test('one that ended while it waited is not handed out, and is replaced', async () => {
       await waiting.untilWaiting(2);
-      const homes = waiting.homes().filter((name) => name.startsWith('fc.'));
+      const directories = waiting.directories().filter((name) => name.startsWith('fc.'));
       for (const pid of waiting.vmms()) process.kill(pid, 'SIGKILL');
-      await until('their homes are removed', () => !waiting.homes().some((name) => homes.includes(name)));
+      await until(
+        'their directories are removed',
+        () => !waiting.directories().some((name) => directories.includes(name)),
+      );
       const { vm, invoke } = await waiting.launch(null);
       assert.deepEqual(await invoke(1), { echo: 1, calls: 1 });
       await vm.kill();
@@ -341,5 +347,5 @@ describe('the firecracker driver', { timeout: 300_000 }, () => {
 });
 
 async function assertNothingLeft(host: Host): Promise<void> {
-  await until('its process and home are gone', () => host.vmms().length === 0 && host.homes().length === 0);
+  await until('its process and directory are gone', () => host.vmms().length === 0 && host.directories().length === 0);
 }

@@ -201,7 +201,7 @@ export class Host {
   }
 
   /** Homes and other entries of the run directory. */
-  homes(): readonly string[] {
+  directories(): readonly string[] {
     return readdirSync(this.#runDirectory.path);
   }
 

@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FirecrackerApi } from '../../../src/firerunner/firecracker/api.ts';
-import { LentFiles } from '../../../src/firerunner/firecracker/jail-files.ts';
+import { JailFiles } from '../../../src/firerunner/firecracker/jail-files.ts';
 import { removeJail } from '../../../src/firerunner/firecracker/remove-jail.ts';
 import { connectOwned, ForeignSocketError } from '../../../src/protocol/owned-socket.ts';
 import { dialVsock } from '../../../src/protocol/vsock.ts';
@@ -97,19 +97,19 @@ describe('an adversary in a jail', { skip: missing(), timeout: 60_000 }, () => {
 
   test('never becomes the owner of an image, never changes one', async () => {
     for (let count = 0; count < LINKS; count += 1) linkSync(at('image'), at(`jail/root/image-${count}`));
-    const files = new LentFiles(at('files'), () => undefined);
+    const files = new JailFiles(at('files'), () => undefined);
     const child = await attack('files', at('image'));
-    let lent = 0;
+    let linked = 0;
     const rounds = await race(child, async (number) => {
       for (const name of ['memory', 'state']) {
         const own = at(`draft/${name}-${number}`);
         if (name === 'memory') writeFileSync(own, 'ours', { mode: 0o600 });
         try {
-          const loan = await files.lendToWrite(own, at(`jail/root/${name}.new`), VMM);
-          lent += 1;
+          const link = await files.linkWritable(own, at(`jail/root/${name}.new`), VMM);
+          linked += 1;
           await nextTurn();
-          await loan.takeBack();
-          await loan.drop();
+          await link.collect();
+          await link.drop();
           assert.equal(statSync(own).uid, 0);
         } catch (error) {
           // It was faster than we, and got nothing for it.
@@ -119,7 +119,7 @@ describe('an adversary in a jail', { skip: missing(), timeout: 60_000 }, () => {
       }
     });
     await end(child);
-    assert.ok(lent > rounds / 20, `${lent} of ${2 * rounds} files were lent`);
+    assert.ok(linked > rounds / 20, `${linked} of ${2 * rounds} files were linked`);
     const { uid, gid, mode } = statSync(at('image'));
     assert.deepEqual([uid, gid, mode & 0o7777], [0, 0, 0o644]);
     assert.equal(readFileSync(at('image'), 'utf8'), 'the image that all share');

@@ -18,7 +18,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { LentFiles } from '../../../src/firerunner/firecracker/jail-files.ts';
+import { JailFiles } from '../../../src/firerunner/firecracker/jail-files.ts';
 import { removeJail } from '../../../src/firerunner/firecracker/remove-jail.ts';
 
 const VMM = { uid: 200_001, gid: 200_002 };
@@ -26,14 +26,14 @@ const skip = process.getuid?.() === 0 ? false : 'files of other users need root'
 
 describe('files of a jail', { skip }, () => {
   let directory: string;
-  let files: LentFiles;
+  let files: JailFiles;
   let notes: string[];
   const at = (name: string): string => join(directory, name);
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'snapfaas-jail-files-'));
     for (const name of ['files', 'jail', 'draft']) mkdirSync(at(name));
     notes = [];
-    files = new LentFiles(at('files'), (note) => notes.push(note));
+    files = new JailFiles(at('files'), (note) => notes.push(note));
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
@@ -51,28 +51,28 @@ describe('files of a jail', { skip }, () => {
       writeFileSync(at('image'), 'image');
       chownSync(at('image'), uid, gid);
       chmodSync(at('image'), mode);
-      await files.lend(at('image'), at('jail/rootfs.ext4'), VMM);
-      const lent = statSync(at('jail/rootfs.ext4'));
-      const isLinked = lent.ino === statSync(at('image')).ino;
+      await files.link(at('image'), at('jail/rootfs.ext4'), VMM);
+      const linked = statSync(at('jail/rootfs.ext4'));
+      const isLinked = linked.ino === statSync(at('image')).ino;
       assert.equal(isLinked, why === null);
       if (why === null) return assert.deepEqual(notes, []);
       assert.match(notes.join('\n'), why);
-      assert.deepEqual([lent.uid, lent.mode & 0o777], [0, 0o444]);
+      assert.deepEqual([linked.uid, linked.mode & 0o777], [0, 0o444]);
       assert.deepEqual([statSync(at('image')).uid, statSync(at('image')).mode & 0o777], [uid, mode]);
     });
   }
 
-  test('what is lent to write is the VMM’s meanwhile, and ours when it is taken back', async () => {
+  test('a writable link makes the file the VMM’s meanwhile, and ours when it is collected', async () => {
     writeFileSync(at('draft/memory'), 'before', { mode: 0o600 });
-    const loans = await Promise.all(
-      ['memory', 'state'].map((name) => files.lendToWrite(at(`draft/${name}`), at(`jail/${name}.new`), VMM)),
+    const links = await Promise.all(
+      ['memory', 'state'].map((name) => files.linkWritable(at(`draft/${name}`), at(`jail/${name}.new`), VMM)),
     );
     for (const name of ['memory', 'state']) {
-      const lent = statSync(at(`jail/${name}.new`));
-      assert.deepEqual([lent.uid, lent.gid, lent.mode & 0o777], [VMM.uid, VMM.gid, 0o600]);
+      const linked = statSync(at(`jail/${name}.new`));
+      assert.deepEqual([linked.uid, linked.gid, linked.mode & 0o777], [VMM.uid, VMM.gid, 0o600]);
       writeFileSync(at(`jail/${name}.new`), `new ${name}`);
     }
-    for (const loan of loans) await loan.takeBack();
+    for (const link of links) await link.collect();
     for (const name of ['memory', 'state']) {
       assert.equal(readFileSync(at(`draft/${name}`), 'utf8'), `new ${name}`);
       const back = statSync(at(`draft/${name}`));
@@ -84,19 +84,19 @@ describe('files of a jail', { skip }, () => {
     const elsewhere = mkdtempSync('/dev/shm/snapfaas-jail-files-');
     try {
       for (const name of ['files', 'jail']) mkdirSync(join(elsewhere, name));
-      const others = new LentFiles(join(elsewhere, 'files'), (note) => notes.push(note));
+      const others = new JailFiles(join(elsewhere, 'files'), (note) => notes.push(note));
       writeFileSync(at('draft/memory'), 'before', { mode: 0o600 });
-      const loan = await others.lendToWrite(at('draft/memory'), join(elsewhere, 'jail/memory.new'), VMM);
-      const lent = statSync(join(elsewhere, 'jail/memory.new'));
-      assert.deepEqual([lent.uid, lent.gid, lent.mode & 0o777], [VMM.uid, VMM.gid, 0o600]);
+      const link = await others.linkWritable(at('draft/memory'), join(elsewhere, 'jail/memory.new'), VMM);
+      const linked = statSync(join(elsewhere, 'jail/memory.new'));
+      assert.deepEqual([linked.uid, linked.gid, linked.mode & 0o777], [VMM.uid, VMM.gid, 0o600]);
       writeFileSync(join(elsewhere, 'jail/memory.new'), 'after');
       // What the VMM does to the name in its jail has no effect.
       rmSync(join(elsewhere, 'jail/memory.new'));
       symlinkSync('/etc/hostname', join(elsewhere, 'jail/memory.new'));
-      await loan.takeBack();
+      await link.collect();
       assert.equal(readFileSync(at('draft/memory'), 'utf8'), 'after');
       assert.equal(statSync(at('draft/memory')).uid, 0);
-      await loan.drop();
+      await link.drop();
       assert.deepEqual(readdirSync(join(elsewhere, 'files')), []);
       assert.match(notes.join('\n'), /the memory of a VM is copied, to its jail and back/);
     } finally {
@@ -110,26 +110,26 @@ describe('files of a jail', { skip }, () => {
     ['a file', (path: string) => writeFileSync(path, '')],
     ['a directory', (path: string) => mkdirSync(path)],
   ] as const) {
-    test(`${what} in the place of what is lent is refused, and untouched`, async () => {
+    test(`${what} in the place of a link is refused, and untouched`, async () => {
       writeFileSync(at('image'), 'image', { mode: 0o644 });
       writeFileSync(at('draft/memory'), 'memory');
       plant(at('jail/memory.new'));
       const refusal = { name: 'LaunchError', message: /the VMM has put something in the place of .*memory\.new/ };
-      await assert.rejects(files.lendToWrite(at('draft/memory'), at('jail/memory.new'), VMM), refusal);
-      await assert.rejects(files.lend(at('draft/memory'), at('jail/memory.new'), VMM), refusal);
+      await assert.rejects(files.linkWritable(at('draft/memory'), at('jail/memory.new'), VMM), refusal);
+      await assert.rejects(files.link(at('draft/memory'), at('jail/memory.new'), VMM), refusal);
       assert.deepEqual([statSync(at('image')).uid, readFileSync(at('image'), 'utf8')], [0, 'image']);
     });
   }
 
-  test('what takes the place of a lent file is not taken back, whatever it is', async () => {
+  test('what takes the place of a linked file is not collected, whatever it is', async () => {
     writeFileSync(at('image'), 'image', { mode: 0o644 });
     for (const plant of [symlinkSync, linkSync]) {
       writeFileSync(at('draft/memory'), 'memory');
-      const loan = await files.lendToWrite(at('draft/memory'), at('jail/memory.new'), VMM);
+      const link = await files.linkWritable(at('draft/memory'), at('jail/memory.new'), VMM);
       rmSync(at('jail/memory.new'));
       plant(at('image'), at('jail/memory.new'));
-      await loan.takeBack();
-      await loan.drop();
+      await link.collect();
+      await link.drop();
       assert.ok(lstatSync(at('draft/memory')).isFile());
       assert.equal(readFileSync(at('draft/memory'), 'utf8'), 'memory');
       assert.deepEqual([statSync(at('image')).mode & 0o777, readFileSync(at('image'), 'utf8')], [0o644, 'image']);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { Limit } from '../../../src/firerunner/limit.ts';
+import { Semaphore } from '../../../src/firerunner/semaphore.ts';
 import { childrenOf, commandOf, until } from '../../end-to-end/processes.ts';
 import { Host } from './hosts.ts';
 import { leftIn, makeChrootBase } from './jails.ts';
@@ -37,7 +37,7 @@ describe('many VMs', { timeout: 600_000 }, () => {
       await host.untilWaiting(PRESTARTED);
       const before = openDescriptors();
 
-      const starts = new Limit(4);
+      const starts = new Semaphore(4);
       const vms = await Promise.all(
         Array.from({ length: VMS }, () => starts.run(() => host.launch(snapshot.restorable))),
       );

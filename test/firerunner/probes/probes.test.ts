@@ -7,7 +7,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { HomesOnDemand } from '../../../src/firerunner/firecracker/open.ts';
+import { DirectoriesOnDemand } from '../../../src/firerunner/firecracker/open.ts';
 import { openRunDirectory, type RunDirectory } from '../../../src/firerunner/run-directory.ts';
 import { VerdictCache } from '../../../src/firerunner/probes/cache.ts';
 import { firecrackerVerdict } from '../../../src/firerunner/firecracker/probe.ts';
@@ -55,7 +55,7 @@ describe('probes', { timeout: 60_000 }, () => {
 
   const qemu = (body: string): string => bin.add('qemu-system-x86_64', body);
   const firecracker = (): Promise<Verdict> =>
-    firecrackerVerdict(NO_SETTINGS, guest, new HomesOnDemand(null, directory.path, () => undefined), cache);
+    firecrackerVerdict(NO_SETTINGS, guest, new DirectoriesOnDemand(null, directory.path, () => undefined), cache);
 
   test('the KVM device: not there, not ours, not a device; each has another remedy', () => {
     const missing = kvmDevice(join(place, 'kvm'));
@@ -274,8 +274,8 @@ describe('probes', { timeout: 60_000 }, () => {
     const { getuid } = process;
     process.getuid = () => 1000;
     try {
-      const homes = new HomesOnDemand(jailer, directory.path, () => undefined);
-      const { finding, remedy } = await firecrackerVerdict({ ...NO_SETTINGS, jailer }, guest, homes, cache);
+      const directories = new DirectoriesOnDemand(jailer, directory.path, () => undefined);
+      const { finding, remedy } = await firecrackerVerdict({ ...NO_SETTINGS, jailer }, guest, directories, cache);
       assert.equal(finding, 'jails were not tried: the jailer needs root, and this is user 1000');
       assert.match(remedy ?? '', /as root.*or leave out `jailer`/);
     } finally {

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { OutputTail, startVmmProcess } from '../../../src/firerunner/programs/vmm-process.ts';
+import { ConsoleTail, startVmmProcess } from '../../../src/firerunner/programs/vmm-process.ts';
 import { childrenOf, commandOf, until } from '../../end-to-end/processes.ts';
 import { startProgram, type RunningProgram } from '../../support/program.ts';
 import { assertNothingLeft, createWorkspace, type Workspace } from '../../support/snapctr.ts';
@@ -58,7 +58,7 @@ describe('VMM process', { timeout: 30_000 }, () => {
 
   test('a program that is not there ends with the words of the shell', async () => {
     const vmm = await startVmmProcess('no-such-vmm', [], { stdio: ['ignore', 'pipe', 'pipe'] });
-    const tail = new OutputTail();
+    const tail = new ConsoleTail();
     tail.watch(vmm.child.stderr);
     assert.equal((await vmm.exited).reason, 'no-such-vmm exited with status 127');
     assert.match(tail.lines().join('\n'), /no-such-vmm: not found/);
@@ -67,7 +67,7 @@ describe('VMM process', { timeout: 30_000 }, () => {
 
 test('output tail: keeps the last 40 lines, cut to 500 characters, and what has no end yet', async () => {
   const stream = new PassThrough();
-  const tail = new OutputTail();
+  const tail = new ConsoleTail();
   tail.watch(stream);
   for (let i = 0; i < 100; i += 1) stream.write(`line ${i}\r\n\r\n`);
   stream.write(`${'x'.repeat(2000)}\nunfinished`);

@@ -1,23 +1,23 @@
 /**
  * Runs in firerunner. The directory that a Firecracker process runs in and finds its files in. All its paths are relative to
- * it (`HOME_FILES`), with or without a jail.
+ * it (`VMM_FILES`), with or without a jail.
  */
 import { mkdir, open, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SavedFile } from '../machine.ts';
 import type { ApiAddress } from './api.ts';
-import { HOME_FILES } from './bodies.ts';
+import { VMM_FILES } from './bodies.ts';
 import type { FirecrackerInstallation } from './installation.ts';
 
 /** A file of ours that a VMM may write. */
-export interface WritableLoan {
+export interface WritableLink {
   /** Resolves when the file is at its own path, ours again, and as the VMM has written it. */
-  takeBack(): Promise<void>;
-  /** Gives up what `takeBack` was not called for, once the VMM has ended. Never rejects. */
+  collect(): Promise<void>;
+  /** Gives up what `collect` was not called for, once the VMM has ended. Never rejects. */
   drop(): Promise<void>;
 }
 
-export interface VmmHome {
+export interface VmmDirectory {
   /** Unique among all processes of this host; letters, digits and `-`. */
   readonly id: string;
   /** As the host sees it. Whatever lies in it may be the VMM's doing. */
@@ -31,34 +31,34 @@ export interface VmmHome {
   /** Called with the process that was started. */
   onStarted(pid: number): void;
   /** Lets the VMM read a file under this name. @throws LaunchError, or the file system's error. */
-  lend(name: string, source: string | SavedFile): Promise<void>;
+  link(name: string, source: string | SavedFile): Promise<void>;
   /** Lets the VMM write the file at `path`, which is made if it is not there, under this name. */
-  lendToWrite(name: string, path: string): Promise<WritableLoan>;
-  /** After the end of the process; drops what is lent. Never rejects. */
+  linkWritable(name: string, path: string): Promise<WritableLink>;
+  /** After the end of the process; drops what is linked. Never rejects. */
   remove(): Promise<void>;
 }
 
-/** Makes homes of one kind. */
-export interface VmmHomes {
+/** Makes directories of one kind. */
+export interface VmmDirectories {
   /** See `SnapshotSupport.filesDirectory`. */
   readonly filesDirectory: string | null;
   /** @throws LaunchError */
-  make(): Promise<VmmHome>;
+  make(): Promise<VmmDirectory>;
   close(): Promise<void>;
 }
 
-/** What Firecracker is told of itself in either kind of home. Relative to where it starts. */
+/** What Firecracker is told of itself in either kind of directory. Relative to where it starts. */
 export function firecrackerArguments(): readonly string[] {
-  return ['--api-sock', HOME_FILES.apiSocket, '--level', 'Warning'];
+  return ['--api-sock', VMM_FILES.apiSocket, '--level', 'Warning'];
 }
 
-/** Where the API of the VMM in a home is. */
-export function apiOf({ path, ownerUid }: VmmHome): ApiAddress {
-  return { socketPath: join(path, HOME_FILES.apiSocket), ownerUid };
+/** Where the API of the VMM in a directory is. */
+export function apiOf({ path, ownerUid }: VmmDirectory): ApiAddress {
+  return { socketPath: join(path, VMM_FILES.apiSocket), ownerUid };
 }
 
-/** Plain directories below firerunner's own: files are lent by symbolic links. */
-export class OpenHomes implements VmmHomes {
+/** Plain directories below firerunner's own: files are symbolic links. */
+export class UnjailedDirectories implements VmmDirectories {
   readonly filesDirectory = null;
   readonly #installation: FirecrackerInstallation;
   readonly #directory: string;
@@ -70,7 +70,7 @@ export class OpenHomes implements VmmHomes {
     this.#directory = directory;
   }
 
-  async make(): Promise<VmmHome> {
+  async make(): Promise<VmmDirectory> {
     const id = `fc-${++this.#made}`;
     // A name that no VM can have, whatever a person calls it (`firerunner --id`).
     const path = join(this.#directory, `fc.${this.#made}`);
@@ -83,13 +83,13 @@ export class OpenHomes implements VmmHomes {
       programName: () => this.#installation.path,
       onStarted: () => undefined,
       // Our descriptor leads to a file that has no name.
-      lend: (name, source) =>
+      link: (name, source) =>
         symlink(typeof source === 'string' ? source : `/proc/${process.pid}/fd/${source.fd}`, join(path, name)),
-      async lendToWrite(name, target) {
+      async linkWritable(name, target) {
         // Firecracker would make it readable for others.
         await (await open(target, 'a', 0o600)).close();
         await symlink(target, join(path, name));
-        return { takeBack: () => Promise.resolve(), drop: () => Promise.resolve() };
+        return { collect: () => Promise.resolve(), drop: () => Promise.resolve() };
       },
       remove: () => rm(path, { recursive: true, force: true }).catch(() => undefined),
     };

@@ -8,7 +8,7 @@ export type Rank = 'foreground' | 'background';
 /** Turns for the foreground in a row, while the background waits. */
 const FOREGROUND_IN_A_ROW = 3;
 
-export class Limit {
+export class Semaphore {
   readonly #most: number;
   /** In order, each with what begins it. */
   readonly #waiting: Readonly<Record<Rank, Set<() => void>>> = { foreground: new Set(), background: new Set() };
@@ -25,27 +25,27 @@ export class Limit {
    * @returns how to give it back; calls after the first do nothing.
    * @throws the signal's reason if it aborts before.
    */
-  async enter({ rank = 'foreground', signal }: { readonly rank?: Rank; readonly signal?: AbortSignal } = {}): Promise<
+  async acquire({ rank = 'foreground', signal }: { readonly rank?: Rank; readonly signal?: AbortSignal } = {}): Promise<
     () => void
   > {
     signal?.throwIfAborted();
     if (this.#running < this.#most) this.#running += 1;
     else await this.#turn(this.#waiting[rank], signal);
-    let left = false;
+    let isReleased = false;
     return () => {
-      if (left) return;
-      left = true;
+      if (isReleased) return;
+      isReleased = true;
       this.#next();
     };
   }
 
   /** Runs `work` in its turn. */
   async run<T>(work: () => Promise<T>, rank: Rank = 'foreground'): Promise<T> {
-    const leave = await this.enter({ rank });
+    const release = await this.acquire({ rank });
     try {
       return await work();
     } finally {
-      leave();
+      release();
     }
   }
 
