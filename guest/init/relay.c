@@ -173,17 +173,17 @@ static int has_room_for_frame(void)
     return room_to_host() >= RUNTIME_FRAME_BYTES + LOG_ROOM;
 }
 
-/* Goes on with the runtime as far as its frames and the host allow. */
-static void advance(void)
+/* Goes on with the runtime as far as its frames and the host allow. True: it would go on if there were more room. */
+static int advance(void)
 {
     for (;;) {
         if (ending == NOTHING) {
             if (!has_room_for_frame())
-                return;
+                return 1;
             if (take_frame_of_runtime())
                 continue;
             if (!runtime_ended)
-                return;
+                return 0;
             /* What the runtime sent before it ended comes first; what it left running is of no use to anyone. */
             if (receive_from_runtime() > 0)
                 continue;
@@ -191,11 +191,23 @@ static void advance(void)
             begin_end(RUNTIME);
         }
         if (!drain_output())
-            return;
+            return 1;
         flush_to_host();
         if (!has_room_for_frame())
-            return;
+            return 1;
         finish();
+    }
+}
+
+/* Nobody is woken by room that comes after it was looked for: it is looked for again until the host takes nothing. */
+static void advance_and_flush(void)
+{
+    for (;;) {
+        int needs_room = advance();
+        size_t room = room_to_host();
+        flush_to_host();
+        if (!needs_room || room_to_host() == room)
+            return;
     }
 }
 
@@ -251,7 +263,6 @@ void relay(struct runtime runtime, int child_signals)
         for (int stream = 0; stream < 2; stream++)
             if (fds.output[stream].revents)
                 pump_output(stream);
-        advance();
-        flush_to_host();
+        advance_and_flush();
     }
 }
