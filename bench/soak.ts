@@ -17,7 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '60' },
-    rate: { type: 'string', default: '20' },
+    rate: { type: 'string', default: '10' },
     out: { type: 'string', default: 'soak.svg' },
     vmm: { type: 'string', default: 'qemu' },
   },

@@ -38,7 +38,7 @@ export const SOAK_FUNCTIONS = [
   node('node-b', 256),
 ];
 /** Less than all of them take. */
-export const SOAK_MEMORY_MIB = 512;
+export const SOAK_MEMORY_MIB = 640;
 
 /** Shares of the requests that end their VM, and that fail. */
 const EXITS = 0.04;

@@ -172,17 +172,22 @@ export async function withTimeLimit<T>(
   outer: AbortSignal,
   work: (signal: AbortSignal, onMachine: (machine: Machine) => void, restart: () => void) => Promise<T>,
 ): Promise<T> {
-  const limit = new AbortController();
+  // Not AbortSignal.any: Node keeps its signals for ever if a listener is left on them, and a guest listens all its life.
+  const either = new AbortController();
+  const onOuter = (): void => either.abort(outer.reason);
   let machine: Machine | null = null;
   const timer = setTimeout(() => {
     const console = machine?.consoleTail() ?? [];
-    limit.abort(new LaunchTimeoutError(limitMs, console));
+    either.abort(new LaunchTimeoutError(limitMs, console));
   }, limitMs);
+  outer.addEventListener('abort', onOuter, { once: true });
+  if (outer.aborted) onOuter();
   try {
     const onMachine = (started: Machine): void => void (machine = started);
-    return await work(AbortSignal.any([outer, limit.signal]), onMachine, () => timer.refresh());
+    return await work(either.signal, onMachine, () => timer.refresh());
   } finally {
     clearTimeout(timer);
+    outer.removeEventListener('abort', onOuter);
   }
 }
 

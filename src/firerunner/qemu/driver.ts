@@ -59,16 +59,23 @@ async function startQemu(
   tail.watch(vmm.child.stderr);
   // A VMM that ends (a bad option, a missing file) must not leave us waiting for it.
   const ended = new AbortController();
-  void vmm.exited.then((exit) => ended.abort(exitError(exit, tail.lines())));
-  const anyEnd = AbortSignal.any([signal, ended.signal]);
+  const anyEnd = new AbortController();
+  const onAbort = (): void => anyEnd.abort(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  void vmm.exited.then((exit) => {
+    ended.abort(exitError(exit, tail.lines()));
+    anyEnd.abort(ended.signal.reason);
+    signal.removeEventListener('abort', onAbort);
+  });
   try {
     const qmp = new Qmp(pairEnd(vmm, QMP_FD));
     const control = new FrameSocket(pairEnd(vmm, CONTROL_FD));
-    await untilAborted(qmp.greeting, anyEnd);
+    await untilAborted(qmp.greeting, anyEnd.signal);
     const spawnedAt = performance.now();
     // QEMU opens its sockets before it takes commands.
     onChannel({ socketPath: functionSocket(directory), vsockPort: null });
-    if (saved !== null) await loadState(qmp, anyEnd);
+    if (saved !== null) await loadState(qmp, anyEnd.signal);
     const { child } = vmm;
     return {
       control,
@@ -82,7 +89,7 @@ async function startQemu(
       resume: () => void child.kill('SIGCONT'),
       async snapshot() {
         if (savable === undefined) throw new LaunchError('the machine was not started for a snapshot');
-        await saveState(qmp, directory, savable.statePath, anyEnd).catch(async (error: unknown) => {
+        await saveState(qmp, directory, savable.statePath, anyEnd.signal).catch(async (error: unknown) => {
           throw await endOf(vmm, ended.signal, error);
         });
       },
