@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Controller } from '../src/controller/controller.ts';
 import { HttpGateway } from '../src/controller/gateway/http.ts';
 import { createLogger } from '../src/controller/log.ts';
-import { NO_SETTINGS } from '../src/firerunner/vmm-settings.ts';
+import { NO_SETTINGS } from '../src/protocol/vmm-settings.ts';
 import { DEFAULT_ACCOUNT } from '../src/protocol/arn.ts';
 import { MAX_PAYLOAD_BYTES } from '../src/protocol/guest.ts';
 import { functionConfig } from '../test/support/scripted-guests.ts';

@@ -8,7 +8,7 @@ import { openRunDirectory, type RunDirectory } from '../../src/firerunner/run-di
 import { Snapshots, type Restorable } from '../../src/firerunner/snapshots/snapshots.ts';
 import { SnapshotStore } from '../../src/firerunner/snapshots/store.ts';
 import { chooseVmm } from '../../src/firerunner/vmm-choice.ts';
-import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
 import type { Driver } from '../../src/firerunner/machine.ts';
 import { packApp } from '../../src/images/app-image.ts';
 import { stageApp } from '../../src/images/app-stage.ts';

@@ -17,7 +17,7 @@ import { stageApp } from '../../src/images/app-stage.ts';
 import { launchVm } from '../../src/firerunner/launch.ts';
 import { openRunDirectory } from '../../src/firerunner/run-directory.ts';
 import { chooseVmm } from '../../src/firerunner/vmm-choice.ts';
-import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
 import { FunctionChannel } from '../../src/protocol/function-channel.ts';
 import type { GuestAddress } from '../../src/protocol/runner.ts';
 import { IMAGES, PROJECT_ROOT } from '../../test/support/snapctr.ts';

@@ -11,7 +11,7 @@ import { examine } from '../doctor/doctor.ts';
 import { formatConclusion, formatResult } from '../doctor/report.ts';
 import { imagePaths } from '../images/build.ts';
 import { DEFAULT_IMAGES_DIRECTORY, PROJECT_ROOT } from '../images/project.ts';
-import { NO_SETTINGS } from '../firerunner/vmm-settings.ts';
+import { NO_SETTINGS } from '../protocol/vmm-settings.ts';
 import { RUNTIME_NAMES } from '../protocol/runner.ts';
 import { wholeNumber } from './flags.ts';
 
@@ -45,7 +45,7 @@ export function registerDoctorCommand(program: Command): void {
 
 async function runDoctor(flags: DoctorFlags): Promise<void> {
   const isJson = flags.json === true;
-  // A reader that has seen enough, such as `head`, takes nothing from the verdict.
+  // A reader that has seen enough, such as `head`, takes nothing from the diagnosis.
   process.stdout.on('error', () => undefined);
   const coloured = process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '';
   const diagnosis = await examine(subjectOf(flags), (result) => {

@@ -7,7 +7,7 @@ import { EXIT_FAILED, EXIT_USAGE } from '../controller/run.ts';
 import { NetworkSetupError } from '../network/host-taps.ts';
 import { bringUp, describeTaps, takeDown, type TapOwner } from '../network/taps.ts';
 import { messageOf } from '../protocol/errors.ts';
-import type { NetworkSettings } from '../protocol/runner.ts';
+import type { NetworkSettings } from '../protocol/vmm-settings.ts';
 
 const ROOT = '0';
 

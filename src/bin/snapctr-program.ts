@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { LOG_LEVELS } from '../controller/log.ts';
 import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../controller/run.ts';
 import { registerImagesCommand } from '../images/command.ts';
-import { VMM_NAMES } from '../protocol/runner.ts';
+import { VMM_NAMES } from '../protocol/vmms.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
 import { acceptBothSpellings, namingUnknownCommand, origins, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';

@@ -7,13 +7,14 @@ import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { createLogger } from '../controller/log.ts';
 import { prepareSnapshots } from '../controller/runner/prepare-snapshots.ts';
 import { messageOf } from '../protocol/errors.ts';
-import { VMM_NAMES, type QemuAccelerator, type VmmName } from '../protocol/runner.ts';
+import { VMM_NAMES, type VmmWish } from '../protocol/vmms.ts';
+import type { QemuAccelerator } from '../protocol/runner.ts';
 import { seconds } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
 
 interface BuildFlags {
   readonly config: string;
-  readonly vmm: 'auto' | VmmName;
+  readonly vmm: VmmWish;
   readonly accel: 'auto' | QemuAccelerator;
   /** Seconds. */
   readonly bootTimeout: number;

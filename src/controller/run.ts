@@ -2,7 +2,8 @@
 import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../protocol/errors.ts';
-import type { QemuAccelerator, VmmName } from '../protocol/runner.ts';
+import type { QemuAccelerator } from '../protocol/runner.ts';
+import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
 import { ConfigError, loadConfig, type Config } from './config/config.ts';
 import { Controller } from './controller.ts';
 import { FileGateway } from './gateway/file.ts';
@@ -23,7 +24,7 @@ export interface SnapctrFlags {
   readonly host: string;
   readonly allowOrigin: readonly string[];
   readonly output?: string;
-  readonly vmm: 'auto' | VmmName;
+  readonly vmm: VmmWish;
   readonly accel: 'auto' | QemuAccelerator;
   readonly logLevel: LogLevel;
   /** A broken function stops the start. */
@@ -229,7 +230,7 @@ function createGateway(
       account: config.lambda,
       functions: config.functions,
       broken: config.broken,
-      interpreters: flags.vmm === 'process' ? 'host' : 'images',
+      interpreters: capabilitiesOf(flags.vmm).isolates ? 'images' : 'host',
       usesSnapshots: () => Object.values(controller.status().snapshots).some((functions) => functions > 0),
       eventCapacity: config.queueCapacity,
       logger,

@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunDirectory } from '../firerunner/run-directory.ts';
 import type { ProbeGuest } from '../firerunner/probes/result.ts';
-import type { RuntimeName, VmmSettings } from '../protocol/runner.ts';
-import type { Proofs } from './proofs.ts';
+import type { RuntimeName } from '../protocol/runner.ts';
+import type { VmmSettings } from '../protocol/vmm-settings.ts';
+import type { HostProbes } from './host-probes.ts';
 
 /** What is examined. Paths are absolute. */
 export interface Subject {
@@ -30,7 +31,7 @@ export interface RootFileSystem {
 
 export interface DoctorContext {
   readonly subject: Subject;
-  readonly proofs: Proofs;
+  readonly probes: HostProbes;
   /** As firerunner would have it, or the reason why it cannot. */
   readonly runDirectory: RunDirectory | Error;
   /** Where the host's `/proc`, `/sys` and `/etc` are. */

@@ -2,17 +2,18 @@
 import { openRunDirectory, type RunDirectory } from '../firerunner/run-directory.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { QemuAccelerator } from '../protocol/runner.ts';
+import type { VmmName } from '../protocol/vmms.ts';
 import { warning, type Check, type CheckResult, type Finding } from './check.ts';
 import { CHECKS } from './checks.ts';
 import type { DoctorContext, Subject } from './context.ts';
-import { Proofs } from './proofs.ts';
+import { HostProbes } from './host-probes.ts';
 
 /** The whole report, as `--json` prints it; documented in docs/doctor.md. */
 export interface Diagnosis {
   /** Whether functions can run in VMs: no check found a problem. */
   readonly ok: boolean;
   /** What `--vmm auto` takes; null if not `ok`. */
-  readonly vmm: 'firecracker' | 'qemu' | null;
+  readonly vmm: VmmName | null;
   /** How QEMU runs guests; null without QEMU. */
   readonly accelerator: QemuAccelerator | null;
   /** One sentence: why this VMM, or what is missing. */
@@ -24,17 +25,18 @@ export interface Diagnosis {
 export async function examine(subject: Subject, onResult: (result: CheckResult) => void): Promise<Diagnosis> {
   const runDirectory = await tryRunDirectory();
   const directory = runDirectory instanceof Error ? null : runDirectory;
+  const probes = new HostProbes(subject.settings, subject.guest, directory);
   try {
-    const proofs = new Proofs(subject.settings, subject.guest, directory);
-    const context: DoctorContext = { subject, proofs, runDirectory, hostRoot: '/' };
+    const context: DoctorContext = { subject, probes, runDirectory, hostRoot: '/' };
     const checks: CheckResult[] = [];
     for (const check of CHECKS) {
       const result = { name: check.name, ...(await findingOf(check, context)) };
       checks.push(result);
       onResult(result);
     }
-    return { ...(await conclusion(proofs, checks)), checks };
+    return { ...(await conclusion(probes, checks)), checks };
   } finally {
+    await probes.close();
     directory?.close();
   }
 }
@@ -49,12 +51,11 @@ async function findingOf(check: Check, context: DoctorContext): Promise<Finding>
   }
 }
 
-async function conclusion(proofs: Proofs, checks: readonly CheckResult[]): Promise<Omit<Diagnosis, 'checks'>> {
-  const ranking = await proofs.ranking();
+async function conclusion(probes: HostProbes, checks: readonly CheckResult[]): Promise<Omit<Diagnosis, 'checks'>> {
+  const ranking = await probes.ranking();
   const problems = checks.filter(({ status }) => status === 'problem');
-  if (ranking.vmm !== null && problems.length === 0) {
-    const accelerator = ranking.vmm === 'qemu' ? ranking.accelerator : null;
-    return { ok: true, vmm: ranking.vmm, accelerator, reason: ranking.reason };
+  if (ranking.taken !== null && problems.length === 0) {
+    return { ok: true, vmm: ranking.taken.name, accelerator: ranking.accelerator, reason: ranking.reason };
   }
   const reason =
     `functions cannot run in VMs here (${problems.map(({ name }) => name).join(', ')}); ` +

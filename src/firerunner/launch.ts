@@ -11,6 +11,7 @@
 import { messageOf } from '../protocol/errors.ts';
 import { MAX_LAMBDA_RESULT_BYTES, MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
 import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings, MachineSpec } from '../protocol/runner.ts';
+import { VMMS } from '../protocol/vmms.ts';
 import {
   LaunchError,
   type Driver,
@@ -206,10 +207,11 @@ export function loadRequest(
 ): LoadRequest {
   const { name, handler, environment, arn } = spec.function;
   const style = handler === null ? 'original' : 'lambda';
+  const { isolates } = VMMS[driver.name];
   return {
     function: name,
     handler,
-    root: driver.name === 'process' ? (spec.machine.appfsPath ?? '/') : GUEST_APP_ROOTS[style],
+    root: isolates ? GUEST_APP_ROOTS[style] : (spec.machine.appfsPath ?? '/'),
     style,
     initialization,
     version: LATEST,
@@ -218,6 +220,6 @@ export function loadRequest(
     environment: style === 'lambda' ? lambdaEnvironment(spec) : environment,
     memory_mib: spec.machine.memoryMib,
     max_result_bytes: style === 'lambda' ? MAX_LAMBDA_RESULT_BYTES : MAX_PAYLOAD_BYTES,
-    output: driver.name === 'process' ? 'frames' : 'pipes',
+    output: isolates ? 'pipes' : 'frames',
   };
 }

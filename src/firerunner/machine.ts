@@ -7,14 +7,13 @@
  */
 import { messageOf } from '../protocol/errors.ts';
 import type { FrameHeader, Frame } from '../protocol/frame.ts';
-import type { GuestAddress, MachineSpec, VmmName } from '../protocol/runner.ts';
+import type { GuestAddress, MachineSpec } from '../protocol/runner.ts';
+import type { VmmName } from '../protocol/vmms.ts';
 
 export interface Driver {
   readonly name: VmmName;
   /** What a user should know at start, such as missing isolation; null if there is nothing to say. */
   readonly notice: string | null;
-  /** Whether an idle machine can be paused, so that it takes no CPU time. */
-  readonly canPause: boolean;
   /** Null: this driver has no snapshots. */
   readonly snapshots: SnapshotSupport | null;
   /**
@@ -102,7 +101,7 @@ export interface Machine {
   readonly exited: Promise<MachineExit>;
   /** The last lines of the guest's console and of the VMM's own messages, oldest first. */
   consoleTail(): readonly string[];
-  /** Takes the CPU away until `resume`; the guest's clocks go on. Without effect where `Driver.canPause` is false. */
+  /** Takes the CPU away until `resume`; the guest's clocks go on. Without effect where the VMM cannot pause (`VmmCapabilities.pause`). */
   pause(): void;
   resume(): void;
   /**

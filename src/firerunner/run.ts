@@ -3,7 +3,8 @@ import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DEFAULT_ACCOUNT, functionArn } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
-import type { LaunchSpec, QemuAccelerator, RuntimeName, VmmName } from '../protocol/runner.ts';
+import type { LaunchSpec, QemuAccelerator, RuntimeName } from '../protocol/runner.ts';
+import { capabilitiesOf, type VmmCapabilities, type VmmWish } from '../protocol/vmms.ts';
 import { LaunchError } from './machine.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
 import { tapOfFlags, TapFlagsError, type TapFlags } from './network/tap-flags.ts';
@@ -13,7 +14,8 @@ import { openRunDirectory, RunDirectoryError } from './run-directory.ts';
 import { serve } from './serve.ts';
 import { dumpStandalone, runStandalone } from './standalone.ts';
 import { chooseVmm, type VmmChoice } from './vmm-choice.ts';
-import { NO_SETTINGS, parseVmmSettings, VmmSettingsError } from './vmm-settings.ts';
+import { NO_SETTINGS } from '../protocol/vmm-settings.ts';
+import { parseVmmSettings, VmmSettingsError } from './vmm-settings.ts';
 
 /** The command line as commander hands it over. */
 export interface FirerunnerFlags extends TapFlags, Partial<Record<OriginalFlag, unknown>> {
@@ -32,7 +34,7 @@ export interface FirerunnerFlags extends TapFlags, Partial<Record<OriginalFlag, 
   readonly timeout: number;
   /** Seconds. */
   readonly bootTimeout: number;
-  readonly vmm: 'auto' | VmmName;
+  readonly vmm: VmmWish;
   readonly accel: 'auto' | QemuAccelerator;
   readonly load_from?: string;
   readonly dump_to?: string;
@@ -105,7 +107,7 @@ function say(text: string): void {
 }
 
 function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
-  const isProcess = flags.vmm === 'process';
+  const { isolates, snapshots, appfs } = capabilitiesOf(flags.vmm);
   const missing = (name: string): never => {
     throw new FlagError(EXIT_CODES.usage, `--${name} is missing; see firerunner --help`);
   };
@@ -113,11 +115,11 @@ function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
     throw new FlagError(EXIT_CODES.usage, `--id ${JSON.stringify(flags.id)}: use 1 to 32 of A-Z a-z 0-9 _ -`);
   }
   for (const name of ['load_from', 'dump_to'] as const) {
-    if (isProcess && flags[name] !== undefined) {
+    if (!snapshots && flags[name] !== undefined) {
       throw new FlagError(EXIT_CODES.usage, `--${name}: the process driver has no snapshots; leave it out`);
     }
   }
-  if (isProcess && network) {
+  if (!isolates && network) {
     throw new FlagError(EXIT_CODES.usage, "--tap_name: the process driver has the host's own network; leave it out");
   }
   if (flags.dump_to !== undefined && existsSync(flags.dump_to)) {
@@ -129,17 +131,17 @@ function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
       `--dump_to: ${dirname(resolve(flags.dump_to))} is no directory; make it first, or name another one`,
     );
   }
-  const kernelPath = isProcess ? '' : readable('kernel', flags.kernel ?? missing('kernel'));
+  const kernelPath = !isolates ? '' : readable('kernel', flags.kernel ?? missing('kernel'));
   return {
     machine: {
       memoryMib: flags.mem_size ?? missing('mem_size'),
       vcpus: flags.vcpu_count ?? missing('vcpu_count'),
       kernelPath,
-      initrdPath: isProcess ? '' : readable('initrd', initrdBeside(kernelPath, flags.initrd)),
-      rootfsPath: isProcess ? '' : readable('rootfs', flags.rootfs ?? missing('rootfs')),
-      appfsPath: flags.appfs === undefined ? null : appfs(flags.appfs, isProcess),
+      initrdPath: !isolates ? '' : readable('initrd', initrdBeside(kernelPath, flags.initrd)),
+      rootfsPath: !isolates ? '' : readable('rootfs', flags.rootfs ?? missing('rootfs')),
+      appfsPath: flags.appfs === undefined ? null : appfsPath(flags.appfs, appfs),
       kernelArgs: flags.kernel_args,
-      runtime: flags.runtime ?? (isProcess ? missing('runtime') : 'python3'),
+      runtime: flags.runtime ?? (isolates ? 'python3' : missing('runtime')),
       network,
     },
     function: {
@@ -164,16 +166,16 @@ function layerDirectories(paths: string): readonly string[] {
 }
 
 /** VMs mount an image, the process driver enters a directory. */
-function appfs(path: string, isProcess: boolean): string {
+function appfsPath(path: string, wanted: VmmCapabilities['appfs']): string {
   const absolute = readable('appfs', path);
   const isUnpacked = isDirectory(absolute);
-  if (isUnpacked && !isProcess) {
+  if (isUnpacked && wanted === 'image') {
     throw new FlagError(
       EXIT_CODES.usage,
       `--appfs: ${absolute} is a directory; make an image of it: snapctr images app ${path} --out app.ext4`,
     );
   }
-  if (!isUnpacked && isProcess) {
+  if (!isUnpacked && wanted === 'directory') {
     throw new FlagError(EXIT_CODES.usage, `--appfs: ${absolute} is a file; --vmm process takes the directory itself`);
   }
   return absolute;

@@ -14,6 +14,7 @@ import {
   type RunnerCommand,
   type RunnerEvent,
 } from '../protocol/runner.ts';
+import { VMMS } from '../protocol/vmms.ts';
 import { HostError, LaunchError, type Driver } from './machine.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
 import { Semaphore } from './semaphore.ts';
@@ -116,8 +117,9 @@ class Server {
   }
 
   announce(reason: string): void {
-    const { name, notice, canPause, snapshots } = this.#driver;
-    void this.#emit({ event: 'serving', vmm: name, reason, notice, canPause, canRestore: snapshots !== null });
+    const { name, notice } = this.#driver;
+    const { pause: canPause, snapshots: canRestore } = VMMS[name];
+    void this.#emit({ event: 'serving', vmm: name, reason, notice, canPause, canRestore });
   }
 
   obey(command: RunnerCommand): void {

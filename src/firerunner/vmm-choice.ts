@@ -1,19 +1,16 @@
 /** Runs in firerunner. Which VMM to use: what was asked for, or the best of what was proved to work. */
-import type { QemuAccelerator, VmmName, VmmSettings } from '../protocol/runner.ts';
+import type { QemuAccelerator } from '../protocol/runner.ts';
+import type { VmmSettings } from '../protocol/vmm-settings.ts';
+import type { VmmWish } from '../protocol/vmms.ts';
 import { LaunchError, type Driver } from './machine.ts';
-import { processDriver } from './process/driver.ts';
-import { qemuDriver } from './qemu/driver.ts';
-import { DirectoriesOnDemand, openFirecracker } from './firecracker/open.ts';
+import { ProbeCache } from './probes/cache.ts';
+import { rankVmms, reasonFor } from './probes/ranking.ts';
+import type { ProbeGuest } from './probes/result.ts';
 import type { RunDirectory } from './run-directory.ts';
-import { VerdictCache } from './probes/cache.ts';
-import { firecrackerVerdict } from './firecracker/probe.ts';
-import { kvmVerdict } from './probes/kvm.ts';
-import { qemuVerdict } from './qemu/probe.ts';
-import { chooseAccelerator, rankVmms } from './probes/ranking.ts';
-import type { ProbeGuest, Verdict } from './probes/result.ts';
+import { candidatesOn, VMM_TABLE } from './vmms.ts';
 
-export interface VmmWish {
-  readonly vmm: 'auto' | VmmName;
+export interface ChoiceOptions {
+  readonly vmm: VmmWish;
   /** Of QEMU; asking for one is asking for QEMU. */
   readonly accelerator: 'auto' | QemuAccelerator;
   readonly settings: VmmSettings;
@@ -30,49 +27,22 @@ export interface VmmChoice {
   readonly reason: string;
 }
 
-/** @throws LaunchError with the remedy if the wish cannot be met. */
-export async function chooseVmm(wish: VmmWish): Promise<VmmChoice> {
-  const cache = new VerdictCache('reuse');
-  const kvm = (): Promise<Verdict> => kvmVerdict(wish.guest, cache);
-  const vmm = wish.vmm === 'auto' && wish.accelerator !== 'auto' ? 'qemu' : wish.vmm;
-  switch (vmm) {
-    case 'process':
-      return { driver: processDriver(), reason: 'process: asked for' };
-    case 'firecracker': {
-      const driver = await openFirecracker(wish.settings, wish.directory.path, wish.say);
-      return { driver, reason: 'firecracker: asked for' };
-    }
-    case 'qemu': {
-      const { usable, finding, remedy } = qemuVerdict();
-      if (!usable) {
-        throw new LaunchError(
-          `${finding}; ${remedy ?? 'install it'}, or use --vmm process for functions as plain processes without isolation`,
-        );
-      }
-      const { accelerator, reason } =
-        wish.accelerator === 'auto'
-          ? await chooseAccelerator(kvm)
-          : { accelerator: wish.accelerator, reason: `qemu with ${wish.accelerator}: asked for` };
-      return { driver: qemuDriver(accelerator), reason };
-    }
-    case 'auto': {
-      const { settings, guest, directory, say } = wish;
-      const directories = new DirectoriesOnDemand(settings.jailer, directory.path, say);
-      const ranking = await rankVmms({
-        jailed: settings.jailer !== null,
-        firecracker: () => firecrackerVerdict(settings, guest, directories, cache),
-        kvm,
-        qemu: qemuVerdict,
-      });
-      if (ranking.vmm !== 'firecracker') await directories.close();
-      switch (ranking.vmm) {
-        case 'firecracker':
-          return { driver: await openFirecracker(settings, directory.path, say, directories), reason: ranking.reason };
-        case 'qemu':
-          return { driver: qemuDriver(ranking.accelerator), reason: ranking.reason };
-        case null:
-          throw new LaunchError(ranking.reason);
-      }
-    }
+/** @throws LaunchError with the remedy if what is asked for cannot be had. */
+export async function chooseVmm(options: ChoiceOptions): Promise<VmmChoice> {
+  const host = { ...options, directory: options.directory.path, probes: new ProbeCache('reuse') };
+  const asked = options.vmm === 'auto' && options.accelerator !== 'auto' ? 'qemu' : options.vmm;
+  if (asked !== 'auto') {
+    const vmm = VMM_TABLE[asked].on(host);
+    const found = await vmm.check();
+    if (found.usable) return { driver: await vmm.open(found.accelerator), reason: reasonFor(asked, found) };
+    const { finding, remedy } = found;
+    throw new LaunchError(
+      `${finding}; ${remedy ?? 'install it'}, or use --vmm process for functions as plain processes without isolation`,
+    );
   }
+  const candidates = candidatesOn(host);
+  const { taken, accelerator, reason } = await rankVmms(candidates, options.settings.jailer !== null);
+  for (const one of candidates) if (one !== taken) await one.close();
+  if (taken === null) throw new LaunchError(reason);
+  return { driver: await taken.open(accelerator), reason };
 }

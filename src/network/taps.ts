@@ -2,7 +2,7 @@
  * Runs in `snapctr network`. Makes the taps of a configuration, shows and removes them. Whatever is as it should be is left
  * alone, so that each may be done again at any time.
  */
-import type { NetworkSettings } from '../protocol/runner.ts';
+import type { NetworkSettings } from '../protocol/vmm-settings.ts';
 import { LINK_PREFIX_LENGTH, tapAddresses, type TapAddresses } from '../protocol/tap-addresses.ts';
 import { checkSources, findInterface, ip, NetworkSetupError, type HostInterface } from './host-taps.ts';
 

@@ -4,54 +4,10 @@
  * every VM and removes its directories.
  */
 import type { FunctionFailure, LogHeader, RuntimeExitHeader } from './guest.ts';
-
-/** VMMs a user can ask for; `auto` becomes one of the others before anything is launched. */
-export const VMM_NAMES = ['firecracker', 'qemu', 'process'] as const;
-export type VmmName = (typeof VMM_NAMES)[number];
+import type { VmmName } from './vmms.ts';
 
 /** How QEMU runs the guest's instructions: hardware virtualisation or software emulation. */
 export type QemuAccelerator = 'kvm' | 'tcg';
-
-/** What firerunner is told of the host once, at its start, as JSON (`--vmm-settings`). */
-export interface VmmSettings {
-  readonly firecracker: FirecrackerSettings | null;
-  /** Null: Firecracker runs as firerunner's own user, without a jail. */
-  readonly jailer: JailerSettings | null;
-  /** Null: no VM gets a network interface. */
-  readonly network: NetworkSettings | null;
-}
-
-export interface FirecrackerSettings {
-  /** The program; null: `firecracker` from PATH. */
-  readonly path: string | null;
-  /** VMM processes that are kept waiting for a VM to load. */
-  readonly prestarted: number;
-}
-
-/** How every VM is run under Firecracker's jailer. */
-export interface JailerSettings {
-  /** The program; null: `jailer` beside Firecracker, or from PATH. */
-  readonly path: string | null;
-  /** Each VM runs as another user, from `firstUid` on. */
-  readonly firstUid: number;
-  readonly uidCount: number;
-  /** Group of all VMs; null: the number of the VM's user. */
-  readonly gid: number | null;
-  /** Jails are directories below this one. Absolute. */
-  readonly chrootBase: string;
-  /** Files of each VM's cgroup and what is written to them, such as `memory.max`. */
-  readonly cgroup: Readonly<Record<string, string>>;
-}
-
-/** The host's end of the VMs' networks. */
-export interface NetworkSettings {
-  /** Names of tap devices that exist, one for each VM that may run with a network at once. */
-  readonly taps: readonly string[];
-  /** IPv4 network in CIDR notation that the addresses of hosts and guests are taken from, two for each tap (`tap-addresses.ts`). */
-  readonly subnet: string;
-  /** IPv4 address of the guests' name server; null: they resolve no names. */
-  readonly dns: string | null;
-}
 
 /** Languages with a runtime of ours. */
 export const RUNTIME_NAMES = ['python3', 'nodejs'] as const;

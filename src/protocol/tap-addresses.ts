@@ -8,7 +8,7 @@
  *                           sf1   host 10.200.0.2/31   guest 10.200.0.3/31   02:00:0a:c8:00:03
  * ```
  */
-import type { NetworkSettings } from './runner.ts';
+import type { NetworkSettings } from './vmm-settings.ts';
 
 /** Of the link between a tap and its guest. */
 export const LINK_PREFIX_LENGTH = 31;

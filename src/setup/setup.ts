@@ -13,6 +13,7 @@ import { progressOn, type Progress } from '../images/progress.ts';
 import { DEFAULT_IMAGES_DIRECTORY, MissingFileError } from '../images/project.ts';
 import { ToolError } from '../images/tool.ts';
 import { messageOf } from '../protocol/errors.ts';
+import { VMM_NAMES, VMMS } from '../protocol/vmms.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
 import { ensurePackages, refreshPackageLists, SetupError } from './host-packages.ts';
 import { runBench, runTests } from './test-runner.ts';
@@ -67,7 +68,9 @@ export async function runSetup(argv: readonly string[]): Promise<number> {
 
 /** `--vmm process` or `--vmm=process`: no virtual machines, so nothing to prepare. */
 export function wantsProcessDriver(args: readonly string[]): boolean {
-  return args.some((arg, index) => arg === '--vmm=process' || (arg === '--vmm' && args[index + 1] === 'process'));
+  return VMM_NAMES.filter((name) => !VMMS[name].isolates).some((name) =>
+    args.some((arg, index) => arg === `--vmm=${name}` || (arg === '--vmm' && args[index + 1] === name)),
+  );
 }
 
 async function prepareHost(mode: Mode, progress: Progress): Promise<void> {

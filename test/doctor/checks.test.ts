@@ -12,8 +12,8 @@ import { cacheDirectoryCheck } from '../../src/doctor/checks/cache-directory.ts'
 import { runDirectoryCheck } from '../../src/doctor/checks/run-directory.ts';
 import { snapshotDirectoryCheck } from '../../src/doctor/checks/snapshot-directory.ts';
 import { firecrackerCheck, qemuCheck, vmmCheck } from '../../src/doctor/checks/vmms.ts';
-import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
-import type { JailerSettings } from '../../src/protocol/runner.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
+import type { JailerSettings } from '../../src/protocol/vmm-settings.ts';
 import { createStandIns, elfHeader, pathWith, type StandIns } from '../support/stand-in.ts';
 import { assertFinding, createHost, type TestHost } from './context.ts';
 

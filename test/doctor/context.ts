@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Finding, Status } from '../../src/doctor/check.ts';
 import type { DoctorContext, Subject } from '../../src/doctor/context.ts';
-import { Proofs } from '../../src/doctor/proofs.ts';
-import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
+import { HostProbes } from '../../src/doctor/host-probes.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
 
 export const SUBJECT: Subject = {
   configuration: null,
@@ -40,7 +40,7 @@ export function createHost(): TestHost {
       const whole = { ...SUBJECT, ...subject };
       return {
         subject: whole,
-        proofs: new Proofs(whole.settings, whole.guest, null),
+        probes: new HostProbes(whole.settings, whole.guest, null),
         runDirectory: new Error('there is none'),
         hostRoot: root,
       };

@@ -1,11 +1,11 @@
-/** The check of the jailer: programs that only say their versions, and verdicts that the test gives. */
+/** The check of the jailer: programs that only say their versions, and results that the test gives. */
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Finding } from '../../src/doctor/check.ts';
 import { jailerCheck } from '../../src/doctor/checks/jailer.ts';
-import type { Verdict } from '../../src/firerunner/probes/result.ts';
-import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
-import type { JailerSettings } from '../../src/protocol/runner.ts';
+import type { VmmProbe } from '../../src/firerunner/probes/result.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
+import type { JailerSettings } from '../../src/protocol/vmm-settings.ts';
 import { createStandIns, type StandIns } from '../support/stand-in.ts';
 import { assertFinding, createHost, type TestHost } from './context.ts';
 
@@ -65,7 +65,7 @@ describe('doctor', { timeout: 30_000 }, () => {
   });
 
   test('jailer: once a guest ran in a jail, users that nobody has, and one file system', async () => {
-    const usable: Verdict = { usable: true, finding: 'it ran', remedy: null };
+    const usable: VmmProbe = { usable: true, finding: 'it ran', remedy: null, accelerator: null };
     const installation = { path: '/bin/firecracker', version: '1.16.1', jailerPath: '/bin/jailer' };
     const check = (
       settings: Partial<JailerSettings> = {},
@@ -76,8 +76,8 @@ describe('doctor', { timeout: 30_000 }, () => {
         guest: { kernelPath, initrdPath: kernelPath },
         snapshotDirectory: join(host.root, 'snapshots'),
       });
-      context.proofs.firecracker = () => Promise.resolve(usable);
-      context.proofs.firecrackerSearch = () => Promise.resolve({ installation, verdict: null });
+      context.probes.probe = () => Promise.resolve(usable);
+      context.probes.firecrackerSearch = () => Promise.resolve({ installation, result: null });
       return Promise.resolve(jailerCheck.run(context));
     };
     await assertFinding(check(), 'ok', /^\/bin\/jailer, jails in .*: it ran$/);

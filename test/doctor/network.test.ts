@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import type { Finding } from '../../src/doctor/check.ts';
 import { networkCheck } from '../../src/doctor/checks/network.ts';
-import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
 import { mayAttach } from '../../src/network/taps.ts';
-import type { JailerSettings, VmmSettings } from '../../src/protocol/runner.ts';
+import type { JailerSettings, VmmSettings } from '../../src/protocol/vmm-settings.ts';
 import { createNamespace, namespaceProblem, type NetworkNamespace } from '../support/network-namespace.ts';
 import { assertFinding, createHost } from './context.ts';
 

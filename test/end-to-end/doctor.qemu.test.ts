@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import type { CheckResult } from '../../src/doctor/check.ts';
 import type { Diagnosis } from '../../src/doctor/doctor.ts';
 import type { RunnerEvent } from '../../src/protocol/runner.ts';
-import { kvmDevice } from '../../src/firerunner/probes/kvm.ts';
+import { kvmDevice } from '../../src/firerunner/probes/kvm-device.ts';
 import { makeChrootBase, untilNothingIsLeftIn } from '../firerunner/firecracker/jails.ts';
 import { installFakeFirecracker } from '../support/firecracker/install.ts';
 import { source } from '../support/functions.ts';
@@ -59,8 +59,8 @@ describe('snapctr doctor', { timeout: 180_000 }, () => {
     assert.ok(check, `there is no check ${name}`);
     return check;
   };
-  const verdicts = (): string[] => {
-    const directory = join(cache, 'snapfaas', 'verdicts');
+  const results = (): string[] => {
+    const directory = join(cache, 'snapfaas', 'probes');
     return existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
   };
   /** The reason that a firerunner gives for its VMM. */
@@ -96,10 +96,10 @@ describe('snapctr doctor', { timeout: 180_000 }, () => {
     const reason = await choose();
     if (kvm.status === 'skipped') {
       assert.equal(reason, diagnosis.reason);
-      assert.deepEqual(verdicts(), []);
+      assert.deepEqual(results(), []);
       return;
     }
-    const kept = verdicts().find((path) => reason.includes(`found out earlier and kept in ${path}`));
+    const kept = results().find((path) => reason.includes(`found out earlier and kept in ${path}`));
     assert.ok(kept, reason);
     writeFileSync(kept, JSON.stringify({ usable: false, finding: 'THE FILE SAID SO', remedy: null }));
     assert.match(await choose(), /THE FILE SAID SO \(found out earlier/);
@@ -160,7 +160,7 @@ describe('snapctr doctor', { timeout: 180_000 }, () => {
       /\/jailer, jails in .*: Firecracker 1\.16\.1 ran a guest in a jail$/,
     );
 
-    // Once with the verdict that is kept, once with a probe in the jails that the VM is started in.
+    // Once with the result that is kept, once with a probe in the jails that the VM is started in.
     for (const [place, words] of [
       [cache, /ran a guest in a jail \(found out earlier/],
       [join(good.directory, 'cache'), /ran a guest in a jail"/],

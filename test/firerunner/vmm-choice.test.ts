@@ -5,9 +5,9 @@ import { delimiter, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { LaunchError } from '../../src/firerunner/machine.ts';
 import { openRunDirectory, type RunDirectory } from '../../src/firerunner/run-directory.ts';
-import { chooseVmm, type VmmChoice, type VmmWish } from '../../src/firerunner/vmm-choice.ts';
-import { NO_SETTINGS } from '../../src/firerunner/vmm-settings.ts';
-import { kvmDevice } from '../../src/firerunner/probes/kvm.ts';
+import { chooseVmm, type VmmChoice, type ChoiceOptions } from '../../src/firerunner/vmm-choice.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
+import { kvmDevice } from '../../src/firerunner/probes/kvm-device.ts';
 import { installFakeFirecracker } from '../support/firecracker/install.ts';
 import { createStandIns, elfHeader, type StandIns } from '../support/stand-in.ts';
 
@@ -34,7 +34,7 @@ describe('choice of the VMM', { timeout: 30_000 }, () => {
     bin.remove();
   });
 
-  const choose = (wish: Partial<VmmWish>): Promise<VmmChoice> =>
+  const choose = (wish: Partial<ChoiceOptions>): Promise<VmmChoice> =>
     chooseVmm({
       vmm: 'auto',
       accelerator: 'auto',
@@ -44,7 +44,7 @@ describe('choice of the VMM', { timeout: 30_000 }, () => {
       say: () => undefined,
       ...wish,
     });
-  const refusal = async (wish: Partial<VmmWish>, ...words: readonly RegExp[]): Promise<void> => {
+  const refusal = async (wish: Partial<ChoiceOptions>, ...words: readonly RegExp[]): Promise<void> => {
     await assert.rejects(choose(wish), (error: unknown) => {
       assert.ok(error instanceof LaunchError);
       for (const word of words) assert.match(error.message, word);
@@ -75,7 +75,7 @@ describe('choice of the VMM', { timeout: 30_000 }, () => {
     const second = await choose({ guest });
     assert.match(
       second.reason,
-      /^firecracker: .* \(found out earlier and kept in .*\/cache\/snapfaas\/verdicts\/firecracker-/,
+      /^firecracker: .* \(found out earlier and kept in .*\/cache\/snapfaas\/probes\/firecracker-/,
     );
     for (const { driver } of [first, second]) await driver.close();
     process.env['FAKE_FIRECRACKER_FAULT'] = JSON.stringify({ at: 'start', do: 'exit', status: 1 });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NO_SETTINGS, parseVmmSettings } from '../../src/firerunner/vmm-settings.ts';
-import type { VmmSettings } from '../../src/protocol/runner.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
+import { parseVmmSettings } from '../../src/firerunner/vmm-settings.ts';
+import type { VmmSettings } from '../../src/protocol/vmm-settings.ts';
 
 const EVERYTHING: VmmSettings = {
   firecracker: { path: '/usr/bin/firecracker', prestarted: 2 },

@@ -13,7 +13,7 @@ import { pathWithFakeFirecracker } from './firecracker/path.ts';
 
 export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const IMAGES = join(PROJECT_ROOT, 'images');
-/** Staged functions and the verdict on KVM, away from the user's own and kept from run to run. */
+/** Staged functions and what KVM was seen to do, away from the user's own and kept from run to run. */
 const TEST_CACHE = join(IMAGES, 'test-cache');
 export const TEST_SNAPSHOTS = join(TEST_CACHE, 'snapshots');
 export const SNAPCTR = join(PROJECT_ROOT, 'dist/bin/snapctr.js');

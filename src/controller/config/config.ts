@@ -2,7 +2,9 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
-import type { RuntimeName, VmmName, VmmSettings } from '../../protocol/runner.ts';
+import type { RuntimeName } from '../../protocol/runner.ts';
+import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
+import type { VmmSettings } from '../../protocol/vmm-settings.ts';
 import type { LambdaAccount } from '../../protocol/arn.ts';
 import { readFunctions, type BrokenEntry, type FunctionContext } from './functions.ts';
 import { hasNetwork, readNetwork } from './network.ts';
@@ -81,8 +83,8 @@ export interface ConfigContext {
   /** `--mem`. */
   readonly memoryMib: number;
   readonly hostMemoryMib: number;
-  /** `--vmm`; with `process` neither kernel nor root file systems need to exist. */
-  readonly vmm: 'auto' | VmmName;
+  /** `--vmm`; kernel and root file systems need to exist only for one that isolates. */
+  readonly vmm: VmmWish;
   /** Absolute. */
   readonly cwd: string;
 }
@@ -110,7 +112,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   const files = new ControllerFiles(path, source, paths, context, problems, notes);
 
   // Taken one by one, also from a file that did not pass: each tells more of what is wrong.
-  const withVms = context.vmm !== 'process';
+  const { isolates: withVms } = capabilitiesOf(context.vmm);
   const kernelPath = files.take(
     'kernel_path',
     withVms ? 'file' : null,
@@ -250,7 +252,8 @@ class ControllerFiles {
   /** A default that is not there is the kernel's matter: it was built without its initial RAM disk. */
   checkInitrdDefault(path: string | null): void {
     const isDefault = (this.#values['initrd_path'] ?? null) === null;
-    if (this.#vmm === 'process' || !isDefault || path === null || this.#paths.kindOf(path) === 'file') return;
+    if (!capabilitiesOf(this.#vmm).isolates || !isDefault || path === null || this.#paths.kindOf(path) === 'file')
+      return;
     const message = `the initial RAM disk ${path} does not exist; build it with \`snapctr images build kernel\`, or name it with \`initrd_path\``;
     this.#problems.push(this.#source.problemAt(['kernel_path'], message));
   }
@@ -262,7 +265,7 @@ class ControllerFiles {
   }
 
   noteJailer(): void {
-    const isUsed = this.#vmm === 'auto' || this.#vmm === 'firecracker';
+    const isUsed = capabilitiesOf(this.#vmm).jails;
     if (isUsed || (this.#values['jailer'] ?? null) === null) return;
     this.#note('jailer', `\`jailer\` has no effect: it is Firecracker's, and VMs run with --vmm ${this.#vmm}`);
   }

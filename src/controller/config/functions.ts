@@ -1,7 +1,8 @@
 /** Runs in snapctr. The function list: each entry checked against the machine and the files around it. */
 import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
-import { RUNTIME_NAMES, type RuntimeName, type VmmName } from '../../protocol/runner.ts';
+import { RUNTIME_NAMES, type RuntimeName } from '../../protocol/runner.ts';
+import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
 import type { FunctionConfig } from './config.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
@@ -19,7 +20,7 @@ import { formatProblem, YamlFile, type Problem } from './yaml.ts';
 
 export interface FunctionContext {
   readonly memoryMib: number;
-  readonly vmm: 'auto' | VmmName;
+  readonly vmm: VmmWish;
   readonly paths: Paths;
   /** Null if the controller's file does not name it rightly; then nothing below it is checked. */
   readonly runtimefsDirectory: string | null;
@@ -124,7 +125,7 @@ class FunctionList {
     const appfs = this.#appfs(yaml, complain);
     if (runtimefsPath === null || appfs === undefined) return null;
     const runtime = yaml.runtime ?? this.#runtimeOf(runtimefsPath);
-    if (runtime === null && this.#context.vmm === 'process') {
+    if (runtime === null && !capabilitiesOf(this.#context.vmm).isolates) {
       complain(
         'runtimefs',
         'the language is not known, which --vmm process needs; add `runtime: python3` or `runtime: nodejs`',
@@ -199,7 +200,7 @@ class FunctionList {
       return null;
     }
     const kind = paths.kindOf(path);
-    if (vmm === 'process' || kind === 'file') return path;
+    if (!capabilitiesOf(vmm).isolates || kind === 'file') return path;
     const runtime = yaml.runtime ?? runtimeOfName(name);
     const advice = runtime === null ? 'build or copy it' : `build it with \`snapctr images build ${runtime}\``;
     const otherwise = key === 'runtimefs' ? `, or correct the name${this.#guessBeside(path)}` : '';
@@ -226,7 +227,7 @@ class FunctionList {
       complain('appfs', `\`appfs\`: ${path} does not exist; put the function there, or correct the name${guess}`);
       return undefined;
     }
-    if (kind === 'file' && vmm === 'process') {
+    if (kind === 'file' && capabilitiesOf(vmm).appfs === 'directory') {
       complain(
         'appfs',
         `\`appfs\`: ${path} is an image, which --vmm process cannot use; name the function's directory`,
@@ -267,7 +268,7 @@ class FunctionList {
 
   #network(index: number, yaml: FunctionYaml, complain: (key: string, message: string) => void): boolean {
     if (yaml.network !== true) return false;
-    if (this.#context.vmm === 'process') {
+    if (!capabilitiesOf(this.#context.vmm).isolates) {
       this.#remark(index, 'network', "has no effect; with --vmm process functions have the host's own network");
       return false;
     }

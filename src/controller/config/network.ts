@@ -1,7 +1,7 @@
 /** Runs in snapctr. The controller's `network` block: the host's taps and the addresses at their ends. */
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import type { NetworkSettings } from '../../protocol/runner.ts';
+import type { NetworkSettings } from '../../protocol/vmm-settings.ts';
 import { isNetworkAddress, parseCidr, parseIpv4, tapCapacity } from '../../protocol/tap-addresses.ts';
 import { check } from './schema.ts';
 import { expected } from './values.ts';

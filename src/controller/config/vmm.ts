@@ -1,6 +1,6 @@
 /** Runs in snapctr. The blocks of the controller's file that say how the host runs VMs, as firerunner is told of them. */
 import { z } from 'zod';
-import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
+import type { FirecrackerSettings, JailerSettings } from '../../protocol/vmm-settings.ts';
 import { expected, text, wholeNumber } from './values.ts';
 import type { Problem, YamlFile } from './yaml.ts';
 

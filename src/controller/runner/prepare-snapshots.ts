@@ -1,5 +1,6 @@
 /** Runs in snapctr. Has the snapshots of a configuration made without serving anything. */
-import type { QemuAccelerator, VmmName } from '../../protocol/runner.ts';
+import type { QemuAccelerator } from '../../protocol/runner.ts';
+import type { VmmWish } from '../../protocol/vmms.ts';
 import type { Config } from '../config/config.ts';
 import { launchSpec } from './launch-spec.ts';
 import type { Logger } from '../log.ts';
@@ -7,7 +8,7 @@ import { RunnerClient } from './runner-client.ts';
 import { runnerCommand } from './runner-command.ts';
 
 export interface PrepareOptions {
-  readonly vmm: 'auto' | VmmName;
+  readonly vmm: VmmWish;
   readonly accel: 'auto' | QemuAccelerator;
   readonly bootTimeoutMs: number;
   readonly logger: Logger;

@@ -1,4 +1,4 @@
-/** Runs in `snapctr doctor`. Where images of functions, downloads and verdicts are kept: can it be written? */
+/** Runs in `snapctr doctor`. Where images of functions, downloads and results of probes are kept: can it be written? */
 import { accessSync, constants, statSync } from 'node:fs';
 import { CACHE_HELP, cacheDirectory } from '../../storage/cache-directory.ts';
 import { ok, problem, type Check } from '../check.ts';

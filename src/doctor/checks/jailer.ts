@@ -1,10 +1,10 @@
 /** Runs in `snapctr doctor`. Whether VMs can be jailed as the configuration asks. */
 import { statfsSync, statSync } from 'node:fs';
-import type { JailerSettings } from '../../protocol/runner.ts';
+import type { JailerSettings } from '../../protocol/vmm-settings.ts';
 import { ok, skipped, warning, type Check } from '../check.ts';
 import { readHostFile, type DoctorContext } from '../context.ts';
 import { nearestExisting } from './file-system.ts';
-import { verdictFinding } from './kvm.ts';
+import { probeFinding } from './kvm.ts';
 
 /** Greatest user number that a process can have; the one above it means "none". */
 const GREATEST_UID = 2 ** 32 - 2;
@@ -15,9 +15,9 @@ export const jailerCheck: Check = {
   async run(context) {
     const { jailer } = context.subject.settings;
     if (jailer === null) return skipped('not asked for: VMMs run as the user who starts snapctr');
-    const { installation } = await context.proofs.firecrackerSearch();
-    const proof = await context.proofs.firecracker();
-    if (!proof.usable || installation === null) return verdictFinding(proof);
+    const { installation } = await context.probes.firecrackerSearch();
+    const proof = await context.probes.probe('firecracker');
+    if (!proof.usable || installation === null) return probeFinding(proof);
     return (
       uidFault(context, jailer) ??
       placeFault(context, jailer) ??

@@ -1,5 +1,5 @@
 /** Runs in `snapctr doctor`. Whether VMs can use the tap devices of the configuration. */
-import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
+import type { JailerSettings, VmmSettings } from '../../protocol/vmm-settings.ts';
 import { NetworkSetupError } from '../../network/host-taps.ts';
 import { examineTaps, mayAttach, ownerWords, type TapState, type TapUser } from '../../network/taps.ts';
 import { ok, skipped, warning, type Check } from '../check.ts';

@@ -42,8 +42,6 @@ export function firecrackerDriver({ installation, directories, prestarted, say }
   return {
     name: 'firecracker',
     notice: null,
-    // An idle vCPU is halted, and a VM that was paused loses its vsock in 1.16.1, the oldest version we take.
-    canPause: false,
     async close() {
       await spares.close();
       await directories.close();

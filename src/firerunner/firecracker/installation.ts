@@ -2,7 +2,7 @@
 import { realpathSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { FirecrackerSettings, JailerSettings } from '../../protocol/runner.ts';
+import type { FirecrackerSettings, JailerSettings } from '../../protocol/vmm-settings.ts';
 import { executableIn, findProgram } from '../programs/find-program.ts';
 import { UnusableProgramError, versionLine } from '../programs/program-version.ts';
 

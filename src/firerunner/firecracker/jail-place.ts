@@ -1,7 +1,7 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether the file system below `chroot_base` is one that programs and devices run from. */
 import { readFileSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { unusable, type Verdict } from '../probes/result.ts';
+import { unusable, type ProbeResult } from '../probes/result.ts';
 
 /** Where file systems are mounted in this process's view. Source: proc_pid_mountinfo(5). */
 const MOUNT_INFO = '/proc/self/mountinfo';
@@ -36,7 +36,7 @@ export function mountOf(path: string, mountInfo = readMountInfo()): Mount | null
 }
 
 /** Why no VM can run in jails there; null if nothing speaks against it. */
-export function jailPlaceFault(chrootBase: string, mountInfo = readMountInfo()): Verdict | null {
+export function jailPlaceFault(chrootBase: string, mountInfo = readMountInfo()): ProbeResult | null {
   const mount = mountOf(chrootBase, mountInfo);
   if (mount === null) return null;
   const faults = FORBIDDING.filter(([option]) => mount.options.includes(option));

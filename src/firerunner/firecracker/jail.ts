@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
 import { makeDirectory } from '../../storage/make-directory.ts';
 import { ourselves, ownerTag } from '../../storage/owner.ts';
-import type { JailerSettings } from '../../protocol/runner.ts';
+import type { JailerSettings } from '../../protocol/vmm-settings.ts';
 import { HostError } from '../machine.ts';
 import { removePrivateLeftovers } from '../snapshots/private-file.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';

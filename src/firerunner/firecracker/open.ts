@@ -1,5 +1,5 @@
 /** Runs in firerunner. From the settings of a host to its Firecracker driver. */
-import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
+import type { JailerSettings, VmmSettings } from '../../protocol/vmm-settings.ts';
 import { HostError, type Driver } from '../machine.ts';
 import { firecrackerDriver } from './driver.ts';
 import { UnjailedDirectories, type VmmDirectories } from './vmm-directory.ts';
@@ -49,16 +49,14 @@ export class DirectoriesOnDemand {
 }
 
 /**
- * @param directory firerunner's run directory.
- * @param say tells the user what is odd, such as files that are copied instead of linked.
  * @param directories those of a probe, if there was one; closed with the driver.
+ * @param say tells the user what is odd.
  * @throws LaunchError with the remedy if Firecracker, or what a jail needs, is not there.
  */
 export async function openFirecracker(
   { firecracker, jailer }: VmmSettings,
-  directory: string,
+  directories: DirectoriesOnDemand,
   say: (text: string) => void,
-  directories = new DirectoriesOnDemand(jailer, directory, say),
 ): Promise<Driver> {
   const installation = await findFirecracker(firecracker, jailer);
   return firecrackerDriver({

@@ -1,7 +1,7 @@
 /** Runs in firerunner and in `snapctr doctor`. Whether Firecracker is installed as it must be, and really runs a guest here. */
 import type { StdioOptions } from 'node:child_process';
 import { resolve } from 'node:path';
-import type { JailerSettings, VmmSettings } from '../../protocol/runner.ts';
+import type { JailerSettings, VmmSettings } from '../../protocol/vmm-settings.ts';
 import { LaunchError } from '../machine.ts';
 import { FirecrackerApi } from './api.ts';
 import { VMM_FILES, probeRequests } from './bodies.ts';
@@ -11,26 +11,26 @@ import { findFirecracker, type FirecrackerInstallation } from './installation.ts
 import type { DirectoriesOnDemand } from './open.ts';
 import { UnusableProgramError } from '../programs/program-version.ts';
 import { startVmmProcess, type VmmProcess } from '../programs/vmm-process.ts';
-import type { Discovery, Grounds, VerdictCache } from '../probes/cache.ts';
+import type { ProbeOutcome, ProbeKey, ProbeCache } from '../probes/cache.ts';
 import { jailPlaceFault, mountOf } from './jail-place.ts';
-import { BROKEN_KVM_REMEDY, kvmDevice } from '../probes/kvm.ts';
-import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from '../probes/guest.ts';
-import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from '../probes/result.ts';
+import { BROKEN_KVM_REMEDY, kvmDevice } from '../probes/kvm-device.ts';
+import { keepOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from '../probes/guest.ts';
+import { missingGuest, unusable, usable, type ProbeGuest, type ProbeResult } from '../probes/result.ts';
 
 const PROBE_MEMORY_MIB = 128;
 
 export type FirecrackerSearch =
-  | { readonly installation: FirecrackerInstallation; readonly verdict: null }
-  | { readonly installation: null; readonly verdict: Verdict };
+  | { readonly installation: FirecrackerInstallation; readonly result: null }
+  | { readonly installation: null; readonly result: ProbeResult };
 
-/** What is installed, or the verdict that it is of no use. */
+/** What is installed, or the result that it is of no use. */
 export async function searchFirecracker(settings: VmmSettings): Promise<FirecrackerSearch> {
   try {
     const installation = await findFirecracker(settings.firecracker, settings.jailer);
-    return { installation, verdict: null };
+    return { installation, result: null };
   } catch (error) {
     if (!(error instanceof UnusableProgramError)) throw error;
-    return { installation: null, verdict: unusable(error.finding, error.remedy) };
+    return { installation: null, result: unusable(error.finding, error.remedy) };
   }
 }
 
@@ -39,14 +39,14 @@ export async function searchFirecracker(settings: VmmSettings): Promise<Firecrac
  *
  * @param directories where the guest runs, opened if it has to be tried; the caller closes them.
  */
-export async function firecrackerVerdict(
+export async function probeFirecracker(
   settings: VmmSettings,
   guest: ProbeGuest | null,
   directories: DirectoriesOnDemand,
-  cache: VerdictCache,
-): Promise<Verdict> {
-  const { installation, verdict } = await searchFirecracker(settings);
-  if (installation === null) return verdict;
+  cache: ProbeCache,
+): Promise<ProbeResult> {
+  const { installation, result } = await searchFirecracker(settings);
+  if (installation === null) return result;
   const { jailer } = settings;
   const uid = process.getuid?.();
   if (jailer !== null && uid !== 0) {
@@ -61,21 +61,21 @@ export async function firecrackerVerdict(
   if (missing !== null || guest === null) return missing ?? device;
   const misplaced = jailer === null ? null : jailPlaceFault(jailer.chrootBase);
   if (misplaced !== null) return misplaced;
-  return cache.find('firecracker', groundsOf(installation, jailer, guest), async () => {
+  return cache.find('firecracker', keyOf(installation, jailer, guest), async () => {
     const failure = await tryGuest(installation, jailer, guest, directories);
     if (failure === null) {
-      return { verdict: usable(`Firecracker ${installation.version} ran a guest${inJail(jailer)}`), keep: 'boot' };
+      return { result: usable(`Firecracker ${installation.version} ran a guest${inJail(jailer)}`), keep: 'boot' };
     }
     // Whoever mends a jail changes things that no key can hold, such as room on a file system; and a start without it ends.
-    return { verdict: failure.verdict, keep: jailer === null ? failure.keep : 'never' };
+    return { result: failure.result, keep: jailer === null ? failure.keep : 'never' };
   });
 }
 
-function groundsOf(
+function keyOf(
   { path, jailerPath }: FirecrackerInstallation,
   jailer: JailerSettings | null,
   { kernelPath, initrdPath }: ProbeGuest,
-): Grounds {
+): ProbeKey {
   const files = [kernelPath, initrdPath, resolve(path)];
   if (jailer === null || jailerPath === null) return { files };
   const mount = mountOf(jailer.chrootBase)?.identity ?? '';
@@ -88,23 +88,23 @@ async function tryGuest(
   jailer: JailerSettings | null,
   guest: ProbeGuest,
   directories: DirectoriesOnDemand,
-): Promise<Discovery | null> {
+): Promise<ProbeOutcome | null> {
   let failure: ProbeFailure | null;
   try {
     failure = await bootIn(await directories.open(installation), guest);
   } catch (error) {
     if (!(error instanceof LaunchError) && !isSystemError(error)) throw error;
-    return { verdict: directoryFault(error, jailer), keep: 'never' };
+    return { result: directoryFault(error, jailer), keep: 'never' };
   }
   if (failure === null) return null;
   const finding = `a guest${inJail(jailer)} under Firecracker ${installation.version} ${failure.why}`;
   const mend = `mend what it names; if that is KVM, ${BROKEN_KVM_REMEDY}`;
   const remedy = remedyOf(failure, jailRemedy(failure.why, jailer) ?? mend);
-  return { verdict: unusable(finding, remedy), keep: keepingOf(failure) };
+  return { result: unusable(finding, remedy), keep: keepOf(failure) };
 }
 
 /** Errors of directories end with what to do, after a semicolon; those of the file system do not. */
-function directoryFault(error: Error, jailer: JailerSettings | null): Verdict {
+function directoryFault(error: Error, jailer: JailerSettings | null): ProbeResult {
   const message = error instanceof LaunchError ? error.message : `files cannot be linked for a guest: ${error.message}`;
   const [, finding = message, remedy] = /^(.*); (.*)$/s.exec(message) ?? [];
   return unusable(finding, remedy ?? jailRemedy(message, jailer) ?? 'mend what it names');

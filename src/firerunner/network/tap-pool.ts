@@ -10,7 +10,7 @@
  */
 import type { GuestNetwork } from '../../protocol/guest-network.ts';
 import { LINK_PREFIX_LENGTH, tapAddresses } from '../../protocol/tap-addresses.ts';
-import type { NetworkSettings } from '../../protocol/runner.ts';
+import type { NetworkSettings } from '../../protocol/vmm-settings.ts';
 import { HostError, type NetworkAttachment } from '../machine.ts';
 
 /** One tap, and what the guest at its end is told. */

@@ -5,7 +5,7 @@
 import { messageOf } from '../../protocol/errors.ts';
 import { LaunchError } from '../machine.ts';
 import { ConsoleTail, type VmmProcess } from '../programs/vmm-process.ts';
-import type { Keeping } from './cache.ts';
+import type { Keep } from './cache.ts';
 
 /** A guest on hardware that runs at all says so within this time, in ms. */
 export const PROBE_LIMIT_MS = 5000;
@@ -34,8 +34,8 @@ export function remedyOf({ why }: ProbeFailure, otherwise: string): string {
   return NO_SETPRIV.test(why) ? SETPRIV_REMEDY : otherwise;
 }
 
-/** How long a verdict holds that came of a probe: load passes, and a host that lacks something gets it, without a boot. */
-export function keepingOf(failure: ProbeFailure | null): Keeping {
+/** How long a result holds that came of a probe: load passes, and a host that lacks something gets it, without a boot. */
+export function keepOf(failure: ProbeFailure | null): Keep {
   switch (failure?.kind) {
     case 'late':
       return 'briefly';

@@ -1,7 +1,8 @@
 /** Runs in firerunner and in `snapctr doctor`. What was found out about one way to run VMs. */
 import { accessSync, constants } from 'node:fs';
+import type { QemuAccelerator } from '../../protocol/runner.ts';
 
-export interface Verdict {
+export interface ProbeResult {
   readonly usable: boolean;
   /** What was found, as a clause: "KVM ran a guest". */
   readonly finding: string;
@@ -9,11 +10,16 @@ export interface Verdict {
   readonly remedy: string | null;
 }
 
-export function usable(finding: string): Verdict {
+export interface VmmProbe extends ProbeResult {
+  /** How the VMM would run guests; null for one with one way. */
+  readonly accelerator: QemuAccelerator | null;
+}
+
+export function usable(finding: string): ProbeResult {
   return { usable: true, finding, remedy: null };
 }
 
-export function unusable(finding: string, remedy: string | null): Verdict {
+export function unusable(finding: string, remedy: string | null): ProbeResult {
   return { usable: false, finding, remedy };
 }
 
@@ -24,7 +30,7 @@ export interface ProbeGuest {
 }
 
 /** Why there is nothing to boot; null if there is a guest. */
-export function missingGuest(guest: ProbeGuest | null): Verdict | null {
+export function missingGuest(guest: ProbeGuest | null): ProbeResult | null {
   if (guest === null) return unusable('no guest is at hand to prove it', 'name a kernel');
   for (const path of [guest.kernelPath, guest.initrdPath]) {
     try {

@@ -44,8 +44,6 @@ export function processDriver(): Driver {
   return {
     name: 'process',
     notice: 'the process driver isolates nothing: functions run as plain processes of this user',
-    // An idle runtime waits in a read, which takes no CPU time.
-    canPause: false,
     snapshots: null,
     close: () => Promise.resolve(),
     async boot(spec, { directory, onChannel, signal }) {

@@ -18,7 +18,6 @@ export function qemuDriver(accelerator: QemuAccelerator): Driver {
   return {
     name: 'qemu',
     notice: accelerator === 'tcg' ? 'QEMU runs the VMs under software emulation, which is slower than KVM' : null,
-    canPause: true,
     close: () => Promise.resolve(),
     snapshots: {
       filesDirectory: null,

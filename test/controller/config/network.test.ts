@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadNetwork } from '../../../src/controller/config/network.ts';
 import { ConfigError } from '../../../src/controller/config/config.ts';
-import type { NetworkSettings } from '../../../src/protocol/runner.ts';
+import type { NetworkSettings } from '../../../src/protocol/vmm-settings.ts';
 
 /** The block of a file of which nothing else is in order. */
 function load(block: string): NetworkSettings {

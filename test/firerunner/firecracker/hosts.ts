@@ -15,14 +15,15 @@ import { join } from 'node:path';
 import { packApp } from '../../../src/images/app-image.ts';
 import { stageApp } from '../../../src/images/app-stage.ts';
 import type { Driver } from '../../../src/firerunner/machine.ts';
-import { openFirecracker } from '../../../src/firerunner/firecracker/open.ts';
+import { DirectoriesOnDemand, openFirecracker } from '../../../src/firerunner/firecracker/open.ts';
 import type { VmObserver } from '../../../src/firerunner/guest/guest-life.ts';
 import { launchVm, type RunningVm } from '../../../src/firerunner/launch.ts';
 import { openRunDirectory, type RunDirectory } from '../../../src/firerunner/run-directory.ts';
 import type { Restorable } from '../../../src/firerunner/snapshots/restorable.ts';
 import { Snapshots } from '../../../src/firerunner/snapshots/snapshots.ts';
 import { FunctionChannel } from '../../../src/protocol/function-channel.ts';
-import type { GuestAddress, JailerSettings, LaunchSpec } from '../../../src/protocol/runner.ts';
+import type { GuestAddress, LaunchSpec } from '../../../src/protocol/runner.ts';
+import type { JailerSettings } from '../../../src/protocol/vmm-settings.ts';
 import { childrenOf, commandOf, until } from '../../end-to-end/processes.ts';
 import type { Fault } from '../../support/firecracker/faults.ts';
 import { installFakeFirecracker } from '../../support/firecracker/install.ts';
@@ -100,7 +101,9 @@ export class Host {
         jailer: options.jailer ?? null,
         network: null,
       };
-      const driver = await openFirecracker(settings, runDirectory.path, (text) => void said.push(text));
+      const say = (text: string): void => void said.push(text);
+      const directories = new DirectoriesOnDemand(settings.jailer, runDirectory.path, say);
+      const driver = await openFirecracker(settings, directories, say);
       const spec = launchSpec((await packApp(await stageApp(app))).image, join(directory, 'snapshots'));
       return new Host(directory, driver, spec, runDirectory, said);
     } catch (error) {

@@ -4,7 +4,7 @@ import { join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { findFirecracker } from '../../../src/firerunner/firecracker/installation.ts';
 import { UnusableProgramError, versionLine } from '../../../src/firerunner/programs/program-version.ts';
-import type { JailerSettings } from '../../../src/protocol/runner.ts';
+import type { JailerSettings } from '../../../src/protocol/vmm-settings.ts';
 import { createStandIns, elfHeader, pathWith, type StandIns } from '../../support/stand-in.ts';
 
 /** `e_machine` of AArch64 and of x86-64. */

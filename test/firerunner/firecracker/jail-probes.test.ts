@@ -1,4 +1,4 @@
-/** Verdicts on Firecracker where jails are asked for: a guest runs in one, or the verdict says what to mend. */
+/** Probes of Firecracker where jails are asked for: a guest runs in one, or the result says what to mend. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { jailPlaceFault, mountOf } from '../../../src/firerunner/firecracker/jail-place.ts';
-import { kvmDevice } from '../../../src/firerunner/probes/kvm.ts';
-import type { Verdict } from '../../../src/firerunner/probes/result.ts';
-import { NO_SETTINGS } from '../../../src/firerunner/vmm-settings.ts';
-import type { JailerSettings } from '../../../src/protocol/runner.ts';
+import { kvmDevice } from '../../../src/firerunner/probes/kvm-device.ts';
+import type { ProbeResult } from '../../../src/firerunner/probes/result.ts';
+import { NO_SETTINGS } from '../../../src/protocol/vmm-settings.ts';
+import type { JailerSettings } from '../../../src/protocol/vmm-settings.ts';
 import { installFakeFirecracker } from '../../support/firecracker/install.ts';
 import { PROJECT_ROOT } from '../../support/snapctr.ts';
 import { createStandIns, elfHeader, pathWith, type StandIns } from '../../support/stand-in.ts';
@@ -43,7 +43,7 @@ test('the mount of a path is the closest one above it, and of two at one place t
   assert.equal(jailPlaceFault('/srv', lines), null);
 });
 
-describe('a verdict on jails', { skip: reasonToSkip(), timeout: 120_000 }, () => {
+describe('a result on jails', { skip: reasonToSkip(), timeout: 120_000 }, () => {
   let bin: StandIns;
   let place: string;
   let base: string;
@@ -66,35 +66,35 @@ describe('a verdict on jails', { skip: reasonToSkip(), timeout: 120_000 }, () =>
   });
 
   /** @param prefix a command that runs the rest of its arguments. */
-  const verdict = (changes: Partial<JailerSettings> = {}, prefix: readonly string[] = []): Verdict => {
+  const result = (changes: Partial<JailerSettings> = {}, prefix: readonly string[] = []): ProbeResult => {
     const jailer: JailerSettings = {
       ...{ path: null, firstUid: 300_000, uidCount: 4, gid: null, chrootBase: base, cgroup: {} },
       ...changes,
     };
     const guest = { kernelPath: join(place, 'kernel'), initrdPath: join(place, 'initrd') };
-    const request = { settings: { ...NO_SETTINGS, jailer }, guest, cache: join(place, 'verdicts') };
+    const request = { settings: { ...NO_SETTINGS, jailer }, guest, cache: join(place, 'probes') };
     const [program = '', ...args] = [
       ...[...prefix, process.execPath, '--import', 'tsx', FIXTURE, JSON.stringify(request)],
     ];
     const env = { ...process.env, PATH: pathWith(bin.directory) };
     const { stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', cwd: PROJECT_ROOT, env });
     assert.notEqual(stdout, '', stderr);
-    return JSON.parse(stdout) as Verdict;
+    return JSON.parse(stdout) as ProbeResult;
   };
   /** With a file system of its own on the chroot base. */
-  const onTmpfs = (options: string, changes: Partial<JailerSettings> = {}): Verdict =>
-    verdict(changes, [
+  const onTmpfs = (options: string, changes: Partial<JailerSettings> = {}): ProbeResult =>
+    result(changes, [
       ...['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"', 'sh'],
       ...[options, base],
     ]);
   const kept = (): readonly string[] => {
     try {
-      return readdirSync(join(place, 'verdicts'));
+      return readdirSync(join(place, 'probes'));
     } catch {
       return [];
     }
   };
-  const assertUnusable = (found: Verdict, finding: RegExp, remedy: RegExp): void => {
+  const assertUnusable = (found: ProbeResult, finding: RegExp, remedy: RegExp): void => {
     assert.equal(found.usable, false, JSON.stringify(found));
     assert.match(found.finding, finding);
     assert.match(found.remedy ?? '', remedy);
@@ -102,12 +102,12 @@ describe('a verdict on jails', { skip: reasonToSkip(), timeout: 120_000 }, () =>
     assert.deepEqual(kept(), []);
   };
 
-  test('a guest that ran in a jail proves it; the verdict goes for these settings and programs alone', () => {
+  test('a guest that ran in a jail proves it; the result goes for these settings and programs alone', () => {
     const ran = { usable: true, finding: 'Firecracker 1.16.1 ran a guest in a jail', remedy: null };
-    assert.deepEqual(verdict(), ran);
-    assert.match(verdict().finding, /ran a guest in a jail \(found out earlier/);
-    assert.deepEqual(verdict({ firstUid: 300_001 }), ran);
-    assert.deepEqual(verdict({ chrootBase: join(place, 'other') }), ran);
+    assert.deepEqual(result(), ran);
+    assert.match(result().finding, /ran a guest in a jail \(found out earlier/);
+    assert.deepEqual(result({ firstUid: 300_001 }), ran);
+    assert.deepEqual(result({ chrootBase: join(place, 'other') }), ran);
     // The same directory on another file system.
     assert.deepEqual(onTmpfs('size=64m'), ran);
     assert.equal(kept().length, 4);
@@ -119,7 +119,7 @@ describe('a verdict on jails', { skip: reasonToSkip(), timeout: 120_000 }, () =>
       '[ "$1" = --version ] && echo "Jailer v1.16.1" && exit\necho "Error: no" >&2; exit 1',
     );
     assertUnusable(
-      verdict({ path: jailer }),
+      result({ path: jailer }),
       /^a guest in a jail under Firecracker 1\.16\.1 failed: Error: no \(.*other-jailer, or .* in its jail, exited with status 1/,
       /^mend what it names/,
     );
@@ -127,11 +127,11 @@ describe('a verdict on jails', { skip: reasonToSkip(), timeout: 120_000 }, () =>
 
   test('a chroot base whose sockets would have too long paths', () => {
     const chrootBase = join(place, 'x'.repeat(TOO_LONG - place.length - 1));
-    assertUnusable(verdict({ chrootBase }), /`chroot_base` .* is too long: .*107 are possible$/, /^use a shorter dir/);
+    assertUnusable(result({ chrootBase }), /`chroot_base` .* is too long: .*107 are possible$/, /^use a shorter dir/);
   });
 
   test('a chroot base that is a file', () => {
-    assertUnusable(verdict({ chrootBase: '/etc/passwd' }), /ENOTDIR/, /^name another one with `chroot_base`$/);
+    assertUnusable(result({ chrootBase: '/etc/passwd' }), /ENOTDIR/, /^name another one with `chroot_base`$/);
   });
 
   test('a file system that forbids programs or devices', () => {
@@ -163,7 +163,7 @@ describe('a verdict on jails', { skip: reasonToSkip(), timeout: 120_000 }, () =>
 
   test('limits that the jailer, or the kernel, refuses', () => {
     for (const cgroup of [{ 'memory.limit_in_bytes': 'many' }, { 'nothing.max': '1' }]) {
-      assertUnusable(verdict({ cgroup }), /cgroup/, /cgroup|leave the limit out/);
+      assertUnusable(result({ cgroup }), /cgroup/, /cgroup|leave the limit out/);
     }
   });
 });

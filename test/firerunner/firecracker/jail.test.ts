@@ -5,7 +5,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSyn
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { jailerArguments } from '../../../src/firerunner/firecracker/jail.ts';
-import type { JailerSettings } from '../../../src/protocol/runner.ts';
+import type { JailerSettings } from '../../../src/protocol/vmm-settings.ts';
 import { until } from '../../end-to-end/processes.ts';
 import { FIRERUNNER, IMAGES, PROJECT_ROOT } from '../../support/snapctr.ts';
 import { Host } from './hosts.ts';

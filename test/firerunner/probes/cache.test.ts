@@ -3,18 +3,18 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { VerdictCache, type Grounds, type Keeping } from '../../../src/firerunner/probes/cache.ts';
-import { unusable, usable, type Verdict } from '../../../src/firerunner/probes/result.ts';
+import { ProbeCache, type ProbeKey, type Keep } from '../../../src/firerunner/probes/cache.ts';
+import { unusable, usable, type ProbeResult } from '../../../src/firerunner/probes/result.ts';
 
 const GOOD = usable('it ran');
 const BAD = unusable('it failed', 'mend it');
 
-describe('verdict cache', () => {
+describe('probe cache', () => {
   let place: string;
   let directory: string;
   let guest: string;
   beforeEach(() => {
-    place = mkdtempSync(join(tmpdir(), 'snapfaas-verdicts-'));
+    place = mkdtempSync(join(tmpdir(), 'snapfaas-probes-'));
     directory = join(place, 'not', 'there', 'yet');
     guest = join(place, 'vmlinux');
     writeFileSync(guest, 'kernel');
@@ -23,15 +23,15 @@ describe('verdict cache', () => {
 
   const find = async (
     use: 'reuse' | 'renew',
-    found: Verdict,
-    { files = [guest], facts = [], keep = 'boot' }: Partial<Grounds & { readonly keep: Keeping }> = {},
-  ): Promise<[Verdict, boolean]> => {
+    found: ProbeResult,
+    { files = [guest], facts = [], keep = 'boot' }: Partial<ProbeKey & { readonly keep: Keep }> = {},
+  ): Promise<[ProbeResult, boolean]> => {
     let isNew = false;
-    const verdict = await new VerdictCache(use, directory).find('kvm', { files, facts }, () => {
+    const result = await new ProbeCache(use, directory).find('kvm', { files, facts }, () => {
       isNew = true;
-      return Promise.resolve({ verdict: found, keep });
+      return Promise.resolve({ result: found, keep });
     });
-    return [verdict, isNew];
+    return [result, isNew];
   };
 
   test('finds out once, then tells the same with the file it is kept in', async () => {
@@ -82,7 +82,7 @@ describe('verdict cache', () => {
     assert.deepEqual(await find('reuse', GOOD), [GOOD, true]);
   });
 
-  test('renewing finds out again, and later starts are told the new verdict', async () => {
+  test('renewing finds out again, and later starts are told the new result', async () => {
     await find('reuse', BAD);
     assert.deepEqual(await find('renew', GOOD), [GOOD, true]);
     const [kept, isNew] = await find('reuse', BAD);
@@ -90,7 +90,7 @@ describe('verdict cache', () => {
     assert.equal(readdirSync(directory).length, 1);
   });
 
-  test('the name holds the boot of the host; verdicts of earlier boots are removed', async () => {
+  test('the name holds the boot of the host; results of earlier boots are removed', async () => {
     mkdirSync(directory, { recursive: true });
     writeFileSync(join(directory, 'kvm-11111111-2222-3333-4444-555555555555-0123456789ab.json'), JSON.stringify(GOOD));
     writeFileSync(join(directory, 'notes.json'), 'of a person');

@@ -9,12 +9,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { DirectoriesOnDemand } from '../../../src/firerunner/firecracker/open.ts';
 import { openRunDirectory, type RunDirectory } from '../../../src/firerunner/run-directory.ts';
-import { VerdictCache } from '../../../src/firerunner/probes/cache.ts';
-import { firecrackerVerdict } from '../../../src/firerunner/firecracker/probe.ts';
-import { kvmDevice, kvmVerdict, rightsRemedy } from '../../../src/firerunner/probes/kvm.ts';
-import { emulationVerdict, qemuVerdict } from '../../../src/firerunner/qemu/probe.ts';
-import type { ProbeGuest, Verdict } from '../../../src/firerunner/probes/result.ts';
-import { NO_SETTINGS } from '../../../src/firerunner/vmm-settings.ts';
+import { ProbeCache } from '../../../src/firerunner/probes/cache.ts';
+import { probeFirecracker } from '../../../src/firerunner/firecracker/probe.ts';
+import { kvmDevice, rightsRemedy } from '../../../src/firerunner/probes/kvm-device.ts';
+import { probeEmulation, findQemu, probeKvm } from '../../../src/firerunner/qemu/probe.ts';
+import type { ProbeGuest, ProbeResult } from '../../../src/firerunner/probes/result.ts';
+import { NO_SETTINGS } from '../../../src/protocol/vmm-settings.ts';
 import { childrenOf, commandOf, until } from '../../end-to-end/processes.ts';
 import { createStandIns, elfHeader, pathWith, type StandIns } from '../../support/stand-in.ts';
 import { installFakeFirecracker } from '../../support/firecracker/install.ts';
@@ -27,7 +27,7 @@ describe('probes', { timeout: 60_000 }, () => {
   let bin: StandIns;
   let place: string;
   let guest: ProbeGuest;
-  let cache: VerdictCache;
+  let cache: ProbeCache;
   let directory: RunDirectory;
   beforeEach(async () => {
     bin = createStandIns();
@@ -37,7 +37,7 @@ describe('probes', { timeout: 60_000 }, () => {
     // What the fake takes for a guest; nothing of it is booted.
     writeFileSync(guest.kernelPath, elfHeader(62));
     writeFileSync(guest.initrdPath, '070701');
-    cache = new VerdictCache('reuse', join(place, 'verdicts'));
+    cache = new ProbeCache('reuse', join(place, 'probes'));
     directory = await openRunDirectory({ SNAPFAAS_RUN_DIR: join(place, 'run') });
   });
   afterEach(async () => {
@@ -54,8 +54,8 @@ describe('probes', { timeout: 60_000 }, () => {
   });
 
   const qemu = (body: string): string => bin.add('qemu-system-x86_64', body);
-  const firecracker = (): Promise<Verdict> =>
-    firecrackerVerdict(NO_SETTINGS, guest, new DirectoriesOnDemand(null, directory.path, () => undefined), cache);
+  const firecracker = (): Promise<ProbeResult> =>
+    probeFirecracker(NO_SETTINGS, guest, new DirectoriesOnDemand(null, directory.path, () => undefined), cache);
 
   test('the KVM device: not there, not ours, not a device; each has another remedy', () => {
     const missing = kvmDevice(join(place, 'kvm'));
@@ -138,16 +138,16 @@ describe('probes', { timeout: 60_000 }, () => {
   ] as const) {
     test(`what keeps a guest from running under KVM is blamed: ${line}`, withKvm, async () => {
       qemu(`echo "${line}" >&2; exit 1`);
-      const verdict = await kvmVerdict(guest, cache);
-      assert.match(verdict.finding, finding);
-      assert.ok(verdict.finding.includes(line), verdict.finding);
-      assert.match(verdict.remedy ?? '', remedy);
+      const result = await probeKvm(guest, cache);
+      assert.match(result.finding, finding);
+      assert.ok(result.finding.includes(line), result.finding);
+      assert.match(result.remedy ?? '', remedy);
     });
   }
 
   test('QEMU that is not in PATH: how to install it', () => {
     process.env['PATH'] = bin.directory;
-    assert.deepEqual(qemuVerdict(), {
+    assert.deepEqual(findQemu(), {
       usable: false,
       finding: 'qemu-system-x86_64 is not in PATH',
       remedy: 'install it: apt-get install qemu-system-x86',
@@ -156,53 +156,53 @@ describe('probes', { timeout: 60_000 }, () => {
 
   test('without a guest nothing is probed, and the missing file is named', withKvm, async () => {
     qemu('echo snapfaas-probe-ok');
-    assert.match((await kvmVerdict(null, cache)).finding, /^no guest is at hand/);
+    assert.match((await probeKvm(null, cache)).finding, /^no guest is at hand/);
     rmSync(guest.initrdPath);
-    const verdict = await kvmVerdict(guest, cache);
-    assert.match(verdict.finding, /\/initrd cannot be read/);
-    assert.match(verdict.remedy ?? '', /snapctr images build kernel/);
-    assert.deepEqual((await emulationVerdict(guest)).usable, false);
+    const result = await probeKvm(guest, cache);
+    assert.match(result.finding, /\/initrd cannot be read/);
+    assert.match(result.remedy ?? '', /snapctr images build kernel/);
+    assert.deepEqual((await probeEmulation(guest)).usable, false);
   });
 
   test('a guest that speaks under QEMU and KVM proves KVM, though the VMM does not end', withKvm, async () => {
     qemu('echo "$@" | grep -q -- "-accel kvm" && echo "[    1.9] init: snapfaas-probe-ok"; exec tail -f /dev/null');
-    assert.deepEqual(await kvmVerdict(guest, cache), { usable: true, finding: 'KVM ran a guest', remedy: null });
+    assert.deepEqual(await probeKvm(guest, cache), { usable: true, finding: 'KVM ran a guest', remedy: null });
   });
 
   test('a word that comes in pieces, or at the very end, is heard', withKvm, async () => {
     qemu('printf snapfaas-; sleep 0.2; printf probe-ok');
-    assert.equal((await kvmVerdict(guest, cache)).usable, true);
+    assert.equal((await probeKvm(guest, cache)).usable, true);
   });
 
   test('a VMM that ends is quoted with the line that says most', withKvm, async () => {
     qemu('echo "SeaBIOS"; echo "qemu: error: failed to set MSR" >&2; echo "core dumped" >&2; exit 134');
-    const verdict = await kvmVerdict(guest, cache);
+    const result = await probeKvm(guest, cache);
     assert.equal(
-      verdict.finding,
+      result.finding,
       '/dev/kvm opens, but a guest under it failed: qemu: error: failed to set MSR (qemu-system-x86_64 exited with status 134)',
     );
-    assert.match(verdict.remedy ?? '', /nested virtualization/);
+    assert.match(result.remedy ?? '', /nested virtualization/);
     qemu('exit 7');
-    const silent = await kvmVerdict(guest, new VerdictCache('renew', join(place, 'verdicts')));
+    const silent = await probeKvm(guest, new ProbeCache('renew', join(place, 'probes')));
     assert.match(silent.finding, /failed: qemu-system-x86_64 exited with status 7$/);
   });
 
   test('a guest that stays silent is given up after 5 s, killed, and not tried again', withKvm, async () => {
     qemu('exec tail -f /dev/null');
     const begin = performance.now();
-    const verdict = await kvmVerdict(guest, cache);
-    assert.match(verdict.finding, /did not come up within 5000 ms$/);
+    const result = await probeKvm(guest, cache);
+    assert.match(result.finding, /did not come up within 5000 ms$/);
     assert.ok(performance.now() - begin < 15_000);
     const again = performance.now();
-    assert.match((await kvmVerdict(guest, cache)).finding, /found out earlier and kept in /);
+    assert.match((await probeKvm(guest, cache)).finding, /found out earlier and kept in /);
     assert.ok(performance.now() - again < 4000);
   });
 
-  test('a VMM that cannot even be started is a verdict, not an error', async () => {
+  test('a VMM that cannot even be started is a result, not an error', async () => {
     qemu('exit 0');
     // Without setpriv nothing can be started.
     process.env['PATH'] = bin.directory;
-    const { usable, finding, remedy } = await emulationVerdict(guest);
+    const { usable, finding, remedy } = await probeEmulation(guest);
     assert.deepEqual(
       [usable, finding],
       [false, 'a guest under emulation could not be started: setpriv could not be started: spawn setpriv ENOENT'],
@@ -212,19 +212,19 @@ describe('probes', { timeout: 60_000 }, () => {
 
   test('a guest under emulation is asked in the same way', async () => {
     qemu('echo "$@" | grep -q -- "-accel tcg" && echo snapfaas-probe-ok');
-    assert.equal((await emulationVerdict(guest)).usable, true);
+    assert.equal((await probeEmulation(guest)).usable, true);
     qemu('echo "Kernel panic - not syncing: no init"');
-    assert.match((await emulationVerdict(guest)).finding, /under emulation failed: Kernel panic/);
+    assert.match((await probeEmulation(guest)).finding, /under emulation failed: Kernel panic/);
   });
 
-  test('Firecracker that is missing or too old is a verdict, not an error', async () => {
+  test('Firecracker that is missing or too old is a result, not an error', async () => {
     process.env['PATH'] = bin.directory;
     assert.equal((await firecracker()).finding, 'firecracker is not in PATH');
     bin.add('firecracker', 'echo "Firecracker v1.10.0"');
     assert.match((await firecracker()).finding, /is Firecracker 1\.10\.0/);
   });
 
-  test('a guest that speaks under Firecracker proves it; the verdict is kept', withKvm, async () => {
+  test('a guest that speaks under Firecracker proves it; the result is kept', withKvm, async () => {
     await installFakeFirecracker(bin.directory);
     const ran = { usable: true, finding: 'Firecracker 1.16.1 ran a guest', remedy: null };
     assert.deepEqual(await firecracker(), ran);
@@ -275,7 +275,7 @@ describe('probes', { timeout: 60_000 }, () => {
     process.getuid = () => 1000;
     try {
       const directories = new DirectoriesOnDemand(jailer, directory.path, () => undefined);
-      const { finding, remedy } = await firecrackerVerdict({ ...NO_SETTINGS, jailer }, guest, directories, cache);
+      const { finding, remedy } = await probeFirecracker({ ...NO_SETTINGS, jailer }, guest, directories, cache);
       assert.equal(finding, 'jails were not tried: the jailer needs root, and this is user 1000');
       assert.match(remedy ?? '', /as root.*or leave out `jailer`/);
     } finally {

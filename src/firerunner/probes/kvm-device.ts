@@ -1,10 +1,7 @@
-/** Runs in firerunner and in `snapctr doctor`. Whether KVM is there, and whether it really runs a guest of ours. */
+/** Runs in firerunner and in `snapctr doctor`. Whether KVM is there and may be used, which says nothing of whether guests run. */
 import { closeSync, constants, openSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { userInfo } from 'node:os';
-import type { VerdictCache } from './cache.ts';
-import { keepingOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from './guest.ts';
-import { qemuVerdict, startQemuProbe } from '../qemu/probe.ts';
-import { missingGuest, unusable, usable, type ProbeGuest, type Verdict } from './result.ts';
+import { unusable, usable, type ProbeResult } from './result.ts';
 
 export const KVM_DEVICE = '/dev/kvm';
 
@@ -13,7 +10,7 @@ export const BROKEN_KVM_REMEDY =
   'take a host whose KVM runs stock kernels: bare metal, or a VM whose own host offers full nested virtualization';
 
 /** Whether the device opens for reading and writing. Says nothing of whether guests run. */
-export function kvmDevice(path = KVM_DEVICE): Verdict {
+export function kvmDevice(path = KVM_DEVICE): ProbeResult {
   try {
     closeSync(openSync(path, constants.O_RDWR));
     return usable(`${path} opens`);
@@ -29,44 +26,6 @@ export function kvmDevice(path = KVM_DEVICE): Verdict {
         return unusable(`${path} cannot be opened (${code})`, missingDeviceRemedy());
     }
   }
-}
-
-/** Whether a guest runs under QEMU with KVM. Guests are probed once for each boot of the host. */
-export async function kvmVerdict(guest: ProbeGuest | null, cache: VerdictCache): Promise<Verdict> {
-  const device = kvmDevice();
-  if (!device.usable) return device;
-  const qemu = qemuVerdict();
-  if (!qemu.usable) return qemu;
-  const missing = missingGuest(guest);
-  if (missing !== null || guest === null) return missing ?? device;
-  return cache.find('kvm', { files: [guest.kernelPath, guest.initrdPath, qemu.finding] }, async () => {
-    const failure = await probeGuest(() => startQemuProbe('kvm', guest), PROBE_LIMIT_MS);
-    const verdict = failure === null ? usable('KVM ran a guest') : blamed(failure, guest);
-    return { verdict, keep: keepingOf(failure) };
-  });
-}
-
-/** QEMU's own words about what it was given, before any guest runs. */
-const QEMU_REFUSES = /^(?:failed: )?qemu(?:-system-\S+)?: (?!.*(?:kvm|vcpu|msr|cpuid))/i;
-/** Those of them that are about the kernel or the initial RAM disk. */
-const GUEST_REFUSED = /kernel|initrd|bzimage|PVH|\belf\b/i;
-
-/** What failed: not all that keeps a guest from running under KVM is KVM. */
-function blamed(failure: ProbeFailure, { kernelPath, initrdPath }: ProbeGuest): Verdict {
-  if (QEMU_REFUSES.test(failure.why)) {
-    const isGuest =
-      GUEST_REFUSED.test(failure.why) || [kernelPath, initrdPath].some((path) => failure.why.includes(path));
-    return isGuest
-      ? unusable(
-          `QEMU refuses the guest that is to prove KVM: a guest ${failure.why}`,
-          remedyOf(failure, 'build it again: snapctr images build kernel --force'),
-        )
-      : unusable(
-          `QEMU refuses to start a guest that is to prove KVM: a guest ${failure.why}`,
-          remedyOf(failure, 'mend what it names, or install QEMU again: apt-get install --reinstall qemu-system-x86'),
-        );
-  }
-  return unusable(`${KVM_DEVICE} opens, but a guest under it ${failure.why}`, remedyOf(failure, BROKEN_KVM_REMEDY));
 }
 
 /** A user as the rights to a file see it. */
