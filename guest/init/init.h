@@ -38,6 +38,7 @@ enum frame_type {
     FRAME_STARTED = 30,
     FRAME_HOOK_FAILED = 31,
     FRAME_NETWORK = 32,
+    FRAME_ENDING = 33,
 };
 
 /* Length, type and header length of a frame (src/protocol/frame.ts draws it). */

@@ -11,6 +11,9 @@
  * has come: output that was printed before it is being collected; `finish` reports it. No frame of the runtime is looked
  * at in between.
  *
+ * A handler is begun only after the DRAINED of the invocation before it was read. So when the runtime ends, that frame tells
+ * whether the next invocation was begun, whatever the function channel has brought meanwhile.
+ *
  * The function can write what it likes to the runtime's socket: at worst it ends its own requests.
  */
 #define _GNU_SOURCE
@@ -32,6 +35,8 @@ static unsigned char from_runtime[RUNTIME_FRAME_BYTES];
 static size_t from_runtime_bytes;
 /* A DRAINED that the runtime's socket did not take. */
 static int drained_due;
+/* The runtime's end was closed before it had read all that it was sent. */
+static int left_unread;
 
 static enum { EXPECT_HELLO, EXPECT_ANSWERS, SERVING, OVER } phase;
 /* ANSWER: the frame stays at the front of `from_runtime` until it is reported. */
@@ -49,6 +54,7 @@ static void close_requests(void)
     if (requests >= 0)
         close(requests);
     requests = -1;
+    left_unread |= drained_due;
     drained_due = 0;
 }
 
@@ -62,6 +68,8 @@ static size_t receive_from_runtime(void)
         from_runtime_bytes += (size_t)count;
         return (size_t)count;
     }
+    if (count < 0 && errno == ECONNRESET)
+        left_unread = 1;
     if (count == 0 || errno != EAGAIN)
         close_requests();
     return 0;
@@ -114,7 +122,9 @@ static void answer_drained(void)
 {
     unsigned char frame[FRAME_PREFIX_BYTES];
     put_frame_prefix(frame, FRAME_DRAINED, 0, 0);
-    drained_due = requests >= 0 && write(requests, frame, sizeof frame) < 0 && errno == EAGAIN;
+    int is_refused = requests < 0 || write(requests, frame, sizeof frame) < 0;
+    drained_due = is_refused && requests >= 0 && errno == EAGAIN;
+    left_unread |= is_refused && !drained_due;
 }
 
 static void report_answer(void)
@@ -136,14 +146,20 @@ static void report_answer(void)
     forget_frame_of_runtime();
 }
 
+/* Invocations of which a handler may have been begun. */
+static unsigned long begun(void)
+{
+    unsigned long number = request_number();
+    return number > 1 && (left_unread || drained_due) ? number - 1 : number;
+}
+
 static void report_exit(void)
 {
     phase = OVER;
     runtime_ended = 0;
-    if (WIFSIGNALED(runtime_status))
-        send_to_host(FRAME_RUNTIME_EXITED, "", 0, "{\"signal\":%d}", WTERMSIG(runtime_status));
-    else
-        send_to_host(FRAME_RUNTIME_EXITED, "", 0, "{\"status\":%d}", WEXITSTATUS(runtime_status));
+    int is_signal = WIFSIGNALED(runtime_status);
+    send_to_host(FRAME_RUNTIME_EXITED, "", 0, "{\"%s\":%d,\"begun\":%lu}", is_signal ? "signal" : "status",
+                 is_signal ? WTERMSIG(runtime_status) : WEXITSTATUS(runtime_status), begun());
 }
 
 /* Reports what has ended, after its output. */

@@ -78,7 +78,7 @@ export function startWorkers(
   };
 }
 
-/** Null: its VM had ended before, by what an earlier invocation has left behind; another one can do it. */
+/** Null: its VM was lost before it had begun; another one can do it. */
 async function run(
   { item, grant }: Received<Job, Lease>,
   pool: VmPool,
@@ -143,8 +143,7 @@ async function invoke(
       }
     });
   } catch (error) {
-    // A VM that nobody has used has nothing left behind.
-    if (error instanceof NotBegunError && found.start === 'warm') return null;
+    if (error instanceof NotBegunError) return null;
     return { status: 'error', error: SnapfaasError.from(error), start: found.start };
   }
 }

@@ -7,7 +7,7 @@ import type { Readable, Writable } from 'node:stream';
 import { SnapfaasError } from '../protocol/errors.ts';
 import { FunctionChannel } from '../protocol/function-channel.ts';
 import { MAX_PAYLOAD_BYTES, type RuntimeExitHeader } from '../protocol/guest.ts';
-import { functionError, Invoker, runtimeExited, vmLost } from '../protocol/invoker.ts';
+import { functionError, Invoker, vmLost } from '../protocol/invoker.ts';
 import { parseRequest } from '../protocol/request.ts';
 import type { GuestAddress, LaunchSpec } from '../protocol/runner.ts';
 import type { Driver } from './machine.ts';
@@ -49,7 +49,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
     },
     onLog: (_header: unknown, text: string) => written(streams.stderr, text),
     onRuntimeExited: (reason: string, exit: RuntimeExitHeader): void => {
-      invoker?.runtimeEnded(runtimeExited(reason, exit));
+      invoker?.runtimeEnded(reason, exit);
     },
   };
   let vm: RunningVm;

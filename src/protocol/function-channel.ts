@@ -31,17 +31,17 @@ export class FunctionChannelError extends Error {
   readonly tooLarge: boolean;
   /** The connection ended, for a reason that is not known here; otherwise the guest broke the protocol. */
   readonly closed: boolean;
-  /** The runtime has ended between two invocations: what it has not answered it has not begun. */
-  readonly ended: boolean;
+  /** The guest's end was closed before it had read all that was sent: the request under way cannot have been begun. */
+  readonly unread: boolean;
 
   constructor(
     message: string,
-    options: { tooLarge?: boolean; closed?: boolean; ended?: boolean; cause?: unknown } = {},
+    options: { tooLarge?: boolean; closed?: boolean; unread?: boolean; cause?: unknown } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.tooLarge = options.tooLarge ?? false;
     this.closed = options.closed ?? false;
-    this.ended = options.ended ?? false;
+    this.unread = options.unread ?? false;
   }
 }
 
@@ -69,17 +69,25 @@ export class FunctionChannel {
   #broken: FunctionChannelError | null = null;
   /** The sink of the invocation under way is full. */
   #paused = false;
+  /** The kernel has taken all of the request under way. */
+  #isWritten = false;
+  readonly #onWritten = (error?: Error | null): void => {
+    this.#isWritten = error == null;
+  };
   /** Called once, when the channel ends by itself. */
   onBroken: (error: FunctionChannelError) => void = () => undefined;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    socket.on('error', (cause) => {
-      this.#break(new FunctionChannelError(`the function channel failed: ${cause.message}`, { closed: true, cause }));
+    socket.on('error', (cause: NodeJS.ErrnoException) => {
+      const unread = this.#isUnread(cause.code);
+      const message = `the function channel failed: ${cause.message}`;
+      this.#break(new FunctionChannelError(message, { closed: true, unread, cause }));
     });
-    socket.on('close', () =>
-      this.#break(new FunctionChannelError('the function channel was closed by the guest', { closed: true })),
-    );
+    socket.on('close', () => {
+      const unread = this.#isUnread();
+      this.#break(new FunctionChannelError('the function channel was closed by the guest', { closed: true, unread }));
+    });
   }
 
   /** @throws FunctionChannelError if nobody listens at the address. */
@@ -130,6 +138,11 @@ export class FunctionChannel {
     });
   }
 
+  /** A part of the answer to the request under way has come. */
+  get hasBegunAnswer(): boolean {
+    return this.#waiting?.hasBegun ?? false;
+  }
+
   /** Why it is of no more use; null while it can be used. */
   get broken(): FunctionChannelError | null {
     return this.#broken;
@@ -156,13 +169,14 @@ export class FunctionChannel {
     if (this.#waiting !== null) throw new Error('a function channel carries one invocation at a time');
     return new Promise((resolve, reject) => {
       this.#waiting = { hasBegun: false, sink, resolve, reject };
+      this.#isWritten = false;
       if (event.length < LARGE_EVENT_BYTES) {
-        this.#socket.write(encodeFrame(type, { ...header }, event));
+        this.#socket.write(encodeFrame(type, { ...header }, event), this.#onWritten);
         return;
       }
       this.#socket.cork();
       this.#socket.write(encodeFrameHead(type, { ...header }, event.length));
-      this.#socket.write(event);
+      this.#socket.write(event, this.#onWritten);
       this.#socket.uncork();
     });
   }
@@ -189,9 +203,6 @@ export class FunctionChannel {
       waiting.hasBegun = true;
       return this.#pass(frame.payload, waiting.sink);
     }
-    if (frame.type === FrameType.ending && waiting?.hasBegun !== true) {
-      return this.#break(new FunctionChannelError('the runtime ended between two invocations', { ended: true }));
-    }
     const known = frame.type === FrameType.result || frame.type === FrameType.failure;
     if (waiting === null || !known) {
       const what = known ? 'an answer nobody asked for' : `a frame of unknown type ${frame.type}`;
@@ -208,6 +219,14 @@ export class FunctionChannel {
       const isExiting = frame.header['exiting'] === true;
       waiting.resolve({ ok: false, failure: parseFailure(frame.payload), isExiting });
     }
+  }
+
+  /**
+   * A unix socket is reset if its other end was closed while bytes waited there. They are the request's under way: what was sent before
+   * it was read, or its answer would not have come.
+   */
+  #isUnread(code?: string): boolean {
+    return this.#waiting?.hasBegun === false && (!this.#isWritten || code === 'ECONNRESET');
   }
 
   #pass(part: Buffer, sink: StreamSink): void {

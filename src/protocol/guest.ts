@@ -3,7 +3,7 @@
  * channels:
  *
  * ```
- *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ CHUNK*, RESULT | FAILURE; ENDING
+ *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ CHUNK*, RESULT | FAILURE
  *   firerunner ── control channel ── init ── runtime (fd 4)
  *                                    │   ◀ HELLO   LOAD ▶  ◀ LOADED | LOAD_FAILED   SEAL ▶  ◀ SEALED | HOOK_FAILED
  *                                    │   START ▶  ◀ STARTED | HOOK_FAILED
@@ -18,7 +18,7 @@
  */
 
 /** Raised when either side changes so that an old guest and a new host would misunderstand each other. */
-export const GUEST_PROTOCOL_VERSION = 4;
+export const GUEST_PROTOCOL_VERSION = 5;
 
 /** Frame types. Numbers below 16 cross the function channel, the others the control channel. */
 export const FrameType = {
@@ -35,11 +35,6 @@ export const FrameType = {
   rehearse: 4,
   /** Runtime → host: a part of a streamed answer, any number of them before RESULT or FAILURE; only if INVOKE asked for it. */
   chunk: 5,
-  /**
-   * Runtime → host: the runtime ends by itself, between two invocations. An INVOKE that it has not answered it has not taken,
-   * so that another VM can do it.
-   */
-  ending: 6,
   /** Runtime → init → host: the runtime is up and holds no function yet. Header `HelloHeader`. */
   hello: 16,
   /** Host → init → runtime: init mounts the app file system, the runtime imports the handler. Payload: `LoadRequest`. */
@@ -77,6 +72,11 @@ export const FrameType = {
   hookFailed: 31,
   /** Host → init: the guest's addresses, or that it has none any more; only in machines with a network. Payload: `guest-network.ts`. */
   network: 32,
+  /**
+   * Runtime → host-side init, where `LoadRequest.output` is `frames`: the process exits. Header `EndingHeader`. Init of a VM needs
+   * no such word, which a function could forge.
+   */
+  ending: 33,
 } as const;
 
 /** Random bytes in a SYNC. */
@@ -254,8 +254,15 @@ export interface LogEndHeader {
   readonly cut: number;
 }
 
-/** Exactly one of the two is set. */
+/** Either `status` or `signal` is set. */
 export interface RuntimeExitHeader {
   readonly status?: number;
   readonly signal?: number;
+  /** Invocations, from the first one on, of which the handler may have been begun; those after them were not. Absent: unknown. */
+  readonly begun?: number;
+}
+
+export interface EndingHeader {
+  /** As in `RuntimeExitHeader`. */
+  readonly begun: number;
 }

@@ -49,10 +49,13 @@ export class FunctionError extends SnapfaasError {
   }
 }
 
-/** The runtime ended before it took the invocation, so that nothing of it has run: another VM can do it. */
+/**
+ * A VM that has answered before was lost before the invocation was begun, so that nothing of it has run: another VM can do it. One that
+ * is lost at its first invocation fails it: a function that always does that must not be launched for ever.
+ */
 export class NotBegunError extends SnapfaasError {
   constructor(functionName: string) {
-    super('vm_lost', `the VM of ${functionName} was lost: its runtime ended after an earlier invocation`);
+    super('vm_lost', `the VM of ${functionName} was lost: it ended before the request was begun`);
   }
 }
 
@@ -61,6 +64,8 @@ export class Invoker {
   readonly #timeoutMs: number;
   readonly #channel: FunctionChannel;
   #reusable = true;
+  /** Invocations, with the one under way. */
+  #sent = 0;
   #exiting = false;
   /** The runtime has ended, and this is what an invocation without an answer gets. */
   #ended: SnapfaasError | null = null;
@@ -79,9 +84,9 @@ export class Invoker {
     return this.#reusable && this.#channel.broken === null;
   }
 
-  /** True once the runtime has said that it ends by itself. */
+  /** True once it is known that the runtime ends by itself. */
   get isExiting(): boolean {
-    return this.#exiting || this.#channel.broken?.ended === true;
+    return this.#exiting || this.#channel.broken?.unread === true;
   }
 
   /**
@@ -110,6 +115,8 @@ export class Invoker {
       signal.addEventListener('abort', onAbort, { once: true });
       this.#fail = fail;
       if (signal.aborted) return onAbort();
+      this.#sent += 1;
+      if (!this.isReusable) return fail(this.#notBegun() ?? vmLost(this.#functionName, 'it ended before the request'));
       const deadline = Date.now() + this.#timeoutMs;
       this.#channel.invoke({ id, deadline_ms: deadline, ...header, ...(sink && STREAM) }, event, sink).then(
         (reply) => {
@@ -126,7 +133,8 @@ export class Invoker {
         },
         (cause: unknown) => {
           if (!(cause instanceof FunctionChannelError)) return fail(SnapfaasError.from(cause));
-          if (cause.ended) return fail(new NotBegunError(this.#functionName));
+          const notBegun = cause.unread ? this.#notBegun() : null;
+          if (notBegun !== null) return fail(notBegun);
           if (cause.tooLarge) return fail(new SnapfaasError('response_too_large', 'the result is over 6 MiB'));
           if (!cause.closed) return fail(vmLost(this.#functionName, cause.message));
           if (this.#ended !== null) return fail(this.#ended);
@@ -148,13 +156,24 @@ export class Invoker {
     return true;
   }
 
-  /** The runtime has ended: the invocation under way gets its answer if there is one, else this error. False if none is. */
-  runtimeEnded(error: SnapfaasError): boolean {
+  /**
+   * The runtime has ended: the invocation under way gets its answer if there is one, else an error that says how, or that it was not
+   * begun. False if none is under way.
+   */
+  runtimeEnded(reason: string, exit: RuntimeExitHeader): boolean {
     this.#reusable = false;
     if (this.#fail === null) return false;
+    const { begun = this.#sent } = exit;
+    const isBegun = begun >= this.#sent || this.#channel.hasBegunAnswer;
+    const error = (isBegun ? null : this.#notBegun()) ?? runtimeExited(reason, exit);
     this.#ended = error;
     setTimeout(() => this.interrupt(error), LAST_ANSWER_MS);
     return true;
+  }
+
+  /** Null for the first invocation. */
+  #notBegun(): SnapfaasError | null {
+    return this.#sent > 1 ? new NotBegunError(this.#functionName) : null;
   }
 
   #timeoutError(): SnapfaasError {
@@ -170,7 +189,7 @@ export function vmLost(functionName: string, reason: string): SnapfaasError {
 }
 
 /** The runtime ended inside its VM while the function ran: the function's doing, by exit, crash or lack of memory. */
-export function runtimeExited(reason: string, exit: RuntimeExitHeader): SnapfaasError {
+function runtimeExited(reason: string, exit: RuntimeExitHeader): SnapfaasError {
   return new FunctionError({ type: EXIT_ERROR, message: `${reason} before it answered`, stack: [], exit });
 }
 

@@ -130,6 +130,20 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKey
         }
       });
 
+      // There a request that Python has read counts as begun: no init is there to know better.
+      const knows =
+        vmm !== 'process' || runtime !== 'python3' || 'without a VM a request that was read counts as begun';
+      test(
+        'a runtime that ends between two invocations costs no request',
+        { skip: knows !== true && knows },
+        async () => {
+          for (let n = 0; n < (WITHOUT_VM.includes(vmm) ? 40 : 6); n += 1) {
+            const answer = await ask({ do: 'leave an end behind', n });
+            assert.deepEqual([answer.status, answer.body], [200, n], answer.text);
+          }
+        },
+      );
+
       test('a result over 6 MiB is response_too_large, and the VM stays', async () => {
         const answer = await ask({ do: 'large result' });
         assert.equal(answer.status, 502);

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
-import { after, before, suite, test } from 'node:test';
+import { after, before, describe, suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FrameType } from '../../src/protocol/guest.ts';
 import { buildNodeRuntime, GuestProcess, runningGuests } from '../support/guest-process.ts';
@@ -166,15 +166,30 @@ const ask = (port) => new Promise((resolve) => http.request({ port, agent, metho
     });
   }
 
-  test('an error that nobody catches ends the process before the handler has begun, and says so', async () => {
-    const guest = await GuestProcess.start('node', {
-      'workload.js': `exports.handle = () => { setTimeout(() => { throw new Error('left behind'); }, 50); return 1; };`,
-    });
-    await guest.load();
-    assert.equal(await result(guest), 1);
-    await sleep(IDLE_MS);
-    assert.equal((await guest.invoke('null')).type, FrameType.ending);
-    assert.deepEqual(await guest.remove(), { status: 1, signal: null });
+  describe('an error that nobody catches ends the process before the handler has begun, and init can tell', () => {
+    const fails = async (output: 'pipes' | 'frames', use: (guest: GuestProcess) => Promise<void>): Promise<void> => {
+      const guest = await GuestProcess.start('node', {
+        'workload.js': `exports.handle = () => { setTimeout(() => { throw new Error('left behind'); }, 50); return 1; };`,
+      });
+      await guest.load({ output });
+      assert.equal(await result(guest), 1);
+      await sleep(IDLE_MS);
+      guest.send('null');
+      await use(guest);
+      assert.deepEqual(await guest.remove(), { status: 1, signal: null });
+    };
+
+    test('in a VM by a DRAINED that was not read', () =>
+      fails('pipes', async (guest) => {
+        await assert.rejects(guest.nextControlFrame());
+        assert.equal(guest.controlError, 'ECONNRESET');
+      }));
+
+    test('on the host by the runtime’s word', () =>
+      fails('frames', async (guest) => {
+        const { type, header } = await guest.nextControlFrame();
+        assert.deepEqual([type, header], [FrameType.ending, { begun: 1 }]);
+      }));
   });
 
   test('a function that has none of these pays for none: the runtime loads nothing that may have handles', () =>

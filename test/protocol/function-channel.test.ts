@@ -125,21 +125,58 @@ describe('function channel', { timeout: 10_000 }, () => {
     });
   }
 
-  test('a runtime that ends between two invocations says that the next one has not begun', async () => {
-    const end = broken();
-    const answer = invoke();
-    guest.write(encodeFrame(FrameType.ending, undefined));
-    await assert.rejects(answer, { name: 'FunctionChannelError', ended: true });
-    assert.equal((await end).ended, true);
-    await assert.rejects(invoke(), { ended: true });
-  });
+  describe('whose guest', () => {
+    /** A channel to a guest that reads nothing. */
+    const toSilentGuest = async (): Promise<[FunctionChannel, Socket]> => {
+      const path = join(directory, 'silent.sock');
+      const silent = createServer({ pauseOnConnect: true }).listen(path);
+      await once(silent, 'listening');
+      const connected = once(silent, 'connection') as Promise<[Socket]>;
+      const toIt = await FunctionChannel.connect({ socketPath: path, vsockPort: null });
+      silent.close();
+      return [toIt, (await connected)[0]];
+    };
 
-  test('a runtime that has begun to answer cannot say so', async () => {
-    const sink = { write: () => true, onDrain: () => undefined };
-    const answer = channel.invoke({ ...HEADER, stream: true }, Buffer.from('{}'), sink);
-    guest.write(encodeFrame(FrameType.chunk, undefined, Buffer.from('a')));
-    guest.write(encodeFrame(FrameType.ending, undefined));
-    await assert.rejects(answer, { message: /a frame of unknown type 6/, ended: false });
+    test('ends without having read the request has not begun it', async () => {
+      const [toIt, silent] = await toSilentGuest();
+      const answer = toIt.invoke(HEADER, Buffer.from('{}'));
+      await later();
+      silent.destroy();
+      await assert.rejects(answer, { name: 'FunctionChannelError', unread: true });
+      assert.equal(toIt.broken?.unread, true);
+    });
+
+    test('has just ended when the request is sent has not begun it', async () => {
+      const [toIt, silent] = await toSilentGuest();
+      silent.destroy();
+      await assert.rejects(toIt.invoke(HEADER, Buffer.from('{}')), { unread: true });
+    });
+
+    test('ends with the request half read has not begun it', async () => {
+      // What a paused socket takes until it is full is less than the request.
+      guest.pause();
+      const answer = invoke(JSON.stringify('x'.repeat(4 * 1024 * 1024)));
+      while (guest.readableLength === 0) await later();
+      guest.destroy();
+      await assert.rejects(answer, { unread: true });
+    });
+
+    test('ends having read the request may have begun it', async () => {
+      const answer = invoke();
+      while (invokes.length === 0) await later();
+      guest.destroy();
+      await assert.rejects(answer, { closed: true, unread: false });
+    });
+
+    test('ends having begun to answer has begun it, whatever it has left unread', async () => {
+      const [toIt, silent] = await toSilentGuest();
+      const sink = { write: () => true, onDrain: () => undefined };
+      const answer = toIt.invoke({ ...HEADER, stream: true }, Buffer.from('{}'), sink);
+      silent.write(encodeFrame(FrameType.chunk, undefined, Buffer.from('a')));
+      while (!toIt.hasBegunAnswer) await later();
+      silent.destroy();
+      await assert.rejects(answer, { closed: true, unread: false });
+    });
   });
 
   for (const [what, bytes] of [

@@ -52,7 +52,7 @@ const EVENTS: { readonly [Name in RunnerEvent['event']]: Extract<RunnerEvent, { 
   failed: { event: 'failed', vm: '', failure },
   log: { event: 'log', vm: '', request: 1, stream: 'stdout', text: '' },
   'log-end': { event: 'log-end', vm: '', request: 1 },
-  'runtime-exited': { event: 'runtime-exited', vm: '', reason: '', exit: { signal: 9 } },
+  'runtime-exited': { event: 'runtime-exited', vm: '', reason: '', exit: { signal: 9, begun: 1 } },
   exited: { event: 'exited', vm: '', reason: '' },
   preparing: { event: 'preparing', function: '', text: '' },
   'preparation-log': { event: 'preparation-log', function: '', request: 0, stream: 'stdout', text: '' },

@@ -53,6 +53,18 @@ export const BEHAVIOURS: readonly Behaviour[] = [
     python: "import threading; threading.Thread(target=lambda: 1 / 0).start(); return request['n']",
     node: "Promise.reject(new Error('left behind')); return request.n;",
   },
+  {
+    // As soon as the answer is out and the next request is waited for, or a little later.
+    name: 'leave an end behind',
+    python: `import os, sys, threading
+    def end(main=threading.get_ident()):
+        while sys._current_frames()[main].f_code.co_name != '_read':
+            pass
+        os._exit(3)
+    threading.Thread(target=end).start()
+    return request['n']`,
+    node: "setImmediate(() => process.kill(process.pid, 'SIGKILL')); return request.n;",
+  },
   { name: 'large result', python: "return 'x' * (7 << 20)", node: "return 'x'.repeat(7 << 20);" },
   { name: 'say', python: "print(request['text']); return None", node: 'console.log(request.text); return null;' },
 ];

@@ -104,6 +104,8 @@ export class GuestProcess {
   #dealtWith: Promise<void> = Promise.resolve();
   #stdout: Buffer[] = [];
   #stderr: Buffer[] = [];
+  /** Code of what broke the control channel, if it did not just end. */
+  controlError: string | null = null;
   /** Output by number of the invocation, from 1; 0 is the import. */
   readonly #printed: Printed[] = [];
   readonly #printedWaiters: (() => void)[] = [];
@@ -137,6 +139,7 @@ export class GuestProcess {
       },
       () => void this.#dealtWith.then(() => this.#controlFrames.end()),
     );
+    this.controlChannel.on('error', (error: NodeJS.ErrnoException) => (this.controlError = error.code ?? null));
   }
 
   /**

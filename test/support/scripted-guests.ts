@@ -58,7 +58,7 @@ export function patientClock(): () => number {
 
 export class ScriptedGuests {
   readonly #directory = mkdtempSync(join(tmpdir(), 'snapfaas-guests-'));
-  readonly #servers = new Map<string, { server: Server; sockets: Set<Socket> }>();
+  readonly #servers = new Map<string, { server: Server; sockets: Set<Socket>; answers: number }>();
   /** Where the VMs write. */
   logger = createLogger('silent');
   #created = 0;
@@ -112,20 +112,22 @@ export class ScriptedGuests {
       const reader = new FrameReader(MAX_FRAME_BYTES);
       socket.on('error', () => undefined);
       socket.on('data', (chunk: Buffer) => {
-        for (const frame of reader.push(chunk)) this.#onFrame(socket, frame);
+        for (const frame of reader.push(chunk)) this.#onFrame(vm, socket, frame);
       });
     });
-    this.#servers.set(vm.id, { server, sockets });
+    this.#servers.set(vm.id, { server, sockets, answers: 0 });
     await new Promise<void>((resolve) => server.listen(path, resolve));
     vm.onChannel({ socketPath: path, vsockPort: null });
     vm.onReady({ kind: this.launchKind, ...TIMINGS }, null);
   }
 
-  #onFrame(socket: Socket, { type, payload }: Frame): void {
+  #onFrame(vm: Vm, socket: Socket, { type, payload }: Frame): void {
+    const guest = this.#servers.get(vm.id);
     if (type === FrameType.invoke && this.endings > 0) {
       this.endings -= 1;
-      return void socket.write(encodeFrame(FrameType.ending, undefined));
+      return vm.onRuntimeExited('the runtime ended with signal 9', { signal: 9, begun: guest?.answers ?? 0 });
     }
+    if (type === FrameType.invoke && guest !== undefined) guest.answers += 1;
     if (type !== FrameType.rehearse) return answer(socket, payload);
     this.rehearsals += 1;
     if (this.answersRehearsals) socket.write(encodeFrame(FrameType.result, undefined, payload));
@@ -152,9 +154,10 @@ export class ScriptedGuests {
   }
 }
 
-/** The event says what to do: "fail", "fail and exit", "answer and end", "garbage", "hang", "not json"; others are sent back. */
+/** The event says what to do: "fail", "fail and exit", "answer twice", "garbage", "hang", "not json"; others are sent back. */
 function answer(socket: Socket, event: Buffer): void {
   const failure = Buffer.from(JSON.stringify({ type: 'Error', message: 'as asked', stack: [] }));
+  const result = encodeFrame(FrameType.result, undefined, event);
   switch (event.toString()) {
     case '"fail"':
       return void socket.write(encodeFrame(FrameType.failure, undefined, failure));
@@ -164,13 +167,11 @@ function answer(socket: Socket, event: Buffer): void {
       return void socket.write(Buffer.from('\0\0\0\0nonsense'));
     case '"not json"':
       return void socket.write(encodeFrame(FrameType.result, undefined, Buffer.from('{')));
-    case '"answer and end"':
-      return void socket.write(
-        Buffer.concat([encodeFrame(FrameType.result, undefined, event), encodeFrame(FrameType.ending, undefined)]),
-      );
+    case '"answer twice"':
+      return void socket.write(Buffer.concat([result, result]));
     case '"hang"':
       return;
     default:
-      return void socket.write(encodeFrame(FrameType.result, undefined, event));
+      return void socket.write(result);
   }
 }

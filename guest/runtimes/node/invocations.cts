@@ -46,10 +46,11 @@ export class Invocations implements Answers, Stage {
   #handler: Handler | undefined;
   /** Number of the function's invocation, for its output. */
   number = 0;
-  #hasAnswered = false;
   /** Counts calls of a handler, so that a promise that settles late is not taken for the current one's. */
   #call = 0;
   #isOpen = false;
+  /** INVOKE was read, and its handler is not begun yet. */
+  #isSettling = false;
   #isRehearsal = false;
   #wantsLogEnd = false;
   #drainedDue = false;
@@ -90,8 +91,8 @@ export class Invocations implements Answers, Stage {
     this.#isRehearsal = isRehearsal;
     if (!isRehearsal) {
       if (channel.type !== INVOKE) channelLost(`expected INVOKE, got a frame of type ${channel.type}`);
-      this.#startOutput();
       this.number++;
+      this.#isSettling = true;
     }
     if (this.#idleEvents.arePossible()) this.#idleEvents.settle(this.#beginNext);
     else this.#begin();
@@ -101,6 +102,8 @@ export class Invocations implements Answers, Stage {
   #begin(): void {
     const channel = this.#channel;
     const isRehearsal = this.#isRehearsal;
+    if (!isRehearsal) this.#startOutput();
+    this.#isSettling = false;
     this.#isLarge = channel.frameEnd - channel.payloadStart > LARGE_BYTES;
     const call = ++this.#call;
     this.#isOpen = true;
@@ -121,7 +124,10 @@ export class Invocations implements Answers, Stage {
     style.call(handler, event, header, call);
   }
 
-  /** init has collected what the last invocation printed: this one's output starts clean. */
+  /**
+   * init has collected what the last invocation printed: this one's output starts clean. By this frame init also knows that the
+   * invocation is begun.
+   */
   #startOutput(): void {
     if (!this.#drainedDue) return;
     this.#control.next();
@@ -187,7 +193,6 @@ export class Invocations implements Answers, Stage {
 
   #answered(): void {
     if (!this.#isRehearsal) this.#tellDone();
-    this.#hasAnswered ||= !this.#isRehearsal;
     // Not called directly: one turn of the event loop lets ticks and closed handles go that would pile up otherwise.
     setImmediate(this.#isLarge ? this.#tidyUp : this.#afterAnswer);
   }
@@ -207,13 +212,14 @@ export class Invocations implements Answers, Stage {
   }
 
   /**
-   * The process exits. What an invocation has left behind may end it after the answer, while the host has sent the next
-   * INVOKE already, or while that one waits for the events of the idle time: without this word it would count as begun.
+   * The process exits. What an invocation has left behind may end it after the answer, while the host has sent the next INVOKE
+   * already, or while that one waits for the events of the idle time: where there is no init that knows, it would count as begun.
    */
   exiting(): void {
-    if (!this.#hasAnswered || this.#isOpen) return;
+    if (this.#tellsDone) return;
+    const begun = this.#isSettling ? this.number - 1 : this.number;
     try {
-      fs.writeSync(FUNCTION_FD, makeFrame(ENDING, '', NOTHING));
+      fs.writeSync(CONTROL_FD, makeFrame(ENDING, `{"begun":${begun}}`, NOTHING));
     } catch {
       // The function has closed it, or nobody listens any more.
     }

@@ -1,13 +1,12 @@
 /** What the runtime needs of the protocol: `src/protocol/guest.ts` is its definition. */
 
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 export const INVOKE = 1;
 export const RESULT = 2;
 export const FAILURE = 3;
 export const REHEARSE = 4;
 export const CHUNK = 5;
-export const ENDING = 6;
 export const HELLO = 16;
 export const LOAD = 17;
 export const LOADED = 18;
@@ -20,6 +19,7 @@ export const SEALED = 28;
 export const START = 29;
 export const STARTED = 30;
 export const HOOK_FAILED = 31;
+export const ENDING = 33;
 
 export const FUNCTION_FD = 3;
 export const CONTROL_FD = 4;

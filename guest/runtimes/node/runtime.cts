@@ -4,7 +4,7 @@
  * Started by init (or by the `process` driver) with two inherited descriptors, both carrying frames (`channel.cts`):
  *
  * ```
- *   fd 3  function channel   host → INVOKE, REHEARSE            CHUNK*, RESULT | FAILURE; ENDING → host
+ *   fd 3  function channel   host → INVOKE, REHEARSE            CHUNK*, RESULT | FAILURE → host
  *   fd 4  control channel    init → SEAL, LOAD, START, DRAINED  HELLO, LOADED | LOAD_FAILED, SEALED, STARTED, DONE → init
  * ```
  *

@@ -12,7 +12,7 @@ from snapfaas_serve import serve
 from snapfaas_snapshot import renew, seal_generators, wait_for_start, write_sealed
 from snapfaas_wrapper import VARIABLE, start_wrapper, take_load
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 
 def main():

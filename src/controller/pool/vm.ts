@@ -9,7 +9,7 @@
  */
 import { SnapfaasError, messageOf } from '../../protocol/errors.ts';
 import { FunctionChannel } from '../../protocol/function-channel.ts';
-import { FunctionError, Invoker, runtimeExited, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
+import { FunctionError, Invoker, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import type { FunctionConfig } from '../config/config.ts';
@@ -266,7 +266,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   onRuntimeExited(reason: string, exit: RuntimeExitHeader): void {
     this.#killExiting();
-    if (this.#invoker?.runtimeEnded(runtimeExited(reason, exit)) === true) return;
+    if (this.#invoker?.runtimeEnded(reason, exit) === true) return;
     // firerunner's launch is over: it is just being connected to, or rehearses.
     if (this.#state === 'launching') this.kill(launchError(reason, []));
     else this.#lostWhileIdle(reason);

@@ -270,8 +270,11 @@ export class GuestLife {
         this.#logs.push(frame);
         return this.#said(0, this.#observer.onLogEnd?.(Number(frame.header['request'])) ?? null);
       case FrameType.runtimeExited: {
-        const { status, signal } = frame.header;
-        const exit = signal === undefined ? { status: Number(status) } : { signal: Number(signal) };
+        const { status, signal, begun } = frame.header;
+        const exit: RuntimeExitHeader = {
+          ...(signal === undefined ? { status: Number(status) } : { signal: Number(signal) }),
+          ...(typeof begun === 'number' ? { begun } : {}),
+        };
         const how = signal === undefined ? `exit status ${exit.status}` : `signal ${exit.signal}`;
         const reason = `the runtime ended with ${how}`;
         this.#fail(this.#exitError(reason, exit));

@@ -35,6 +35,8 @@ export class HostInit implements ControlChannel {
   /** Number of the latest invocation that printed; 0 until the function is started. */
   #request = 0;
   #printedBytes = 0;
+  /** Invocations that were begun, as the runtime said when it exited; null: it ended without a word. */
+  #begun: number | null = null;
 
   constructor(child: ChildProcess, runtime: Duplex, exited: Promise<MachineExit>) {
     this.#runtime = runtime;
@@ -93,6 +95,9 @@ export class HostInit implements ControlChannel {
         if (typeof request === 'number') this.#beginRequest(request);
         this.#endRequest(true);
       });
+    } else if (frame.type === FrameType.ending) {
+      const { begun } = frame.header;
+      if (typeof begun === 'number') this.#begun = begun;
     } else if (this.#awaited[0]?.includes(frame.type)) {
       this.#awaited.shift();
       if (frame.type === FrameType.hello) return this.onFrame(frame);
@@ -109,7 +114,10 @@ export class HostInit implements ControlChannel {
     const signal = exit.signal === null ? undefined : constants.signals[exit.signal];
     this.onFrame({
       type: FrameType.runtimeExited,
-      header: signal === undefined ? { status: exit.status ?? 0 } : { signal },
+      header: {
+        ...(signal === undefined ? { status: exit.status ?? 0 } : { signal }),
+        ...(this.#begun === null ? {} : { begun: this.#begun }),
+      },
       payload: Buffer.alloc(0),
     });
   }

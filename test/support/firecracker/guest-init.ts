@@ -57,6 +57,10 @@ export class GuestInit {
   #fromHost: Promise<void> = Promise.resolve();
   #fromRuntime: Promise<void> = Promise.resolve();
   #answered: ((type: number) => void) | null = null;
+  /** Invocations whose DRAINED was sent, and one. */
+  #begun = 0;
+  /** The runtime ended before it had read the last of them. */
+  #hasLeftUnread = false;
   #isServing = false;
   #isOver = false;
   #load: LoadRequest | null = null;
@@ -79,13 +83,17 @@ export class GuestInit {
         runtime.requests.destroy();
       }
     });
+    runtime.requests.on('error', (error: NodeJS.ErrnoException) => {
+      this.#hasLeftUnread ||= error.code === 'ECONNRESET';
+    });
     void runtime.exited.then((exit) =>
       this.#inOrder(async () => {
         await this.#output.endRequest('same');
         this.#isOver = true;
         this.#answered?.(FrameType.runtimeExited);
         surroundings.onRuntimeExited(exitHeader(exit));
-        this.#send(FrameType.runtimeExited, exitHeader(exit));
+        const isUnread = this.#begun > 1 && this.#hasLeftUnread;
+        this.#send(FrameType.runtimeExited, { ...exitHeader(exit), begun: this.#begun - Number(isUnread) });
       }),
     );
   }
@@ -192,7 +200,13 @@ export class GuestInit {
     if (this.#awaited[0]?.includes(frame.type) === true) return this.#passAnswer(frame);
     if (frame.type !== FrameType.done || !this.#isServing) return;
     await this.#output.endRequest('next', frame.header['log_end'] === true);
-    this.#runtime.requests.write(encodeFrame(FrameType.drained, undefined));
+    this.#begun += 1;
+    await new Promise<void>((resolve) => {
+      this.#runtime.requests.write(encodeFrame(FrameType.drained, undefined), (error) => {
+        if (error != null) this.#hasLeftUnread = true;
+        resolve();
+      });
+    });
   }
 
   async #passAnswer({ type, header, payload }: Frame): Promise<void> {
@@ -201,6 +215,7 @@ export class GuestInit {
     } else {
       await this.#output.endRequest(type === FrameType.started ? 'next' : 'same');
       this.#isServing = type === FrameType.started;
+      if (this.#isServing) this.#begun = 1;
       const isFailure = type === FrameType.loadFailed || type === FrameType.hookFailed;
       this.#send(type, undefined, isFailure ? payload : undefined);
     }
