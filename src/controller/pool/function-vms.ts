@@ -1,6 +1,7 @@
 /** Runs in snapctr. The VMs of one function, as the pool keeps them. */
 import type { FunctionConfig } from '../config/config.ts';
 import type { Share } from './ledger.ts';
+import { LinkedList, type ListNode } from './linked-list.ts';
 import type { Vm } from './vm.ts';
 
 /** A request that waits for a launch. */
@@ -10,6 +11,17 @@ export interface LaunchWaiter {
   /** Called with the VM that it gets, or with why its launch failed. */
   readonly take: (vm: Vm) => void;
   readonly fail: (error: Error) => void;
+}
+
+/** A VM's place among the idle VMs of its function: its own links have it in the list of all idle VMs. */
+export class IdlePlace implements ListNode<IdlePlace> {
+  previous: IdlePlace | null = null;
+  next: IdlePlace | null = null;
+  readonly vm: Vm;
+
+  constructor(vm: Vm) {
+    this.vm = vm;
+  }
 }
 
 /**
@@ -33,8 +45,8 @@ export class FunctionVms {
   readonly unclaimed = new Set<Vm>();
   /** Requests that wait for a launch, oldest first; each would rather have a VM that is free before. */
   readonly awaitingLaunch = new Set<LaunchWaiter>();
-  /** The VM that became idle last; the others hang on its `nextIdle`. */
-  #latestIdle: Vm | null = null;
+  /** The next request gets the first. */
+  readonly #idle = new LinkedList<IdlePlace>();
 
   constructor(config: FunctionConfig) {
     this.config = config;
@@ -47,28 +59,17 @@ export class FunctionVms {
   }
 
   get hasIdle(): boolean {
-    return this.#latestIdle !== null;
+    return this.#idle.first !== null;
   }
 
   /** One that has served comes back first; one that was launched ahead waits behind all of them. */
   pushIdle(vm: Vm): void {
-    if (vm.isUnused && this.#latestIdle !== null) {
-      let last = this.#latestIdle;
-      while (last.nextIdle !== null) last = last.nextIdle;
-      last.nextIdle = vm;
-      vm.nextIdle = null;
-      return;
-    }
-    vm.nextIdle = this.#latestIdle;
-    this.#latestIdle = vm;
+    if (vm.isUnused) this.#idle.append(vm.idlePlace);
+    else this.#idle.prepend(vm.idlePlace);
   }
 
   popIdle(): Vm | null {
-    const vm = this.#latestIdle;
-    if (vm === null) return null;
-    this.#latestIdle = vm.nextIdle;
-    vm.nextIdle = null;
-    return vm;
+    return this.#idle.takeFirst()?.vm ?? null;
   }
 
   /** Who waits for this launch; undefined: it is unclaimed. */
@@ -97,14 +98,6 @@ export class FunctionVms {
 
   /** For evicted and lost VMs; the VM must be idle. */
   removeIdle(vm: Vm): void {
-    if (this.#latestIdle === vm) {
-      this.popIdle();
-      return;
-    }
-    let before = this.#latestIdle;
-    while (before !== null && before.nextIdle !== vm) before = before.nextIdle;
-    if (before === null) throw new Error(`VM ${vm.id} is not among the idle VMs of ${this.config.name}`);
-    before.nextIdle = vm.nextIdle;
-    vm.nextIdle = null;
+    this.#idle.remove(vm.idlePlace);
   }
 }

@@ -46,6 +46,7 @@ export class LinkedList<T extends ListNode<T>> {
 
   /** The node must be in this list. */
   remove(node: T): void {
+    if (node.previous === null && node !== this.#first) throw new Error('the node is in no list, or in another one');
     if (node.previous === null) this.#first = node.next;
     else node.previous.next = node.next;
     if (node.next === null) this.#last = node.previous;

@@ -13,7 +13,7 @@ import { FunctionError, Invoker, vmLost, type InvokeResult } from '../../protoco
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import type { FunctionConfig } from '../config/config.ts';
-import type { FunctionVms } from './function-vms.ts';
+import { IdlePlace, type FunctionVms } from './function-vms.ts';
 import type { IdleVm } from './keep-alive.ts';
 import { InvocationOutput, RecentInvocations } from '../invocation-log.ts';
 import type { Logger } from '../log.ts';
@@ -42,8 +42,8 @@ export interface VmOwner {
 export class Vm implements IdleVm<Vm>, VmEvents {
   previous: Vm | null = null;
   next: Vm | null = null;
-  /** The pool's: the idle VM of the same function below this one. */
-  nextIdle: Vm | null = null;
+  /** The pool's. */
+  readonly idlePlace = new IdlePlace(this);
   /** The pool's: when it was ready, and when it became idle, by the pool's clock. */
   readyAt = 0;
   idleSince = 0;
