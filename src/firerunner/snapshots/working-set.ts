@@ -3,7 +3,7 @@
  * first VM that served one, and read ahead when a later VM starts and they are not in the page cache.
  */
 import { readSync } from 'node:fs';
-import { open, readFile, type FileHandle } from 'node:fs/promises';
+import { open, readFile, readlink, type FileHandle } from 'node:fs/promises';
 
 const PAGE_BYTES = 4096;
 /** An entry of /proc/PID/pagemap; bit 63 tells that the page is mapped. */
@@ -27,11 +27,9 @@ export interface PageRun {
  * @returns the pages of the file that it has mapped, in order; empty if the kernel does not tell.
  */
 export async function touchedPages(pid: number, memory: FileHandle): Promise<readonly PageRun[]> {
-  const { ino, size } = await memory.stat();
-  const maps = await readFile(`/proc/${pid}/maps`, 'utf8');
-  const line = maps.split('\n').find((text) => text.split(/\s+/)[4] === String(ino));
-  const start = line === undefined ? Number.NaN : Number.parseInt(line, 16);
-  if (!Number.isSafeInteger(start)) return [];
+  const [{ dev, ino, size }, path] = await Promise.all([memory.stat(), readlink(`/proc/self/fd/${memory.fd}`)]);
+  const start = mappingOf({ dev, ino, path }, await readFile(`/proc/${pid}/maps`, 'utf8'));
+  if (start === null) return [];
   const entries = Buffer.alloc((size / PAGE_BYTES) * PAGEMAP_ENTRY_BYTES);
   const pagemap = await open(`/proc/${pid}/pagemap`, 'r');
   try {
@@ -47,6 +45,32 @@ export async function touchedPages(pid: number, memory: FileHandle): Promise<rea
     else runs.push({ firstPage: page, pages: 1 });
   }
   return runs;
+}
+
+/**
+ * Files of different file systems may have the same inode number. Where a file system shows another device in `maps` than in `stat`, as
+ * overlayfs and btrfs do, the path tells.
+ *
+ * @param maps what /proc/PID/maps says.
+ * @returns the address at which the file is mapped; null: it is not.
+ */
+export function mappingOf(
+  file: { readonly dev: number; readonly ino: number; readonly path: string },
+  maps: string,
+): number | null {
+  for (const line of maps.split('\n')) {
+    const [, start = '', device = '', inode, path] = /^([0-9a-f]+)-\S+ \S+ \S+ (\S+) (\d+) +(.*)$/.exec(line) ?? [];
+    if (inode !== String(file.ino)) continue;
+    if (device === deviceName(file.dev) || path === file.path) return Number.parseInt(start, 16);
+  }
+  return null;
+}
+
+/** Major and minor number as the kernel prints them. */
+function deviceName(dev: number): string {
+  const major = (dev >>> 8) & 0xfff;
+  const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
+  return [major, minor].map((number) => number.toString(16).padStart(2, '0')).join(':');
 }
 
 /** Brings pages into the page cache, unless a few of them show that they are there already. */

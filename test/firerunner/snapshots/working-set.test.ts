@@ -6,7 +6,7 @@ import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readAhead, touchedPages } from '../../../src/firerunner/snapshots/working-set.ts';
+import { mappingOf, readAhead, touchedPages } from '../../../src/firerunner/snapshots/working-set.ts';
 
 const PAGE_BYTES = 4096;
 const PAGES = 4096;
@@ -59,5 +59,27 @@ test('working set: a process that does not map the memory has touched nothing', 
   } finally {
     await memory.close();
     rmSync(directory, { recursive: true });
+  }
+});
+
+test('working set: a file is found among the mappings by its device and its inode', () => {
+  const maps = `7f0000000000-7f0000001000 rw-s 00000000 08:02 77                         /other/memory
+7f1000000000-7f1000001000 r--p 00000000 00:00 0
+7f2000000000-7f2000001000 rw-p 00000000 fe:1003 77                         /srv/some where/memory
+7f3000000000-7f3000001000 rw-p 00000000 00:2d 78                         /over/lay/memory (deleted)
+`;
+  for (const [dev, ino, path, address] of [
+    [0x0802, 77, '/x', 0x7f0000000000],
+    // Minor numbers over 255 are split.
+    [0x10fe03, 77, '/x', null],
+    [0x100fe03, 77, '/x', 0x7f2000000000],
+    [0x0803, 77, '/x', null],
+    [0x0802, 78, '/x', null],
+    // A file system that shows different devices.
+    [0x0099, 77, '/srv/some where/memory', 0x7f2000000000],
+    [0x0099, 76, '/srv/some where/memory', null],
+    [0x002d, 78, '/over/lay/memory', 0x7f3000000000],
+  ] as const) {
+    assert.equal(mappingOf({ dev, ino, path }, maps), address, `device ${dev.toString(16)}, inode ${ino}`);
   }
 });
