@@ -103,7 +103,7 @@ export async function writeInitrd(kernel: UnpackedKernel, scratch: string, file:
   const modules = await collectModules(kernel);
   const order = modules.map((one) => `${one.name}\n`).join('');
   const entries: CpioEntry[] = [
-    ...['dev', 'proc', 'sys', 'newroot', 'modules'].map((path) => ({ path, type: 'directory', mode: 0o755 }) as const),
+    ...['dev', 'proc', 'sys', 'root', 'modules'].map((path) => ({ path, type: 'directory', mode: 0o755 }) as const),
     { path: 'dev/console', type: 'character-device', mode: 0o600, major: 5, minor: 1 },
     { path: 'init', type: 'file', mode: 0o755, data: await compileInit(scratch) },
     { path: 'modules/order', type: 'file', mode: 0o644, data: Buffer.from(order) },

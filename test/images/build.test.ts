@@ -43,7 +43,7 @@ describe('images', () => {
     assert.equal((await readFile(paths.kernel)).subarray(0, 4).toString('hex'), '7f454c46');
     const initrd = await readFile(paths.initrd);
     const listed = execFileSync('cpio', ['-t', '--quiet'], { input: initrd, encoding: 'utf8' }).trim().split('\n');
-    for (const name of ['dev/console', 'init', 'modules/order', 'modules/virtio_blk.ko', 'newroot', 'proc', 'sys']) {
+    for (const name of ['dev/console', 'init', 'modules/order', 'modules/virtio_blk.ko', 'root', 'proc', 'sys']) {
       assert.ok(listed.includes(name), name);
     }
   });
