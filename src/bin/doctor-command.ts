@@ -12,7 +12,7 @@ import { formatConclusion, formatResult } from '../doctor/report.ts';
 import { imagePaths } from '../images/build.ts';
 import { DEFAULT_IMAGES_DIRECTORY, PROJECT_ROOT } from '../images/project.ts';
 import { NO_SETTINGS } from '../protocol/vmm-settings.ts';
-import { RUNTIME_NAMES } from '../protocol/runner.ts';
+import { RUNTIME_NAMES } from '../protocol/runtimes.ts';
 import { wholeNumber } from './flags.ts';
 
 interface DoctorFlags {

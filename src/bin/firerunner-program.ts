@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { EXIT_CODES, exitCodeTable } from '../firerunner/exit-codes.ts';
 import { ORIGINAL_FLAGS, ORIGINAL_FLAGS_WITH_VALUE, type OriginalFlag } from '../firerunner/original-flags.ts';
 import { runFirerunner, type FirerunnerFlags } from '../firerunner/run.ts';
-import { RUNTIME_NAMES } from '../protocol/runner.ts';
+import { RUNTIME_NAMES } from '../protocol/runtimes.ts';
 import { VMM_NAMES } from '../protocol/vmms.ts';
 import { acceptBothSpellings, packageVersion, seconds, wholeNumber } from './flags.ts';
 

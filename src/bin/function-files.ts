@@ -4,7 +4,7 @@ import type { Logger } from '../controller/log.ts';
 import { packApp } from '../images/app-image.ts';
 import { stageApp } from '../images/app-stage.ts';
 import { messageOf } from '../protocol/errors.ts';
-import type { RuntimeName } from '../protocol/runner.ts';
+import type { RuntimeName } from '../protocol/runtimes.ts';
 import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
 
 /**

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunDirectory } from '../firerunner/run-directory.ts';
 import type { ProbeGuest } from '../firerunner/probes/result.ts';
-import type { RuntimeName } from '../protocol/runner.ts';
+import type { RuntimeName } from '../protocol/runtimes.ts';
 import type { VmmSettings } from '../protocol/vmm-settings.ts';
 import type { HostProbes } from './host-probes.ts';
 

@@ -3,7 +3,8 @@ import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { DEFAULT_ACCOUNT, functionArn } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
-import type { LaunchSpec, QemuAccelerator, RuntimeName } from '../protocol/runner.ts';
+import type { LaunchSpec, QemuAccelerator } from '../protocol/runner.ts';
+import type { RuntimeName } from '../protocol/runtimes.ts';
 import { capabilitiesOf, type VmmCapabilities, type VmmWish } from '../protocol/vmms.ts';
 import { LaunchError } from './machine.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
@@ -141,7 +142,7 @@ function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
       rootfsPath: !isolates ? '' : readable('rootfs', flags.rootfs ?? missing('rootfs')),
       appfsPath: flags.appfs === undefined ? null : appfsPath(flags.appfs, appfs),
       kernelArgs: flags.kernel_args,
-      runtime: flags.runtime ?? (isolates ? 'python3' : missing('runtime')),
+      runtime: flags.runtime ?? (isolates ? null : missing('runtime')),
       network,
     },
     function: {

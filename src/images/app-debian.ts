@@ -5,12 +5,11 @@
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RuntimeName } from '../protocol/runner.ts';
+import type { RuntimeName } from '../protocol/runtimes.ts';
 import { linkAlternatives, linkLibraries } from './debian-links.ts';
 import { describeUnmet, readInstallation } from './debian-scripts.ts';
 import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
-import { resolveNodeLibraries } from './nodejs.ts';
-import { resolvePython } from './python3.ts';
+import { RUNTIME_IMAGES } from './runtimes.ts';
 import { layFrame, removeFrame } from './runtimefs.ts';
 import { decodeText } from './text.ts';
 import { TreeError } from './tree.ts';
@@ -95,7 +94,7 @@ export async function addPackages(
 }
 
 async function providedPackages(names: readonly string[], runtime: RuntimeName): Promise<readonly DebianPackage[]> {
-  const { provided } = await (runtime === 'python3' ? resolvePython() : resolveNodeLibraries());
+  const { provided } = await RUNTIME_IMAGES[runtime].resolve();
   const known = new Set(provided.map((one) => one.name));
   const pretended = PRETENDED.filter((name) => !known.has(name)).map((name) => ({
     name,

@@ -19,7 +19,7 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import type { RuntimeName } from '../protocol/runner.ts';
+import type { RuntimeName } from '../protocol/runtimes.ts';
 import { compileModules } from './app-bytecode.ts';
 import { addPackages, PACKAGES_FILE, readPackagesFile, SYSTEM_FOLDER } from './app-debian.ts';
 import { addRequirements, vendoredNames } from './app-pypi.ts';

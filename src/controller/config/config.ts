@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
-import type { RuntimeName } from '../../protocol/runner.ts';
+import type { RuntimeName } from '../../protocol/runtimes.ts';
 import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
 import type { VmmSettings } from '../../protocol/vmm-settings.ts';
 import type { LambdaAccount } from '../../protocol/arn.ts';

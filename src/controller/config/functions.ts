@@ -1,7 +1,7 @@
 /** Runs in snapctr. The function list: each entry checked against the machine and the files around it. */
 import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
-import { RUNTIME_NAMES, type RuntimeName } from '../../protocol/runner.ts';
+import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
 import type { FunctionConfig } from './config.ts';
 import { missingModule } from './handler-files.ts';
@@ -17,6 +17,9 @@ import {
   type UnusedFunctionKey,
 } from './schema.ts';
 import { formatProblem, YamlFile, type Problem } from './yaml.ts';
+
+/** What to add where the language is not known. */
+const ANY_RUNTIME = RUNTIME_NAMES.map((name) => `\`runtime: ${name}\``).join(' or ');
 
 export interface FunctionContext {
   readonly memoryMib: number;
@@ -126,10 +129,7 @@ class FunctionList {
     if (runtimefsPath === null || appfs === undefined) return null;
     const runtime = yaml.runtime ?? this.#runtimeOf(runtimefsPath);
     if (runtime === null && !capabilitiesOf(this.#context.vmm).isolates) {
-      complain(
-        'runtimefs',
-        'the language is not known, which --vmm process needs; add `runtime: python3` or `runtime: nodejs`',
-      );
+      complain('runtimefs', `the language is not known, which --vmm ${this.#context.vmm} needs; add ${ANY_RUNTIME}`);
       return null;
     }
     if (appfs?.kind === 'directory' && runtime !== null) {
@@ -188,7 +188,7 @@ class FunctionList {
   #runtimefs(yaml: FunctionYaml, complain: (key: string, message: string) => void): string | null {
     const name = yaml.runtimefs ?? (yaml.runtime ? `${yaml.runtime}.ext4` : null);
     if (name === null) {
-      complain('name', 'there is neither `runtime` nor `runtimefs`; add `runtime: python3` or `runtime: nodejs`');
+      complain('name', `there is neither \`runtime\` nor \`runtimefs\`; add ${ANY_RUNTIME}`);
       return null;
     }
     const { runtimefsDirectory, paths, vmm } = this.#context;
@@ -300,8 +300,7 @@ function runtimeOfManifest(path: string): RuntimeName | null {
 }
 
 function runtimeOfName(name: string): RuntimeName | null {
-  if (/python/i.test(name)) return 'python3';
-  return /node/i.test(name) ? 'nodejs' : null;
+  return RUNTIME_NAMES.find((runtime) => RUNTIMES[runtime].imageName.test(name)) ?? null;
 }
 
 function subjectOf(index: number, entry: unknown): string {

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
 import { MAX_PAYLOAD_BYTES } from '../../protocol/guest.ts';
-import { RUNTIME_NAMES } from '../../protocol/runner.ts';
+import { RUNTIME_NAMES } from '../../protocol/runtimes.ts';
 import { nearest } from './spelling.ts';
 import { expected, quoted, show, text, wholeNumber } from './values.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';

@@ -20,7 +20,7 @@ export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOp
       rootfsPath: fn.runtimefsPath,
       appfsPath: fn.appfs?.path ?? null,
       kernelArgs: '',
-      runtime: fn.runtime ?? 'python3',
+      runtime: fn.runtime,
       network: fn.network,
     },
     function: {

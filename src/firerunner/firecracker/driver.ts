@@ -149,7 +149,7 @@ async function firecrackerStamp({ version }: FirecrackerInstallation): Promise<R
 function requestsOfAnyMachine(): { readonly boot: readonly ApiRequest[]; readonly restore: ApiRequest } {
   const nothing: MachineSpec = {
     ...{ memoryMib: 0, vcpus: 0, kernelPath: '', initrdPath: '', rootfsPath: '', appfsPath: '', kernelArgs: '' },
-    runtime: 'python3',
+    runtime: null,
     network: false,
   };
   return { boot: bootRequests(nothing, null), restore: loadRequest(null, false) };

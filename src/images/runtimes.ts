@@ -1,0 +1,25 @@
+/** Runs in snapctr and in `npm start`. How the root file system of each runtime is made. */
+import type { RuntimeName } from '../protocol/runtimes.ts';
+import { NODE_IMAGE } from './nodejs.ts';
+import { PYTHON_IMAGE } from './python3.ts';
+import type { RootPackages } from './userland.ts';
+
+export interface RuntimeImage {
+  /** Whatever makes another image when it changes, beside the packages and our files. */
+  readonly recipe: Readonly<Record<string, unknown>>;
+  /** The runtime's own files, from the project's root. */
+  listFiles(): Promise<readonly string[]>;
+  /** Its Debian packages, as apt resolves them now. */
+  resolve(): Promise<RootPackages>;
+  /**
+   * Fills the empty directory `root`, using the directory `scratch`.
+   *
+   * @returns the versions of all packages in it.
+   */
+  fill(root: string, scratch: string, update: (text: string) => void): Promise<Readonly<Record<string, string>>>;
+}
+
+export const RUNTIME_IMAGES: Readonly<Record<RuntimeName, RuntimeImage>> = {
+  python3: PYTHON_IMAGE,
+  nodejs: NODE_IMAGE,
+};

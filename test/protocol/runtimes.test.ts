@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { RUNTIME_IMAGES } from '../../src/images/runtimes.ts';
+import { RUNTIME_NAMES, RUNTIMES, UNKNOWN_RUNTIME } from '../../src/protocol/runtimes.ts';
+import { PROJECT_ROOT } from '../support/snapctr.ts';
+
+test('runtimes: a handler is split as the language does it', () => {
+  const cases = {
+    python3: { 'workload.handle': 'workload', 'pkg.sub.run': 'pkg/sub', nothing: '' },
+    nodejs: {
+      'index.handler': 'index',
+      'src/app.v2.run': 'src/app',
+      '../a.b/index.run': '../a.b/index',
+      nothing: 'nothing',
+    },
+  } as const;
+  for (const name of RUNTIME_NAMES) {
+    for (const [handler, module] of Object.entries(cases[name])) {
+      assert.equal(RUNTIMES[name].moduleOf(handler), module, `${name}: ${handler}`);
+    }
+  }
+});
+
+test('runtimes: versions are named as AWS names them, and one that is not ours is a provided one', () => {
+  assert.equal(RUNTIMES.python3.awsName('3.11.2-1+b1'), 'python3.11');
+  assert.equal(RUNTIMES.nodejs.awsName('24.11.1'), 'nodejs24.x');
+  assert.deepEqual(
+    [RUNTIMES.python3, RUNTIMES.nodejs, UNKNOWN_RUNTIME].map(({ awsName }) => awsName(null)),
+    ['python3', 'nodejs', 'provided'],
+  );
+});
+
+test('runtimes: a failure is told as the runtime of the language tells it', () => {
+  const failure = { type: 'Oops', message: 'no', stack: ['at f'] };
+  const texts = [RUNTIMES.python3, RUNTIMES.nodejs, UNKNOWN_RUNTIME].map(({ failurePayload }) => [
+    JSON.stringify(failurePayload(failure, 'id')),
+    JSON.stringify(failurePayload({ ...failure, raw: true }, 'id')),
+  ]);
+  const python = [
+    '{"errorMessage":"no","errorType":"Oops","requestId":"id","stackTrace":["at f"]}',
+    '{"errorMessage":"no","errorType":"Oops","requestId":"id"}',
+  ];
+  const node = [
+    '{"errorType":"Oops","errorMessage":"no","trace":["at f"]}',
+    '{"errorType":"Oops","errorMessage":"no"}',
+  ];
+  assert.deepEqual(texts, [python, node, python]);
+});
+
+test('runtimes: each has a program for the host and files for its image, and is told by the name of its image alone', async () => {
+  for (const name of RUNTIME_NAMES) {
+    assert.deepEqual(
+      RUNTIME_NAMES.filter((other) => RUNTIMES[other].imageName.test(`${name}.ext4`)),
+      [name],
+    );
+    const files = await RUNTIME_IMAGES[name].listFiles();
+    assert.ok(files.includes(RUNTIMES[name].host.program), files.join());
+    for (const file of files) assert.ok(existsSync(join(PROJECT_ROOT, file)), file);
+  }
+});
