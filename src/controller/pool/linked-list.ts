@@ -44,6 +44,16 @@ export class LinkedList<T extends ListNode<T>> {
     this.#length += 1;
   }
 
+  /** @param next must be in this list. */
+  insertBefore(node: T, next: T): void {
+    if (next.previous === null) return this.prepend(node);
+    node.previous = next.previous;
+    node.next = next;
+    next.previous.next = node;
+    next.previous = node;
+    this.#length += 1;
+  }
+
   /** The node must be in this list. */
   remove(node: T): void {
     if (node.previous === null && node !== this.#first) throw new Error('the node is in no list, or in another one');

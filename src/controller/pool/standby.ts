@@ -6,6 +6,7 @@
 import type { Logger } from '../log.ts';
 import type { Vm } from './vm.ts';
 import type { FunctionVms } from './function-vms.ts';
+import { LinkedList, type ListNode } from './linked-list.ts';
 
 /**
  * Launching ahead begins this long after whatever calls for it, to stay out of the way of the request behind it, in ms. A
@@ -31,16 +32,20 @@ export interface StandbyOptions {
 
 export class Standby {
   readonly #options: StandbyOptions;
-  /** Functions that can be restored, in the order in which they became so. */
-  readonly #candidates = new Set<FunctionVms>();
-  /** Functions that have been asked for, those asked for last at the end, and when. */
-  readonly #used = new Map<FunctionVms, number>();
-  /** Functions that could not be launched ahead, until they are asked for again. */
-  readonly #failing = new Set<FunctionVms>();
-  /** Functions that found no tap for their VM, until one may be free again. */
-  readonly #withoutTap = new Set<FunctionVms>();
+  /** What is known of functions that can be restored, or have been asked for. */
+  readonly #candidates = new Map<FunctionVms, Candidate>();
+  /**
+   * Those that can be restored and did not fail, by what a VM of theirs takes, so that those for which there is no room are
+   * passed over all at once; in each list the function used last comes first, then those that were never used.
+   */
+  readonly #lists = new Map<string, CandidateList>();
+  /** How many functions could be restored so far, and how often any was used: both count up, and tell who comes first. */
+  #restorable = 0;
+  #uses = 0;
+  /** No VM with a tap can be launched, until one may be free again. */
+  #isOutOfTaps = false;
   /** VMs that have served nobody yet. */
-  readonly #waiting = new Map<Vm, FunctionVms>();
+  readonly #waiting = new Map<Vm, Candidate>();
   #waitingMib = 0;
   #timer: NodeJS.Timeout | null = null;
   #isLaunching = false;
@@ -58,8 +63,11 @@ export class Standby {
   /** The function can be restored from now on. */
   addCandidate(fn: FunctionVms): void {
     if (this.#options.budgetMib === 0) return;
-    this.#candidates.add(fn);
-    this.#failing.delete(fn);
+    const candidate = this.#candidateOf(fn);
+    candidate.isRestorable = true;
+    // Behind all that were used, in the order in which they became restorable.
+    if (candidate.rank === null) candidate.rank = -(this.#restorable += 1);
+    this.#list(candidate);
     this.#schedule();
   }
 
@@ -67,16 +75,19 @@ export class Standby {
   onTaken(fn: FunctionVms, vm: Vm): void {
     if (this.#options.budgetMib === 0) return;
     this.#forget(vm);
-    this.#used.delete(fn);
-    this.#used.set(fn, this.#options.now());
-    this.#failing.delete(fn);
-    if (this.#candidates.has(fn)) this.#schedule();
+    const candidate = this.#candidateOf(fn);
+    this.#unlist(candidate);
+    candidate.rank = this.#uses += 1;
+    candidate.usedAt = this.#options.now();
+    if (!candidate.isRestorable) return;
+    this.#list(candidate);
+    this.#schedule();
   }
 
   /** A VM has ended, and memory may be free. */
   onGone(vm: Vm): void {
     this.#forget(vm);
-    if (vm.hasTap) this.#withoutTap.clear();
+    if (vm.hasTap) this.#isOutOfTaps = false;
     this.#schedule();
   }
 
@@ -85,12 +96,31 @@ export class Standby {
     if (this.#timer !== null) clearTimeout(this.#timer);
   }
 
+  #candidateOf(fn: FunctionVms): Candidate {
+    let candidate = this.#candidates.get(fn);
+    if (candidate === undefined) this.#candidates.set(fn, (candidate = new Candidate(fn)));
+    return candidate;
+  }
+
+  #list(candidate: Candidate): void {
+    if (candidate.list !== null) return;
+    const { memoryMib, hasTap } = candidate.fn.share;
+    const key = `${memoryMib} ${hasTap}`;
+    let list = this.#lists.get(key);
+    if (list === undefined) this.#lists.set(key, (list = new CandidateList(memoryMib, hasTap)));
+    list.insert(candidate);
+  }
+
+  #unlist(candidate: Candidate): void {
+    candidate.list?.remove(candidate);
+  }
+
   #forget(vm: Vm): void {
     if (this.#waiting.delete(vm)) this.#waitingMib -= vm.memoryMib;
   }
 
   #schedule(): void {
-    if (this.#closed || this.#candidates.size === 0 || this.#timer !== null) return;
+    if (this.#closed || this.#lists.size === 0 || this.#timer !== null) return;
     this.#timer = setTimeout(() => {
       this.#timer = null;
       void this.#fill();
@@ -100,21 +130,26 @@ export class Standby {
   async #fill(): Promise<void> {
     if (this.#closed || this.#isLaunching) return;
     if (this.#options.isBusy()) return this.#schedule();
-    const fn = this.#next();
-    if (fn === null) return;
-    if (fn === 'later') return this.#schedule();
+    const candidate = this.#next();
+    if (candidate === null) return;
+    if (candidate === 'later') return this.#schedule();
+    const { fn } = candidate;
     this.#isLaunching = true;
     try {
       const vm = await this.#options.launchAhead(fn);
-      if (vm === null) this.#withoutTap.add(fn);
+      if (vm === null) {
+        if (fn.share.hasTap) this.#isOutOfTaps = true;
+        else this.#unlist(candidate);
+        return this.#schedule();
+      }
       // It may have been taken, or have ended, by now.
-      else if (vm.state === 'idle' && vm.isUnused) {
-        this.#waiting.set(vm, fn);
+      if (vm.state === 'idle' && vm.isUnused) {
+        this.#waiting.set(vm, candidate);
         this.#waitingMib += vm.memoryMib;
       }
     } catch (error) {
       // Requests for it tell the client why; ahead of them it is not tried again until the next one.
-      this.#failing.add(fn);
+      this.#unlist(candidate);
       this.#options.logger.debug({ function: fn.config.name, err: error }, 'no VM could be launched ahead');
     } finally {
       this.#isLaunching = false;
@@ -124,48 +159,131 @@ export class Standby {
 
   /**
    * The function used last that has no VM to spare, if the budget allows one; one used before makes room if need be. `later`:
-   * only functions that were asked for just now.
+   * only functions that were asked for just now. Costs as much as there are VMs, however many functions there are.
    */
-  #next(): FunctionVms | 'later' | null {
+  #next(): Candidate | 'later' | null {
     let isAnyRestless = false;
-    const byUse = [...this.#used.keys()].reverse().filter((fn) => this.#candidates.has(fn));
-    for (const fn of this.#candidates) if (!this.#used.has(fn)) byUse.push(fn);
-    const heldMib = new Map<FunctionVms, number>();
-    for (const [vm, fn] of this.#waiting) heldMib.set(fn, (heldMib.get(fn) ?? 0) + vm.memoryMib);
+    const lists = [...this.#lists.values()].filter(({ hasTap }) => !(hasTap && this.#isOutOfTaps));
+    const heads = new Map(lists.map((list) => [list, list.candidates.first]));
+    const lastUsedFirst = this.#waitingByUse();
     /** Held for functions that were used before the one looked at. */
     let spareMib = this.#waitingMib;
-    for (const fn of byUse) {
-      spareMib -= heldMib.get(fn) ?? 0;
-      if (fn.hasIdle || fn.unclaimed.size > 0 || fn.isAtLimit || this.#isPassedOver(fn)) continue;
-      if (this.#missingMib(fn) > spareMib) continue;
-      if (this.#options.now() - (this.#used.get(fn) ?? -Infinity) < QUIET_MS) {
+    let passed = 0;
+    for (let list = foremost(heads); list !== null; list = foremost(heads)) {
+      const candidate = heads.get(list);
+      if (candidate === null || candidate === undefined) break;
+      for (
+        let held = lastUsedFirst[passed];
+        (held?.rank ?? -Infinity) >= candidate.order;
+        held = lastUsedFirst[passed]
+      ) {
+        spareMib -= held?.vm.memoryMib ?? 0;
+        passed += 1;
+      }
+      if (this.#missingMib(list.memoryMib) > spareMib) {
+        // Those behind it take as much, and have less to spare.
+        heads.delete(list);
+        continue;
+      }
+      heads.set(list, candidate.next);
+      const { fn } = candidate;
+      if (fn.hasIdle || fn.unclaimed.size > 0 || fn.isAtLimit) continue;
+      if (this.#options.now() - candidate.usedAt < QUIET_MS) {
         isAnyRestless = true;
         continue;
       }
-      if (this.#missingMib(fn) > 0) this.#makeRoom(fn, byUse);
-      return fn;
+      this.#makeRoom(list.memoryMib, lastUsedFirst);
+      return candidate;
     }
     return isAnyRestless ? 'later' : null;
   }
 
-  #isPassedOver(fn: FunctionVms): boolean {
-    return this.#failing.has(fn) || this.#withoutTap.has(fn);
+  #waitingByUse(): readonly Waiting[] {
+    const waiting = [...this.#waiting].map(([vm, candidate]) => ({ vm, rank: candidate.order }));
+    return waiting.sort((a, b) => b.rank - a.rank);
   }
 
-  /** What the budget and the free memory lack for another VM of the function; 0 or less if they lack nothing. */
-  #missingMib({ config }: FunctionVms): number {
+  /** What the budget and the free memory lack for another VM of this size; 0 or less if they lack nothing. */
+  #missingMib(memoryMib: number): number {
     const { budgetMib, freeMib } = this.#options;
-    return Math.max(this.#waitingMib + config.memoryMib - budgetMib, config.memoryMib - freeMib());
+    return Math.max(this.#waitingMib + memoryMib - budgetMib, memoryMib - freeMib());
   }
 
   /** Dismisses VMs of the functions that were used least recently. */
-  #makeRoom(fn: FunctionVms, byUse: readonly FunctionVms[]): void {
-    const rank = new Map(byUse.map((one, i) => [one, i]));
-    const leastUsedFirst = [...this.#waiting].sort(([, a], [, b]) => (rank.get(b) ?? 0) - (rank.get(a) ?? 0));
-    for (const [vm] of leastUsedFirst) {
-      if (this.#missingMib(fn) <= 0) return;
+  #makeRoom(memoryMib: number, lastUsedFirst: readonly Waiting[]): void {
+    for (const { vm } of lastUsedFirst.toReversed()) {
+      if (this.#missingMib(memoryMib) <= 0) return;
       this.#forget(vm);
       this.#options.dismiss(vm);
     }
   }
+}
+
+/** A VM that waits for its first request, and the rank of its function. */
+interface Waiting {
+  readonly vm: Vm;
+  readonly rank: number;
+}
+
+/** A function that can be restored, or has been asked for. */
+class Candidate implements ListNode<Candidate> {
+  previous: Candidate | null = null;
+  next: Candidate | null = null;
+  readonly fn: FunctionVms;
+  isRestorable = false;
+  /** Where it is to be found; null: it cannot be restored, or failed, until it is asked for again. */
+  list: CandidateList | null = null;
+  /** Greater ones come first: above 0 used, below 0 never used; null: neither used nor restorable. */
+  rank: number | null = null;
+  /** When it was asked for last, by the clock. */
+  usedAt = -Infinity;
+
+  constructor(fn: FunctionVms) {
+    this.fn = fn;
+  }
+
+  get order(): number {
+    return this.rank ?? -Infinity;
+  }
+}
+
+/** Functions whose VMs take the same share of the host. */
+class CandidateList {
+  readonly memoryMib: number;
+  readonly hasTap: boolean;
+  /** The one used last first. */
+  readonly candidates = new LinkedList<Candidate>();
+
+  constructor(memoryMib: number, hasTap: boolean) {
+    this.memoryMib = memoryMib;
+    this.hasTap = hasTap;
+  }
+
+  /** In its place. The one used last is the first, and one never used the last: only one used before is looked for. */
+  insert(candidate: Candidate): void {
+    const { candidates } = this;
+    candidate.list = this;
+    if (candidates.last === null || candidates.last.order > candidate.order) return candidates.append(candidate);
+    let next = candidates.first;
+    while (next !== null && next.order > candidate.order) next = next.next;
+    if (next === null) candidates.append(candidate);
+    else candidates.insertBefore(candidate, next);
+  }
+
+  remove(candidate: Candidate): void {
+    candidate.list = null;
+    this.candidates.remove(candidate);
+  }
+}
+
+/** The list whose next candidate comes before those of the others; null: there is none. */
+function foremost(heads: ReadonlyMap<CandidateList, Candidate | null>): CandidateList | null {
+  let foremostList: CandidateList | null = null;
+  let most = -Infinity;
+  for (const [list, head] of heads) {
+    if (head === null || head.order < most) continue;
+    most = head.order;
+    foremostList = list;
+  }
+  return foremostList;
 }

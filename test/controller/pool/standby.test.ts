@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import type { FunctionConfig } from '../../../src/controller/config/config.ts';
+import { FunctionVms } from '../../../src/controller/pool/function-vms.ts';
 import { FairShare } from '../../../src/controller/pool/keep-alive.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import { Ledger } from '../../../src/controller/pool/ledger.ts';
@@ -392,3 +393,67 @@ test('standby: after it was closed nothing is launched', async (t) => {
   await settle();
   assert.deepEqual(ahead, ['a']);
 });
+
+/** Tells how many functions were looked at. */
+class WatchedFunction extends FunctionVms {
+  static looks = 0;
+
+  override get hasIdle(): boolean {
+    WatchedFunction.looks += 1;
+    return super.hasIdle;
+  }
+}
+
+const CROWD = 2000;
+const CROWDS: readonly (readonly [string, (index: number) => Partial<FunctionConfig>, number])[] = [
+  ['of one size', () => ({}), 256],
+  ['of many sizes', (i) => ({ memoryMib: 128 + 64 * ((i + 1) % 4) }), 256],
+  ['too large for the budget, but for the last one', (i) => (i === CROWD - 1 ? {} : { memoryMib: 1024 }), 256],
+  ['without a tap, but for the last one', (i) => ({ network: i < CROWD - 1 }), 1024],
+];
+for (const [what, keys, budgetMib] of CROWDS) {
+  test(`standby: a request costs the same among ${CROWD} functions ${what}`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+    const functions = Array.from(
+      { length: CROWD },
+      (_, i) => new WatchedFunction(functionConfig(`function-${i}`, keys(i))),
+    );
+    const guests = new ScriptedGuests();
+    t.after(() => guests.close());
+    const vmOf = (fn: FunctionVms): Vm => {
+      const vm = guests.createVm(fn, {}, true);
+      vm.setState('idle');
+      return vm;
+    };
+    const launched: string[] = [];
+    const standby = new Standby({
+      budgetMib,
+      launchAhead: (fn) => {
+        launched.push(fn.config.name);
+        return Promise.resolve(fn.share.hasTap ? null : vmOf(fn));
+      },
+      freeMib: () => 1 << 20,
+      dismiss: () => undefined,
+      isBusy: () => false,
+      now: () => Date.now(),
+      logger: createLogger('silent'),
+    });
+    t.after(() => standby.close());
+    for (const fn of functions) standby.addCandidate(fn);
+    const look = async (): Promise<number> => {
+      WatchedFunction.looks = 0;
+      t.mock.timers.tick(QUIET_MS);
+      await turn();
+      return WatchedFunction.looks;
+    };
+    for (let i = 0; i < 10; i += 1) await look();
+    const [used] = functions.slice(-1);
+    assert.ok(used !== undefined);
+    for (let i = 0; i < 10; i += 1) {
+      standby.onTaken(used, vmOf(used));
+      const looks = await look();
+      assert.ok(looks <= 12, `${looks} functions were looked at`);
+    }
+    assert.ok(launched.includes(used.config.name));
+  });
+}
