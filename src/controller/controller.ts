@@ -136,6 +136,7 @@ export class Controller {
       logger,
     });
     this.#runner.onServing = () => this.#onServing();
+    this.#runner.onLost = () => this.#snapshots.onLost();
     this.#channel = new Channel({
       capacity: config.queueCapacity,
       maxWaitMs: config.queueWaitMs,
@@ -235,6 +236,11 @@ export class Controller {
     await this.#runner.close();
     await ended;
     await this.#workers?.finished;
+  }
+
+  /** Whether VMs are restored from snapshots of their functions. */
+  get usesSnapshots(): boolean {
+    return Object.values(this.#snapshots.counts()).some((functions) => functions > 0);
   }
 
   status(): ControllerStatus {

@@ -231,7 +231,7 @@ function createGateway(
       functions: config.functions,
       broken: config.broken,
       interpreters: capabilitiesOf(flags.vmm).isolates ? 'images' : 'host',
-      usesSnapshots: () => Object.values(controller.status().snapshots).some((functions) => functions > 0),
+      usesSnapshots: () => controller.usesSnapshots,
       eventCapacity: config.queueCapacity,
       logger,
     },

@@ -14,6 +14,8 @@ export interface FunctionSnapshotsOptions {
   readonly logger: Logger;
 }
 
+/** So many functions are asked for at once; then the event loop has its turn. */
+const ASKED_AT_ONCE = 50;
 /** Reasons that are remembered; they may name single VMs, so that there is no end of them. */
 const MAX_LOGGED = 10_000;
 
@@ -22,6 +24,8 @@ type State = 'preparing' | 'ready' | 'failed';
 export class FunctionSnapshots {
   readonly #options: FunctionSnapshotsOptions;
   readonly #states = new Map<string, State>();
+  /** Of asking for all of them; null: nobody is there who could be asked. */
+  #round: object | null = null;
   readonly #counts: Record<State, number> = { preparing: 0, ready: 0, failed: 0 };
   /** Reasons for a boot that were logged, by function. */
   readonly #logged = new Set<string>();
@@ -30,9 +34,31 @@ export class FunctionSnapshots {
     this.#options = options;
   }
 
-  /** Has the snapshot of every function made ready, in the order of the configuration. */
+  /** Has the snapshot of every function made ready, in the order of the configuration. Another call begins anew. */
   prepareAll(): void {
-    for (const fn of this.#options.functions.values()) this.#prepare(fn);
+    const { functions } = this.#options;
+    for (const fn of functions.values()) this.#setState(fn, 'preparing');
+    const round = {};
+    this.#round = round;
+    const rest = functions.values();
+    const askForSome = (): void => {
+      if (this.#round !== round) return;
+      for (let i = 0; i < ASKED_AT_ONCE; i += 1) {
+        const { value, done } = rest.next();
+        if (done === true) return;
+        this.#prepare(value, round);
+      }
+      setImmediate(askForSome);
+    };
+    askForSome();
+  }
+
+  /** Whoever was asked is gone: no snapshot is being made, and none is ready. */
+  onLost(): void {
+    this.#round = null;
+    for (const fn of this.#options.functions.values()) {
+      if (this.#states.has(fn.name)) this.#setState(fn, 'failed');
+    }
   }
 
   /** A VM of the function could not be restored from the function's snapshot. */
@@ -59,11 +85,10 @@ export class FunctionSnapshots {
     this.#states.set(fn.name, state);
   }
 
-  #prepare(fn: FunctionConfig): void {
+  #prepare(fn: FunctionConfig, round: object): void {
     const { prepare, onReady, logger } = this.#options;
     /** Of the last failure; the same one again is news to nobody. */
     let told: string | null = null;
-    this.#setState(fn, 'preparing');
     prepare(fn, {
       onPreparing: (text) => {
         this.#setState(fn, 'preparing');
@@ -78,6 +103,8 @@ export class FunctionSnapshots {
         onReady(fn);
       },
       onUnprepared: (failure, retryInMs) => {
+        // `onLost` has counted all of them, and why is told once.
+        if (retryInMs === null || this.#round !== round) return;
         this.#setState(fn, 'failed');
         const what =
           failure.kind === 'function'
@@ -85,7 +112,7 @@ export class FunctionSnapshots {
             : `no snapshot could be made: ${failure.message}`;
         const level = told === what ? 'debug' : 'error';
         told = what;
-        const next = retryInMs === null ? '' : ` for now; tried again in ${Math.ceil(retryInMs / 1000)} s`;
+        const next = ` for now; tried again in ${Math.ceil(retryInMs / 1000)} s`;
         logger[level]({ function: fn.name, failure }, `${what}; its VMs start without one${next}`);
       },
     });

@@ -98,6 +98,8 @@ export class RunnerClient {
   #abilities: RunnerAbilities = { canPause: false, canRestore: false };
   /** Called each time a firerunner takes commands; another one after the first knows nothing of what that one prepared. */
   onServing: () => void = () => undefined;
+  /** Called when one is lost, before its VMs are told. */
+  onLost: () => void = () => undefined;
 
   /** @param command firerunner's program and arguments, `--serve` included. */
   constructor(command: readonly string[], logger: Logger, times: RunnerTimes = RUNNER_TIMES) {
@@ -280,6 +282,7 @@ export class RunnerClient {
     if (this.#runner !== runner) return;
     this.#runner = null;
     this.#absence = 'firerunner is not running';
+    this.onLost();
     const lost = [...this.#vms];
     const unprepared = [...this.#preparations.values()];
     this.#preparations.clear();

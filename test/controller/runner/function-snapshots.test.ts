@@ -144,3 +144,34 @@ test('function snapshots: what is tried again is counted as it goes, and a failu
   events('a').onUnprepared(BROKEN, 60_000);
   assert.equal(said(), 3);
 });
+
+test('function snapshots: thousands are asked for in slices, in order, and no further once firerunner is lost', async () => {
+  const names = Array.from({ length: 1000 }, (_, i) => `function-${i}`);
+  const { snapshots, asked, events } = createBench(...names);
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  let before = 0;
+  const nextSlice = async (): Promise<number> => {
+    const slice = asked.length - before;
+    before = asked.length;
+    await turn();
+    return slice;
+  };
+  snapshots.prepareAll();
+  assert.deepEqual(snapshots.counts(), { preparing: 1000, ready: 0, failed: 0 });
+  for (let slice = await nextSlice(); slice > 0; slice = await nextSlice()) assert.ok(slice <= 100, `${slice} at once`);
+  assert.deepEqual(asked, names);
+
+  snapshots.prepareAll();
+  const stale = events('function-0');
+  snapshots.onLost();
+  assert.deepEqual(snapshots.counts(), { preparing: 0, ready: 0, failed: 1000 });
+  const sofar = asked.length;
+  await turn();
+  await turn();
+  assert.equal(asked.length, sofar);
+
+  snapshots.prepareAll();
+  stale.onUnprepared({ kind: 'vmm', message: 'firerunner ended with SIGKILL', console: [] }, null);
+  assert.deepEqual(snapshots.counts(), { preparing: 1000, ready: 0, failed: 0 });
+  snapshots.onLost();
+});

@@ -68,7 +68,8 @@ export class LambdaApi {
     const known = new Map<string, FunctionConfig | FailedFunction>(functions);
     for (const { name, problems } of options.broken) if (name !== null) known.set(name, { name, failed: problems });
     this.#known = known;
-    this.#catalogue = { account, functions: this.#known, facts: new CodeFactsCache(interpreters), usesSnapshots };
+    const sorted = [...known.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    this.#catalogue = { account, sorted, facts: new CodeFactsCache(interpreters), usesSnapshots };
   }
 
   /** Whether a path belongs to this API. */

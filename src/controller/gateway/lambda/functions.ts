@@ -7,8 +7,9 @@ import { ApiError, validationError } from './errors.ts';
 import type { CodeFactsCache } from './code-facts.ts';
 import { LATEST } from './names.ts';
 
-const DEFAULT_MAX_ITEMS = 50;
+/** What `MaxItems` may be; a page has no more than the second, whatever it is, as with AWS. */
 const MAX_ITEMS = 10_000;
+const MOST_ON_A_PAGE = 50;
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -20,7 +21,8 @@ export interface FailedFunction {
 }
 
 export interface Catalogue {
-  readonly functions: ReadonlyMap<string, FunctionConfig | FailedFunction>;
+  /** By name. */
+  readonly sorted: readonly (FunctionConfig | FailedFunction)[];
   readonly account: LambdaAccount;
   readonly facts: CodeFactsCache;
   /** Whether VMs are restored from snapshots of their functions. */
@@ -67,9 +69,9 @@ export async function listFunctions(catalogue: Catalogue, query: URLSearchParams
   if (version !== null && version !== 'ALL') {
     throw validationError('functionVersion', version, 'Member must satisfy enum value set: [ALL]');
   }
-  const all = [...catalogue.functions.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const all = catalogue.sorted;
   const from = readMarker(query.get('Marker'), all.length);
-  const to = from + readMaxItems(query.get('MaxItems'));
+  const to = from + Math.min(readMaxItems(query.get('MaxItems')), MOST_ON_A_PAGE);
   const qualifier = version === 'ALL' ? LATEST : null;
   const page: Json[] = [];
   // One after the other: requests that run functions have the file system first.
@@ -151,7 +153,7 @@ function revisionId(fn: FunctionConfig, sha256: string): string {
 }
 
 function readMaxItems(text: string | null): number {
-  if (text === null) return DEFAULT_MAX_ITEMS;
+  if (text === null) return MOST_ON_A_PAGE;
   const items = readDecimal(text);
   if (items !== null && items >= 1 && items <= MAX_ITEMS) return items;
   throw validationError('maxItems', text, `Member must have value between 1 and ${MAX_ITEMS}`);
