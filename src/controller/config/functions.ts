@@ -6,7 +6,7 @@ import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
 import type { FunctionConfig } from './config.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
-import { nearest } from './spelling.ts';
+import { Spelling } from './spelling.ts';
 import {
   check,
   DEFAULT_TIMEOUT_S,
@@ -70,7 +70,7 @@ export function readFunctions(
 
 class FunctionList {
   readonly #functions = new Map<string, FunctionConfig>();
-  readonly #broken = new Map<number, BrokenEntry>();
+  readonly #broken = new Map<number, BrokenEntry & { readonly problems: Problem[] }>();
   readonly #source: YamlFile;
   readonly #context: FunctionContext;
   readonly #notes: string[];
@@ -80,6 +80,7 @@ class FunctionList {
   readonly #indices = new Map<string, number>();
   /** What is odd about a key, by that key: the first place and how many functions have it. */
   readonly #remarks = new Map<string, { readonly index: number; readonly text: string; count: number }>();
+  readonly #spelling = new Spelling();
   readonly #imageRuntimes = new Map<string, RuntimeName | null>();
 
   constructor(source: YamlFile, context: FunctionContext, notes: string[]) {
@@ -104,7 +105,9 @@ class FunctionList {
     // Of two functions with one name nobody can tell which is meant: both are broken, as one.
     const first = (name === null ? undefined : this.#indices.get(name)) ?? index;
     if (name !== null) this.#functions.delete(name);
-    this.#broken.set(first, { name, problems: [...(this.#broken.get(first)?.problems ?? []), ...this.#problems] });
+    const before = this.#broken.get(first);
+    if (before === undefined) this.#broken.set(first, { name, problems: this.#problems });
+    else before.problems.push(...this.#problems);
   }
 
   /** Null if something is wrong, here or with a directory of the controller's. */
@@ -239,7 +242,7 @@ class FunctionList {
 
   /** Such as " (did you mean x?)", where there is something of a similar name. */
   #guessBeside(path: string): string {
-    const guess = nearest(basename(path), this.#context.paths.namesIn(dirname(path)));
+    const guess = this.#spelling.nearest(basename(path), this.#context.paths.namesIn(dirname(path)));
     return guess === null ? '' : ` (did you mean ${guess}?)`;
   }
 

@@ -11,10 +11,11 @@ export interface ResolvedPath {
   readonly fromWorkingDirectory: boolean;
 }
 
-/** Looks at each path once, however many functions name it. */
+/** Looks at each path once, however many functions name it; and once into each directory. */
 export class Paths {
   readonly #cwd: string;
   readonly #kinds = new Map<string, PathKind>();
+  readonly #names = new Map<string, readonly string[]>();
 
   constructor(cwd: string) {
     this.#cwd = cwd;
@@ -46,11 +47,11 @@ export class Paths {
 
   /** What is in a directory; nothing if it cannot be read. */
   namesIn(directory: string): readonly string[] {
-    try {
-      return readdirSync(directory);
-    } catch {
-      return [];
-    }
+    const known = this.#names.get(directory);
+    if (known !== undefined) return known;
+    const names = list(directory);
+    this.#names.set(directory, names);
+    return names;
   }
 
   /** A path as messages show it: from the working directory, where it is below it. */
@@ -72,6 +73,14 @@ function look(path: string): PathKind {
   } catch {
     // A file in place of a directory on the way, or no right to look: nothing that could be used is there.
     return 'missing';
+  }
+}
+
+function list(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
   }
 }
 

@@ -1,12 +1,37 @@
 /** Runs in snapctr. Guesses which key a misspelt one was meant to be. */
 
+/** Of a word with all others: some hundred names a word, for some hundred words; a second at most. */
+const MOST_COMPARISONS = 100_000;
+const LONGEST_WORD = 64;
+
+/**
+ * Guesses for one configuration. Where ten thousand names are wrong it is not their spelling: the guesses come to an end, so that
+ * the messages come at once.
+ */
+export class Spelling {
+  #left: number;
+
+  constructor(mostComparisons = MOST_COMPARISONS) {
+    this.#left = mostComparisons;
+  }
+
+  /** As `nearest`; null as well once enough was compared. */
+  nearest(word: string, candidates: readonly string[]): string | null {
+    if (this.#left < candidates.length) return null;
+    this.#left -= candidates.length;
+    return nearest(word, candidates);
+  }
+}
+
 /** The candidate closest to `word`, or null if none is close: about one letter in three may be wrong. */
 export function nearest(word: string, candidates: readonly string[]): string | null {
   let best: string | null = null;
   let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1;
-  if (word.length > 64) return null;
+  if (word.length > LONGEST_WORD) return null;
+  const wanted = word.toLowerCase().replaceAll('-', '_');
   for (const candidate of candidates) {
-    const distance = editDistance(word.toLowerCase().replaceAll('-', '_'), candidate);
+    if (Math.abs(candidate.length - wanted.length) >= bestDistance) continue;
+    const distance = editDistance(wanted, candidate);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;

@@ -59,8 +59,9 @@ export class YamlFile {
     const lines = new LineCounter();
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
     const told = new Set<string>();
+    const textLines = document.errors.length === 0 ? [] : text.split('\n');
     for (const error of document.errors) {
-      const problem = syntaxProblem(file, text, error, lines);
+      const problem = syntaxProblem(file, text, textLines, error, lines);
       // One mistake has several consequences; the first on a line is nearest to it.
       if (error.code !== 'DUPLICATE_KEY' && told.has(String(problem.line))) continue;
       told.add(String(problem.line));
@@ -140,10 +141,16 @@ function readAdvice(error: unknown): string {
   return messageOf(error);
 }
 
-function syntaxProblem(file: string, text: string, error: YAMLError, lines: LineCounter): Problem {
+function syntaxProblem(
+  file: string,
+  text: string,
+  textLines: readonly string[],
+  error: YAMLError,
+  lines: LineCounter,
+): Problem {
   const { line, col } = lines.linePos(error.pos[0]);
   const key = /^[^\s:]+/.exec(text.slice(error.pos[0]))?.[0] ?? '';
-  return { file, line, column: col, message: syntaxMessage(key, error, text.split('\n', line)[line - 1] ?? '') };
+  return { file, line, column: col, message: syntaxMessage(key, error, textLines[line - 1] ?? '') };
 }
 
 function syntaxMessage(key: string, error: YAMLError, line: string): string {
