@@ -1,11 +1,15 @@
 /** Makes the functions' files ready before the controller starts: the seam between its configuration and the images. */
-import type { Config, FunctionConfig } from '../controller/config/config.ts';
+import { availableParallelism } from 'node:os';
+import type { BrokenFunction, Config, FunctionConfig } from '../controller/config/config.ts';
 import type { Logger } from '../controller/log.ts';
 import { packApp } from '../images/app-image.ts';
 import { stageApp } from '../images/app-stage.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { RuntimeName } from '../protocol/runtimes.ts';
 import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
+
+/** Directories that are worked on at the same time. */
+const AT_ONCE = 2 * availableParallelism();
 
 /**
  * Directories of functions become images, for VMs, or staged directories with their dependencies, for plain processes.
@@ -14,26 +18,39 @@ import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
  */
 export async function prepareFunctionFiles(config: Config, vmm: VmmWish, logger: Logger): Promise<Config> {
   const prepared = new Map<string, Promise<string>>();
-  const functions = new Map<string, FunctionConfig>();
-  const broken = [...config.broken];
   const { appfs } = capabilitiesOf(vmm);
-  for (const [name, fn] of config.functions) {
-    if (fn.appfs?.kind !== 'directory') {
-      functions.set(name, fn);
-      continue;
-    }
-    const directory = fn.appfs.path;
-    const key = `${fn.runtime ?? ''} ${directory}`;
-    const preparing = prepared.get(key) ?? prepareDirectory(directory, fn.runtime, appfs, logger);
+  const prepare = (directory: string, runtime: RuntimeName | null): Promise<string> => {
+    const key = `${runtime ?? ''} ${directory}`;
+    const preparing = prepared.get(key) ?? prepareDirectory(directory, runtime, appfs, logger);
     prepared.set(key, preparing);
-    try {
-      const path = await preparing;
-      functions.set(name, { ...fn, appfs: { kind: appfs, path } });
-    } catch (error) {
-      broken.push({ name, problems: [`${directory} cannot be made ready: ${messageOf(error)}`] });
+    return preparing;
+  };
+  /** In the order of the configuration; null: broken. */
+  const functions = new Map<string, FunctionConfig | null>([...config.functions.keys()].map((name) => [name, null]));
+  const broken = new Map<string, BrokenFunction>();
+  const rest = config.functions.entries();
+  const prepareRest = async (): Promise<void> => {
+    for (const [name, fn] of rest) {
+      if (fn.appfs?.kind !== 'directory') {
+        functions.set(name, fn);
+        continue;
+      }
+      const directory = fn.appfs.path;
+      try {
+        const path = await prepare(directory, fn.runtime);
+        functions.set(name, { ...fn, appfs: { kind: appfs, path } });
+      } catch (error) {
+        broken.set(name, { name, problems: [`${directory} cannot be made ready: ${messageOf(error)}`] });
+      }
     }
-  }
-  return { ...config, functions, broken };
+  };
+  // Most of it waits for the disk and for programs.
+  await Promise.all(Array.from({ length: AT_ONCE }, prepareRest));
+  return {
+    ...config,
+    functions: new Map([...functions].filter((entry): entry is [string, FunctionConfig] => entry[1] !== null)),
+    broken: [...config.broken, ...[...functions.keys()].flatMap((name) => broken.get(name) ?? [])],
+  };
 }
 
 async function prepareDirectory(
