@@ -7,11 +7,14 @@ import { parseArgs } from 'node:util';
 import { burst } from './cases/burst.ts';
 import { controllerMemory } from './cases/controller-memory.ts';
 import { density } from './cases/density.ts';
+import { fairness } from './cases/fairness.ts';
 import { firecracker } from './cases/firecracker.ts';
 import { firstStart } from './cases/first-start.ts';
 import { idleMemory } from './cases/idle-memory.ts';
 import { lambda } from './cases/lambda.ts';
 import { layers } from './cases/layers.ts';
+import { linear } from './cases/linear.ts';
+import { overload } from './cases/overload.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
 import { starts } from './cases/starts.ts';
 import { throughput } from './cases/throughput.ts';
@@ -29,6 +32,9 @@ const BENCHMARKS: readonly Benchmark[] = [
   warmRequest,
   throughput,
   poolScaling,
+  linear,
+  fairness,
+  overload,
   idleMemory,
   firecracker,
 ];

@@ -34,7 +34,7 @@ export async function startProbed(
   options: Parameters<typeof startController>[1],
 ): Promise<ProbedController> {
   const directory = join(workspace.directory, 'probe');
-  mkdirSync(directory);
+  mkdirSync(directory, { recursive: true });
   const controller = await startController(workspace, {
     ...options,
     env: { NODE_OPTIONS: `--import ${fileURLToPath(PROBE)}`, SNAPFAAS_PROBE_DIR: directory, ...options.env },
