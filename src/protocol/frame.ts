@@ -42,6 +42,13 @@ export class FrameError extends Error {
   }
 }
 
+/** A number of a header that counts something: whole, and not negative. @throws FrameError if it is none. */
+export function countIn(header: FrameHeader, key: string): number {
+  const value = header[key];
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new FrameError(`"${key}" in a frame header is no count`);
+}
+
 const EMPTY = Buffer.alloc(0);
 const NO_HEADER: FrameHeader = Object.freeze({});
 

@@ -12,7 +12,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Frame, FrameHeader } from '../../protocol/frame.ts';
+import { countIn, type Frame, type FrameHeader } from '../../protocol/frame.ts';
 import {
   ENTROPY_BYTES,
   EXIT_ERROR,
@@ -243,19 +243,23 @@ export class GuestLife {
     void this.#machine.kill();
   }
 
+  /** @throws FrameError if the guest breaks the protocol in what a header says. */
   #onFrame(frame: Frame): void {
     switch (frame.type) {
-      case FrameType.hello:
-        if (frame.header['protocol'] === GUEST_PROTOCOL_VERSION) return this.#arrived(frame.type);
+      case FrameType.hello: {
+        const { protocol } = frame.header;
+        if (protocol === GUEST_PROTOCOL_VERSION) return this.#arrived(frame.type);
         return this.#fail(
           new LaunchError(
-            `the root file system speaks guest protocol ${JSON.stringify(frame.header['protocol'])}, this firerunner ` +
-              `speaks ${GUEST_PROTOCOL_VERSION}; build the images again: snapctr images build all`,
+            `the root file system speaks guest protocol ${typeof protocol === 'number' ? protocol : 'unknown'}, this ` +
+              `firerunner speaks ${GUEST_PROTOCOL_VERSION}; build the images again: snapctr images build all`,
           ),
         );
+      }
       case FrameType.sealed: {
-        const { processes } = frame.header;
-        this.#otherProcesses = { count: Number(processes ?? 0), names: frame.payload.toString('latin1').slice(0, 500) };
+        const names = frame.payload.toString('latin1').slice(0, 500);
+        const isCounted = frame.header['processes'] !== undefined;
+        this.#otherProcesses = { count: isCounted ? countIn(frame.header, 'processes') : 0, names };
         return this.#arrived(frame.type);
       }
       case FrameType.loaded:
@@ -268,15 +272,15 @@ export class GuestLife {
         return this.#logs.push(frame);
       case FrameType.logEnd:
         this.#logs.push(frame);
-        return this.#said(0, this.#observer.onLogEnd?.(Number(frame.header['request'])) ?? null);
+        return this.#said(0, this.#observer.onLogEnd?.(countIn(frame.header, 'request')) ?? null);
       case FrameType.runtimeExited: {
-        const { status, signal, begun } = frame.header;
+        const kind = frame.header['signal'] === undefined ? 'status' : 'signal';
+        const value = countIn(frame.header, kind);
         const exit: RuntimeExitHeader = {
-          ...(signal === undefined ? { status: Number(status) } : { signal: Number(signal) }),
-          ...(typeof begun === 'number' ? { begun } : {}),
+          ...(kind === 'status' ? { status: value } : { signal: value }),
+          ...(frame.header['begun'] === undefined ? {} : { begun: countIn(frame.header, 'begun') }),
         };
-        const how = signal === undefined ? `exit status ${exit.status}` : `signal ${exit.signal}`;
-        const reason = `the runtime ended with ${how}`;
+        const reason = `the runtime ended with ${kind === 'status' ? 'exit status' : 'signal'} ${value}`;
         this.#fail(this.#exitError(reason, exit));
         return this.#observer.onRuntimeExited(reason, exit);
       }

@@ -1,6 +1,6 @@
 /** Runs in firerunner. Turns the LOG frames of a guest into text, without cutting characters at frame borders. */
 import { StringDecoder } from 'node:string_decoder';
-import type { Frame } from '../../protocol/frame.ts';
+import { countIn, type Frame } from '../../protocol/frame.ts';
 import { FrameType, type LogHeader } from '../../protocol/guest.ts';
 
 type Stream = LogHeader['stream'];
@@ -16,8 +16,9 @@ export class LogDecoder {
     this.#emit = emit;
   }
 
+  /** @throws FrameError if the frame does not say of which invocation it is. */
   push(frame: Frame): void {
-    const request = Number(frame.header['request']);
+    const request = countIn(frame.header, 'request');
     if (frame.type === FrameType.logEnd) {
       for (const stream of ['stdout', 'stderr'] as const) this.#send(request, stream, this.#decoders[stream].end());
     } else {

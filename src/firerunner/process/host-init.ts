@@ -87,12 +87,12 @@ export class HostInit implements ControlChannel {
   #fromRuntime(frame: Frame): void {
     if (frame.type === FrameType.log) {
       const { request, stream } = frame.header;
-      if (typeof request === 'number') this.#beginRequest(request);
+      if (isCount(request)) this.#beginRequest(request);
       this.#collectBytes(stream === 'stderr' ? 'stderr' : 'stdout', frame.payload);
     } else if (frame.type === FrameType.done) {
       const { request } = frame.header;
       this.#whenDrained(() => {
-        if (typeof request === 'number') this.#beginRequest(request);
+        if (isCount(request)) this.#beginRequest(request);
         this.#endRequest(true);
       });
     } else if (frame.type === FrameType.ending) {
@@ -163,4 +163,9 @@ export class HostInit implements ControlChannel {
     });
     this.#printedBytes = 0;
   }
+}
+
+/** Of a function's own frames, any may be forged. */
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }

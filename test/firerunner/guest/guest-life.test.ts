@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LaunchError, type Machine, type MachineExit } from '../../../src/firerunner/machine.ts';
 import { FunctionLoadError, GuestLife, LaunchTimeoutError } from '../../../src/firerunner/guest/guest-life.ts';
-import type { Frame, FrameHeader } from '../../../src/protocol/frame.ts';
+import { FrameError, type Frame, type FrameHeader } from '../../../src/protocol/frame.ts';
 import { FrameType, GUEST_PROTOCOL_VERSION, type LoadRequest } from '../../../src/protocol/guest.ts';
 
 interface Sent {
@@ -170,4 +170,47 @@ test('guest life: a root file system of another protocol is refused with advice'
   const waiting = life.hello();
   says(FrameType.hello, { protocol: 1 });
   await assert.rejects(waiting, /build the images again/);
+});
+
+/** Values that are no counts; of some, JavaScript cannot even make a number or a text. */
+const NO_COUNTS: readonly unknown[] = [
+  null,
+  -1,
+  1.5,
+  Infinity,
+  '1',
+  [[1]],
+  {},
+  { toString: 0 },
+  { valueOf: null, toString: null },
+];
+
+test('guest life: a header that counts nothing breaks the protocol, and nobody else', () => {
+  const named = [
+    [FrameType.log, 'request'],
+    [FrameType.logEnd, 'request'],
+    [FrameType.sealed, 'processes'],
+    [FrameType.runtimeExited, 'status'],
+    [FrameType.runtimeExited, 'signal'],
+  ] as const;
+  for (const [type, key] of named) {
+    for (const value of NO_COUNTS) {
+      const { says } = createGuest();
+      assert.throws(() => says(type, { [key]: value }, 'text'), FrameError, `${type} ${key}`);
+    }
+  }
+});
+
+test('guest life: a HELLO of whatever protocol ends the launch with advice', async () => {
+  for (const protocol of [
+    undefined,
+    GUEST_PROTOCOL_VERSION + 1,
+    { toString: 0 },
+    JSON.parse('['.repeat(30_000) + ']'.repeat(30_000)) as unknown,
+  ]) {
+    const { life, says } = createGuest();
+    const hello = life.hello();
+    says(FrameType.hello, { protocol });
+    await assert.rejects(hello, /speaks guest protocol (\d+|unknown), .* build the images again/);
+  }
 });
