@@ -147,12 +147,24 @@ export class Qmp {
   }
 }
 
-/** Null for what is no message. */
+/** Null for what is no message: whoever breaks into QEMU says what it likes. */
 function parseMessage(line: string): QmpMessage | null {
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(line);
-    return typeof value === 'object' ? value : null;
+    value = JSON.parse(line);
   } catch {
     return null;
   }
+  if (!isObject(value)) return null;
+  const { id, event, data, error } = value;
+  const isMessage =
+    (id === undefined || typeof id === 'number') &&
+    (event === undefined || typeof event === 'string') &&
+    (data === undefined || isObject(data)) &&
+    (error === undefined || (isObject(error) && typeof error['desc'] === 'string'));
+  return isMessage ? value : null;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

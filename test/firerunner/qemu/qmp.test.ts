@@ -105,3 +105,27 @@ test('QMP: a line without an end ends the connection and takes no memory', { tim
     assert.ok(process.memoryUsage().rss - before < 64 * 1024 * 1024);
   }),
 );
+
+test('QMP: what is no message ends the connection, and nothing else', { timeout: 20_000 }, async () => {
+  const lines = [
+    'null',
+    '[]',
+    '1',
+    '{"event": 1}',
+    '{"event": "STOP", "data": null}',
+    '{"event": "STOP", "data": []}',
+    '{"error": null, "id": 2}',
+    '{"error": "no", "id": 2}',
+    '{"error": {}, "id": 2}',
+    '{"error": {"desc": {"toString": 0}}, "id": 2}',
+    '{"return": {}, "id": "2"}',
+  ];
+  for (const line of lines) {
+    await withQmp(async (qmp, qemu, commands) => {
+      const stopped = qmp.execute('stop');
+      await arrived(commands, 2);
+      qemu.write(`${line}\n`);
+      await assert.rejects(stopped, /^Error: QEMU ended before it answered stop$/, line);
+    });
+  }
+});
