@@ -18,6 +18,11 @@ export interface Alternative {
   readonly priority: number;
 }
 
+/** Longer lines set up no alternatives. */
+const MAX_LINE_CHARACTERS = 4096;
+/** Of one word; a script that says more than that is none that is understood here. */
+const MAX_VALUES = 256;
+
 /**
  * What an installation script (`postinst`) would tell update-alternatives, slaves included. Understood are plain variables
  * and loops over words; what depends on a program that the script runs is left out.
@@ -26,6 +31,7 @@ export function readAlternatives(script: string): readonly Alternative[] {
   const found: Alternative[] = [];
   const variables = new Map<string, readonly string[]>();
   for (const line of script.replace(/\\\n/g, ' ').split('\n')) {
+    if (line.length > MAX_LINE_CHARACTERS) continue;
     const loop = /^\s*for\s+(\w+)\s+in\s+(.*?)\s*(?:;.*)?$/.exec(line);
     const assignment = /^\s*(?:local\s+|export\s+)?(\w+)=("[^"]*"|'[^']*'|\S*)\s*(?:;.*)?$/.exec(line);
     if (loop !== null) {
@@ -54,6 +60,7 @@ function splitWords(text: string): readonly string[] {
 function expand(word: string, variables: ReadonlyMap<string, readonly string[]>): readonly string[] {
   let values: readonly string[] = [word];
   for (let depth = 0; depth < 8 && values.some((value) => value.includes('$')); depth += 1) {
+    if (values.length > MAX_VALUES) return [];
     values = values.flatMap((value) => {
       const [whole, braced, plain] = /\$(?:\{(\w+)\}|(\w+))/.exec(value) ?? [];
       if (whole === undefined) return value.includes('$') ? [] : [value];

@@ -39,15 +39,21 @@ const ARCHIVE = /\.(whl|zip|tar|tgz|tbz|txz|tar\.\w+)$/i;
 
 /**
  * Reads `requirements.txt` in `directory`, and the files below it that it names.
+ * @param read what reads a file.
  * @throws TreeError with file and line of what is refused, and what to write instead.
  */
-export async function readRequirements(directory: string): Promise<Requirements> {
-  const found = { requirements: [], constraints: [], names: [], flags: [] };
+export async function readRequirements(
+  directory: string,
+  read: (path: string) => Promise<Buffer> = readFile,
+): Promise<Requirements> {
+  const found = { read, requirements: [], constraints: [], names: [], flags: [] };
   await readInto(found, directory, REQUIREMENTS_FILE, 'requirements', new Set());
-  return found;
+  const { requirements, constraints, names, flags } = found;
+  return { requirements, constraints, names, flags };
 }
 
 interface Found {
+  readonly read: (path: string) => Promise<Buffer>;
   readonly requirements: string[];
   readonly constraints: string[];
   readonly names: string[];
@@ -65,7 +71,7 @@ async function readInto(
   seen.add(`${kind} ${file}`);
   if (seen.size > MAX_FILES)
     throw new TreeError(`${join(directory, file)}: more than ${MAX_FILES} files name each other`);
-  const text = await readFile(join(directory, file)).catch((cause: unknown) => {
+  const text = await found.read(join(directory, file)).catch((cause: unknown) => {
     throw new TreeError(`${join(directory, file)}, which ${REQUIREMENTS_FILE} names, cannot be read`, { cause });
   });
   for (const { line, number } of logicalLines(decodeText(text))) {
@@ -83,7 +89,8 @@ async function readInto(
     else if (!WITHOUT_EFFECT.has(line)) {
       if (line.startsWith('-')) refuse(whyRefused(line));
       const requirement = line.replace(HASH, '').trim();
-      const name = REQUIREMENT.exec(requirement)?.[1];
+      // Of many blanks in a row the expression would try all ways to share them out.
+      const name = REQUIREMENT.exec(requirement.replace(/\s+/g, ' '))?.[1];
       if (name === undefined || ARCHIVE.test(name)) return refuse(whyRefused(requirement));
       const hashes = [...line.matchAll(HASH)].map(([, hash]) => ` --hash=${hash ?? ''}`);
       found[kind].push(requirement + hashes.join(''));
