@@ -41,7 +41,11 @@ export class IndexBuilder {
 
 /** Reads and checks a layer's index. @throws DamagedLayerError */
 export async function readIndex(layer: Layer): Promise<readonly IndexRun[]> {
-  const bytes = await readPart(layer, 'index');
+  return parseIndex(await readPart(layer, 'index'), layer);
+}
+
+/** @throws DamagedLayerError if these are not runs of the layer's memory and pages. */
+export function parseIndex(bytes: Buffer, layer: Layer): readonly IndexRun[] {
   const damaged = (problem: string): never => {
     throw new DamagedLayerError(layer.directory, `index ${problem}`);
   };

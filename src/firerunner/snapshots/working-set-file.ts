@@ -52,6 +52,11 @@ export async function readWorkingSet(layer: Layer): Promise<readonly PageRun[] |
   } catch {
     return null;
   }
+  return parseWorkingSet(bytes, layer);
+}
+
+/** @returns null if the bytes are damaged, or of another layer. */
+export function parseWorkingSet(bytes: Buffer, layer: Layer): readonly PageRun[] | null {
   const body = bytes.subarray(0, -DIGEST_BYTES);
   const records = body.subarray(HEADER_BYTES);
   if (!body.subarray(0, HEADER_BYTES).equals(header(layer)) || records.length % RECORD_BYTES !== 0) return null;
