@@ -74,7 +74,7 @@ function statusEntry(one: DebianPackage): string {
 }
 
 /** Reads lines like `Inst libc6 (2.36-9 Debian:12.15/oldstable [amd64]) []`. */
-function parsePlan(plan: string): readonly DebianPackage[] {
+export function parsePlan(plan: string): readonly DebianPackage[] {
   const packages: DebianPackage[] = [];
   for (const [, name, version, architecture] of plan.matchAll(/^Inst (\S+) \((\S+) .*?\[(\S+?)\]\)/gm)) {
     if (name === undefined || version === undefined || architecture === undefined) continue;

@@ -27,25 +27,33 @@ export interface ElfFacts {
   readonly needed: readonly string[];
 }
 
+/** Reads a part of a file. Null: the file ends before. */
+export type ReadAt = (position: number, bytes: number) => Promise<Buffer | null>;
+
 /** @returns null if the file is no ELF file, or a damaged one. */
 export async function readElf(path: string): Promise<ElfFacts | null> {
   const file = await open(path, 'r');
   try {
-    const header = await readAt(file, 0, HEADER_BYTES);
-    if (header === null || header.toString('latin1', 0, 4) !== '\x7fELF') return null;
-    const isLittleEndian = header[5] === 1;
-    const code = isLittleEndian ? header.readUInt16LE(18) : header.readUInt16BE(18);
-    const isForGuests = header[4] === 2 && isLittleEndian && code === X86_64;
-    const needed = isForGuests ? await readNeeded(file, header) : [];
-    return needed === null ? null : { machine: MACHINES[code] ?? `machine ${code}`, isForGuests, needed };
+    return await elfFacts((position, bytes) => readAt(file, position, bytes));
   } finally {
     await file.close();
   }
 }
 
-async function readNeeded(file: FileHandle, header: Buffer): Promise<readonly string[] | null> {
+/** @returns null if it is no ELF file, or a damaged one. */
+export async function elfFacts(read: ReadAt): Promise<ElfFacts | null> {
+  const header = await read(0, HEADER_BYTES);
+  if (header === null || header.toString('latin1', 0, 4) !== '\x7fELF') return null;
+  const isLittleEndian = header[5] === 1;
+  const code = isLittleEndian ? header.readUInt16LE(18) : header.readUInt16BE(18);
+  const isForGuests = header[4] === 2 && isLittleEndian && code === X86_64;
+  const needed = isForGuests ? await readNeeded(read, header) : [];
+  return needed === null ? null : { machine: MACHINES[code] ?? `machine ${code}`, isForGuests, needed };
+}
+
+async function readNeeded(read: ReadAt, header: Buffer): Promise<readonly string[] | null> {
   const count = Math.min(header.readUInt16LE(56), MAX_SEGMENTS);
-  const table = await readAt(file, Number(header.readBigUInt64LE(32)), count * SEGMENT_BYTES);
+  const table = await read(Number(header.readBigUInt64LE(32)), count * SEGMENT_BYTES);
   if (table === null) return null;
   const segments = Array.from({ length: count }, (_, index) => {
     const segment = table.subarray(index * SEGMENT_BYTES, (index + 1) * SEGMENT_BYTES);
@@ -54,7 +62,7 @@ async function readNeeded(file: FileHandle, header: Buffer): Promise<readonly st
   });
   const dynamic = segments.find(({ type }) => type === DYNAMIC);
   if (dynamic === undefined) return [];
-  const section = await readAt(file, dynamic.offset, Math.min(dynamic.bytes, MAX_DYNAMIC_BYTES));
+  const section = await read(dynamic.offset, Math.min(dynamic.bytes, MAX_DYNAMIC_BYTES));
   if (section === null) return null;
   const entries: { tag: bigint; value: number }[] = [];
   for (let at = 0; at + 16 <= section.length; at += 16) {
@@ -67,7 +75,7 @@ async function readNeeded(file: FileHandle, header: Buffer): Promise<readonly st
   );
   if (place === undefined) return null;
   const bytes = Math.min(valueOf(STRINGS_BYTES), MAX_STRINGS_BYTES);
-  const strings = await readAt(file, place.offset + address - place.address, bytes);
+  const strings = await read(place.offset + address - place.address, bytes);
   if (strings === null) return null;
   return entries.filter(({ tag }) => tag === NEEDED).map(({ value }) => stringAt(strings, value));
 }
@@ -77,7 +85,6 @@ function stringAt(strings: Buffer, start: number): string {
   return strings.toString('latin1', start, end === -1 ? strings.length : end);
 }
 
-/** @returns null if the file ends before. */
 async function readAt(file: FileHandle, position: number, bytes: number): Promise<Buffer | null> {
   if (!Number.isSafeInteger(position)) return null;
   const buffer = Buffer.alloc(bytes);

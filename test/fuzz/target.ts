@@ -1,3 +1,28 @@
+/**
+ * A parser and what has to hold of it, whatever bytes it is given: it ends, within a time that is linear in their number; it
+ * throws nothing but the errors that it names; what it accepts means what its format says. A valid case is made, mutated
+ * in three of four cases, and checked. The seed decides everything.
+ */
+import { mutate } from './mutate.ts';
+import { Random, seedOf } from './random.ts';
+
+export interface ParserTarget {
+  readonly name: string;
+  /** What mutations insert beside single bytes. */
+  readonly tokens: readonly string[];
+  /** A valid case. */
+  generate(random: Random): Buffer;
+  /** Throws if a property does not hold. */
+  check(input: Buffer, context: CaseContext): void | Promise<void>;
+}
+
+export interface CaseContext {
+  /** Decided by the input. */
+  readonly random: Random;
+  /** The input is as `generate` made it. False: that is not known. */
+  readonly isValid: boolean;
+}
+
 /** What a run of any target is asked for, and what it tells. */
 export interface FuzzWish {
   readonly cases: number;
@@ -9,4 +34,95 @@ export interface FuzzWish {
 export interface FuzzRun {
   readonly cases: number;
   readonly seconds: number;
+}
+
+/** A case over this size must not take longer than that, in bytes and in ms of processor time. */
+const LARGE_BYTES = 2 * 1024;
+const LARGE_LIMIT_MS = 2000;
+/** A case that fails is made smaller so often at most. */
+const SHRINKING_STEPS = 3000;
+
+/** A property that does not hold, with all that is needed to see it again. */
+export class FuzzFailure extends Error {
+  override readonly name = 'FuzzFailure';
+
+  constructor(target: string, where: string, input: Buffer, cause: unknown) {
+    const why = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+    super(
+      `${target}, ${where}: --input ${input.toString('hex')}\n${JSON.stringify(input.toString('latin1'))}\n${why}`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** @throws FuzzFailure at the first case that fails. */
+export async function fuzz(target: ParserTarget, { cases, seconds, seed }: FuzzWish): Promise<FuzzRun> {
+  const tokens = target.tokens.map((token) => Buffer.from(token, 'latin1'));
+  const begun = performance.now();
+  const limit = seconds === null ? Infinity : begun + seconds * 1000;
+  let done = 0;
+  let other = target.generate(new Random(seed));
+  for (; done < cases && (done % 128 !== 0 || performance.now() < limit); done += 1) {
+    const random = new Random(Math.imul(seed, 0x85ebca6b) + done);
+    const valid = target.generate(random);
+    const isValid = random.oneIn(4);
+    const input = isValid ? valid : mutate(random, valid, other, tokens);
+    other = valid;
+    try {
+      const checking = checkOne(target, input, isValid);
+      if (checking !== undefined) await checking;
+    } catch (error) {
+      const smallest = isValid ? input : await shrink(target, input);
+      throw new FuzzFailure(target.name, `seed ${seed}, case ${done}`, smallest, error);
+    }
+  }
+  return { cases: done, seconds: (performance.now() - begun) / 1000 };
+}
+
+/** One case again. @throws FuzzFailure */
+export async function repeat(target: ParserTarget, input: Buffer): Promise<void> {
+  try {
+    await checkOne(target, input, false);
+  } catch (error) {
+    throw new FuzzFailure(target.name, 'a case', input, error);
+  }
+}
+
+function checkOne(target: ParserTarget, input: Buffer, isValid: boolean): void | Promise<void> {
+  const context = { random: new Random(seedOf(input)), isValid };
+  if (input.length <= LARGE_BYTES) return target.check(input, context);
+  const before = process.cpuUsage();
+  const measure = (): void => {
+    const { user, system } = process.cpuUsage(before);
+    const tookMs = (user + system) / 1000;
+    if (tookMs > LARGE_LIMIT_MS) throw new Error(`${input.length} bytes took ${tookMs} ms`);
+  };
+  const checking = target.check(input, context);
+  return checking === undefined ? measure() : checking.then(measure);
+}
+
+/** Leaves out pieces for as long as it fails. Large ones fail by their size. */
+async function shrink(target: ParserTarget, failing: Buffer): Promise<Buffer> {
+  if (failing.length > LARGE_BYTES) return failing;
+  let smallest = failing;
+  let left = SHRINKING_STEPS;
+  for (let size = failing.length >> 1; size > 0 && left > 0; size >>= 1) {
+    for (let at = 0; at < smallest.length && left > 0; left -= 1) {
+      const smaller = Buffer.concat([smallest.subarray(0, at), smallest.subarray(at + size)]);
+      if (await fails(target, smaller)) smallest = smaller;
+      else at += size;
+    }
+  }
+  return smallest;
+}
+
+async function fails(target: ParserTarget, input: Buffer): Promise<boolean> {
+  try {
+    await checkOne(target, input, false);
+    return false;
+  } catch {
+    return true;
+  }
 }

@@ -92,7 +92,7 @@ static struct world {
     uint8_t heard_type;
     uint8_t heard_prefix[FRAME_PREFIX_BYTES];
 
-    int runtime_closed, runtime_exited, exit_status, pipe_ended[2];
+    int runtime_closed, runtime_reset, runtime_exited, exit_status, pipe_ended[2];
     size_t runtime_room;
     /* Of a DRAINED, or of a frame. */
     size_t got_bytes, got_length;
@@ -234,6 +234,11 @@ static ssize_t world_read(int fd, void *target, size_t count)
     case SIGNALS:
         return again();
     case REQUESTS:
+        if (world.runtime_reset && pipe_bytes(&from_world_runtime) == 0) {
+            errno = ECONNRESET;
+            world.progress++;
+            return -1;
+        }
         return read_or_end(&from_world_runtime, world.runtime_closed, target, count);
     case STDOUT_PIPE:
     case STDERR_PIPE:
@@ -614,7 +619,7 @@ static void step(void)
         if (code < 0x60)
             world.pipe_ended[code / 16 % 2] = 1;
         else if (code < 0xa0)
-            world.runtime_closed = 1;
+            world.runtime_closed = 1, world.runtime_reset = code & 0x10;
         else if (world.runtime_exited == 0) {
             world.runtime_exited = world.runtime_closed = 1;
             world.exit_status = next_byte(&world.script) << (code & 0x10 ? 8 : 0);
@@ -701,7 +706,7 @@ static void reset(void)
     request = 0;
     printed = forwarded = drain_left = 0;
     from_runtime_bytes = 0;
-    drained_due = log_end_asked = runtime_ended = runtime_status = 0;
+    drained_due = left_unread = log_end_asked = runtime_ended = runtime_status = 0;
     phase = EXPECT_HELLO;
     ending = NOTHING;
     is_stopped = 0;

@@ -1,0 +1,32 @@
+/**
+ * A short run of every parser; `npm run fuzz -- --all --cases 10000000` is a long one. What long runs have found stands
+ * here as a case of its own, or as a test beside the parser's others.
+ */
+import { describe, test } from 'node:test';
+import { PARSER_TARGETS } from './targets.ts';
+import { fuzz, repeat } from './target.ts';
+
+const WISH = { cases: 20_000, seconds: 1, seed: 1 };
+
+/** Texts that took more than linear time: each fails by the processor time that it takes. */
+const SLOW: readonly (readonly [string, string])[] = [
+  ['requirements', `a${' '.repeat(4000)}!`],
+  ['alternatives', `for a in ${' ;'.repeat(20_000)}\u2028\n${'\n'.repeat(100)}`],
+  ['alternatives', `a="1 2 3 4 5 6 7"\nfor b in $a; do\nc=${'$b'.repeat(8)}\n${'\n'.repeat(4000)}`],
+];
+
+describe('parsers, whatever they are given', { timeout: 300_000 }, () => {
+  for (const target of PARSER_TARGETS) {
+    test(target.name, async (t) => {
+      const { cases, seconds } = await fuzz(target, WISH);
+      t.diagnostic(`${cases} cases in ${seconds.toFixed(1)} s`);
+    });
+  }
+
+  test('need no more than linear time for what was slow once', async () => {
+    for (const [name, text] of SLOW) {
+      const target = PARSER_TARGETS.find((one) => one.name === name);
+      if (target !== undefined) await repeat(target, Buffer.from(text));
+    }
+  });
+});

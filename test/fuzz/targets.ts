@@ -1,0 +1,15 @@
+/** All parsers of the host that are given bytes or text from outside. */
+import { FIRERUNNER_TARGETS } from './parsers/firerunner.ts';
+import { GATEWAY_TARGETS } from './parsers/gateway.ts';
+import { IMAGES_TARGETS } from './parsers/images.ts';
+import { PROTOCOL_TARGETS } from './parsers/protocol.ts';
+import { STORAGE_TARGETS } from './parsers/storage.ts';
+import type { ParserTarget } from './target.ts';
+
+export const PARSER_TARGETS: readonly ParserTarget[] = [
+  ...PROTOCOL_TARGETS,
+  ...GATEWAY_TARGETS,
+  ...FIRERUNNER_TARGETS,
+  ...IMAGES_TARGETS,
+  ...STORAGE_TARGETS,
+];
