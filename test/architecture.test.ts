@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { test } from 'node:test';
+import { VMMS } from '../src/protocol/vmms.ts';
 import { PROJECT_ROOT } from './support/snapctr.ts';
 
 const read = (path: string): string => readFileSync(join(PROJECT_ROOT, path), 'utf8');
@@ -17,7 +18,16 @@ function filesBelow(directory: string, ending: string): string[] {
 
 /** By folder of src/, the folders it may import from; `bin` may import from all. */
 function borders(): ReadonlyMap<string, readonly string[]> {
-  const rows = [...read('docs/architecture.md').matchAll(/^\| `src\/(\w+)\/` *\|[^|]*\|([^|]*)\|$/gm)];
+  return bordersOf(/^\| `src\/(\w+)\/` *\|[^|]*\|([^|]*)\|$/gm);
+}
+
+/** The same by folder of src/firerunner/. */
+function innerBorders(): ReadonlyMap<string, readonly string[]> {
+  return bordersOf(/^\| `firerunner\/(\w+)\/` *\| ((?:`\w+`(?:, )?)+|none of them) *\|$/gm);
+}
+
+function bordersOf(row: RegExp): ReadonlyMap<string, readonly string[]> {
+  const rows = [...read('docs/architecture.md').matchAll(row)];
   return new Map(
     rows.map(([, folder = '', may = '']) => [folder, [...may.matchAll(/`(\w+)`/g)].map(([, other = '']) => other)]),
   );
@@ -32,6 +42,24 @@ test('each folder of src/ imports from the folders that docs/architecture.md lis
       const [side, other = ''] = relative(PROJECT_ROOT, resolve(PROJECT_ROOT, file, '..', target)).split('/');
       const isAllowed = side === 'src' && (other === folder || allowed.get(folder)?.includes(other) === true);
       return isAllowed || folder === 'bin' ? [] : [`${file} imports ${target}`];
+    });
+  });
+  assert.deepEqual(crossings, []);
+});
+
+test('each folder of src/firerunner/ imports the folders that are listed for it, and VMMs are known to the table alone', () => {
+  const allowed = innerBorders();
+  const firerunner = join(PROJECT_ROOT, 'src', 'firerunner');
+  const files = filesBelow('src/firerunner', '.ts');
+  const folders = new Set(files.map((file) => file.split('/')[2] ?? '').filter(isFolder));
+  assert.deepEqual([...allowed.keys()].sort(), [...folders].sort());
+  const crossings = files.flatMap((file) => {
+    const [, , folder = ''] = file.split('/');
+    return [...read(file).matchAll(/from '(\.[^']*)'/g)].flatMap(([, target = '']) => {
+      const [other = ''] = relative(firerunner, resolve(PROJECT_ROOT, file, '..', target)).split('/');
+      if (!allowed.has(other) || other === folder) return [];
+      const isAllowed = allowed.get(folder)?.includes(other) ?? (folder === 'vmms.ts' || !Object.hasOwn(VMMS, other));
+      return isAllowed ? [] : [`${file} imports ${target}`];
     });
   });
   assert.deepEqual(crossings, []);

@@ -14,6 +14,7 @@ import { DEFAULT_IMAGES_DIRECTORY, PROJECT_ROOT } from '../images/project.ts';
 import { NO_SETTINGS } from '../protocol/vmm-settings.ts';
 import { RUNTIME_NAMES } from '../protocol/runtimes.ts';
 import { wholeNumber } from './flags.ts';
+import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
 
 interface DoctorFlags {
   readonly config?: string;
@@ -37,7 +38,7 @@ export function registerDoctorCommand(program: Command): void {
     .command('doctor')
     .description('check whether this host can run functions in VMs, and say what to do where it cannot')
     .option('-c, --config <file>', 'controller configuration (YAML); without it the defaults of this project')
-    .option('--mem <mb>', 'memory for all VMs together, in MB, as for the controller', wholeNumber(128))
+    .option('--mem <mb>', 'memory for all VMs together, in MB, as for the controller', wholeNumber(SMALLEST_VM_MIB))
     .option('--json', 'as JSON, on stdout')
     .addHelpText('after', HELP)
     .action(runDoctor);

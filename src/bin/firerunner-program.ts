@@ -4,7 +4,7 @@ import { EXIT_CODES, exitCodeTable } from '../firerunner/exit-codes.ts';
 import { ORIGINAL_FLAGS, ORIGINAL_FLAGS_WITH_VALUE, type OriginalFlag } from '../firerunner/original-flags.ts';
 import { runFirerunner, type FirerunnerFlags } from '../firerunner/run.ts';
 import { RUNTIME_NAMES } from '../protocol/runtimes.ts';
-import { VMM_NAMES } from '../protocol/vmms.ts';
+import { SMALLEST_VM_MIB, VMM_NAMES } from '../protocol/vmms.ts';
 import { acceptBothSpellings, packageVersion, seconds, wholeNumber } from './flags.ts';
 
 const program = new Command('firerunner')
@@ -14,7 +14,7 @@ const program = new Command('firerunner')
   .option('--initrd <file>', 'initial RAM disk with init (default: initrd.cpio beside the kernel)')
   .option('-r, --rootfs <file>', 'root file system with a language runtime')
   .option('--appfs <path>', "the function's files: an ext4 image, or a directory with --vmm process")
-  .option('--mem_size <mb>', 'memory of the VM in MB, at least 128', wholeNumber(128))
+  .option('--mem_size <mb>', 'memory of the VM in MB, at least 128', wholeNumber(SMALLEST_VM_MIB))
   .option('--vcpu_count <n>', 'vCPUs of the VM', wholeNumber(1, 32))
   .option('--id <name>', 'name of the VM, also in its request ids', 'abcde1234')
   .option('-c, --kernel_args <args>', "appended to the kernel's command line", '')

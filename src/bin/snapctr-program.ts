@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { LOG_LEVELS } from '../controller/log.ts';
 import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../controller/run.ts';
 import { registerImagesCommand } from '../images/command.ts';
-import { VMM_NAMES } from '../protocol/vmms.ts';
+import { SMALLEST_VM_MIB, VMM_NAMES } from '../protocol/vmms.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
 import { acceptBothSpellings, namingUnknownCommand, origins, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
@@ -16,7 +16,11 @@ const program: Command = new Command('snapctr')
   .enablePositionalOptions()
   .configureOutput({ outputError: (text, write) => write(namingUnknownCommand(program, text)) })
   .option('-c, --config <file>', 'controller configuration (YAML); see docs/config.md')
-  .option('--mem <mb>', 'memory for all VMs together, in MB; one worker starts for each 128', wholeNumber(128))
+  .option(
+    '--mem <mb>',
+    'memory for all VMs together, in MB; one worker starts for each 128',
+    wholeNumber(SMALLEST_VM_MIB),
+  )
   .option('-p, --port <n>', 'take requests over HTTP on this port; 0 picks a free one', wholeNumber(0, 65_535))
   .option('--requests_file <file>', 'take requests from a file of JSON lines, paced by their "time"')
   .option('--host <address>', 'address to listen on', '127.0.0.1')

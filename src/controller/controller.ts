@@ -13,6 +13,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
+import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
 import { Channel } from './channel.ts';
 import type { BrokenFunction, Config, FunctionConfig } from './config/config.ts';
 import { FunctionSnapshots } from './runner/function-snapshots.ts';
@@ -27,7 +28,7 @@ import { Standby } from './pool/standby.ts';
 import type { Outcome, Task } from './task.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
-import { SMALLEST_VM_MIB, startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
+import { startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
 
 /** How long VMs may take to end when the controller closes, in ms; then firerunner is ended, and they with it. */
 const VM_END_PATIENCE_MS = 2000;

@@ -12,9 +12,6 @@ import type { Vm } from './pool/vm.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
 import type { Lease, VmPool } from './pool/vm-pool.ts';
 
-/** Smallest VM, in MiB; there are as many workers as such VMs would fit. */
-export const SMALLEST_VM_MIB = 128;
-
 /** What goes through the channel: a task, and its function looked up. */
 export interface Job extends Abortable {
   readonly task: Task;

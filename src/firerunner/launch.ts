@@ -8,6 +8,7 @@
  *      any of these ──▶ failed: the VM is killed
  * ```
  */
+import { LATEST, logGroup } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { MAX_LAMBDA_RESULT_BYTES, MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
 import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings, MachineSpec } from '../protocol/runner.ts';
@@ -24,7 +25,7 @@ import {
 import { FunctionLoadError, GuestLife, LaunchTimeoutError, type VmObserver } from './guest/guest-life.ts';
 import { requireTap } from './network/host-tap.ts';
 import type { TapLease, TapPool } from './network/tap-pool.ts';
-import { lambdaEnvironment, LATEST, logGroup } from './guest/lambda-environment.ts';
+import { lambdaEnvironment } from './guest/lambda-environment.ts';
 
 export { LaunchTimeoutError } from './guest/guest-life.ts';
 

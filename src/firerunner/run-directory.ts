@@ -19,7 +19,7 @@ import { OwnedNames } from '../storage/owned-names.ts';
 import { startJanitor } from './janitor.ts';
 
 /** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
-const MAX_SOCKET_PATH_BYTES = 107;
+export const MAX_SOCKET_PATH_BYTES = 107;
 /** Longest name this program puts below its run directory: `/vm-NUMBER/function.sock`. */
 const LONGEST_NAME_BYTES = '/vm-1234567890/function.sock'.length;
 

@@ -20,3 +20,10 @@ export const PARTITION = 'aws';
 export function functionArn({ region, accountId }: LambdaAccount, name: string): string {
   return `arn:${PARTITION}:lambda:${region}:${accountId}:function:${name}`;
 }
+
+/** The only version that a function has. */
+export const LATEST = '$LATEST';
+
+export function logGroup(functionName: string): string {
+  return `/aws/lambda/${functionName}`;
+}

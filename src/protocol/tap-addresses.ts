@@ -10,6 +10,9 @@
  */
 import type { NetworkSettings } from './vmm-settings.ts';
 
+/** What a tap device may be called. Linux allows 15 bytes. */
+export const TAP_NAME = /^[A-Za-z0-9._-]{1,15}$/;
+
 /** Of the link between a tap and its guest. */
 export const LINK_PREFIX_LENGTH = 31;
 

@@ -1,5 +1,8 @@
 /** Runs in each program. The VMMs that a user can ask for, and what has to be known of each before one runs. */
 
+/** In MiB. A guest needs this much to start; workers are counted by it. */
+export const SMALLEST_VM_MIB = 128;
+
 export interface VmmCapabilities {
   /** Each function has VMs of its own, made of kernel and root file system; else it is a plain process in the host's network. */
   readonly isolates: boolean;

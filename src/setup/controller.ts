@@ -5,12 +5,11 @@ import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { PROJECT_ROOT } from '../images/project.ts';
 import { runNode } from './child.ts';
+import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
 
 const DEFAULT_CONFIG = join('resources', 'controller.yaml');
 const DEFAULT_PORT = '8080';
 const DEFAULT_MEMORY_MB = 1024;
-/** Memory of the smallest VM; memory is given out in steps of it. */
-const MEMORY_STEP_MB = 128;
 
 const CONFIG_FLAGS = ['--config', '-c'];
 const MEMORY_FLAGS = ['--mem'];
@@ -38,8 +37,8 @@ export function controllerArguments(
   port: string | undefined,
   totalBytes: number,
 ): readonly string[] {
-  const halfMb = Math.floor(totalBytes / 2 / 1024 / 1024 / MEMORY_STEP_MB) * MEMORY_STEP_MB;
-  const memoryMb = Math.max(MEMORY_STEP_MB, Math.min(DEFAULT_MEMORY_MB, halfMb));
+  const halfMb = Math.floor(totalBytes / 2 / 1024 / 1024 / SMALLEST_VM_MIB) * SMALLEST_VM_MIB;
+  const memoryMb = Math.max(SMALLEST_VM_MIB, Math.min(DEFAULT_MEMORY_MB, halfMb));
   const portOrDefault = port === undefined || port === '' ? DEFAULT_PORT : port;
   return [
     ...(hasFlag(args, CONFIG_FLAGS) ? [] : ['--config', DEFAULT_CONFIG]),

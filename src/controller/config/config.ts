@@ -3,13 +3,13 @@ import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
 import type { RuntimeName } from '../../protocol/runtimes.ts';
-import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
+import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vmms.ts';
 import type { VmmSettings } from '../../protocol/vmm-settings.ts';
 import type { LambdaAccount } from '../../protocol/arn.ts';
 import { readFunctions, type BrokenEntry, type FunctionContext } from './functions.ts';
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
-import { check, controllerDefaults, controllerSchema, SMALLEST_MEMORY_MIB } from './schema.ts';
+import { check, controllerDefaults, controllerSchema } from './schema.ts';
 import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from './yaml.ts';
 
@@ -177,8 +177,8 @@ function shown({ name, problems }: BrokenEntry): BrokenFunction {
 
 function memoryProblems({ memoryMib, hostMemoryMib }: ConfigContext): Problem[] {
   const problem = (message: string): Problem[] => [{ file: `--mem ${memoryMib}`, line: null, column: null, message }];
-  if (!Number.isInteger(memoryMib) || memoryMib < SMALLEST_MEMORY_MIB) {
-    return problem(`must be a whole number of MB, at least ${SMALLEST_MEMORY_MIB} (one small VM)`);
+  if (!Number.isInteger(memoryMib) || memoryMib < SMALLEST_VM_MIB) {
+    return problem(`must be a whole number of MB, at least ${SMALLEST_VM_MIB} (one small VM)`);
   }
   return memoryMib > hostMemoryMib ? problem(`this host has ${hostMemoryMib} MB; give less`) : [];
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
-import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
+import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vmms.ts';
 import type { FunctionConfig } from './config.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
@@ -11,7 +11,6 @@ import {
   check,
   DEFAULT_TIMEOUT_S,
   functionSchema,
-  SMALLEST_MEMORY_MIB,
   UNUSED_FUNCTION_KEYS,
   type FunctionYaml,
   type UnusedFunctionKey,
@@ -120,7 +119,7 @@ class FunctionList {
       this.#problems.push(this.#source.problemAt([index, key], `${subject}${message}`));
     };
     this.#remarkUnusedKeys(index, yaml);
-    const memoryMib = yaml.memory ?? SMALLEST_MEMORY_MIB;
+    const memoryMib = yaml.memory ?? SMALLEST_VM_MIB;
     if (memoryMib > this.#context.memoryMib) {
       complain(
         'memory',

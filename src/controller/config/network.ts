@@ -2,14 +2,13 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { NetworkSettings } from '../../protocol/vmm-settings.ts';
-import { isNetworkAddress, parseCidr, parseIpv4, tapCapacity } from '../../protocol/tap-addresses.ts';
+import { isNetworkAddress, parseCidr, parseIpv4, TAP_NAME, tapCapacity } from '../../protocol/tap-addresses.ts';
 import { check } from './schema.ts';
 import { expected } from './values.ts';
 import { ConfigError, YamlFile, type Problem } from './yaml.ts';
 
 /** More interfaces than hosts are asked to have. */
 const MAX_TAPS = 1024;
-const TAP_NAME = /^[A-Za-z0-9._-]{1,15}$/;
 
 const TAPS_WORDS = 'names of tap devices, 1 to 15 of `A-Z a-z 0-9 . _ -` each, or a range such as `sf{0..15}`';
 const SUBNET_WORDS = 'an IPv4 network, such as `10.200.0.0/24`';

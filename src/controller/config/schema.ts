@@ -3,12 +3,12 @@ import { z } from 'zod';
 import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
 import { MAX_PAYLOAD_BYTES } from '../../protocol/guest.ts';
 import { RUNTIME_NAMES } from '../../protocol/runtimes.ts';
+import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { nearest } from './spelling.ts';
 import { expected, quoted, show, text, wholeNumber } from './values.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';
 import type { Problem, YamlFile, YamlPath } from './yaml.ts';
 
-export const SMALLEST_MEMORY_MIB = 128;
 export const MAX_VCPUS = 32;
 export const DEFAULT_TIMEOUT_S = 60;
 export const MAX_TIMEOUT_S = 900;
@@ -154,9 +154,9 @@ export const functionSchema = z.strictObject(
       .nullish(),
     vcpus: wholeNumber(1, MAX_VCPUS, `a whole number from 1 to ${MAX_VCPUS}`).nullish(),
     memory: wholeNumber(
-      SMALLEST_MEMORY_MIB,
+      SMALLEST_VM_MIB,
       Number.MAX_SAFE_INTEGER,
-      `a whole number of MB, at least ${SMALLEST_MEMORY_MIB}`,
+      `a whole number of MB, at least ${SMALLEST_VM_MIB}`,
     ).nullish(),
     concurrency_limit: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number above 0').nullish(),
     timeout: z.number(timeout).min(0.001, timeout).max(MAX_TIMEOUT_S, timeout).nullish(),

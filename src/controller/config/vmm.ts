@@ -1,15 +1,19 @@
 /** Runs in snapctr. The blocks of the controller's file that say how the host runs VMs, as firerunner is told of them. */
 import { z } from 'zod';
-import type { FirecrackerSettings, JailerSettings } from '../../protocol/vmm-settings.ts';
+import {
+  CGROUP_FILE,
+  CGROUP_VALUE,
+  LARGEST_UID,
+  MAX_PRESTARTED,
+  SMALLEST_UID,
+  type FirecrackerSettings,
+  type JailerSettings,
+} from '../../protocol/vmm-settings.ts';
 import { expected, text, wholeNumber } from './values.ts';
 import type { Problem, YamlFile } from './yaml.ts';
 
 const DEFAULT_CHROOT_BASE = '/srv/jailer';
 const DEFAULT_PRESTARTED = 2;
-const MAX_PRESTARTED = 1000;
-/** Users below it belong to the system; uids are 32 bits, of which the last is none. */
-const SMALLEST_UID = 1000;
-const LARGEST_UID = 2 ** 32 - 2;
 
 const uidRange = expected(`two user ids from ${SMALLEST_UID} on, the first and the last, such as 100000-100999`);
 const cgroupFile = expected('the name of a file of a cgroup, such as `memory.max`');
@@ -34,9 +38,8 @@ export const jailerSchema = z.strictObject(
     chroot_base: text('the path of a directory').nullish(),
     cgroup: z
       .record(
-        z.string().regex(/^[a-z]+(\.[A-Za-z0-9_]+)+$/, cgroupFile),
-        // The jailer takes FILE=VALUE apart at every `=`, and wants two parts that are not empty.
-        z.union([z.string().regex(/^[^=]+$/, cgroupValue), z.number()], cgroupValue),
+        z.string().regex(CGROUP_FILE, cgroupFile),
+        z.union([z.string().regex(CGROUP_VALUE, cgroupValue), z.number()], cgroupValue),
         expected('a map of files to values'),
       )
       .nullish(),

@@ -1,13 +1,11 @@
 /** Runs in `snapctr doctor`. Whether VMs can be jailed as the configuration asks. */
 import { statfsSync, statSync } from 'node:fs';
-import type { JailerSettings } from '../../protocol/vmm-settings.ts';
+import { LARGEST_UID, type JailerSettings } from '../../protocol/vmm-settings.ts';
 import { ok, skipped, warning, type Check } from '../check.ts';
 import { readHostFile, type DoctorContext } from '../context.ts';
 import { nearestExisting } from './file-system.ts';
 import { probeFinding } from './kvm.ts';
 
-/** Greatest user number that a process can have; the one above it means "none". */
-const GREATEST_UID = 2 ** 32 - 2;
 const MIB = 1024 * 1024;
 
 export const jailerCheck: Check = {
@@ -30,8 +28,8 @@ export const jailerCheck: Check = {
 function uidFault(context: DoctorContext, { firstUid, uidCount }: JailerSettings): ReturnType<typeof warning> | null {
   const lastUid = firstUid + uidCount - 1;
   const range = `${firstUid} to ${lastUid}`;
-  if (firstUid < 1 || lastUid > GREATEST_UID) {
-    return warning(`users of VMs would be ${range}`, `choose numbers from 1 to ${GREATEST_UID}`);
+  if (firstUid < 1 || lastUid > LARGEST_UID) {
+    return warning(`users of VMs would be ${range}`, `choose numbers from 1 to ${LARGEST_UID}`);
   }
   const taken = readHostFile(context, '/etc/passwd')
     .split('\n')

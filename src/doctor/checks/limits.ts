@@ -2,9 +2,10 @@
 import { join } from 'node:path';
 import { HostError } from '../../firerunner/machine.ts';
 import { cgroupPlan } from '../../firerunner/firecracker/cgroups.ts';
+import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { ok, skipped, warning, type Check } from '../check.ts';
 import { readHostFile } from '../context.ts';
-import { availableMib, SMALLEST_VM_MIB } from './memory.ts';
+import { availableMib } from './memory.ts';
 
 /** Sockets, pipes and files that snapctr or firerunner have open for a VM. */
 const DESCRIPTORS_PER_VM = 10;

@@ -1,9 +1,7 @@
 /** Runs in `snapctr doctor`. The host's memory: enough for VMs, whether it may get to the disk, and huge pages. */
+import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { ok, problem, warning, type Check } from '../check.ts';
 import { readHostFile, type DoctorContext } from '../context.ts';
-
-/** Memory of the smallest VM, in MiB. */
-export const SMALLEST_VM_MIB = 128;
 
 /** A number of /proc/meminfo, in MiB where it has a unit there; null if it is not there. */
 function memInfo(context: DoctorContext, field: string): number | null {

@@ -14,7 +14,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../protocol/errors.ts';
 import { HostError } from '../machine.ts';
-import { hasCode } from '../snapshots/store-error.ts';
+import { hasCode } from '../../storage/error-code.ts';
 
 const PARENT = 'snapfaas';
 /** The kernel may take a moment to let a process go that has been reaped, in ms and tries. */

@@ -7,9 +7,9 @@ import { constants, type Stats } from 'node:fs';
 import { chmod, chown, copyFile, link, open, realpath, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { HostError, LaunchError, type SavedFile } from '../machine.ts';
-import { copyPrivate } from '../snapshots/private-file.ts';
-import { fileIdentity } from '../snapshots/stamps.ts';
-import { hasCode } from '../snapshots/store-error.ts';
+import { hasCode } from '../../storage/error-code.ts';
+import { fileIdentity } from '../../storage/file-identity.ts';
+import { copyPrivate } from '../../storage/private-file.ts';
 import type { WritableLink } from './vmm-directory.ts';
 
 const READABLE_BY_OTHERS = 0o004;

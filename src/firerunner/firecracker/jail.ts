@@ -19,7 +19,8 @@ import { makeDirectory } from '../../storage/make-directory.ts';
 import { ourselves, ownerTag } from '../../storage/owner.ts';
 import type { JailerSettings } from '../../protocol/vmm-settings.ts';
 import { HostError } from '../machine.ts';
-import { removePrivateLeftovers } from '../snapshots/private-file.ts';
+import { removePrivateLeftovers } from '../../storage/private-file.ts';
+import { MAX_SOCKET_PATH_BYTES } from '../run-directory.ts';
 import { cgroupPlan, type CgroupPlan } from './cgroups.ts';
 import { firecrackerArguments, type VmmDirectory, type VmmDirectories, type WritableLink } from './vmm-directory.ts';
 import { jailsDirectory, type FirecrackerInstallation } from './installation.ts';
@@ -28,8 +29,6 @@ import { jailIds, removeAbandonedJails, startJailJanitor } from './jail-janitor.
 import { removeJail } from './remove-jail.ts';
 import { UidPool, type UidLease } from './uid-pool.ts';
 
-/** Longest path of a unix socket on Linux, without the terminating zero, in bytes. */
-const MAX_SOCKET_PATH_BYTES = 107;
 /** Room for the number of a VM of one firerunner. */
 const LONGEST_SOCKET_NAME = '1234567/root/api.sock';
 

@@ -2,6 +2,7 @@
 import type { StdioOptions } from 'node:child_process';
 import { resolve } from 'node:path';
 import type { JailerSettings, VmmSettings } from '../../protocol/vmm-settings.ts';
+import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { LaunchError } from '../machine.ts';
 import { FirecrackerApi } from './api.ts';
 import { VMM_FILES, probeRequests } from './bodies.ts';
@@ -16,8 +17,6 @@ import { jailPlaceFault, mountOf } from './jail-place.ts';
 import { BROKEN_KVM_REMEDY, kvmDevice } from '../probes/kvm-device.ts';
 import { keepOf, PROBE_LIMIT_MS, probeGuest, remedyOf, type ProbeFailure } from '../probes/guest.ts';
 import { missingGuest, unusable, usable, type ProbeGuest, type ProbeResult } from '../probes/result.ts';
-
-const PROBE_MEMORY_MIB = 128;
 
 export type FirecrackerSearch =
   | { readonly installation: FirecrackerInstallation; readonly result: null }
@@ -141,7 +140,7 @@ async function bootIn(directories: VmmDirectories, guest: ProbeGuest): Promise<P
         async (signal) => {
           await api.untilUp(signal);
           isUp = true;
-          for (const request of probeRequests(PROBE_MEMORY_MIB)) await api.send(request, signal);
+          for (const request of probeRequests(SMALLEST_VM_MIB)) await api.send(request, signal);
         },
       );
     } finally {

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, rename, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasCode } from '../snapshots/store-error.ts';
+import { hasCode } from '../../storage/error-code.ts';
 
 /** How often a directory is emptied that somebody fills again. */
 const MAX_ROUNDS = 5;

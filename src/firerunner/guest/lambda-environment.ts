@@ -2,14 +2,8 @@
  * Runs in firerunner. The environment of a handler in the style of AWS Lambda, as far as it does not depend on the guest:
  * the runtime adds what does (`LAMBDA_TASK_ROOT`, `PATH`, `AWS_EXECUTION_ENV` and so on). Names as AWS documents them.
  */
+import { LATEST, logGroup } from '../../protocol/arn.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
-
-/** The only version that a function has. */
-export const LATEST = '$LATEST';
-
-export function logGroup(functionName: string): string {
-  return `/aws/lambda/${functionName}`;
-}
 
 /** Those that tell what the function is called. */
 export const NAMING_VARIABLES: readonly string[] = ['AWS_LAMBDA_FUNCTION_NAME', 'AWS_LAMBDA_LOG_GROUP_NAME'];

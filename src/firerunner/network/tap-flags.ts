@@ -1,5 +1,5 @@
 /** Runs in firerunner. The one tap of a VM that is started by hand: `--tap_name`, `--mac`, `--guest_ip`, `--gateway`. */
-import { parseCidr, parseIpv4 } from '../../protocol/tap-addresses.ts';
+import { parseCidr, parseIpv4, TAP_NAME } from '../../protocol/tap-addresses.ts';
 import type { Tap } from './tap-pool.ts';
 
 export interface TapFlags {
@@ -24,7 +24,7 @@ export function tapOfFlags({ tap_name: tapName, mac, guest_ip: guestIp, gateway 
     throw new TapFlagsError('--guest_ip and --gateway need --tap_name and --mac');
   }
   if (tapName === undefined || mac === undefined) throw new TapFlagsError('give both --tap_name and --mac, or neither');
-  if (!/^[A-Za-z0-9._-]{1,15}$/.test(tapName)) {
+  if (!TAP_NAME.test(tapName)) {
     throw new TapFlagsError(`--tap_name ${JSON.stringify(tapName)}: expected 1 to 15 of A-Z a-z 0-9 . _ -`);
   }
   // The lowest bit of the first byte is set in addresses of groups.

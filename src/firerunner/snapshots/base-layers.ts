@@ -5,7 +5,8 @@ import { buildBase } from './builder.ts';
 import { mendingDamage, type LayerBuilds, type PrepareHooks } from './layer-builds.ts';
 import { Restorable } from './restorable.ts';
 import { Snapshot, type Made, type RecipeRequest } from './snapshot.ts';
-import { baseStamp, fileIdentity, sizeOf } from './stamps.ts';
+import { fileIdentity } from '../../storage/file-identity.ts';
+import { baseStamp, sizeOf } from './stamps.ts';
 import type { SnapshotStore } from './store.ts';
 
 export class BaseLayers {

@@ -6,7 +6,7 @@ import type { BaseLayers } from './base-layers.ts';
 import { buildFunction } from './builder.ts';
 import { openLayers } from './by-hand.ts';
 import { mendingDamage, type LayerBuilds } from './layer-builds.ts';
-import { DamagedLayerError, type Layer } from './layer.ts';
+import { type Layer, ignoreDamage } from './layer.ts';
 import { Restorable } from './restorable.ts';
 import type { Made, RecipeRequest } from './snapshot.ts';
 import { functionStamp } from './stamps.ts';
@@ -81,9 +81,4 @@ async function makeInStore(
     if (base?.layer.directory === error.directory) bases.invalidate(base);
     await store.remove(basename(error.directory));
   });
-}
-
-function ignoreDamage(error: unknown): null {
-  if (error instanceof DamagedLayerError) return null;
-  throw error;
 }

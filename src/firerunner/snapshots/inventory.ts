@@ -14,7 +14,8 @@ import {
   type LayerStamp,
 } from './layer.ts';
 import { PageStream } from './page-stream.ts';
-import { hasCode, SnapshotStoreError } from './store-error.ts';
+import { hasCode } from '../../storage/error-code.ts';
+import { SnapshotStoreError } from './store-error.ts';
 
 export interface LayerSummary {
   readonly name: string;

@@ -23,7 +23,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
 import { sha256, sha256Json } from '../../storage/digest.ts';
-import { SnapshotStoreError, hasCode } from './store-error.ts';
+import { hasCode } from '../../storage/error-code.ts';
+import { SnapshotStoreError } from './store-error.ts';
 
 export const PAGE_BYTES = 4096;
 /** Raised when layers are written in another way; layers of other formats count as damaged and are made again. */
@@ -230,4 +231,10 @@ function isParts(value: unknown): value is ManifestDraft['parts'] {
     const part = value[name];
     return isRecord(part) && typeof part['sha256'] === 'string' && isSize(part['bytes']);
   });
+}
+
+/** A damaged layer is as good as none: it is made again. */
+export function ignoreDamage(error: unknown): null {
+  if (error instanceof DamagedLayerError) return null;
+  throw error;
 }

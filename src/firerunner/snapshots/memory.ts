@@ -13,7 +13,8 @@ import { write } from 'node:fs';
 import { open, rm, type FileHandle } from 'node:fs/promises';
 import { DamagedLayerError, PAGE_BYTES, type Layer } from './layer.ts';
 import { DATA, PageStream, ZERO } from './page-stream.ts';
-import { openPrivate, type PrivateFile, type PrivatePlace } from './private-file.ts';
+import type { PrivateFile, PrivatePlace } from '../../storage/private-file.ts';
+import { openPrivate } from './private-memory.ts';
 import { storing } from './store-error.ts';
 
 const CHUNK_PAGES = 256;

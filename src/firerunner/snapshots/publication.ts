@@ -21,8 +21,9 @@ import { sync } from '../../storage/sync.ts';
 import { formatManifest, kindOfName, MANIFEST, PARTS, type LayerKind, type LayerStamp } from './layer.ts';
 import type { MemorySource } from './memory.ts';
 import { packMemory, type PackedMemory } from './pack.ts';
-import { PRIVATE_FILES } from './private-file.ts';
-import { hasCode, storing } from './store-error.ts';
+import { hasCode } from '../../storage/error-code.ts';
+import { PRIVATE_FILES } from '../../storage/private-file.ts';
+import { storing } from './store-error.ts';
 import { WORKING_SET_DRAFTS } from './working-set-file.ts';
 
 const BUILDS = new OwnedNames('.snapfaas-build-');

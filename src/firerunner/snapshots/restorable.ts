@@ -6,7 +6,7 @@ import type { Driver, Machine, SavedFile } from '../machine.ts';
 import type { SavedGuest } from '../launch.ts';
 import { verifyState, type Layer } from './layer.ts';
 import { openPrivateFile, openPrivateMemory, type PrivateMemory } from './memory.ts';
-import { closePrivate, type PrivateFile } from './private-file.ts';
+import { closePrivate, type PrivateFile } from '../../storage/private-file.ts';
 import { readAhead, touchedPages, type PageRun } from './working-set.ts';
 import { readWorkingSet, writeWorkingSet } from './working-set-file.ts';
 

@@ -23,7 +23,8 @@ import { LayerBuilds, type PrepareHooks } from './layer-builds.ts';
 import type { Layer } from './layer.ts';
 import type { Restorable } from './restorable.ts';
 import { Snapshot, type HeldSnapshot, type Prepared, type SnapshotObserver } from './snapshot.ts';
-import { fileIdentity, machineFiles } from './stamps.ts';
+import { fileIdentity } from '../../storage/file-identity.ts';
+import { machineFiles } from './stamps.ts';
 
 export type { Restorable } from './restorable.ts';
 export type { HeldSnapshot } from './snapshot.ts';

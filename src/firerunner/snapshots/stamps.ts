@@ -2,10 +2,11 @@
  * Runs in firerunner. What a layer is bound to: digests of every file that went into it, and versions of what runs it. A
  * layer is used only where its stamp is equal to the one computed now.
  */
-import { statSync, type BigIntStats } from 'node:fs';
+import { statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { GUEST_PROTOCOL_VERSION } from '../../protocol/guest.ts';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
+import { fileIdentity } from '../../storage/file-identity.ts';
 import { sha256File } from '../../storage/digest.ts';
 import type { Driver } from '../machine.ts';
 import { loadRequest } from '../launch.ts';
@@ -30,15 +31,6 @@ export class FileDigests {
     digest.catch(() => this.#known.delete(path));
     return digest;
   }
-}
-
-/**
- * Changes with every write to a file, and when another file takes its place; not with `ctime`, which also changes when the
- * file is linked, as it is into jails. Costs some microseconds.
- */
-export function fileIdentity(path: string): string {
-  const { dev, ino, size, mtimeNs }: BigIntStats = statSync(path, { bigint: true });
-  return `${dev} ${ino} ${size} ${mtimeNs}`;
 }
 
 /** The files that a VM of this machine is made of. */

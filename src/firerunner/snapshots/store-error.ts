@@ -1,5 +1,6 @@
 /** Runs in firerunner. What an administrator can help: no space, no rights, no directory. */
 import { messageOf } from '../../protocol/errors.ts';
+import { systemCodeOf } from '../../storage/error-code.ts';
 import { DirectoryError } from '../../storage/make-directory.ts';
 
 /** The setting that names the store. */
@@ -21,7 +22,7 @@ export class SnapshotStoreError extends Error {
    * @param setting names the directory, for whoever has to set another one.
    */
   static from(error: unknown, action: string, path: string, setting: string = SNAPSHOT_DIR): SnapshotStoreError {
-    const code = codeOf(error) ?? 'unknown';
+    const code = systemCodeOf(error) ?? 'unknown';
     const reason = messageOf(error);
     const advice = ADVICE.find(({ codes }) => codes.includes(code));
     const help = (advice?.help ?? 'set another snapshot_dir').replaceAll(SNAPSHOT_DIR, setting);
@@ -70,18 +71,7 @@ export async function storing<T>(action: string, path: string, work: () => Promi
     return await work();
   } catch (error) {
     if (error instanceof SnapshotStoreError) throw error;
-    if (codeOf(error) === undefined && !(error instanceof DirectoryError)) throw error;
+    if (systemCodeOf(error) === undefined && !(error instanceof DirectoryError)) throw error;
     throw SnapshotStoreError.from(error, action, path, setting);
   }
-}
-
-export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
-  const code = codeOf(error);
-  return code !== undefined && codes.includes(code);
-}
-
-/** Errors of the operating system have `syscall` as well: those of Node and of aborted signals have only a code. */
-function codeOf(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) return undefined;
-  return typeof error.code === 'string' ? error.code : undefined;
 }

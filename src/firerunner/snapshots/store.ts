@@ -17,6 +17,7 @@ import {
   type Layer,
   type LayerKind,
   type LayerStamp,
+  ignoreDamage,
 } from './layer.ts';
 import {
   buildLayer,
@@ -182,9 +183,4 @@ export class SnapshotStore {
       () => false,
     );
   }
-}
-
-function ignoreDamage(error: unknown): null {
-  if (error instanceof DamagedLayerError) return null;
-  throw error;
 }

@@ -1,11 +1,10 @@
 /** Runs in snapctr. The read-only operations: GetFunction, GetFunctionConfiguration and ListFunctions. */
 import { createHash } from 'node:crypto';
-import { functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
+import { LATEST, logGroup, functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
 import { scratchMib } from '../../../protocol/guest.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 import { ApiError, validationError } from './errors.ts';
 import type { CodeFactsCache } from './code-facts.ts';
-import { LATEST } from './names.ts';
 
 /** What `MaxItems` may be; a page has no more than the second, whatever it is, as with AWS. */
 const MAX_ITEMS = 10_000;
@@ -140,7 +139,7 @@ async function configuration(catalogue: Catalogue, fn: FunctionConfig, qualifier
 
 /** As the runtimes read it from the environment; there are levels only where lines have one by themselves. */
 function loggingConfig({ name, environment }: FunctionConfig): Json {
-  const LogGroup = `/aws/lambda/${name}`;
+  const LogGroup = logGroup(name);
   if (environment['AWS_LAMBDA_LOG_FORMAT']?.toUpperCase() !== 'JSON') return { LogFormat: 'Text', LogGroup };
   const level = environment['AWS_LAMBDA_LOG_LEVEL']?.toUpperCase() ?? 'INFO';
   return { LogFormat: 'JSON', ApplicationLogLevel: level, SystemLogLevel: 'INFO', LogGroup };

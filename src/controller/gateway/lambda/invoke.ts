@@ -1,7 +1,7 @@
 /** Runs in snapctr. The operation Invoke: `POST /2015-03-31/functions/{name}/invocations`. */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
-import type { LambdaAccount } from '../../../protocol/arn.ts';
+import { LATEST, type LambdaAccount } from '../../../protocol/arn.ts';
 import { messageOf } from '../../../protocol/errors.ts';
 import { isJsonText } from '../../../protocol/json-scan.ts';
 import type { FunctionConfig } from '../../config/config.ts';
@@ -12,7 +12,7 @@ import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.
 import { MAX_ASYNC_EVENT_BYTES, type EventInvocations } from './events.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { logResult } from './log-tail.ts';
-import { invokedArn, LATEST, type FunctionReference } from './names.ts';
+import { invokedArn, type FunctionReference } from './names.ts';
 
 const INVOCATION_TYPES = ['Event', 'RequestResponse', 'DryRun'] as const;
 type InvocationType = (typeof INVOCATION_TYPES)[number];

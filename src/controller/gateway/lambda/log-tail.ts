@@ -1,9 +1,9 @@
 /** Runs in snapctr. The end of an invocation's log, as `X-Amz-Log-Type: Tail` asks for it. */
+import { LATEST } from '../../../protocol/arn.ts';
 import type { FunctionConfig } from '../../config/config.ts';
 import type { InvocationReport } from '../../invocation-log.ts';
 import type { Outcome } from '../../task.ts';
 import { timeoutMessage } from './failures.ts';
-import { LATEST } from './names.ts';
 
 /** What AWS Lambda shows of a log. */
 const TAIL_BYTES = 4096;

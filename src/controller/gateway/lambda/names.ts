@@ -1,5 +1,5 @@
 /** Runs in snapctr. Which function a request to the Lambda API means: names, partial and whole ARNs, qualifiers. */
-import { functionArn, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
+import { LATEST, functionArn, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
 import { ApiError, validationError } from './errors.ts';
 
 /** The pattern of the API's model for `FunctionName`, with names for its groups below. */
@@ -11,7 +11,6 @@ const NAME = new RegExp(`^${NAME_PATTERN}$`);
 const QUALIFIER = new RegExp(`^${QUALIFIER_PATTERN}$`);
 const MAX_NAME_CHARACTERS = 64;
 const MAX_ARN_CHARACTERS = 256;
-export const LATEST = '$LATEST';
 
 export interface FunctionReference {
   readonly name: string;

@@ -2,6 +2,7 @@
  * Runs in snapctr. The operation InvokeWithResponseStream: `POST /2021-11-15/functions/{name}/response-streaming-invocations`.
  * Each part that the function writes becomes a PayloadChunk as soon as it comes; InvokeComplete ends the answer.
  */
+import { LATEST } from '../../../protocol/arn.ts';
 import type { StreamSink } from '../../../protocol/function-channel.ts';
 import { shownStart, type Invocation, type Outcome } from '../../task.ts';
 import type { Dialect, PartialOutput } from '../dialect.ts';
@@ -11,7 +12,6 @@ import { EventEncoder } from './event-stream.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { checkEvent, eventTooLarge, type InvokeTarget, type InvokeWishes } from './invoke.ts';
 import { logResult } from './log-tail.ts';
-import { LATEST } from './names.ts';
 
 const PAYLOAD_CHUNK = new EventEncoder('PayloadChunk', 'application/octet-stream');
 const INVOKE_COMPLETE = new EventEncoder('InvokeComplete', 'application/json');

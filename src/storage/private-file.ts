@@ -10,15 +10,12 @@
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { chmod, copyFile, mkdir, open, rm, type FileHandle } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { OwnedNames } from '../../storage/owned-names.ts';
-import { hasCode, SnapshotStoreError, storing } from './store-error.ts';
+import { hasCode } from './error-code.ts';
+import { OwnedNames } from './owned-names.ts';
 
 /** Those without a name have one of these for a moment. */
 export const PRIVATE_FILES = new OwnedNames('.snapfaas-private-');
-
-const ACTION = 'write the memory of VMs to';
 
 export interface PrivateFile {
   readonly handle: FileHandle;
@@ -30,36 +27,6 @@ export interface PrivateFile {
 export interface PrivatePlace {
   readonly directory: string;
   readonly isNamed: boolean;
-}
-
-/**
- * Makes a file and has `fill` write it.
- *
- * @param place nameless files go to the directory for temporary files if this one cannot be written to.
- * @throws SnapshotStoreError if it cannot be written, or whatever `fill` throws; nothing is left then.
- */
-export async function openPrivate(
-  place: PrivatePlace,
-  fill: (file: FileHandle) => Promise<void>,
-): Promise<PrivateFile> {
-  let { directory } = place;
-  let setting = place.isNamed ? 'chroot_base' : 'snapshot_dir';
-  const file = await create(place).catch((error: unknown) => {
-    const isElsewhere = !place.isNamed && hasCode(error, 'EACCES', 'EPERM', 'EROFS', 'ENOENT', 'ENOTDIR');
-    if (!isElsewhere) throw SnapshotStoreError.from(error, ACTION, directory, setting);
-    directory = tmpdir();
-    setting = 'TMPDIR';
-    return storing(ACTION, directory, () => create({ directory, isNamed: false }), setting);
-  });
-  try {
-    await storing(ACTION, directory, () => fill(file.handle), setting);
-    // A VM runs as another user than we do, and must not be able to write.
-    if (file.path !== null) await chmod(file.path, 0o444);
-    return file;
-  } catch (error) {
-    await closePrivate(file);
-    throw error;
-  }
 }
 
 /**
@@ -93,7 +60,8 @@ export async function removePrivateLeftovers(directory: string): Promise<void> {
   });
 }
 
-async function create({ directory, isNamed }: PrivatePlace): Promise<PrivateFile> {
+/** An empty one. @throws NodeJS.ErrnoException */
+export async function createPrivate({ directory, isNamed }: PrivatePlace): Promise<PrivateFile> {
   if (isNamed) await mkdir(directory, { recursive: true, mode: 0o700 });
   const path = join(directory, await privateName());
   const handle = await open(path, 'wx+', 0o600);

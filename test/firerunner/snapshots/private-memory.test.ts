@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openPrivate } from '../../../src/firerunner/snapshots/private-file.ts';
+import { openPrivate } from '../../../src/firerunner/snapshots/private-memory.ts';
 
 const failure = (code: string): Error => Object.assign(new Error(`${code}: no`), { code, syscall: 'write' });
 
