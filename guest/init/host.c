@@ -116,7 +116,11 @@ static int take_sync(void)
 {
     if (!has_come("SYNC", SYNC_BYTES))
         return 0;
-    sync_with_host(from_host + FRAME_PREFIX_BYTES);
+    unsigned char answer[SYNCED_BYTES];
+    sync_with_host(from_host + FRAME_PREFIX_BYTES, answer);
+    /* A host that does not read has no use for an answer: it would come late. */
+    if (room_to_host() >= FRAME_PREFIX_BYTES + sizeof answer)
+        send_to_host(FRAME_SYNCED, answer, sizeof answer, "%s", "");
     /* Random numbers that were used must not be found in a snapshot. */
     explicit_bzero(from_host + FRAME_PREFIX_BYTES, SYNC_BYTES);
     forget_bytes_of_host(FRAME_PREFIX_BYTES + SYNC_BYTES);

@@ -40,6 +40,7 @@ int main(void)
     enter_root_file_system();
     set_up_network();
     protect_self();
+    check_clock_rate();
     int child_signals = block_signals();
     struct channels channels = open_channels();
     begin_control(channels);

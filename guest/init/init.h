@@ -39,6 +39,7 @@ enum frame_type {
     FRAME_HOOK_FAILED = 31,
     FRAME_NETWORK = 32,
     FRAME_ENDING = 33,
+    FRAME_SYNCED = 34,
 };
 
 /* Length, type and header length of a frame (src/protocol/frame.ts draws it). */
@@ -74,6 +75,9 @@ int kernel_command_line_has(const char *word);
 void enter_root_file_system(void);
 struct channels open_channels(void);
 void mount_app_file_system(void);
+
+/* sync.c */
+void check_clock_rate(void);
 
 /* network.c */
 void set_up_network(void);

@@ -33,9 +33,12 @@
 #define LOG_BYTES (16 * 1024)
 /* What a LOG frame and the mark of a cut take at most. */
 #define LOG_ROOM (LOG_BYTES + 1024)
-/* Payload of SYNC: nanoseconds since 1970, u64, big-endian; then random bytes. */
+/* Payload of SYNC: nanoseconds since 1970, u64, big-endian; a byte, 0 if the clock must not go back; random bytes. */
+#define TIME_BYTES 8
 #define ENTROPY_BYTES 32
-#define SYNC_BYTES (8 + ENTROPY_BYTES)
+#define SYNC_BYTES (TIME_BYTES + 1 + ENTROPY_BYTES)
+/* Payload of SYNCED: the time of SYNC, and that of the clock. */
+#define SYNCED_BYTES (2 * TIME_BYTES)
 /* Payload of NETWORK (src/protocol/guest-network.ts). */
 #define NETWORK_BYTES 19
 
@@ -118,7 +121,7 @@ void report_sealed(pid_t runtime, const unsigned char *header, size_t header_byt
 void let_function_run(void);
 
 /* sync.c */
-void sync_with_host(const unsigned char payload[SYNC_BYTES]);
+void sync_with_host(const unsigned char payload[SYNC_BYTES], unsigned char answer[SYNCED_BYTES]);
 
 /* network.c: all zeros take the address away. */
 void take_network_of_host(const unsigned char payload[NETWORK_BYTES]);

@@ -90,12 +90,13 @@ export async function launchVm({ driver, spec, from, directory, taps, observer, 
       if (!holdsFunction) {
         // The import has all of the time: what the host took of it is not the function's fault.
         restart();
-        guest.sync();
+        guest.clock.set();
         await guest.load(loadRequest(driver, spec, 'on-demand'));
       }
       rest.onLoaded?.();
       const loaded = performance.now();
-      guest.sync();
+      if (holdsFunction) guest.clock.set();
+      else guest.clock.check();
       await guest.start(holdsFunction);
       const timings: LaunchTimings = {
         kind: holdsFunction ? 'restored' : 'cold',
@@ -106,7 +107,7 @@ export async function launchVm({ driver, spec, from, directory, taps, observer, 
       };
       const resume = (): void => {
         // Before the CPU: init then finds it beside the request.
-        guest.sync();
+        guest.clock.check();
         machine.resume();
       };
       return { timings, machine, exited: machine.exited, resume, kill };

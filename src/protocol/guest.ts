@@ -55,7 +55,10 @@ export const FrameType = {
   runtimeExited: 24,
   /** Init → host: the guest cannot go on. Payload: the reason, one line of text. */
   initFailed: 25,
-  /** Host → init: what time it is, and entropy for the kernel. Payload: ns since 1970, u64, big-endian; `ENTROPY_BYTES` random bytes. */
+  /**
+   * Host → init: what time it is, and entropy for the kernel. Payload: ns since 1970, u64, big-endian; a byte that is 0 if the
+   * clock must not be set back; `ENTROPY_BYTES` random bytes.
+   */
   sync: 26,
   /** Host → init → runtime: a snapshot will be taken. Header `SealHeader`. */
   seal: 27,
@@ -77,10 +80,15 @@ export const FrameType = {
    * no such word, which a function could forge.
    */
   ending: 33,
+  /** Init → host: SYNC was obeyed. Payload: its time again, and what the guest's clock says now; both in ns since 1970, u64, big-endian. */
+  synced: 34,
 } as const;
 
 /** Random bytes in a SYNC. */
 export const ENTROPY_BYTES = 32;
+/** Payload of SYNC, and of SYNCED. */
+export const SYNC_BYTES = 8 + 1 + ENTROPY_BYTES;
+export const SYNCED_BYTES = 16;
 
 /**
  * `hooks`: the function's hooks before the snapshot run, and the runtime rehearses. `generators`: the random generators

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
-import { ENTROPY_BYTES, FrameType } from '../../src/protocol/guest.ts';
+import { FrameType, SYNC_BYTES, SYNCED_BYTES } from '../../src/protocol/guest.ts';
 import { until } from '../end-to-end/processes.ts';
 import { InitPart, noCompiler, QUIET_MS, type End } from '../support/init-on-host.ts';
 
@@ -14,7 +14,7 @@ const LARGE_LOAD = encodeFrame(FrameType.load, undefined, Buffer.alloc(200_000, 
 const SEAL = encodeFrame(FrameType.seal, { step: 'hooks' });
 
 function sync(first: number): Buffer {
-  return encodeFrame(FrameType.sync, undefined, Buffer.alloc(8 + ENTROPY_BYTES, first));
+  return encodeFrame(FrameType.sync, undefined, Buffer.alloc(SYNC_BYTES, first));
 }
 
 /** Waits for so many whole frames. */
@@ -99,6 +99,16 @@ describe('the control channel of init, dialled', { timeout: 60_000, skip: noComp
       (await control.dial()).stream.write(Buffer.concat([SEAL, sync(7)]));
       assert.deepEqual(await control.runtime.take(SEAL.length), SEAL);
       assert.match(String(await obeyed), /^SYNC 7$/m);
+    });
+
+    test('each SYNC is answered by what was told, and by the clock', async () => {
+      const host = await control.dial();
+      host.stream.write(Buffer.concat([sync(1), sync(2)]));
+      const answers = await frames(host, 2);
+      assert.deepEqual(
+        answers.map(({ type, payload }) => [type, payload.toString('hex')]),
+        [1, 2].map((first) => [FrameType.synced, `0${first}`.repeat(SYNCED_BYTES)]),
+      );
     });
 
     test('a runtime that does not read stops the host, and gets all frames once it does', async () => {

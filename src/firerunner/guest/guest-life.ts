@@ -10,16 +10,15 @@
  *
  * Every step rejects if the guest or its VMM is lost, or the launch is called off.
  */
-import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { countIn, type Frame, type FrameHeader } from '../../protocol/frame.ts';
 import {
-  ENTROPY_BYTES,
   EXIT_ERROR,
   FrameType,
   GUEST_PROTOCOL_VERSION,
   parseFailure,
   RESTORE_TIMED_OUT,
+  SYNCED_BYTES,
   TIMED_OUT,
   type FunctionFailure,
   type LoadRequest,
@@ -31,6 +30,7 @@ import {
 import { encodeNetwork, type GuestNetwork } from '../../protocol/guest-network.ts';
 import type { GuestAddress } from '../../protocol/runner.ts';
 import { exitError, LaunchError, type Machine } from '../machine.ts';
+import { GuestClock } from './clock.ts';
 import { LogDecoder } from './log-decoder.ts';
 import { Throttle } from './throttle.ts';
 
@@ -90,6 +90,7 @@ interface Waiting {
 }
 
 export class GuestLife {
+  readonly clock: GuestClock;
   readonly #machine: Machine;
   readonly #observer: VmObserver;
   readonly #logs: LogDecoder;
@@ -106,6 +107,7 @@ export class GuestLife {
    */
   constructor(machine: Machine, observer: VmObserver, interrupted: AbortSignal) {
     this.#machine = machine;
+    this.clock = new GuestClock(machine.control);
     this.#observer = observer;
     this.#logs = new LogDecoder((header, text) => this.#said(Buffer.byteLength(text), observer.onLog(header, text)));
     this.#throttle = new Throttle(machine.control);
@@ -126,14 +128,6 @@ export class GuestLife {
   /** Waits until the runtime of a booted guest is up. */
   hello(): Promise<void> {
     return this.#step(FrameType.hello);
-  }
-
-  /** Sets the guest's clock, which knows whole seconds at best, and feeds its random generator. */
-  sync(wallClockMs = Date.now()): void {
-    const payload = Buffer.alloc(8 + ENTROPY_BYTES);
-    payload.writeBigUInt64BE(BigInt(Math.round(wallClockMs)) * 1_000_000n);
-    randomBytes(ENTROPY_BYTES).copy(payload, 8);
-    this.#machine.control.send(FrameType.sync, undefined, payload);
   }
 
   /** Gives the guest its addresses, or takes them away. Obeyed before whatever is sent next. */
@@ -268,6 +262,9 @@ export class GuestLife {
       case FrameType.loadFailed:
       case FrameType.hookFailed:
         return this.#fail(new FunctionLoadError(parseFailure(frame.payload)));
+      case FrameType.synced:
+        if (frame.payload.length !== SYNCED_BYTES) return this.#lost('the guest sent a SYNCED of another size');
+        return this.clock.onSynced(frame.payload.readBigUInt64BE(), frame.payload.readBigUInt64BE(8));
       case FrameType.log:
         return this.#logs.push(frame);
       case FrameType.logEnd:

@@ -91,7 +91,7 @@ export async function buildFunction(
     async (guest, tap) => {
       if (base === null) await guest.hello();
       if (tap !== null) guest.network(tap.guest);
-      guest.sync();
+      guest.clock.set();
       await guest.load(loadRequest(driver, spec, 'snap-start'));
       onLoaded();
       await guest.seal('hooks');
@@ -106,7 +106,7 @@ export async function buildFunction(
 
 /** What the runtime's process has drawn so far would be drawn on with in every VM. */
 function sealGenerators(guest: GuestLife): Promise<OtherProcesses> {
-  guest.sync(Date.now() + SEAL_CLOCK_AHEAD_MS);
+  guest.clock.setTo(Date.now() + SEAL_CLOCK_AHEAD_MS);
   return guest.seal('generators');
 }
 

@@ -17,7 +17,7 @@ function createGuest(): {
   sent: Sent[];
   killed: () => boolean;
   interrupt(reason: Error): void;
-  says(type: number, header?: FrameHeader, payload?: string): void;
+  says(type: number, header?: FrameHeader, payload?: string | Uint8Array): void;
   end(reason: string, signal?: NodeJS.Signals): void;
 } {
   const sent: Sent[] = [];
@@ -48,7 +48,7 @@ function createGuest(): {
   const interrupted = new AbortController();
   const life = new GuestLife(machine, observer, interrupted.signal);
   const interrupt = (reason: Error): void => interrupted.abort(reason);
-  const says = (type: number, header: FrameHeader = {}, payload = ''): void =>
+  const says = (type: number, header: FrameHeader = {}, payload: string | Uint8Array = ''): void =>
     machine.control.onFrame({ type, header, payload: Buffer.from(payload) } satisfies Frame);
   const end = (reason: string, signal: NodeJS.Signals | null = null): void =>
     onExit({ status: signal === null ? 1 : null, signal, reason });
@@ -78,14 +78,19 @@ test('guest life: each step waits for its frame, also for one that came before',
   );
 });
 
-test('guest life: SYNC carries the time in ns, and random bytes that differ', () => {
-  const { life, sent } = createGuest();
-  life.sync(1_700_000_000_123);
-  life.sync(1_700_000_000_123);
-  const [first, second] = sent;
-  assert.equal(first?.payload.readBigUInt64BE(), 1_700_000_000_123_000_000n);
-  assert.equal(first.payload.length, 8 + 32);
-  assert.notDeepEqual(first.payload, second?.payload);
+test('guest life: the guest’s answer of what its clock says is no step, and looked at', () => {
+  const { life, sent, says } = createGuest();
+  life.clock.set();
+  const told = sent[0]?.payload.subarray(0, 8) ?? Buffer.alloc(8);
+  says(FrameType.synced, {}, Buffer.concat([told, Buffer.alloc(8, 0x7f)]));
+  assert.equal(sent.length, 2, 'told again: it was ahead by centuries');
+});
+
+test('guest life: an answer of another size loses the guest', async () => {
+  const { life, says } = createGuest();
+  const starting = life.start(true);
+  says(FrameType.synced, {}, 'short');
+  await assert.rejects(starting, /SYNCED of another size/);
 });
 
 test('guest life: SEALED tells which processes the function has beside its runtime', async () => {

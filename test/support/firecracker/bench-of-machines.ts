@@ -15,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FrameType, type LoadRequest } from '../../../src/protocol/guest.ts';
+import { FrameType, SYNC_BYTES, type LoadRequest } from '../../../src/protocol/guest.ts';
 import { commandOf, until } from '../../end-to-end/processes.ts';
 import { FakeProcess, type GuestConnection } from './fake-process.ts';
 import { installFakeFirecracker, type InstalledFake } from './install.ts';
@@ -186,7 +186,7 @@ export const LOAD_PAYLOAD = Buffer.from(
 
 /** Sends LOAD and waits for LOADED. */
 export async function loadFunction(control: GuestConnection): Promise<void> {
-  control.send(FrameType.sync, undefined, Buffer.alloc(40));
+  control.send(FrameType.sync, undefined, Buffer.alloc(SYNC_BYTES));
   control.send(FrameType.load, undefined, LOAD_PAYLOAD);
   await control.next(FrameType.loaded);
 }

@@ -5,7 +5,7 @@
  * It keeps a record of what the host said, with which a restored guest is brought to where it was.
  */
 import { encodeFrame, FrameError, FrameReader, type Frame, type FrameHeader } from '../../../src/protocol/frame.ts';
-import { ENTROPY_BYTES, FrameType, type LoadRequest } from '../../../src/protocol/guest.ts';
+import { FrameType, SYNC_BYTES, type LoadRequest } from '../../../src/protocol/guest.ts';
 import { exitHeader, GuestOutput } from './guest-output.ts';
 import { encodeNetwork } from '../../../src/protocol/guest-network.ts';
 import type { RuntimeProcess } from './runtime-process.ts';
@@ -19,7 +19,7 @@ const ROOM_BYTES = 3 * RUNTIME_FRAME_BYTES;
 
 /** Payloads of what init obeys by itself; here there is no kernel to tell. */
 const BYTES_OF_OBEYED: ReadonlyMap<number, number> = new Map([
-  [FrameType.sync, 8 + ENTROPY_BYTES],
+  [FrameType.sync, SYNC_BYTES],
   [FrameType.network, encodeNetwork(null).length],
 ]);
 

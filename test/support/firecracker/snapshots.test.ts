@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT, FrameType } from '../../../src/protocol/guest.ts';
+import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT, FrameType, SYNC_BYTES } from '../../../src/protocol/guest.ts';
 import {
   BenchOfMachines,
   boot,
@@ -100,7 +100,7 @@ describe('fake snapshots: a whole life', () => {
       for (let clone = 0; clone < 2; clone++) {
         const fake = await restored(layer, {}, language);
         const control = await fake.dialGuest(CONTROL_VSOCK_PORT);
-        control.send(FrameType.sync, undefined, Buffer.alloc(40));
+        control.send(FrameType.sync, undefined, Buffer.alloc(SYNC_BYTES));
         await startFunction(control, true);
         const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
         assert.deepEqual(await invoke(port, clone), { n: 1, event: clone });

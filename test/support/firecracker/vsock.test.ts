@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT, FrameType } from '../../../src/protocol/guest.ts';
+import { CONTROL_VSOCK_PORT, FUNCTION_VSOCK_PORT, FrameType, SYNC_BYTES } from '../../../src/protocol/guest.ts';
 import { isRunning, until } from '../../end-to-end/processes.ts';
 import {
   BenchOfMachines,
@@ -231,7 +231,7 @@ describe('fake vsock: what is behind it', () => {
     await control.next(FrameType.hello);
     const port = await fake.dialGuest(FUNCTION_VSOCK_PORT);
     // Nonsense on its channel ends a runtime.
-    control.send(FrameType.sync, undefined, Buffer.alloc(40));
+    control.send(FrameType.sync, undefined, Buffer.alloc(SYNC_BYTES));
     await loadFunction(control);
     await startFunction(control, false);
     port.socket.write(Buffer.from('0000000300000000', 'hex'));
@@ -253,7 +253,7 @@ describe('fake vsock: what is behind it', () => {
   test('init ends the machine for what no host of its version would say', async () => {
     for (const [type, payload, reason] of [
       [FrameType.result, Buffer.alloc(0), /unknown type 2/],
-      [FrameType.sync, Buffer.alloc(8), /type 26 with 8 bytes; 40 are expected/],
+      [FrameType.sync, Buffer.alloc(8), /type 26 with 8 bytes; 41 are expected/],
       [FrameType.start, Buffer.alloc(0), /before LOAD/],
       [FrameType.load, Buffer.from('{"root":"/srv","output":"frames"}'), /a VM has pipes/],
     ] as const) {
