@@ -181,6 +181,11 @@ void obey_host(int requests)
     }
 }
 
+int host_has_loaded(void)
+{
+    return load_came;
+}
+
 int host_owes_runtime(void)
 {
     return left_to_pass > 0 && from_host_bytes > 0;

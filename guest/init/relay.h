@@ -84,6 +84,8 @@ void receive_from_host(void);
 void obey_host(int requests);
 /* True while bytes for the runtime wait for room in its socket. */
 int host_owes_runtime(void);
+/* True once LOAD came: the function's code may run. */
+int host_has_loaded(void);
 /* True if `answer` answers a frame of the host that nothing has answered yet; `take` makes it answered. */
 int host_awaits(enum frame_type answer);
 void take_answer(enum frame_type answer);
@@ -115,7 +117,10 @@ void set_request_number(unsigned long number);
 unsigned long request_number(void);
 
 /* seal.c */
-/* Stops all processes of the function, and tells the host which there are beside the runtime. `header`: that of SEALED. */
+/*
+ * Stops the function's processes if any could run on, and tells the host which there are beside the runtime. `header`: that
+ * of SEALED.
+ */
 void report_sealed(pid_t runtime, const unsigned char *header, size_t header_bytes);
 /* Has them go on, if they are stopped. */
 void let_function_run(void);

@@ -1,7 +1,8 @@
 /*
  * The function's processes around a snapshot. From SEALED to the next command of the host they stand still: a VM that was
  * restored has neither the right time nor random numbers of its own before the host has sent them, and whatever a thread
- * drew until then it would draw in every VM.
+ * drew until then it would draw in every VM. A runtime that has no more threads than before the function's import waits in
+ * a read and draws nothing: it is left alone, since each thread that is stopped takes time and memory to go on.
  *
  * Of the processes beside the runtime the host is told: each may have random generators in its memory, which nobody from
  * outside can make draw new seeds.
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* As many are named; all are counted. */
@@ -24,8 +26,12 @@
 #define NAME_BYTES 64
 /* Of a wrapper that starts a wrapper. */
 #define DEEPEST 16
+/* How long the runtime may take after SEALED to read what comes next. */
+#define READ_MS 100
 
 static int is_stopped;
+/* Of the runtime, before the import; 0: not known. */
+static int first_threads;
 
 void let_function_run(void)
 {
@@ -59,6 +65,35 @@ static pid_t parent_of(pid_t pid)
         return 0;
     /* The kernel's threads are children of its second process. */
     return parent == 2 ? 0 : parent;
+}
+
+/* Returns 0 if it cannot be told. */
+static int threads_of(pid_t pid)
+{
+    char path[64];
+    int threads = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *all = opendir(path);
+    if (all == NULL)
+        return 0;
+    for (struct dirent *entry; (entry = readdir(all)) != NULL;)
+        threads += entry->d_name[0] != '.';
+    closedir(all);
+    return threads;
+}
+
+/* True once the runtime's first thread waits for the host's next command, and does nothing else. */
+static int waits_for_host(pid_t pid)
+{
+    for (int waited = 0; waited < READ_MS; waited++) {
+        char text[256];
+        int number;
+        if (read_file_of(pid, "syscall", text, sizeof text) > 0 && sscanf(text, "%d ", &number) == 1 &&
+            (number == SYS_read || number == SYS_readv))
+            return 1;
+        sleep_ms(1);
+    }
+    return 0;
 }
 
 /*
@@ -107,9 +142,12 @@ void report_sealed(pid_t runtime, const unsigned char *header, size_t header_byt
     pid_t answering = answering_process(runtime, header, header_bytes);
     char names[NAMED_PROCESSES * (NAME_BYTES + 2)];
     size_t bytes = 0;
-    int processes = 0;
-    is_stopped = 1;
-    kill(-1, SIGSTOP);
+    int processes = 0, threads = threads_of(runtime);
+    if (!host_has_loaded())
+        first_threads = threads;
+    is_stopped = answering != runtime || threads == 0 || threads != first_threads || !waits_for_host(runtime);
+    if (is_stopped)
+        kill(-1, SIGSTOP);
     DIR *all = opendir("/proc");
     if (all == NULL)
         fatal("the function's processes cannot be counted: %m");
@@ -121,5 +159,9 @@ void report_sealed(pid_t runtime, const unsigned char *header, size_t header_byt
             bytes = append_name(names, bytes, pid);
     }
     closedir(all);
+    if (processes > 0 && !is_stopped) {
+        is_stopped = 1;
+        kill(-1, SIGSTOP);
+    }
     send_to_host(FRAME_SEALED, names, bytes, "{\"processes\":%d}", processes);
 }
