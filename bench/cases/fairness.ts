@@ -2,12 +2,11 @@
  * A calm function beside one that is asked for more than the host can do, on real VMs. Both wait more than they compute, so that
  * the VMs are what is short, and this process does not take from them what it measures.
  */
-import { createWorkspace, startController, type TestFunction } from '../../test/support/snapctr.ts';
+import { createWorkspace, startController } from '../../test/support/snapctr.ts';
 import { percentile, result, summary, type Benchmark, type Result } from '../result.ts';
 import { Client } from '../support/client.ts';
-import { openLoop } from '../support/open-loop.ts';
+import { ratedLoad, VM_MIB, waiter, type Answers } from '../support/rated-load.ts';
 
-const MEMORY_MIB = 128;
 /** Room for both, and for half of that. */
 const ROOMS = [
   { name: 'both', vms: 4 },
@@ -16,18 +15,13 @@ const ROOMS = [
 /** What the busy one is asked for, in capacities. */
 const TIMES = [1.5, 10];
 const CALM_RATE = 10;
-const RUN_MS = { busy: 20, calm: 5 };
+const RUN_MS = { busy: 40, calm: 5 };
 
 const QUIET_MS = 10_000;
 const CAPACITY_MS = 5000;
 /** Until each has the VMs that it gets; not measured. */
 const SETTLING_MS = 3000;
 const MEASURED_MS = 8000;
-
-const waiter = (name: string, ms: number): TestFunction => ({
-  ...{ name, runtime: 'python3', keys: { memory: MEMORY_MIB } },
-  files: { 'workload.py': `import time\ndef handle(request):\n    time.sleep(${ms / 1000})\n    return ${ms}\n` },
-});
 
 export const fairness: Benchmark = {
   name: 'fairness',
@@ -38,44 +32,22 @@ export const fairness: Benchmark = {
   },
 };
 
-/** What became of the requests of a function; times in ms. */
-class Answers {
-  readonly ok: number[] = [];
-  readonly refused: number[] = [];
-  readonly other: number[] = [];
-
-  async send(client: Client, name: string): Promise<void> {
-    const { status, tookMs } = await client.invoke(name, null);
-    (status === 200 ? this.ok : status === 429 ? this.refused : this.other).push(tookMs);
-  }
-}
-
 async function measure({ name: room, vms }: (typeof ROOMS)[number]): Promise<Result[]> {
   const workspace = createWorkspace([waiter('busy', RUN_MS.busy), waiter('calm', RUN_MS.calm)]);
-  const controller = await startController(workspace, { vmm: 'qemu', memoryMib: vms * MEMORY_MIB, snapshots: true });
+  const controller = await startController(workspace, { vmm: 'qemu', memoryMib: vms * VM_MIB, snapshots: true });
   const client = new Client(controller.url);
-  /** Loads each function at its rate; only what is sent after `skippedMs` counts. */
-  const load = async (rates: Readonly<Record<string, number>>, ms: number, skippedMs: number) => {
-    const answers = new Map(Object.keys(rates).map((name) => [name, new Answers()]));
-    const uncounted = new Answers();
-    const began = performance.now();
-    const each = Object.entries(rates).map(([name, rate]) =>
-      openLoop(rate, { ms: ms + skippedMs }, () => {
-        const counts = performance.now() - began >= skippedMs;
-        return ((counts ? answers.get(name) : undefined) ?? uncounted).send(client, name);
-      }),
-    );
-    await Promise.all(each);
-    return (name: string): Answers => answers.get(name) ?? uncounted;
-  };
   try {
-    const quiet = (await load({ calm: CALM_RATE }, QUIET_MS, 1000))('calm');
+    const quiet = (await ratedLoad(client, { calm: CALM_RATE }, { ms: QUIET_MS, settlingMs: 1000 }))('calm');
     const offered = (1.5 * vms * 1000) / RUN_MS.busy;
-    const alone = (await load({ busy: offered }, CAPACITY_MS, SETTLING_MS))('busy');
+    const alone = (await ratedLoad(client, { busy: offered }, { ms: CAPACITY_MS, settlingMs: SETTLING_MS }))('busy');
     const capacity = alone.ok.length / (CAPACITY_MS / 1000);
     const results: Result[] = [];
     for (const times of TIMES) {
-      const of = await load({ busy: capacity * times, calm: CALM_RATE }, MEASURED_MS, SETTLING_MS);
+      const of = await ratedLoad(
+        client,
+        { busy: capacity * times, calm: CALM_RATE },
+        { ms: MEASURED_MS, settlingMs: SETTLING_MS },
+      );
       results.push(
         ...judge(`fairness-${room}-${times}x`, { vms, capacity, quiet, busy: of('busy'), calm: of('calm') }),
       );

@@ -30,7 +30,7 @@ const MOST_TIMES_FOR_ONE = 2;
 const MOST_PAUSE_MS = 20;
 
 const READS = 3;
-const REQUESTS = 2000;
+const REQUESTS = 1000;
 const STATUSES = 50;
 const MEMORY_MIB = 512;
 /** Longer than the standby waits before it looks for something to do, in ms. */
@@ -165,7 +165,7 @@ function standbyRequests(functions: number): number[] {
     if (first === undefined) return [];
     const vm = guests.createVm(first, {});
     const rounds: number[] = [];
-    for (let round = 0; round < 5; round += 1) {
+    for (let round = 0; round < 20; round += 1) {
       const began = performance.now();
       for (let i = 0; i < REQUESTS; i += 1) {
         standby.onTaken(all[i % functions] ?? first, vm);
@@ -173,7 +173,8 @@ function standbyRequests(functions: number): number[] {
       }
       rounds.push(((performance.now() - began) * 1000) / REQUESTS);
     }
-    return rounds;
+    // Until everything is compiled.
+    return rounds.slice(10);
   } finally {
     standby.close();
     guests.close();
