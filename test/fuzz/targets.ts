@@ -1,5 +1,6 @@
 /** All parsers of the host that are given bytes or text from outside. */
 import { FIRERUNNER_TARGETS } from './parsers/firerunner.ts';
+import { FUNCTION_CHANNEL } from './parsers/function-channel.ts';
 import { GATEWAY_TARGETS } from './parsers/gateway.ts';
 import { IMAGES_TARGETS } from './parsers/images.ts';
 import { PROTOCOL_TARGETS } from './parsers/protocol.ts';
@@ -8,6 +9,7 @@ import type { ParserTarget } from './target.ts';
 
 export const PARSER_TARGETS: readonly ParserTarget[] = [
   ...PROTOCOL_TARGETS,
+  FUNCTION_CHANNEL,
   ...GATEWAY_TARGETS,
   ...FIRERUNNER_TARGETS,
   ...IMAGES_TARGETS,
