@@ -152,8 +152,14 @@ describe('the error table, over HTTP', { timeout: 120_000 }, () => {
     const waiting = controller.invoke('held', hold(workspace));
     await controller.until((status) => status.queue.length === 1);
     assertError(await controller.invoke('bystander', null), 'queue_full', /queue_capacity/);
+    const ready = async (): Promise<unknown> => {
+      const answer = await fetch(`${controller.url}/readyz`);
+      return [answer.status, await answer.json()];
+    };
+    assert.deepEqual(await ready(), [503, { ready: false, reason: 'the queue is full' }]);
     release(workspace);
     assert.deepEqual([(await running)?.body, (await waiting).body], ['released', 'released']);
+    assert.deepEqual(await ready(), [200, { ready: true }]);
     await assertServes(controller);
   });
 

@@ -1,6 +1,6 @@
 /** Which hierarchy the jailer is sent to, on hosts with cgroup v2, v1, and both. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
@@ -61,6 +61,22 @@ describe('cgroups', () => {
       message: /of version 1, in which `memory` has no `memory\.max`; use version 1’s names/,
     });
     assert.notEqual(await cgroupPlan({ 'memory.limit_in_bytes': '1' }, mounts), null);
+  });
+
+  test('what still runs in a cgroup of version 2 is killed before it is removed', async () => {
+    const plan = await cgroupPlan({ 'memory.max': '1G' }, host('memory'));
+    mkdirSync(at('unified/snapfaas/vm-1'), { recursive: true });
+    writeFileSync(at('unified/snapfaas/vm-1/cgroup.kill'), '');
+    // A directory with a file in it stays: what was written to that can be read.
+    await plan?.remove('vm-1');
+    assert.equal(readFileSync(at('unified/snapfaas/vm-1/cgroup.kill'), 'utf8'), '1');
+  });
+
+  test('a cgroup without cgroup.kill, of version 1 or an older kernel, is removed as it is', async () => {
+    const plan = await cgroupPlan({ 'memory.max': '1G' }, host('memory'));
+    mkdirSync(at('unified/snapfaas/vm-1'), { recursive: true });
+    await plan?.remove('vm-1');
+    assert.deepEqual(readdirSync(at('unified/snapfaas')), []);
   });
 
   test('a file of version 1 that only cgroups below the root have is found', { skip: noPids }, async () => {
