@@ -15,6 +15,15 @@ export type TreeEntry =
   | { readonly path: string; readonly type: 'file'; readonly executable: boolean; readonly sha256: string }
   | { readonly path: string; readonly type: 'symlink'; readonly target: string };
 
+const FILES_AT_ONCE = 16;
+
+/** A file whose contents were not looked at yet. */
+interface FoundFile {
+  readonly absolute: string;
+  readonly path: string;
+  readonly executable: boolean;
+}
+
 /** The directory cannot become an image; the message names the file and says what to do. */
 export class TreeError extends Error {
   override readonly name = 'TreeError';
@@ -30,11 +39,15 @@ export async function scanTree(directory: string): Promise<readonly TreeEntry[]>
   if (status === undefined) throw new TreeError(`the directory ${directory} does not exist`);
   if (!status.isDirectory()) throw new TreeError(`${directory} is not a directory`);
   const entries: TreeEntry[] = [];
-  await scan(await realpath(directory), '', entries);
+  const files: FoundFile[] = [];
+  await scan(await realpath(directory), '', entries, files);
+  await forEachFile(files, async ({ absolute, path, executable }) => {
+    entries.push({ path, type: 'file', executable, sha256: await sha256File(absolute) });
+  });
   return entries.sort((left, right) => (left.path < right.path ? -1 : 1));
 }
 
-async function scan(root: string, folder: string, entries: TreeEntry[]): Promise<void> {
+async function scan(root: string, folder: string, entries: TreeEntry[], files: FoundFile[]): Promise<void> {
   for (const name of await readdir(join(root, folder))) {
     if (SKIPPED.has(name)) continue;
     const path = join(folder, name);
@@ -42,10 +55,9 @@ async function scan(root: string, folder: string, entries: TreeEntry[]): Promise
     const status = await lstat(absolute);
     if (status.isDirectory()) {
       entries.push({ path, type: 'directory' });
-      await scan(root, path, entries);
+      await scan(root, path, entries, files);
     } else if (status.isFile()) {
-      const executable = (status.mode & 0o111) !== 0;
-      entries.push({ path, type: 'file', executable, sha256: await sha256File(absolute) });
+      files.push({ absolute, path, executable: (status.mode & 0o111) !== 0 });
     } else if (status.isSymbolicLink()) {
       entries.push({ path, type: 'symlink', target: await insideTarget(root, absolute) });
     } else {
@@ -100,23 +112,37 @@ export function treeDigest(entries: readonly TreeEntry[]): string {
 /** Copies the entries of `directory` into `target`, readable by everyone. What is already there is overwritten. */
 export async function copyTree(directory: string, entries: readonly TreeEntry[], target: string): Promise<void> {
   for (const entry of entries) {
+    if (entry.type !== 'directory') continue;
+    await mkdir(join(target, entry.path), { recursive: true });
+    await chmod(join(target, entry.path), 0o755);
+  }
+  const others = entries.filter((entry) => entry.type !== 'directory');
+  await forEachFile(others, async (entry) => {
     const path = join(target, entry.path);
     // Writing to a link that is there would write to what it points at.
-    if (entry.type !== 'directory') await removeFile(path);
-    switch (entry.type) {
-      case 'directory':
-        await mkdir(path, { recursive: true });
-        await chmod(path, 0o755);
-        break;
-      case 'file':
-        await copyFile(join(directory, entry.path), path);
-        await chmod(path, entry.executable ? 0o755 : 0o644);
-        break;
-      case 'symlink':
-        await symlink(entry.target, path);
-        break;
+    await removeFile(path);
+    if (entry.type === 'symlink') return symlink(entry.target, path);
+    await copyFile(join(directory, entry.path), path);
+    await chmod(path, entry.executable ? 0o755 : 0o644);
+  });
+}
+
+/**
+ * Some at once: each step of a small file is a way to another thread and back, in which nothing else would happen.
+ *
+ * @throws what the first that fails threw, when none is under way any more.
+ */
+async function forEachFile<T>(files: readonly T[], work: (file: T) => Promise<void>): Promise<void> {
+  const failures: unknown[] = [];
+  const rest = files.values();
+  const worker = async (): Promise<void> => {
+    for (const file of rest) {
+      if (failures.length > 0) return;
+      await work(file).catch((error: unknown) => failures.push(error));
     }
-  }
+  };
+  await Promise.all(Array.from({ length: FILES_AT_ONCE }, worker));
+  if (failures.length > 0) throw failures[0];
 }
 
 async function removeFile(path: string): Promise<void> {
