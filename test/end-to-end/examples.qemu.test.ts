@@ -80,6 +80,10 @@ describe('examples, in virtual machines, from the request file', { timeout: 240_
     assert.match(String(responses('markdown')[0]?.['html']), /<h1>SnapFaaS<\/h1>[\s\S]*<strong>own<\/strong>/);
   });
 
+  test('slug uses its package of PyPI', () => {
+    assert.deepEqual(responses('slug'), [{ slug: 'creme-brulee-a-la-carte' }, { slug: 'how-low-can-you-go' }]);
+  });
+
   test('wordcount counts the words of its text and of a given one', () => {
     const counts = responses('wordcount');
     assert.match(JSON.stringify(counts[0]), /"the"/);

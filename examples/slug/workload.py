@@ -1,0 +1,5 @@
+from slugify import slugify
+
+
+def handle(request):
+    return {'slug': slugify(request['title'])}
