@@ -23,7 +23,7 @@ describe('images', () => {
     [one, two] = [await temporaryDirectory(), await temporaryDirectory()];
   });
 
-  for (const name of ['kernel', 'python3'] as const) {
+  for (const name of ['kernel', 'python3', 'nodejs'] as const) {
     test(`${name}: two builds give the same bytes`, async () => {
       assert.equal(await isUpToDate(name, one), false);
       assert.deepEqual(await buildImages([name], { directory: one }), [name]);
