@@ -46,8 +46,9 @@ export class ConnectAnswer {
     this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
     const end = this.#received.indexOf(NEWLINE);
     if (end === -1 && this.#received.length < MAX_ANSWER_BYTES) return null;
-    const line = this.#received.toString('latin1', 0, end === -1 ? MAX_ANSWER_BYTES : end);
-    if (end === -1 || !/^OK \d+$/.test(line)) {
+    const isTooLong = end === -1 || end >= MAX_ANSWER_BYTES;
+    const line = this.#received.toString('latin1', 0, isTooLong ? MAX_ANSWER_BYTES : end);
+    if (isTooLong || !/^OK \d+$/.test(line)) {
       throw new VsockError(`the VMM answered CONNECT with ${JSON.stringify(line)}; OK and a port were expected`);
     }
     return this.#received.subarray(end + 1);

@@ -42,18 +42,19 @@ const LARGE_LIMIT_MS = 2000;
 /** A case that fails is made smaller so often at most. */
 const SHRINKING_STEPS = 3000;
 
+/** Of a case that fails. */
+const MOST_SHOWN_BYTES = 1024;
+
 /** A property that does not hold, with all that is needed to see it again. */
 export class FuzzFailure extends Error {
   override readonly name = 'FuzzFailure';
 
   constructor(target: string, where: string, input: Buffer, cause: unknown) {
     const why = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
-    super(
-      `${target}, ${where}: --input ${input.toString('hex')}\n${JSON.stringify(input.toString('latin1'))}\n${why}`,
-      {
-        cause,
-      },
-    );
+    const shown = input.subarray(0, MOST_SHOWN_BYTES);
+    const size = shown.length === input.length ? '' : ` … of ${input.length} bytes; the seed makes the case again`;
+    const text = JSON.stringify(shown.toString('latin1'));
+    super(`${target}, ${where}: --input ${shown.toString('hex')}${size}\n${text}\n${why}`, { cause });
   }
 }
 

@@ -57,6 +57,12 @@ describe('vsock', () => {
     socket.destroy();
   });
 
+  test('refuses an answer that is too long, also if it comes in one piece', () => {
+    const longest = Buffer.from(`OK ${'1'.repeat(28)}\nx`);
+    assert.equal(new ConnectAnswer().push(longest)?.toString(), 'x');
+    assert.throws(() => new ConnectAnswer().push(Buffer.from(`OK ${'1'.repeat(29)}\nx`)), VsockError);
+  });
+
   test('takes an answer that comes byte by byte', async () => {
     await answerWith((socket) => {
       const bytes = 'OK 7\nab'.split(/(?=[^])/);
