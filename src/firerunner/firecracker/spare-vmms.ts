@@ -7,6 +7,7 @@
  *      └──▶ failed ◀──┘ ended               the next try is a single one, after a pause that doubles each time
  * ```
  */
+import { abortReason, withAny } from '../../protocol/abort.ts';
 import { messageOf } from '../../protocol/errors.ts';
 import { LaunchError } from '../machine.ts';
 import type { FirecrackerVmm } from './vmm.ts';
@@ -62,7 +63,7 @@ export class SpareVmms {
    */
   async take(signal: AbortSignal): Promise<FirecrackerVmm> {
     const vmm = this.#takeWaiting() ?? (await this.#nextStarted(signal));
-    if (vmm === null) return this.#options.start(AbortSignal.any([signal, this.#closing.signal]));
+    if (vmm === null) return withAny([signal, this.#closing.signal], (any) => this.#options.start(any));
     this.#failures = 0;
     return vmm;
   }
@@ -101,7 +102,7 @@ export class SpareVmms {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         this.#takers.splice(this.#takers.indexOf(taker), 1);
-        reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+        reject(abortReason(signal));
       };
       const taker: Taker = (vmm) => {
         signal.removeEventListener('abort', onAbort);

@@ -7,6 +7,7 @@
  * ```
  */
 import type { StdioOptions } from 'node:child_process';
+import { withAny } from '../../protocol/abort.ts';
 import { messageOf } from '../../protocol/errors.ts';
 import { exitError, HostError, LaunchError, type MachineExit } from '../machine.ts';
 import { ConsoleTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
@@ -70,13 +71,15 @@ export class FirecrackerVmm {
     const started = new FirecrackerVmm(directory, api, vmm, tail);
     const limit = AbortSignal.timeout(START_LIMIT_MS);
     try {
-      await started.untilEnd(signal, async (end) => {
-        await api.untilUp(AbortSignal.any([end, limit])).catch((error: unknown) => {
+      const untilUp = async (end: AbortSignal): Promise<void> => {
+        await withAny([end, limit], (any) => api.untilUp(any)).catch((error: unknown) => {
           const isLate = limit.aborted && !end.aborted;
           throw isLate ? new Error(`Firecracker's API did not answer within ${START_LIMIT_MS} ms`) : error;
         });
         isUp = true;
-      });
+      };
+      // The signal of one that is started ahead lives as long as firerunner.
+      await withAny([signal], (own) => started.untilEnd(own, untilUp));
     } catch (error) {
       // It was told nothing of a machine yet.
       throw error instanceof LaunchError ? HostError.from(error) : error;

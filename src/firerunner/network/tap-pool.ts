@@ -8,6 +8,7 @@
  * A launch that finds none free waits for those that are on their way back. It fails at once when every tap is with a VM
  * that runs: such a VM may stay for any time.
  */
+import { abortReason } from '../../protocol/abort.ts';
 import type { GuestNetwork } from '../../protocol/guest-network.ts';
 import { LINK_PREFIX_LENGTH, tapAddresses } from '../../protocol/tap-addresses.ts';
 import type { NetworkSettings } from '../../protocol/vmm-settings.ts';
@@ -80,7 +81,7 @@ export class TapPool {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         this.#line.delete(waiting);
-        reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
+        reject(abortReason(signal));
       };
       const settled = (): void => signal.removeEventListener('abort', onAbort);
       const waiting: Waiting = {

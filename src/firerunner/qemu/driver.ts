@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
+import { untilAborted } from '../../protocol/abort.ts';
 import { messageOf } from '../../protocol/errors.ts';
 import type { MachineSpec, QemuAccelerator } from '../../protocol/runner.ts';
 import { FrameSocket } from '../guest/frame-socket.ts';
@@ -122,14 +123,4 @@ async function endOf(vmm: VmmProcess, ended: AbortSignal, error: unknown): Promi
   if (own instanceof LaunchError) return own;
   const last: unknown = ended.reason;
   return new LaunchError(messageOf(error), { console: last instanceof LaunchError ? last.console : [], cause: error });
-}
-
-function untilAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void =>
-      reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
-    if (signal.aborted) return onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

@@ -9,6 +9,7 @@
  * ```
  */
 import type { Duplex } from 'node:stream';
+import { untilAborted } from '../../protocol/abort.ts';
 import { LineError, LineReader } from '../../protocol/lines.ts';
 import { Throttle } from '../guest/throttle.ts';
 
@@ -81,25 +82,19 @@ export class Qmp {
    *
    * @throws the signal's reason.
    */
-  event(wanted: (event: QmpEvent) => boolean, signal: AbortSignal): Promise<QmpEvent> {
-    return new Promise((resolve, reject) => {
-      const stop = (): void => {
-        this.#listeners.delete(listener);
-        signal.removeEventListener('abort', onAbort);
+  async event(wanted: (event: QmpEvent) => boolean, signal: AbortSignal): Promise<QmpEvent> {
+    let listener: (event: QmpEvent) => void = () => undefined;
+    const happened = new Promise<QmpEvent>((resolve) => {
+      listener = (event) => {
+        if (wanted(event)) resolve(event);
       };
-      const listener = (event: QmpEvent): void => {
-        if (!wanted(event)) return;
-        stop();
-        resolve(event);
-      };
-      const onAbort = (): void => {
-        stop();
-        reject(signal.reason instanceof Error ? signal.reason : new Error(String(signal.reason)));
-      };
-      this.#listeners.add(listener);
-      signal.addEventListener('abort', onAbort, { once: true });
-      if (signal.aborted) onAbort();
     });
+    this.#listeners.add(listener);
+    try {
+      return await untilAborted(happened, signal);
+    } finally {
+      this.#listeners.delete(listener);
+    }
   }
 
   #onData(chunk: Buffer): void {
