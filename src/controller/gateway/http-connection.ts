@@ -11,9 +11,9 @@ export interface OpenExchange {
   /** True once a part of its answer was written. */
   readonly hasBegun: boolean;
   /** The body will never be complete. */
-  cutOff(error: SnapfaasError): void;
+  onBodyAborted(error: SnapfaasError): void;
   /** The client is gone. */
-  disconnected(): void;
+  onSocketClosed(): void;
 }
 
 /** How long a client may take to read a last answer and close; it has the answer long before. */
@@ -46,7 +46,7 @@ export class Connection {
   #saidAhead = 0;
   /** The request that came last; the only one that can still be on its way in. */
   #latest: OpenExchange | null = null;
-  #lastWords: Buffer | null = null;
+  #lastAnswer: Buffer | null = null;
   #silenceLimited = false;
   #linger: NodeJS.Timeout | null = null;
   #gone: AbortController | null = null;
@@ -75,7 +75,7 @@ export class Connection {
 
   /** True once nothing more is taken from this connection. */
   get broken(): boolean {
-    return this.#lastWords !== null;
+    return this.#lastAnswer !== null;
   }
 
   /**
@@ -116,31 +116,31 @@ export class Connection {
       this.#isHeld = false;
       this.#socket.resume();
     }
-    if (this.idle) this.#sayLastWords();
+    if (this.idle) this.#sendLastAnswer();
     else if (this.#silenceLimited) this.limitSilence(0);
   }
 
   /** What the client sends from here on makes no sense or does not come: `error` tells whoever it concerns. */
-  failed(error: SnapfaasError): void {
+  onClientError(error: SnapfaasError): void {
     if (this.broken) return;
     if (!this.#socket.writable) return this.destroy();
     const last = this.#waiting.at(-1);
     if (last?.isComplete() === false) {
       this.#waiting.pop();
-      this.breakOff(this.#refusal(error));
+      this.closeAfter(this.#refusal(error));
     } else if (last === undefined && this.#latest?.bodyMissing === true) {
-      this.#latest.cutOff(error);
+      this.#latest.onBodyAborted(error);
     } else {
-      this.breakOff(this.#refusal(error));
+      this.closeAfter(this.#refusal(error));
     }
   }
 
   /** Takes nothing more: what is open is answered, then comes `answer`, then the end. */
-  breakOff(answer: Answer): void {
+  closeAfter(answer: Answer): void {
     if (this.broken) return;
     answer.headers.push('connection', 'close');
-    this.#lastWords = rawAnswer(answer);
-    if (this.idle) this.#sayLastWords();
+    this.#lastAnswer = rawAnswer(answer);
+    if (this.idle) this.#sendLastAnswer();
   }
 
   /** Closes the connection when no byte moves for so long, in ms; 0 takes the limit away again. */
@@ -161,7 +161,7 @@ export class Connection {
     this.#waiting.length = 0;
     this.#isGone = true;
     this.#gone?.abort();
-    for (const exchange of [...this.#open]) exchange.disconnected();
+    for (const exchange of [...this.#open]) exchange.onSocketClosed();
     this.#open.clear();
   }
 
@@ -195,9 +195,9 @@ export class Connection {
     Object.defineProperty(socket, 'write', { value: write, configurable: true, writable: true });
   }
 
-  #sayLastWords(): void {
-    if (this.#lastWords === null || this.#linger !== null || this.#socket.destroyed) return;
-    this.#socket.write(this.#lastWords);
+  #sendLastAnswer(): void {
+    if (this.#lastAnswer === null || this.#linger !== null || this.#socket.destroyed) return;
+    this.#socket.write(this.#lastAnswer);
     this.#socket.end();
     // Closing at once with unread bytes would reset the connection, and a reset can overtake the answer.
     this.#linger = setTimeout(() => this.#socket.destroy(), LINGER_MS);

@@ -121,11 +121,11 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   }
 
   /** The request will never be complete: the client stopped, was too slow, or sent bytes that are no HTTP. */
-  cutOff(error: SnapfaasError): void {
+  onBodyAborted(error: SnapfaasError): void {
     if (this.#state !== 'reading') return this.#connection.destroy();
     this.#state = 'answered';
     this.#dropBody();
-    this.#connection.breakOff(this.#dialect.refusal(error, this.id, this.#submitted));
+    this.#connection.closeAfter(this.#dialect.refusal(error, this.id, this.#submitted));
     this.#finish();
   }
 
@@ -137,7 +137,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     return !this.#incoming.complete;
   }
 
-  disconnected(): void {
+  onSocketClosed(): void {
     this.#gone = true;
     this.#dropBody();
     // A task that runs is finished by its reply, which comes early if its signal aborts.

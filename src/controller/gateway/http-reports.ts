@@ -82,11 +82,11 @@ export class OpenReport implements OpenExchange {
     if (this.#response.writableLength > 0) this.#connection.limitSilence(this.#limitMs);
   }
 
-  cutOff(): void {
+  onBodyAborted(): void {
     this.#connection.destroy();
   }
 
-  disconnected(): void {
+  onSocketClosed(): void {
     // Nothing runs for it.
   }
 }

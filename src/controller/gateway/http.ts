@@ -87,7 +87,7 @@ export class HttpGateway implements Gateway {
     this.#server.on('checkContinue', (incoming, response) => this.#admit(incoming, response, true));
     this.#server.on('checkExpectation', (incoming, response) => this.#admit(incoming, response, false));
     this.#server.on('connect', (_incoming, socket) => this.#tunnel(socket));
-    this.#server.on('clientError', (error, socket) => this.#broken(error, socket));
+    this.#server.on('clientError', (error, socket) => this.#onClientError(error, socket));
   }
 
   /** Where the gateway listens; with port 0 the real port. Before `start` it is what was asked for. */
@@ -163,7 +163,7 @@ export class HttpGateway implements Gateway {
   }
 
   #connected(socket: Socket): void {
-    const connection = new Connection(socket, (error) => this.#untold(error));
+    const connection = new Connection(socket, (error) => this.#answerOfNoDialect(error));
     this.#connections.set(socket, connection);
     socket.once('close', () => {
       this.#connections.delete(socket);
@@ -233,21 +233,21 @@ export class HttpGateway implements Gateway {
   }
 
   /** To a client of which it is not known whose API it speaks: our own error, with what those of Lambda look for. */
-  #untold(error: SnapfaasError): Answer {
+  #answerOfNoDialect(error: SnapfaasError): Answer {
     return errorAnswer(error, this.#lambda === null ? {} : { headers: LambdaApi.errorHeaders(error) });
   }
 
-  #broken(error: Error & { code?: string }, socket: Duplex): void {
+  #onClientError(error: Error & { code?: string }, socket: Duplex): void {
     const connection = this.#connections.get(socket);
     // A client that never sent a byte asked nothing: it gets no answer either.
     if (connection === undefined || connection.silent || error.code === 'ECONNRESET') socket.destroy();
-    else connection.failed(brokenRequest(error, this.requestTimeoutMs));
+    else connection.onClientError(brokenRequest(error, this.requestTimeoutMs));
   }
 
   #tunnel(socket: Duplex): void {
     // Node lets go of this socket, its error listener included.
     socket.on('error', () => socket.destroy());
-    this.#connections.get(socket)?.breakOff(this.#untold(noTunnel()));
+    this.#connections.get(socket)?.closeAfter(this.#answerOfNoDialect(noTunnel()));
   }
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { readLines, type Line } from '../../../src/controller/gateway/file-lines.ts';
 import { ApiError } from '../../../src/controller/gateway/lambda/errors.ts';
-import { checkEvent, readWishes } from '../../../src/controller/gateway/lambda/invoke.ts';
+import { checkEvent, parseInvokeHeaders } from '../../../src/controller/gateway/lambda/invoke.ts';
 import { invokedArn, parseFunctionName } from '../../../src/controller/gateway/lambda/names.ts';
 import { OriginPolicy, parseOrigin } from '../../../src/controller/gateway/origin-policy.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
@@ -103,7 +103,7 @@ const LAMBDA_HEADERS: ParserTarget = {
     const headers: IncomingHttpHeaders = {};
     for (const [index, name] of HEADERS.entries()) if (values[index] !== undefined) headers[name] = values[index];
     const outcome = outcomeOf([ApiError], () =>
-      readWishes(headers, { name: 'hello', qualifier: null }, DEFAULT_ACCOUNT),
+      parseInvokeHeaders(headers, { name: 'hello', qualifier: null }, DEFAULT_ACCOUNT),
     );
     if ('value' in outcome) {
       const { client_context: given } = outcome.value.header;

@@ -22,7 +22,7 @@ import {
   type Catalogue,
   type FailedFunction,
 } from './functions.ts';
-import { InvokeDialect, readWishes, type InvokeTarget } from './invoke.ts';
+import { InvokeDialect, parseInvokeHeaders, type InvokeTarget } from './invoke.ts';
 import { findFunction, parseFunctionName, type FunctionReference } from './names.ts';
 import { StreamDialect } from './stream.ts';
 
@@ -82,7 +82,7 @@ export class LambdaApi {
     return identityHeaders(apiErrorOf(error), newTaskId());
   }
 
-  /** Whoever has his answer already is not waited for any longer than for a run that has begun. */
+  /** Drops retries of events, whose callers have had their 202; a run that has begun is waited for. */
   drain(): void {
     this.#events.stop();
   }
@@ -120,10 +120,10 @@ export class LambdaApi {
       case 'invoke':
       case 'stream': {
         if ('failed' in fn) throw failedFunction(fn);
-        const wishes = readWishes(incoming.headers, reference, account);
+        const options = parseInvokeHeaders(incoming.headers, reference, account);
         const target = this.#target(fn, reference);
-        if (operation === 'stream') return new StreamDialect(target, wishes);
-        return new InvokeDialect(target, wishes, this.#events);
+        if (operation === 'stream') return new StreamDialect(target, options);
+        return new InvokeDialect(target, options, this.#events);
       }
     }
   }

@@ -31,7 +31,7 @@ export interface InvokeTarget {
 }
 
 /** What the headers of a request ask for. */
-export interface InvokeWishes {
+export interface InvokeOptions {
   readonly type: InvocationType;
   readonly wantsLog: boolean;
   readonly header: LambdaInvocation['header'];
@@ -41,12 +41,12 @@ export class InvokeDialect implements Dialect {
   /** As on AWS, where the caller has no hold on what it has started. */
   readonly outlivesClient = true;
   readonly #target: InvokeTarget;
-  readonly #wishes: InvokeWishes;
+  readonly #options: InvokeOptions;
   readonly #events: EventInvocations;
 
-  constructor(target: InvokeTarget, wishes: InvokeWishes, events: EventInvocations) {
+  constructor(target: InvokeTarget, options: InvokeOptions, events: EventInvocations) {
     this.#target = target;
-    this.#wishes = wishes;
+    this.#options = options;
     this.#events = events;
   }
 
@@ -64,7 +64,7 @@ export class InvokeDialect implements Dialect {
 
   begin(body: Buffer, id: string): Invocation | Answer {
     const { fn } = this.#target;
-    const { type, header, wantsLog } = this.#wishes;
+    const { type, header, wantsLog } = this.#options;
     const payload = checkEvent(body);
     if (type === 'DryRun') return { status: 204, headers: ['x-amzn-requestid', id], body: Buffer.alloc(0) };
     if (type === 'RequestResponse') {
@@ -100,11 +100,11 @@ export class InvokeDialect implements Dialect {
 }
 
 /** @throws ApiError if a header has a value that the API does not know. */
-export function readWishes(
+export function parseInvokeHeaders(
   headers: IncomingHttpHeaders,
   reference: FunctionReference,
   account: LambdaAccount,
-): InvokeWishes {
+): InvokeOptions {
   const type = oneOf(INVOCATION_TYPES, headers['x-amz-invocation-type'], 'invocationType') ?? 'RequestResponse';
   const logType = oneOf(LOG_TYPES, headers['x-amz-log-type'], 'logType');
   const clientContext = headers['x-amz-client-context'];

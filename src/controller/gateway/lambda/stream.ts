@@ -10,7 +10,7 @@ import type { Answer, HeaderList } from '../http-answer.ts';
 import { apiErrorAnswer, apiErrorOf, validationError, type ApiError } from './errors.ts';
 import { EventEncoder } from './event-stream.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
-import { checkEvent, eventTooLarge, type InvokeTarget, type InvokeWishes } from './invoke.ts';
+import { checkEvent, eventTooLarge, type InvokeTarget, type InvokeOptions } from './invoke.ts';
 import { logResult } from './log-tail.ts';
 
 const PAYLOAD_CHUNK = new EventEncoder('PayloadChunk', 'application/octet-stream');
@@ -22,15 +22,15 @@ export class StreamDialect implements Dialect {
   /** Its function would write to nobody. */
   readonly outlivesClient = false;
   readonly #target: InvokeTarget;
-  readonly #wishes: InvokeWishes;
+  readonly #options: InvokeOptions;
 
   /** @throws ApiError for `Event`, which has no answer that could be streamed. */
-  constructor(target: InvokeTarget, wishes: InvokeWishes) {
-    if (wishes.type === 'Event') {
+  constructor(target: InvokeTarget, options: InvokeOptions) {
+    if (options.type === 'Event') {
       throw validationError('invocationType', 'Event', 'Member must satisfy enum value set: [RequestResponse, DryRun]');
     }
     this.#target = target;
-    this.#wishes = wishes;
+    this.#options = options;
   }
 
   get maxBodyBytes(): number {
@@ -47,7 +47,7 @@ export class StreamDialect implements Dialect {
 
   begin(body: Buffer, id: string, output: PartialOutput): Invocation | Answer {
     const payload = checkEvent(body);
-    const { type, header, wantsLog } = this.#wishes;
+    const { type, header, wantsLog } = this.#options;
     if (type === 'DryRun') return { status: 204, headers: ['x-amzn-requestid', id], body: Buffer.alloc(0) };
     const sink = new ChunkSink(streamHeaders(id), output);
     return { function: this.#target.fn.name, payload, lambda: { header, sink, wantsReport: wantsLog } };
