@@ -34,6 +34,8 @@ const HASH = /\s--hash(?:\s*=\s*|\s+)(sha(?:256|384|512):[0-9a-fA-F]+)(?=\s|$)/g
 const FLAGS: ReadonlySet<string> = new Set(['--pre', '--require-hashes']);
 /** Has no effect where only wheels are taken. */
 const WITHOUT_EFFECT: ReadonlySet<string> = new Set(['--prefer-binary', '--only-binary=:all:', '--only-binary :all:']);
+/** Where pip, or Python's `splitlines`, sees the end of a line, or that it goes on: what follows could be an option. */
+const ENDS_LINE = /[\p{Cc}\u2028\u2029]|\\$/u;
 /** What pip would take for a file. */
 const ARCHIVE = /\.(whl|zip|tar|tgz|tbz|txz|tar\.\w+)$/i;
 
@@ -78,6 +80,8 @@ async function readInto(
     const refuse = (why: string): never => {
       throw new TreeError(`${join(directory, file)}:${number}: "${line}" ${why}`);
     };
+    if (ENDS_LINE.test(line.replaceAll('\t', ' ')))
+      refuse('holds a character that ends or continues a line for pip; remove it');
     const [, option, path] = /^(-r|-c|--requirement|--constraint)(?:\s*=\s*|\s*)(.+)$/.exec(line) ?? [];
     if (option !== undefined && path !== undefined) {
       const other = normalize(join(dirname(file), path));

@@ -140,4 +140,15 @@ describe('requirements.txt', () => {
       }),
     );
   });
+
+  for (const end of ['\v', '\f', '\x1c', '\x85', '\u2028', '\u2029']) {
+    test(`what Python takes for the end of a line hides no option: ${JSON.stringify(end)}`, async () => {
+      const text = `idna; python_version > "3"${end}--index-url=https://example.org`;
+      await assert.rejects(read(text), /ends or continues a line for pip/);
+    });
+  }
+
+  test('a backslash before blanks that are cut off does not continue the line for pip', async () => {
+    await assert.rejects(read('idna; python_version > "3" \\\v\n'), /ends or continues a line for pip/);
+  });
 });

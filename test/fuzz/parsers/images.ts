@@ -114,7 +114,7 @@ const REQUIREMENTS: ParserTarget = {
       assert.match(line, /^[A-Za-z0-9]/);
       const [requirement = ''] = line.split(/ --hash=/);
       assert.doesNotMatch(requirement.split(';')[0] ?? '', /[/\\$@\n\r]|:\/\//, line);
-      assert.doesNotMatch(line, /[$\n\r]/);
+      assert.doesNotMatch(line.replaceAll('\t', ' '), /[$\p{Cc}\u2028\u2029]|\\$/u);
     }
     assert.equal(names.length, requirements.length);
     for (const name of names) assert.match(name, /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/);
