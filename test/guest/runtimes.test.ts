@@ -449,3 +449,21 @@ test('node runtime: reports an import that never ends', async () => {
   assert.equal(failureOf(reply).type, 'Runtime.NodeJsExit');
   assert.deepEqual(await guest.remove(), { status: 1, signal: null });
 });
+
+test('python runtime: obeys the path files of packages that were brought', async () => {
+  const place = '.snapfaas/root/usr/local/lib/python3.11/dist-packages';
+  const guest = await GuestProcess.start('python', {
+    'workload.py': 'import sys, only_here\ndef handle(request): return [only_here.VALUE, sys.seen]',
+    [`${place}/a.pth`]: 'extra\nimport sys; sys.seen = ["a"]\n',
+    [`${place}/b.pth`]: 'missing\nimport sys; sys.seen.append("b")\n',
+    [`${place}/.c.pth`]: 'import sys; sys.seen.append("c")\n',
+    [`${place}/extra/only_here.py`]: 'VALUE = 1\n',
+  });
+  try {
+    const loaded = await guest.load();
+    assert.equal(loaded.type, FrameType.loaded, loaded.payload.toString());
+    assert.equal((await guest.invoke('null')).payload.toString(), '[1,["a","b"]]');
+  } finally {
+    await guest.stop();
+  }
+});

@@ -29,7 +29,9 @@ def load(request, style):
     give_way()
     standard = [entry for entry in sys.path if os.path.join(os.path.abspath(entry), '') != OWN_DIRECTORY]
     wanted = [entry for entry in request['environment'].get('PYTHONPATH', '').split(':') if entry]
-    sys.path[:] = style.search_path(root, wanted, standard) + brought_packages(root)
+    brought = brought_packages(root)
+    sys.path[:] = style.search_path(root, wanted, standard) + brought
+    obey_path_files(brought)
     module_name, function_name = style.split_handler()
     module = importlib.import_module(module_name)
     try:
@@ -67,6 +69,16 @@ def brought_packages(root):
     importlib.invalidate_caches()
     in_machine = root in ('/srv', '/var/task')
     return [os.path.join('/' if in_machine else system, p) for p in places if os.path.isdir(os.path.join(system, p))]
+
+
+def obey_path_files(places):
+    """Python looks for `.pth` files when it starts, which was before these places were filled."""
+    for place in places:
+        for name in sorted(os.listdir(place)):
+            if name.endswith('.pth') and not name.startswith('.'):
+                import site
+
+                site.addpackage(place, name, None)
 
 
 def parse_event(payload):
