@@ -40,7 +40,7 @@ async function measure({ name: room, vms }: (typeof ROOMS)[number]): Promise<Res
     const quiet = (await ratedLoad(client, { calm: CALM_RATE }, { ms: QUIET_MS, settlingMs: 1000 }))('calm');
     const offered = (1.5 * vms * 1000) / RUN_MS.busy;
     const alone = (await ratedLoad(client, { busy: offered }, { ms: CAPACITY_MS, settlingMs: SETTLING_MS }))('busy');
-    const capacity = alone.ok.length / (CAPACITY_MS / 1000);
+    const capacity = alone.goodput;
     const results: Result[] = [];
     for (const times of TIMES) {
       const of = await ratedLoad(
@@ -74,7 +74,7 @@ function judge(name: string, { vms, capacity, quiet, busy, calm }: Measured): Re
   const p99 = (samples: readonly number[]): number => (samples.length === 0 ? 0 : percentile(samples, 99));
   // One VM is the calm function's, which hardly uses it.
   const possible = (capacity * (vms - 1)) / vms + CALM_RATE;
-  const goodput = (busy.ok.length + calm.ok.length) / (MEASURED_MS / 1000);
+  const goodput = busy.goodput + calm.goodput;
   const denied = calm.refused.length + calm.other.length;
   const slower = p99(calm.ok) / p99(quiet.ok);
   const beside = `with room for ${vms} VMs; alone it does ${capacity.toFixed(0)}/s`;

@@ -20,6 +20,8 @@ export interface Answers {
   readonly refused: readonly number[];
   /** Another status, or no answer. */
   readonly other: readonly number[];
+  /** Answers 200 that came in a second, while all was counted: what a queue still holds at the end is not among them. */
+  readonly goodput: number;
 }
 
 /**
@@ -32,9 +34,9 @@ export async function ratedLoad(
   { ms, settlingMs }: { readonly ms: number; readonly settlingMs: number },
 ): Promise<(name: string) => Answers> {
   const began = performance.now();
-  const all = new Map<string, { ok: number[]; refused: number[]; other: number[] }>();
+  const all = new Map<string, { ok: number[]; refused: number[]; other: number[]; goodput: number }>();
   const each = Object.entries(rates).map(([name, rate]) => {
-    const answers = { ok: [] as number[], refused: [] as number[], other: [] as number[] };
+    const answers = { ok: [] as number[], refused: [] as number[], other: [] as number[], goodput: 0 };
     all.set(name, answers);
     return openLoop(rate, { ms: settlingMs + ms }, async () => {
       const counts = performance.now() - began >= settlingMs;
@@ -43,10 +45,13 @@ export async function ratedLoad(
         (answer) => answer.status,
         () => null,
       );
-      const tookMs = performance.now() - asked;
+      const answered = performance.now();
+      const tookMs = answered - asked;
+      const isInTime = answered - began >= settlingMs && answered - began < settlingMs + ms;
+      if (status === 200 && isInTime) answers.goodput += 1000 / ms;
       if (counts) answers[status === 200 ? 'ok' : status === 429 ? 'refused' : 'other'].push(tookMs);
     });
   });
   await Promise.all(each);
-  return (name) => all.get(name) ?? { ok: [], refused: [], other: [] };
+  return (name) => all.get(name) ?? { ok: [], refused: [], other: [], goodput: 0 };
 }
