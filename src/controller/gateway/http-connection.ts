@@ -2,6 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import { Socket } from 'node:net';
 import type { SnapfaasError } from '../../protocol/errors.ts';
+import type { ClientBudget } from './byte-budget.ts';
 import { rawAnswer, type Answer } from './http-answer.ts';
 
 /** A request on a connection whose answer is not written yet. */
@@ -35,6 +36,8 @@ interface WaitingRequest {
  * request: written at once, it would reach the client as the answer to an earlier request. It waits here for its turn.
  */
 export class Connection {
+  /** What this client's requests and answers may take of memory. */
+  readonly budget: ClientBudget;
   readonly #socket: Socket;
   readonly #refusal: (error: SnapfaasError) => Answer;
   readonly #open = new Set<OpenExchange>();
@@ -53,7 +56,8 @@ export class Connection {
   #isGone = false;
 
   /** @param refusal the answer to bytes that belong to no request. */
-  constructor(socket: Socket, refusal: (error: SnapfaasError) => Answer) {
+  constructor(socket: Socket, budget: ClientBudget, refusal: (error: SnapfaasError) => Answer) {
+    this.budget = budget;
     this.#socket = socket;
     this.#refusal = refusal;
     socket.once('end', () => this.#probeClient());

@@ -13,7 +13,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SnapfaasError } from '../../protocol/errors.ts';
 import { newTaskId, type Invocation, type Outcome, type Task } from '../task.ts';
 import { isAnswer, type Dialect, type PartialOutput } from './dialect.ts';
-import type { ByteBudget, UnreadAnswer } from './byte-budget.ts';
+import type { UnreadAnswer } from './byte-budget.ts';
 import type { SubmitTask } from './gateway.ts';
 import { send, type Answer, type HeaderList } from './http-answer.ts';
 import type { Connection, OpenExchange } from './http-connection.ts';
@@ -24,7 +24,6 @@ export interface ExchangeOwner {
   readonly maxPayloadBytes: number;
   readonly draining: boolean;
   readonly submit: SubmitTask;
-  readonly budget: ByteBudget;
   /** Longest time without progress that a client may take to read its answer, in ms. */
   readonly requestTimeoutMs: number;
   /** Called once before, and once after, the life of a submitted task, until its answer is written. */
@@ -84,8 +83,8 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
       return this.refuse(this.#dialect.tooLarge(declaredBytes), { waiting, close: true });
     }
     if (this.#owner.draining) return this.refuse(shuttingDown(), { waiting });
-    if (!this.#owner.budget.tryTake(declaredBytes)) {
-      return this.refuse(this.#owner.budget.exhausted(), { waiting, close: true });
+    if (!this.#connection.budget.tryTake(declaredBytes)) {
+      return this.refuse(this.#connection.budget.exhausted(declaredBytes), { waiting, close: true });
     }
     this.#takenBytes = declaredBytes;
     this.#declaredBytes = declaredBytes;
@@ -149,11 +148,11 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     const bodyBytes = this.#bodyBytes + chunk.length;
     if (bodyBytes > this.#dialect.maxBodyBytes) return this.refuse(this.#dialect.tooLarge(), { close: true });
     const missing = bodyBytes - this.#takenBytes;
-    if (missing <= 0 || this.#owner.budget.tryTake(missing)) return this.#keep(chunk);
+    if (missing <= 0 || this.#connection.budget.tryTake(missing)) return this.#keep(chunk);
     this.#incoming.pause();
-    void this.#owner.budget.take(missing, ROOM_PATIENCE_MS).then((hasRoom) => {
-      if (this.#state !== 'reading' || this.#gone) return hasRoom ? this.#owner.budget.give(missing) : undefined;
-      if (!hasRoom) return this.refuse(this.#owner.budget.exhausted(), { close: true });
+    void this.#connection.budget.take(missing, ROOM_PATIENCE_MS).then((hasRoom) => {
+      if (this.#state !== 'reading' || this.#gone) return hasRoom ? this.#connection.budget.give(missing) : undefined;
+      if (!hasRoom) return this.refuse(this.#connection.budget.exhausted(missing), { close: true });
       this.#keep(chunk);
       this.#incoming.resume();
     });
@@ -242,7 +241,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   #awaitReader(): void {
     const bytes = this.#response.writableLength;
     if (bytes === 0) return;
-    this.#owner.budget.addAnswer(this, bytes);
+    this.#connection.budget.addAnswer(this, bytes);
     this.#connection.limitSilence(this.#owner.requestTimeoutMs);
   }
 
@@ -272,14 +271,14 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   }
 
   #giveBack(): void {
-    this.#owner.budget.give(this.#takenBytes);
+    this.#connection.budget.give(this.#takenBytes);
     this.#takenBytes = 0;
   }
 
   /** The answer is written, or nobody is there to read it. Safe to call again. */
   #finish(): void {
     this.#giveBack();
-    this.#owner.budget.removeAnswer(this);
+    this.#connection.budget.removeAnswer(this);
     this.#connection.finished(this);
     if (!this.#submitted) return;
     this.#submitted = false;

@@ -46,6 +46,8 @@ export interface HttpGatewayOptions extends Reports {
 const DEFAULT_REQUEST_TIMEOUT_MS = 30_000;
 /** Idle connections are cheap; a client that sends something every minute should not have to reconnect. */
 const KEEP_ALIVE_MS = 75_000;
+/** Some 10 KB each. Further ones are closed: there is no memory to say so. */
+const MAX_CONNECTIONS = 10_000;
 
 /** See `Gateway`. Not reusable: once closed, it stays closed. */
 export class HttpGateway implements Gateway {
@@ -67,7 +69,7 @@ export class HttpGateway implements Gateway {
     this.#options = options;
     this.maxPayloadBytes = options.maxPayloadBytes;
     this.submit = options.submit;
-    this.budget = new ByteBudget(options.requestMemoryBytes);
+    this.budget = new ByteBudget(options.requestMemoryBytes, MAX_CONNECTIONS);
     this.requestTimeoutMs = options.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
     this.#origins = this.#originPolicy(options.host);
     this.#native = new NativeDialect(options.maxPayloadBytes);
@@ -163,11 +165,17 @@ export class HttpGateway implements Gateway {
   }
 
   #connected(socket: Socket): void {
-    const connection = new Connection(socket, (error) => this.#answerOfNoDialect(error));
+    const budget = this.budget.connected(socket.remoteAddress ?? '');
+    if (budget === null) {
+      socket.destroy();
+      return;
+    }
+    const connection = new Connection(socket, budget, (error) => this.#answerOfNoDialect(error));
     this.#connections.set(socket, connection);
     socket.once('close', () => {
       this.#connections.delete(socket);
       connection.closed();
+      budget.disconnected();
     });
   }
 

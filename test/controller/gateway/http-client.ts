@@ -78,8 +78,9 @@ export class RawClient {
     socket.on('error', () => (this.#ended = true));
   }
 
-  static async open(port: number): Promise<RawClient> {
-    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  /** @param localAddress of loopback. */
+  static async open(port: number, localAddress = '127.0.0.1'): Promise<RawClient> {
+    const socket = connect({ port, host: '127.0.0.1', localAddress, allowHalfOpen: true });
     await once(socket, 'connect');
     return new RawClient(socket);
   }

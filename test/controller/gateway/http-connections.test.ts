@@ -391,14 +391,14 @@ describe('http: the memory of requests and answers', () => {
   const head = (bytes: number): string => `POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${bytes}\r\n\r\n`;
 
   test('a large body without room is refused before it is read, a small one is served', async () => {
-    await withGateway({ requestMemoryBytes: 16 * MIB }, async (gateway, port) => {
+    await withGateway({ requestMemoryBytes: 24 * MIB }, async (gateway, port) => {
       const clients = await Promise.all([1, 2].map(() => RawClient.open(port)));
       for (const client of clients) client.send(`${head(6 * MIB)}{`);
       await until('they hold their room', () => gateway.budget.takenBytes === 12 * MIB);
       const late = await RawClient.open(port);
       const refused = await late.send(head(6 * MIB)).response();
       assert.deepEqual([refused.status, errorOf(refused).code], [429, 'queue_full']);
-      assert.match(errorOf(refused).message, /16 MB.*request_memory/);
+      assert.match(errorOf(refused).message, /one client fill the 18 MB.*request_memory/);
       const other = await RawClient.open(port);
       assert.equal((await other.send(numbered(1)).response()).body, '1');
       for (const client of [...clients, late, other]) client.socket.destroy();
@@ -411,9 +411,22 @@ describe('http: the memory of requests and answers', () => {
     });
   });
 
+  test('another client has room beside one that holds all it can get', async () => {
+    await withGateway({ requestMemoryBytes: 24 * MIB, host: '0.0.0.0' }, async (gateway, port) => {
+      const greedy = await Promise.all(Array.from({ length: 10 }, () => RawClient.open(port)));
+      for (const client of greedy) client.send(`${head(5 * MIB)}{`);
+      await until('it holds all it can', () => gateway.budget.takenBytes === 15 * MIB);
+      const other = await RawClient.open(port, '127.0.0.2');
+      const body = `{"function":"echo","payload":"${'x'.repeat(5 * MIB)}"}`;
+      assert.equal((await other.send(post(body)).response()).status, 200);
+      for (const client of [...greedy, other]) client.socket.destroy();
+      await until('all room is given back', () => gateway.budget.takenBytes === 0);
+    });
+  });
+
   test('a body of unknown length waits for room, and is refused if there is none in time', async () => {
     const piece = `80000\r\n${'x'.repeat(0x80000)}\r\n`;
-    await withGateway({ requestMemoryBytes: 16 * MIB }, async (gateway, port) => {
+    await withGateway({ requestMemoryBytes: 20 * MIB }, async (gateway, port) => {
       const holders = await Promise.all([1, 2].map(() => RawClient.open(port)));
       for (const client of holders) client.send(`${head(6 * MIB)}{`);
       await until('they hold their room', () => gateway.budget.takenBytes === 12 * MIB);
