@@ -40,7 +40,7 @@ static int left_unread;
 
 static enum { EXPECT_HELLO, EXPECT_ANSWERS, SERVING, OVER } phase;
 /* ANSWER: the frame stays at the front of `from_runtime` until it is reported. */
-static enum { NOTHING, ANSWER, INVOCATION, RUNTIME } ending;
+static enum ending { NOTHING, ANSWER, INVOCATION, RUNTIME } ending;
 
 /* The DONE that ends the invocation had a header, which asks for LOG_END. */
 static int log_end_asked;
@@ -82,9 +82,9 @@ static void forget_frame_of_runtime(void)
     memmove(from_runtime, from_runtime + bytes, from_runtime_bytes);
 }
 
-static void begin_end(int what)
+static void begin_ending(enum ending of)
 {
-    ending = what;
+    ending = of;
     begin_drain();
 }
 
@@ -103,7 +103,7 @@ static int take_frame_of_runtime(void)
         return 0;
     enum frame_type type = from_runtime[4];
     if (phase == EXPECT_ANSWERS && host_awaits(type)) {
-        begin_end(ANSWER);
+        begin_ending(ANSWER);
         return 1;
     }
     if (type == FRAME_HELLO && phase == EXPECT_HELLO) {
@@ -112,7 +112,7 @@ static int take_frame_of_runtime(void)
         put_to_host(from_runtime, bytes);
     } else if (type == FRAME_DONE && phase == SERVING) {
         log_end_asked = frame_header_bytes(from_runtime) > 0;
-        begin_end(INVOCATION);
+        begin_ending(INVOCATION);
     }
     forget_frame_of_runtime();
     return 1;
@@ -204,7 +204,7 @@ static int advance(void)
             if (receive_from_runtime() > 0)
                 continue;
             kill(-1, SIGKILL);
-            begin_end(RUNTIME);
+            begin_ending(RUNTIME);
         }
         if (!drain_output())
             return 1;

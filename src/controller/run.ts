@@ -176,7 +176,10 @@ async function serveGateway(
     const { host, port } = gateway.address;
     say(`listening on http://${host.includes(':') ? `[${host}]` : host}:${port}`);
   }
-  const exitCode = await Promise.race([finished, signals.first.then(() => null)]);
+  // A drained request file still tells whether all it answered was well; a drained server was stopped as asked.
+  let exitCode = EXIT_OK;
+  const finishing = finished.then((code) => (exitCode = code));
+  await Promise.race([finishing, signals.first]);
   controller.beginDrain();
   const drained = gateway.drain();
   const patience = new AbortController();
@@ -189,12 +192,7 @@ async function serveGateway(
     await Promise.race([drained, sleep(LAST_ANSWERS_MS)]);
   }
   await gateway.close();
-  return end === 'drained' ? (exitCode ?? (await lateExitCode(finished))) : EXIT_FAILED;
-}
-
-/** A drained request file still tells whether all it answered was well; a drained server was stopped as asked. */
-async function lateExitCode(finished: Promise<number>): Promise<number> {
-  return await Promise.race([finished, sleep(0, EXIT_OK)]);
+  return end === 'drained' ? exitCode : EXIT_FAILED;
 }
 
 function createGateway(

@@ -112,7 +112,7 @@ interface Work {
   /** Since when a VM is built from; null: none is. */
   buildingSince: number | null;
   /** Has it done now, if it waits for its turn. */
-  readonly hurry: () => void;
+  readonly prioritize: () => void;
 }
 
 export class Snapshot {
@@ -161,7 +161,7 @@ export class Snapshot {
     if (this.#state.is === 'absent') this.prepare().catch(() => undefined);
     const work = this.#work;
     if (work !== null && (this.#state.is === 'building' || this.#state.is === 'opening')) {
-      work.hurry();
+      work.prioritize();
       if ((await work.isStored) || this.#isNearlyBuilt(work)) await work.prepared.catch(() => undefined);
     }
     if (this.#state.is === 'closed') await this.#begin(atOnce, { open: true }).catch(() => undefined);
@@ -220,8 +220,8 @@ export class Snapshot {
     this.#state = { is: this.#state.is === 'closed' ? 'opening' : 'building' };
     let onFound: (isStored: boolean) => void = () => undefined;
     const isStored = new Promise<boolean>((resolve) => (onFound = resolve));
-    let hurry: () => void = () => undefined;
-    const prepared = new Promise<void>((resolve) => (hurry = resolve)).then(async () => {
+    let prioritize: () => void = () => undefined;
+    const prepared = new Promise<void>((resolve) => (prioritize = resolve)).then(async () => {
       try {
         // Asked when its turn comes: much may have changed meanwhile.
         const onBuilding = (): void => void (work.buildingSince = performance.now());
@@ -237,11 +237,11 @@ export class Snapshot {
         onFound(false);
       }
     });
-    const work: Work = { prepared, isStored, buildingSince: null, hurry };
+    const work: Work = { prepared, isStored, buildingSince: null, prioritize };
     this.#work = work;
     prepared.catch(() => undefined);
     whenTurn(() => {
-      hurry();
+      prioritize();
       return prepared.catch(() => undefined);
     });
     return prepared;
