@@ -32,6 +32,12 @@ async function assertEchoes(controller: RunningController, start: string): Promi
   assert.deepEqual([answer.status, answer.body, startOf(answer)], [200, { n: 1 }, start], answer.text);
 }
 
+/** Those of other tests, for the sake of time; their locks come and go. */
+function copyBaseLayers(store: string): void {
+  const bases = layersIn(TEST_SNAPSHOTS, 'base');
+  for (const name of bases) cpSync(join(TEST_SNAPSHOTS, name), join(store, name), { recursive: true });
+}
+
 describe('damaged layers', { timeout: 240_000 }, () => {
   let workspace: Workspace;
   let store: string;
@@ -133,7 +139,7 @@ describe('stores that cannot be used', { timeout: 120_000 }, () => {
   test('a snapshot_dir that is removed meanwhile is not missed by what was prepared', async () => {
     const workspace = createWorkspace([ECHO], ['snapshot_dir: store']);
     const store = join(workspace.directory, 'store');
-    cpSync(TEST_SNAPSHOTS, store, { recursive: true });
+    copyBaseLayers(store);
     const controller = await startController(workspace, { vmm: 'qemu', memoryMib: 128, snapshots: true });
     rmSync(store, { recursive: true });
     await assertEchoes(controller, 'restored');
@@ -151,9 +157,8 @@ describe('builders that are killed', { timeout: 240_000 }, () => {
   beforeEach(() => {
     workspace = createWorkspace([ECHO], ['snapshot_dir: store']);
     store = join(workspace.directory, 'store');
-    // The base layer is there, for the sake of time; the function is a new one each time.
-    const bases = layersIn(TEST_SNAPSHOTS, 'base');
-    for (const name of bases) cpSync(join(TEST_SNAPSHOTS, name), join(store, name), { recursive: true });
+    // The base layer is there; the function is a new one each time.
+    copyBaseLayers(store);
     writeFileSync(join(workspace.directory, 'apps/echo/version.txt'), `${(count += 1)} ${Date.now()}`);
   });
 

@@ -114,19 +114,18 @@ describe('firerunner with a real VM', { timeout: 180_000 }, () => {
     const wrong = `tsc_early_khz=${Math.round(mhz * 1000 * 1.06)}`;
     const program = startProgram(FIRERUNNER, [...args, '--kernel_args', wrong], { workspace });
     const readings: { host: number; guest: number }[] = [];
-    for (const pause of [0, 4000]) {
-      await sleep(pause);
-      program.write('{"payload":null}\n');
-      await until('the answer', () => program.stdout.split('\n').length > readings.length + 1, 60_000);
-      const answer = JSON.parse(program.stdout.split('\n')[readings.length] ?? '') as {
-        mhz: number;
-        monotonic: number;
-      };
-      assert.ok(Math.abs(answer.mhz / mhz - 1.06) < 0.001, 'the kernel believes its argument');
-      readings.push({ host: performance.now(), guest: answer.monotonic * 1000 });
+    try {
+      for (const pause of [0, 4000]) {
+        await sleep(pause);
+        program.write('{"payload":null}\n');
+        await until('the answer', () => program.stdout.split('\n').length > readings.length + 1, 60_000);
+        const { monotonic } = JSON.parse(program.stdout.split('\n')[readings.length] ?? '') as { monotonic: number };
+        readings.push({ host: performance.now(), guest: monotonic * 1000 });
+      }
+    } finally {
+      program.end();
+      await program.finished;
     }
-    program.end();
-    await program.finished;
     const [from, to] = readings;
     assert.ok(from !== undefined && to !== undefined);
     const rate = (to.guest - from.guest) / (to.host - from.host);
