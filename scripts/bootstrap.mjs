@@ -1,5 +1,5 @@
 /**
- * `node scripts/bootstrap.mjs start|test|bench|faults|soak [args…]`, behind `npm start`, `npm test` and `npm run …`.
+ * `node scripts/bootstrap.mjs start|test|bench|faults|soak|fuzz [args…]`, behind `npm start`, `npm test` and `npm run …`.
  *
  * Brings the project itself to where it can run: npm packages, then the build. Everything else is set up by the built
  * `dist/bin/setup.js`. Uses Node's built-in modules only, as nothing else is there on a fresh checkout.

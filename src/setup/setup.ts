@@ -1,5 +1,5 @@
 /**
- * Runs in `npm start`, `npm test`, and `npm run bench`, `faults` and `soak`. What they do after the build:
+ * Runs in `npm start`, `npm test`, and `npm run bench`, `faults`, `soak` and `fuzz`. What they do after the build:
  *
  * ```
  *   Debian packages ──▶ images ──▶ the program
@@ -16,10 +16,10 @@ import { messageOf } from '../protocol/errors.ts';
 import { VMM_NAMES, VMMS } from '../protocol/vmms.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
 import { ensurePackages, refreshPackageLists, SetupError } from './host-packages.ts';
-import { runBench, runTests } from './test-runner.ts';
+import { runBench, runFuzz, runTests } from './test-runner.ts';
 import { runController } from './controller.ts';
 
-const MODES = ['start', 'test', 'bench', 'faults', 'soak'] as const;
+const MODES = ['start', 'test', 'bench', 'faults', 'soak', 'fuzz'] as const;
 export type Mode = (typeof MODES)[number];
 
 /** As shells have it for an end by SIGINT. */
@@ -63,6 +63,8 @@ export async function runSetup(argv: readonly string[]): Promise<number> {
     case 'faults':
     case 'soak':
       return runBench(mode, args);
+    case 'fuzz':
+      return runFuzz(args);
   }
 }
 

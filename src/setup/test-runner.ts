@@ -63,6 +63,11 @@ async function nodeOfMajor(major: string): Promise<string> {
   return program;
 }
 
+/** Runs `test/fuzz/`; the arguments are its own. */
+export async function runFuzz(args: readonly string[]): Promise<number> {
+  return runNode(['--import', 'tsx', join('test', 'fuzz', 'fuzz.ts'), ...args], { cwd: PROJECT_ROOT });
+}
+
 /** Runs a program of `bench/`; the arguments are its own. */
 export async function runBench(program: string, args: readonly string[]): Promise<number> {
   return runNode(['--import', 'tsx', join('bench', `${program}.ts`), ...args], { cwd: PROJECT_ROOT });

@@ -66,7 +66,7 @@ describe('setup', () => {
     const argv = ['--import', 'tsx', join('src', 'bin', 'setup.ts'), 'fly'];
     const { status, stderr } = spawnSync(process.execPath, argv, { cwd: PROJECT_ROOT, encoding: 'utf8' });
     assert.equal(status, 2);
-    assert.match(stderr, /expected a mode \(start, test, bench, faults, soak\), got "fly"/);
+    assert.match(stderr, /expected a mode \(start, test, bench, faults, soak, fuzz\), got "fly"/);
   });
 
   test('hands lines, signals and the exit status through between the terminal and its program', async () => {
