@@ -150,7 +150,7 @@ const NPM: ParserTarget = {
       lockfileVersion: random.pick([1, 2, 3]),
       packages: {
         '': { dependencies: { a: version } },
-        'node_modules/a': { version: '1.2.3', resolved: 'https://registry.example/a.tgz', integrity: 'sha512-x' },
+        'node_modules/a': { version: '1.2.3', resolved: 'https://example.org/a.tgz', integrity: 'sha512-x' },
         'node_modules/@s/b': { resolved: 'local', link: true },
         local: { version: '1.0.0' },
       },
