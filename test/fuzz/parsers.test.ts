@@ -2,9 +2,10 @@
  * A short run of every parser; `npm run fuzz -- --all --cases 10000000` is a long one. What long runs have found stands
  * here as a case of its own, or as a test beside the parser's others.
  */
+import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PARSER_TARGETS } from './targets.ts';
-import { fuzz, repeat } from './target.ts';
+import { fuzz, repeat, type ParserTarget } from './target.ts';
 
 const WISH = { cases: 20_000, seconds: 1, seed: 1 };
 
@@ -15,6 +16,9 @@ const SLOW: readonly (readonly [string, string])[] = [
   ['alternatives', `a="1 2 3 4 5 6 7"\nfor b in $a; do\nc=${'$b'.repeat(8)}\n${'\n'.repeat(4000)}`],
 ];
 
+/** What else did not hold once. */
+const FOUND: readonly (readonly [string, string])[] = [['origin', '\nn://\x1b\n']];
+
 describe('parsers, whatever they are given', { timeout: 300_000 }, () => {
   for (const target of PARSER_TARGETS) {
     test(target.name, async (t) => {
@@ -24,9 +28,16 @@ describe('parsers, whatever they are given', { timeout: 300_000 }, () => {
   }
 
   test('need no more than linear time for what was slow once', async () => {
-    for (const [name, text] of SLOW) {
-      const target = PARSER_TARGETS.find((one) => one.name === name);
-      if (target !== undefined) await repeat(target, Buffer.from(text));
-    }
+    for (const [name, text] of SLOW) await repeat(find(name), Buffer.from(text));
+  });
+
+  test('hold what they did not hold once', async () => {
+    for (const [name, text] of FOUND) await repeat(find(name), Buffer.from(text, 'latin1'));
   });
 });
+
+function find(name: string): ParserTarget {
+  const target = PARSER_TARGETS.find((one) => one.name === name);
+  assert.ok(target !== undefined, `there is no target ${name}`);
+  return target;
+}

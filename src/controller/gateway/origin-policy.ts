@@ -97,7 +97,8 @@ export function isPreflight({ method, headers }: IncomingMessage): boolean {
  */
 export function parseOrigin(text: string): string | null {
   if (text === ANY || text === 'null') return text;
-  if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#@\s]+\/?$/i.test(text) || !URL.canParse(text)) return null;
+  // URL leaves control characters out, and with them perhaps all of a host.
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^/?#@\s\p{Cc}]+\/?$/iu.test(text) || !URL.canParse(text)) return null;
   const { origin, protocol, host } = new URL(text);
   // Of schemes that it does not know, such as those of extensions, URL says "null".
   return origin === 'null' ? `${protocol}//${host}` : origin;

@@ -229,6 +229,9 @@ describe('web pages', () => {
         'http://a b',
         '//a',
         'http://a:x',
+        'n://\x1b',
+        'http://a\0',
+        'http://\x7fa',
       ].map((text) => [text, null] as const),
     ];
     for (const [text, origin] of read) assert.equal(parseOrigin(text), origin, text);
