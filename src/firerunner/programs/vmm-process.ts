@@ -3,7 +3,7 @@ import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import type { Readable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LaunchError, type MachineExit } from '../machine.ts';
+import { HostError, type MachineExit } from '../machine.ts';
 import { Throttle } from '../guest/throttle.ts';
 
 /** Lines of console output kept for error messages. */
@@ -65,7 +65,7 @@ const UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"';
  * group keeps a terminal's Ctrl-C away from it, so that draining can finish, and takes what the VMM started with it.
  *
  * @param calledAtEnd what the process is called in the reason of its end: it may have become another program.
- * @throws LaunchError if the program cannot be started.
+ * @throws HostError if the program cannot be started: the host may be at a limit of its processes or its memory.
  */
 export async function startVmmProcess(
   command: string,
@@ -75,9 +75,16 @@ export async function startVmmProcess(
 ): Promise<VmmProcess> {
   const linux = process.platform === 'linux';
   const guard = ['--pdeathsig', 'KILL', '--', '/bin/sh', '-c', UNLESS_ORPHANED, String(process.pid)];
-  const child = linux
-    ? spawn('setpriv', [...guard, command, ...args], { ...options, detached: true })
-    : spawn(command, args, { ...options, detached: true });
+  const [program, argv] = linux ? ['setpriv', [...guard, command, ...args]] : [command, args];
+  const failed = (cause: Error): HostError =>
+    new HostError(`${program} could not be started: ${cause.message}`, { cause });
+  let child: ChildProcess;
+  try {
+    child = spawn(program, argv, { ...options, detached: true });
+  } catch (error) {
+    // Node throws what it has no event for, such as a lack of memory.
+    throw error instanceof Error ? failed(error) : error;
+  }
   const exited = new Promise<MachineExit>((resolve) => {
     child.once('exit', (status, signal) => {
       // Only a plain process can have left children of its own behind.
@@ -94,9 +101,7 @@ export async function startVmmProcess(
   });
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
-    child.once('error', (cause) => {
-      reject(new LaunchError(`${linux ? 'setpriv' : command} could not be started: ${cause.message}`, { cause }));
-    });
+    child.once('error', (cause) => reject(failed(cause)));
   });
   return {
     child,

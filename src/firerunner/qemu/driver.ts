@@ -13,7 +13,15 @@ import { loadState, saveState } from './migration.ts';
 import { Qmp } from './qmp.ts';
 import { qemuStamp } from './stamp.ts';
 import { ConsoleTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
-import { exitError, LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../machine.ts';
+import {
+  exitError,
+  HostError,
+  LaunchError,
+  type Driver,
+  type Machine,
+  type SavedMachine,
+  type Surroundings,
+} from '../machine.ts';
 
 export function qemuDriver(accelerator: QemuAccelerator): Driver {
   return {
@@ -68,10 +76,12 @@ async function startQemu(
     anyEnd.abort(ended.signal.reason);
     signal.removeEventListener('abort', onAbort);
   });
+  let isUp = false;
   try {
     const qmp = new Qmp(pairEnd(vmm, QMP_FD));
     const control = new FrameSocket(pairEnd(vmm, CONTROL_FD));
     await untilAborted(qmp.greeting, anyEnd.signal);
+    isUp = true;
     const spawnedAt = performance.now();
     // QEMU opens its sockets before it takes commands.
     onChannel({ socketPath: functionSocket(directory), vsockPort: null });
@@ -98,7 +108,9 @@ async function startQemu(
   } catch (error) {
     // The end of the process tells more than what it broke off.
     const reason = await endOf(vmm, ended.signal, error);
-    throw signal.aborted ? signal.reason : reason;
+    if (signal.aborted) throw signal.reason;
+    // Before it greets it has taken memory, files and taps, and read nothing of a snapshot.
+    throw isUp ? reason : HostError.from(reason);
   }
 }
 

@@ -4,7 +4,7 @@ import type { LaunchSpec, MachineSpec, SnapshotSource } from '../../protocol/run
 import { buildBase } from './builder.ts';
 import { mendingDamage, type LayerBuilds, type PrepareHooks } from './layer-builds.ts';
 import { Restorable } from './restorable.ts';
-import { Snapshot, type Made, type RecipeRequest } from './snapshot.ts';
+import { Snapshot, type HeldSnapshot, type Made, type RecipeRequest } from './snapshot.ts';
 import { fileIdentity } from '../../storage/file-identity.ts';
 import { baseStamp, sizeOf } from './stamps.ts';
 import type { SnapshotStore } from './store.ts';
@@ -18,11 +18,12 @@ export class BaseLayers {
   }
 
   /**
-   * The base layer of the spec's machine: opens it, or builds it first. Calls for the same machine share the work.
+   * The base layer of the spec's machine: opens it, or builds it first. Calls for the same machine share the work. It is held
+   * for the caller, who may wait long for a turn: meanwhile others may find that it cannot be restored.
    *
    * @throws LaunchError, SnapshotStoreError.
    */
-  async prepare(spec: LaunchSpec, store: SnapshotStore, hooks: PrepareHooks): Promise<Restorable> {
+  async prepare(spec: LaunchSpec, store: SnapshotStore, hooks: PrepareHooks): Promise<HeldSnapshot> {
     const key = baseKey(spec.machine, spec.snapshots);
     const known = this.#bases.get(key);
     const base =
@@ -37,9 +38,9 @@ export class BaseLayers {
     if (known === undefined) this.#bases.set(key, base);
     // Whoever began it is told how it goes on.
     if (base.restorable === null) await (base.state.is === 'building' ? base.prepare() : base.prepare(hooks));
-    const { restorable } = base;
-    if (restorable === null) throw new Error('the base layer was replaced as soon as it was open');
-    return restorable;
+    const held = base.hold();
+    if (held === null) throw new Error('the base layer was replaced as soon as it was open');
+    return held;
   }
 
   /** Whether it is in the store, or open already. */

@@ -41,10 +41,16 @@ async function makeInStore(
 
   const make = async (): Promise<Made> => {
     if (!(await bases.isThere(spec, store))) onFound(false);
-    base = await bases.prepare(spec, store, hooks);
-    const layer = await ensureLayer(base);
-    const restorable = open ? await Restorable.open(builds.driver, store.directory, [base.layer, layer], true) : null;
-    return { layer: layer.name, builtMs, restorable };
+    const held = await bases.prepare(spec, store, hooks);
+    base = held.restorable;
+    try {
+      const layer = await ensureLayer(base);
+      const layers = [base.layer, layer];
+      const restorable = open ? await Restorable.open(builds.driver, store.directory, layers, true) : null;
+      return { layer: layer.name, builtMs, restorable };
+    } finally {
+      held.release();
+    }
   };
 
   const ensureLayer = async (base: Restorable): Promise<Layer> => {
@@ -61,10 +67,9 @@ async function makeInStore(
           let loadedAt = started;
           onBuilding();
           hooks.onProgress?.('loading the function into a VM');
-          const release = base.hold();
           const from = { layer: base.layer, memory: base.memory, saved: base.guest.machine };
           const onLoaded = (): void => void (loadedAt = performance.now());
-          await buildFunction(builds.context(spec, hooks), from, draft, onLoaded).finally(release);
+          await buildFunction(builds.context(spec, hooks), from, draft, onLoaded);
           builds.savingMs = performance.now() - loadedAt;
           builtMs = performance.now() - started;
         }),

@@ -20,6 +20,7 @@ import type { VmObserver } from '../../../src/firerunner/guest/guest-life.ts';
 import { launchVm, type RunningVm } from '../../../src/firerunner/launch.ts';
 import { openRunDirectory, type RunDirectory } from '../../../src/firerunner/run-directory.ts';
 import type { Restorable } from '../../../src/firerunner/snapshots/restorable.ts';
+import { Semaphore } from '../../../src/firerunner/semaphore.ts';
 import { Snapshots } from '../../../src/firerunner/snapshots/snapshots.ts';
 import { FunctionChannel } from '../../../src/protocol/function-channel.ts';
 import type { GuestAddress, LaunchSpec } from '../../../src/protocol/runner.ts';
@@ -123,10 +124,13 @@ export class Host {
     return this.prepare(other.spec);
   }
 
-  /** @param openAtMost see `Snapshots`. */
-  openSnapshots(openAtMost?: number): { readonly snapshots: Snapshots; close(): Promise<void> } {
+  /** See `Snapshots`. */
+  openSnapshots(
+    openAtMost?: number,
+    turns = new Semaphore(2),
+  ): { readonly snapshots: Snapshots; close(): Promise<void> } {
     const end = new AbortController();
-    const snapshots = new Snapshots(this.driver, this.#runDirectory, null, end.signal, { openAtMost });
+    const snapshots = new Snapshots(this.driver, this.#runDirectory, null, end.signal, { openAtMost, turns });
     const close = async (): Promise<void> => {
       end.abort(new Error('the test is over'));
       await snapshots.close();

@@ -56,6 +56,18 @@ describe('VMM process', { timeout: 30_000 }, () => {
     assert.deepEqual(await killed.kill(), { status: null, signal: 'SIGKILL', reason: 'tail was killed by SIGKILL' });
   });
 
+  test('a host that cannot start a process is what is told', async () => {
+    const path = process.env['PATH'];
+    process.env['PATH'] = workspace.directory;
+    try {
+      const failure = { name: 'HostError', message: /^setpriv could not be started: / };
+      await assert.rejects(startVmmProcess('true', [], { stdio: 'ignore' }), failure);
+      await assert.rejects(startVmmProcess('true', ['\0'], { stdio: 'ignore' }), failure);
+    } finally {
+      process.env['PATH'] = path;
+    }
+  });
+
   test('a program that is not there ends with the words of the shell', async () => {
     const vmm = await startVmmProcess('no-such-vmm', [], { stdio: ['ignore', 'pipe', 'pipe'] });
     const tail = new ConsoleTail();

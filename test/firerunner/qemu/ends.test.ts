@@ -27,8 +27,11 @@ describe('an end of QEMU while it loads', { timeout: 30_000 }, () => {
   });
 
   /** QEMU greets, and does `then` at the first command. */
-  const restoreWith = async (then: string): Promise<Machine> => {
-    bin.add(QEMU_COMMAND, `echo '{"QMP": {}}' >&${QMP_FD}\nread -r command <&${QMP_FD}\n${then}`);
+  const restoreWith = (then: string): Promise<Machine> =>
+    restore(`echo '{"QMP": {}}' >&${QMP_FD}\nread -r command <&${QMP_FD}\n${then}`);
+
+  const restore = async (script: string): Promise<Machine> => {
+    bin.add(QEMU_COMMAND, script);
     const file = join(bin.directory, 'saved');
     writeFileSync(file, '');
     const fd = openSync(file, 'r');
@@ -50,6 +53,12 @@ describe('an end of QEMU while it loads', { timeout: 30_000 }, () => {
     for (const signal of ['KILL', 'TERM']) {
       const message = new RegExp(`was killed by SIG${signal}`);
       await assert.rejects(restoreWith(`kill -${signal} $$`), { name: 'HostError', message });
+    }
+  });
+
+  test('before it takes commands is the host’s: it has not read the snapshot yet', async () => {
+    for (const end of ['echo "cannot set up guest memory" >&2\nexit 1', 'kill -ABRT $$']) {
+      await assert.rejects(restore(end), { name: 'HostError', message: /exited with status 1|SIGABRT/ });
     }
   });
 

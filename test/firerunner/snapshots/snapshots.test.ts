@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { Semaphore } from '../../../src/firerunner/semaphore.ts';
 import type { HeldSnapshot, LaunchSource, Restorable, Snapshots } from '../../../src/firerunner/snapshots/snapshots.ts';
 import type { Layer } from '../../../src/firerunner/snapshots/layer.ts';
 import { SnapshotStore } from '../../../src/firerunner/snapshots/store.ts';
@@ -14,8 +15,8 @@ describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
   let host: Host;
   let close: () => Promise<void>;
   const releases: (() => void)[] = [];
-  const open = (openAtMost?: number): Snapshots => {
-    const opened = host.openSnapshots(openAtMost);
+  const open = (openAtMost?: number, turns?: Semaphore): Snapshots => {
+    const opened = host.openSnapshots(openAtMost, turns);
     close = opened.close;
     return opened.snapshots;
   };
@@ -152,12 +153,30 @@ describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
       snapshot.onRefused('it was torn');
       snapshot.release();
       // Who needs it meanwhile waits for another one.
-      assert.notEqual((await base())?.restorable, snapshot.restorable);
+      const next = await base();
+      next?.release();
+      assert.notEqual(next?.restorable, snapshot.restorable);
       return snapshot.restorable;
     };
     const made = (await refused()).layer.digest;
     assert.equal((await refused()).layer.digest, made);
     assert.notEqual((await refused()).layer.digest, made);
+  });
+
+  test('a base layer that is refused by another launch stays open for a build that waits for its turn', async () => {
+    const turns = new Semaphore(1);
+    const snapshots = open(undefined, turns);
+    await snapshots.prepare(named('a'));
+    const release = await turns.acquire();
+    const prepared = snapshots.prepare(named('b'));
+    // A launch of the same function restores the base.
+    const { snapshot: base } = await snapshots.forLaunch(named('b'));
+    assert.equal(base?.restorable.guest.holdsFunction, false);
+    base.onRefused('it was torn');
+    base.release();
+    release();
+    await prepared;
+    await own(snapshots, named('b'));
   });
 
   test('what the host lacked is tried again by itself', async () => {
