@@ -92,6 +92,18 @@ registerAfterRestore(record, 'after 2', 3);
 const COMMON_JS = `const { registerAfterRestore, registerBeforeSnapshot } = require('snapfaas');\n`;
 const ES_MODULE = `import { registerAfterRestore, registerBeforeSnapshot } from 'snapfaas';\n`;
 
+/** Its hook gets a function hot that takes V8 some hundred milliseconds to compile, in a thread of its own. */
+const COMPILING = `${COMMON_JS}
+const lines = Array.from({ length: 400 }, (_, i) => \`x = (x * \${i + 3} + n.a\${i % 20}) | 0; if (x === \${i}) x ^= n.a3;\`);
+const hot = new Function('n', \`let x = 1; \${lines.join('')} return x;\`);
+const numbers = Object.fromEntries(Array.from({ length: 20 }, (_, i) => ['a' + i, i]));
+registerBeforeSnapshot(() => {
+  require('node:v8').setFlagsFromString('--trace-opt');
+  for (let i = 0; i < 1000; i += 1) hot(numbers);
+});
+exports.handle = () => null;
+`;
+
 suite('node runtime around a snapshot', () => {
   for (const [what, source, file] of [
     ['CommonJS', `${COMMON_JS}${RECORDING}\nexports.handle = () => ran;`, 'workload.js'],
@@ -113,6 +125,16 @@ suite('node runtime around a snapshot', () => {
         { file },
       ));
   }
+
+  test('leaves no compilation to the VMs that are restored', () =>
+    withImported(COMPILING, async (guest) => {
+      await seal(guest);
+      await start(guest, true);
+      const { stdout } = await guest.printedBy(0);
+      const begun = stdout.match(/^\[compiling method /gm)?.length ?? 0;
+      assert.ok(begun > 0, stdout);
+      assert.equal(stdout.match(/^\[completed compiling /gm)?.length, begun, stdout);
+    }));
 
   test('runs no hook where there is no snapshot', () =>
     withImported(`${COMMON_JS}${RECORDING}\nexports.handle = () => ran;`, async (guest) => {

@@ -1,6 +1,7 @@
 /** From the imported function to its first invocation: what SEAL and START ask for on the control channel. */
 import fs = require('node:fs');
 import { channelLost, makeFrame, send, sendFrame, type Incoming } from './channel.cjs';
+import { finishCompilation } from './compilation.cjs';
 import { failureText } from './failures.cjs';
 import { renewGenerators, sealGenerators } from './generation.cjs';
 import { useOpenSsl } from './generators.cjs';
@@ -100,6 +101,7 @@ export class Lifecycle implements Stage {
     this.#style.prepare();
     this.#invocations.rehearse(REHEARSALS, nowhere, rehearsal, () => {
       fs.closeSync(nowhere);
+      finishCompilation();
       this.#sealed();
     });
   }
