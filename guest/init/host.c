@@ -154,6 +154,9 @@ static int pass_to(int requests)
 /* False: not enough of it has come yet. */
 static int begin_frame(void)
 {
+    if (frame_bytes(from_host) < FRAME_PREFIX_BYTES + frame_header_bytes(from_host))
+        fatal("the host sent a frame of type %d of %zu bytes, which does not hold its own header", from_host[4],
+              frame_bytes(from_host));
     switch (from_host[4]) {
     case FRAME_LOAD:
         return begin_load();
