@@ -48,7 +48,12 @@ export interface BroughtPackages {
  * @throws TreeError with the line that is no package name.
  */
 export async function readPackagesFile(path: string): Promise<readonly string[]> {
-  const lines = decodeText(await readFile(path)).split('\n');
+  return parsePackages(path, await readFile(path));
+}
+
+/** What is in such a file. @throws TreeError */
+export function parsePackages(path: string, bytes: Buffer): readonly string[] {
+  const lines = decodeText(bytes).split('\n');
   const names: string[] = [];
   for (const [index, line] of lines.entries()) {
     const name = line.replace(/#.*/, '').trim();

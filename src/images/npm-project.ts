@@ -8,7 +8,6 @@
  *   paths out of the directory   refused: npm reads them, links to them and writes below them
  * ```
  */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, normalize, relative } from 'node:path';
 import npa from 'npm-package-arg';
@@ -51,10 +50,14 @@ export interface NpmProject {
 
 /**
  * @param root a function's directory, with a lock file of npm. All links in it stay inside.
+ * @param read the contents of a file at a path of the host.
  * @throws TreeError that names the package and says what to change.
  */
-export async function readNpmProject(root: string): Promise<NpmProject> {
-  const reader = new ProjectReader(root);
+export async function readNpmProject(
+  root: string,
+  read: (path: string) => Promise<Buffer> = (path) => readFile(path),
+): Promise<NpmProject> {
+  const reader = new ProjectReader(root, read);
   await reader.readLock();
   await reader.readManifests();
   return reader;
@@ -66,15 +69,21 @@ class ProjectReader implements NpmProject {
   readonly archives = new Set<string>();
   readonly unencrypted = new Map<string, string>();
   readonly #root: string;
-  readonly #lock: string;
+  readonly #read: (path: string) => Promise<Buffer>;
+  #lock: string = LOCKS[0];
 
-  constructor(root: string) {
+  constructor(root: string, read: (path: string) => Promise<Buffer>) {
     this.#root = root;
-    this.#lock = LOCKS.find((name) => existsSync(join(root, name))) ?? LOCKS[1];
+    this.#read = read;
   }
 
   async readLock(): Promise<void> {
-    const lock = await this.#parse(this.#lock);
+    let lock: JsonObject | null = null;
+    for (const name of LOCKS) {
+      this.#lock = name;
+      lock = await this.#parse(name);
+      if (lock !== null) break;
+    }
     if (lock === null) throw new TreeError(`${join(this.#root, this.#lock)} is missing`);
     for (const [path, entry] of this.#entries(this.#lock, 'packages', lock['packages']))
       this.#lockedPackage(path, entry);
@@ -201,7 +210,7 @@ class ProjectReader implements NpmProject {
   async #parse(file: string): Promise<JsonObject | null> {
     let value: unknown;
     try {
-      const text = await readFile(join(this.#root, file), 'utf8');
+      const text = (await this.#read(join(this.#root, file))).toString('utf8');
       value = JSON.parse(text.replace(/^\uFEFF/, ''));
     } catch (cause) {
       if (['ENOENT', 'ENOTDIR', 'EISDIR'].includes(codeOf(cause) ?? '')) return null;

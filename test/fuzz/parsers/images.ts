@@ -1,9 +1,6 @@
 /** What is read of a function's files, and what tools of the host say. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { readPackagesFile } from '../../../src/images/app-debian.ts';
+import { parsePackages } from '../../../src/images/app-debian.ts';
 import { encodeCpio, type CpioEntry } from '../../../src/images/cpio.ts';
 import { readAlternatives } from '../../../src/images/debian-links.ts';
 import { parsePlan } from '../../../src/images/debian.ts';
@@ -12,13 +9,11 @@ import { readNpmProject } from '../../../src/images/npm-project.ts';
 import { readRequirements } from '../../../src/images/requirements.ts';
 import { decodeText } from '../../../src/images/text.ts';
 import { TreeError } from '../../../src/images/tree.ts';
-import { jsonText, outcomeOfPromise, parsedJson } from '../properties.ts';
+import { jsonText, outcomeOf, outcomeOfPromise, parsedJson } from '../properties.ts';
 import type { Random } from '../random.ts';
 import type { ParserTarget } from '../target.ts';
 
-/** Where those parsers find a case that read files by themselves. */
-const directory = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'snapfaas-fuzz-'));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+const NOT_THERE = Object.assign(new Error('no such file'), { code: 'ENOENT' });
 
 /** A library for guests: a table of segments, a dynamic section, strings. */
 function elf(random: Random): Buffer {
@@ -161,9 +156,15 @@ const NPM: ParserTarget = {
   },
   async check(input, { isValid }) {
     const [lock = '', ...manifest] = input.toString('utf8').split('\n');
-    writeFileSync(join(directory, 'package-lock.json'), lock);
-    writeFileSync(join(directory, 'package.json'), manifest.join('\n'));
-    const outcome = await outcomeOfPromise([TreeError], () => readNpmProject(directory));
+    const files = new Map([
+      ['/f/package-lock.json', Buffer.from(lock)],
+      ['/f/package.json', Buffer.from(manifest.join('\n'))],
+    ]);
+    const read = (path: string): Promise<Buffer> => {
+      const bytes = files.get(path);
+      return bytes === undefined ? Promise.reject(NOT_THERE) : Promise.resolve(bytes);
+    };
+    const outcome = await outcomeOfPromise([TreeError], () => readNpmProject('/f', read));
     if ('error' in outcome) return assert.ok(!isValid, outcome.error);
     const { texts, directories, archives } = outcome.value;
     for (const text of texts.values()) assert.ok(parsedJson(text) !== undefined);
@@ -206,10 +207,8 @@ const PACKAGES: ParserTarget = {
         random.pick(['jq', 'libvips42 # for images', '', '# none', 'g++']),
       ).join('\n'),
     ),
-  async check(input, { isValid }) {
-    const path = join(directory, 'debian-packages.txt');
-    writeFileSync(path, input);
-    const outcome = await outcomeOfPromise([TreeError], () => readPackagesFile(path));
+  check(input, { isValid }) {
+    const outcome = outcomeOf([TreeError], () => parsePackages('/f/debian-packages.txt', input));
     if ('error' in outcome) return assert.ok(!isValid, outcome.error);
     for (const name of outcome.value) assert.match(name, /^[a-z0-9][a-z0-9+.-]+$/);
   },
