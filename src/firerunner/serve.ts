@@ -5,7 +5,7 @@
 import { availableParallelism } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { LogHeader, RuntimeExitHeader } from '../protocol/guest.ts';
-import { LineError, LineReader } from '../protocol/lines.ts';
+import { obeyUntilSilent } from '../protocol/served.ts';
 import {
   LAUNCH_TURN_LIMIT_MS,
   MAX_RUNNER_LINE_BYTES,
@@ -29,9 +29,6 @@ const RESTORES_AT_ONCE = availableParallelism();
 const TURNS_AT_ONCE = availableParallelism();
 /** An import that lasts longer may only be waiting: it goes on beside the next one's turn, in ms. */
 const LONGEST_IMPORT_TURN_MS = 10_000;
-
-/** A snapctr that asks no more for so many seconds hangs, and its VMs must not hold the host's memory for ever. */
-const SNAPCTR_HUNG_S = 60;
 
 /** Tells snapctr; resolves when the event has left this process. */
 type Emit = (event: RunnerEvent) => Promise<void>;
@@ -57,43 +54,9 @@ export async function serve(
   // Without a reader there is nobody to tell; the end of stdin follows.
   streams.stdout.on('error', () => undefined);
   server.announce(choice.reason);
-  await untilSilent(streams.stdin, (command) => server.obey(command));
+  const served = { name: 'firerunner', ends: 'all VMs are ended', maxLineBytes: MAX_RUNNER_LINE_BYTES };
+  await obeyUntilSilent(served, streams.stdin, (command) => server.obey(command as RunnerCommand));
   await server.close();
-}
-
-/** Resolves when snapctr is gone, or hangs: its commands end, or it asks no more whether this side lives. */
-function untilSilent(stdin: Readable, obey: (command: RunnerCommand) => void): Promise<void> {
-  return new Promise((resolve) => {
-    const reader = new LineReader(MAX_RUNNER_LINE_BYTES);
-    let heartbeat: NodeJS.Timeout | null = null;
-    // Counted, not timed: when both sides were stopped, or their host slept, neither hangs.
-    let silentSeconds = 0;
-    const end = (): void => {
-      if (heartbeat !== null) clearInterval(heartbeat);
-      stdin.off('data', onData).destroy();
-      resolve();
-    };
-    const tick = (): void => {
-      silentSeconds += 1;
-      if (silentSeconds < SNAPCTR_HUNG_S) return;
-      process.stderr.write(`firerunner: snapctr said nothing for ${SNAPCTR_HUNG_S} s; all VMs are ended\n`);
-      end();
-    };
-    const onData = (chunk: Buffer): void => {
-      silentSeconds = 0;
-      const commands = parseCommands(reader, chunk);
-      for (const command of commands) {
-        // Only a snapctr that died while it wrote leaves half a line behind.
-        if (command === null) return end();
-        if (command.op === 'ping') heartbeat ??= setInterval(tick, 1000);
-        obey(command);
-      }
-    };
-    stdin.on('data', onData);
-    stdin.once('end', end);
-    stdin.once('error', end);
-    stdin.once('close', end);
-  });
 }
 
 class Server {
@@ -322,23 +285,5 @@ async function inTime<T>(outer: AbortSignal, wait: (signal: AbortSignal) => Prom
   } finally {
     clearTimeout(timer);
     outer.removeEventListener('abort', onAbort);
-  }
-}
-
-/** The last one is null if the stream cannot be read any further. */
-function parseCommands(reader: LineReader, chunk: Buffer): readonly (RunnerCommand | null)[] {
-  try {
-    return reader.push(chunk).map(parseCommand);
-  } catch (error) {
-    if (error instanceof LineError) return [null];
-    throw error;
-  }
-}
-
-function parseCommand(line: string): RunnerCommand | null {
-  try {
-    return JSON.parse(line) as RunnerCommand;
-  } catch {
-    return null;
   }
 }

@@ -69,7 +69,7 @@ export type RunnerCommand =
   | { readonly op: 'pause'; readonly vm: string; readonly hasServed: boolean }
   /** Answered by `resumed`. */
   | { readonly op: 'resume'; readonly vm: string }
-  /** Answered by `pong`; see `runner-process.ts` and `serve.ts` for what becomes of a side that falls silent. */
+  /** Answered by `pong`; see `serving-process.ts` and `served.ts` for what becomes of a side that falls silent. */
   | { readonly op: 'ping' }
   /** Makes the function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`, again whenever that changes. */
   | { readonly op: 'prepare'; readonly function: string; readonly spec: LaunchSpec };

@@ -9,6 +9,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   LAUNCH_TURN_LIMIT_MS,
+  MAX_RUNNER_LINE_BYTES,
   type GuestAddress,
   type LaunchFailure,
   type LaunchSpec,
@@ -19,7 +20,7 @@ import {
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import { messageOf } from '../../protocol/errors.ts';
 import type { Logger } from '../log.ts';
-import { RUNNER_TIMES, RunnerProcess, type RunnerTimes, type ServedEvent } from './runner-process.ts';
+import { SERVING_TIMES, ServingProcess, type ServedEvent, type ServingTimes } from '../serving-process.ts';
 
 /** Pause before another one is started after the first loss, and the longest; each is twice as long as the one before, in ms. */
 const FIRST_PAUSE_MS = 100;
@@ -36,6 +37,8 @@ const LAUNCH_LIMIT_SHARES = 3;
 const LAUNCH_SLACK_MS = 10_000;
 /** How long a VM may take to end, in ms. */
 const KILL_LIMIT_MS = 10_000;
+
+type FirerunnerProcess = ServingProcess<RunnerCommand, RunnerEvent>;
 
 /** What a VM wants to hear. `onGone` is the last call, and comes exactly once for every launch. */
 export interface VmEvents {
@@ -84,12 +87,12 @@ interface KnownVm {
 export class RunnerClient {
   readonly #command: readonly string[];
   readonly #logger: Logger;
-  readonly #times: RunnerTimes;
+  readonly #times: ServingTimes;
   readonly #vms = new Map<string, KnownVm>();
   readonly #preparations = new Map<string, PreparationEvents>();
-  #runner: RunnerProcess | null = null;
+  #runner: FirerunnerProcess | null = null;
   /** One that does not take commands yet. */
-  #starting: RunnerProcess | null = null;
+  #starting: FirerunnerProcess | null = null;
   /** What a launch is told while there is none. */
   #absence = 'firerunner was not started';
   /** Losses and failed starts in a row. */
@@ -102,7 +105,7 @@ export class RunnerClient {
   onLost: () => void = () => undefined;
 
   /** @param command firerunner's program and arguments, `--serve` included. */
-  constructor(command: readonly string[], logger: Logger, times: RunnerTimes = RUNNER_TIMES) {
+  constructor(command: readonly string[], logger: Logger, times: ServingTimes = SERVING_TIMES) {
     this.#command = command;
     this.#logger = logger;
     this.#times = times;
@@ -129,7 +132,12 @@ export class RunnerClient {
    * @throws Error with firerunner's own words if it ends before.
    */
   async start(): Promise<void> {
-    const runner = new RunnerProcess(this.#command, this.#logger, (event) => this.#dispatch(event), this.#times);
+    const runner = new ServingProcess<RunnerCommand, RunnerEvent>(
+      { name: 'firerunner', command: this.#command, maxLineBytes: MAX_RUNNER_LINE_BYTES },
+      this.#logger,
+      (event) => this.#dispatch(event),
+      this.#times,
+    );
     this.#starting = runner;
     try {
       const { vmm, reason, notice, canPause, canRestore } = await runner.serving;
@@ -220,7 +228,7 @@ export class RunnerClient {
    * A launch that goes on after it was called off is one that firerunner has lost sight of: another one must do its work. A VM that
    * ran, and whose process does not end, is the kernel's: its memory stays in the books.
    */
-  #onKillOverdue(runner: RunnerProcess, vm: string, known: KnownVm): void {
+  #onKillOverdue(runner: FirerunnerProcess, vm: string, known: KnownVm): void {
     const seconds = KILL_LIMIT_MS / 1000;
     if (!known.isReady) return runner.fail(`firerunner did not call off the launch of ${vm} within ${seconds} s`);
     this.#logger.error({ vm }, `the VM was killed ${seconds} s ago and has not ended; its memory is still in use`);
@@ -232,7 +240,7 @@ export class RunnerClient {
     return known.events;
   }
 
-  #dispatch(event: ServedEvent): void {
+  #dispatch(event: ServedEvent<RunnerEvent>): void {
     if ('function' in event) return this.#dispatchPreparation(event);
     const known = this.#vms.get(event.vm);
     if (known === undefined) return;
@@ -278,7 +286,7 @@ export class RunnerClient {
   }
 
   /** Every VM is lost with it. */
-  #onLost(runner: RunnerProcess, reason: string): void {
+  #onLost(runner: FirerunnerProcess, reason: string): void {
     if (this.#runner !== runner) return;
     this.#runner = null;
     this.#absence = 'firerunner is not running';
@@ -297,7 +305,7 @@ export class RunnerClient {
   }
 
   /** Tries until one serves: what is missing now (processes, memory, a disk) may be there later. */
-  async #startAgain(lost: RunnerProcess): Promise<void> {
+  async #startAgain(lost: FirerunnerProcess): Promise<void> {
     const { signal } = this.#closing;
     if (lost.pid !== null) {
       // Its VMs may hold their memory for as long as it lives.

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogger } from '../../../src/controller/log.ts';
 import { RunnerClient, type VmEvents } from '../../../src/controller/runner/runner-client.ts';
-import { HUNG_PINGS, RUNNER_TIMES } from '../../../src/controller/runner/runner-process.ts';
+import { HUNG_PINGS, SERVING_TIMES } from '../../../src/controller/serving-process.ts';
 import type { LaunchFailure, LaunchSpec } from '../../../src/protocol/runner.ts';
 import { isRunning, until } from '../../end-to-end/processes.ts';
 
@@ -28,7 +28,7 @@ process.stdin.on('data', (bytes) => {
 const ENDS = `${SERVING} setTimeout(() => process.exit(9));`;
 
 /** A heart that beats fast. */
-const TIMES = { ...RUNNER_TIMES, pingMs: 50 };
+const TIMES = { ...SERVING_TIMES, pingMs: 50 };
 
 const SPEC: LaunchSpec = {
   machine: {

@@ -1,5 +1,6 @@
 /**
- * Runs in snapctr. One process `firerunner --serve`: commands in, events out, and whether it still does its work.
+ * Runs in snapctr. One process that serves it, such as `firerunner --serve`: commands in, events out, as JSON lines, and whether it
+ * still does its work.
  *
  * ```
  *   starting ──serving──▶ serving ──ended, or hung: killed──▶ lost ──process ended──▶ ended
@@ -12,9 +13,8 @@
  */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LineError, LineReader } from '../../protocol/lines.ts';
-import { MAX_RUNNER_LINE_BYTES, type RunnerCommand, type RunnerEvent } from '../../protocol/runner.ts';
-import type { Logger } from '../log.ts';
+import { LineError, LineReader } from '../protocol/lines.ts';
+import type { Logger } from './log.ts';
 
 /** Its last lines on stderr, kept for error messages. */
 const STDERR_LINES = 20;
@@ -23,52 +23,66 @@ const MAX_STDERR_LINE_BYTES = 64 * 1024;
 /** How long its last words may take after its end: what it has started may keep its stderr open, in ms. */
 const LAST_WORDS_MS = 500;
 
-export interface RunnerTimes {
+/** Which program it is, and how long its lines may be. */
+export interface ServingProgram {
+  /** What messages call it. */
+  readonly name: 'firerunner' | 'builder';
+  /** Its program and arguments. */
+  readonly command: readonly string[];
+  readonly maxLineBytes: number;
+}
+
+export interface ServingTimes {
   /** Between two pings. */
   readonly pingMs: number;
-  /** From its start until it serves: it tries out VMMs before. */
+  /** From its start until it serves: firerunner tries out VMMs before. */
   readonly startLimitMs: number;
   /** How long a process that was killed is waited for when nothing else is to be done. */
   readonly killPatienceMs: number;
 }
 
-export const RUNNER_TIMES: RunnerTimes = { pingMs: 1000, startLimitMs: 120_000, killPatienceMs: 2000 };
+export const SERVING_TIMES: ServingTimes = { pingMs: 1000, startLimitMs: 120_000, killPatienceMs: 2000 };
 
-/** Pings without any answer after which firerunner counts as not answering, and as hung. */
+/** Pings without any answer after which it counts as not answering, and as hung. */
 const UNANSWERED_PINGS = 3;
 export const HUNG_PINGS = 7;
 
-export type ServingEvent = Extract<RunnerEvent, { event: 'serving' }>;
-export type ServedEvent = Exclude<RunnerEvent, { event: 'serving' | 'pong' }>;
+type SomeEvent = { readonly event: string };
+/** What it says when it takes commands. */
+export type ServingEvent<Event> = Extract<Event, { event: 'serving' }>;
+/** What it says of its work. */
+export type ServedEvent<Event> = Exclude<Event, { event: 'serving' | 'pong' }>;
 
-export class RunnerProcess {
+export class ServingProcess<Command, Event extends SomeEvent> {
   /** What it says when it takes commands; rejects with its own words if it ends before, or takes too long. */
-  readonly serving: Promise<ServingEvent>;
+  readonly serving: Promise<ServingEvent<Event>>;
   /** Resolves with the reason when it is of no more use. Never rejects. */
   readonly lost: Promise<string>;
   /** Resolves when the process has ended. Never rejects. */
   readonly ended: Promise<void>;
+  readonly #name: string;
   readonly #child: ChildProcessWithoutNullStreams;
-  readonly #times: RunnerTimes;
+  readonly #times: ServingTimes;
   readonly #logger: Logger;
-  readonly #onEvent: (event: ServedEvent) => void;
+  readonly #onEvent: (event: ServedEvent<Event>) => void;
   readonly #lastWords: string[] = [];
   /** Pings since it last said anything. Counted, not timed: whoever was stopped itself may not conclude from the clock. */
   #unanswered = 0;
   #heartbeat: NodeJS.Timeout | null = null;
   #isLost = false;
   #hasEnded = false;
-  #resolveServing: (event: ServingEvent) => void = () => undefined;
+  #resolveServing: (event: ServingEvent<Event>) => void = () => undefined;
   #resolveLost: (reason: string) => void = () => undefined;
 
   constructor(
-    command: readonly string[],
+    { name, command, maxLineBytes }: ServingProgram,
     logger: Logger,
-    onEvent: (event: ServedEvent) => void,
-    times: RunnerTimes = RUNNER_TIMES,
+    onEvent: (event: ServedEvent<Event>) => void,
+    times: ServingTimes = SERVING_TIMES,
   ) {
     const [program, ...args] = command;
-    if (program === undefined) throw new Error('no firerunner command given');
+    if (program === undefined) throw new Error(`no ${name} command given`);
+    this.#name = name;
     this.#logger = logger;
     this.#onEvent = onEvent;
     this.#times = times;
@@ -76,12 +90,12 @@ export class RunnerProcess {
     // A group of its own: a terminal's Ctrl-C is for snapctr, which drains first.
     this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
     this.#readLastWords();
-    // A write to a firerunner that has just died; its end is handled below.
+    // A write to a process that has just died; its end is handled below.
     this.#child.stdin.on('error', () => undefined);
     this.ended = this.#untilEnded();
     this.serving = this.#untilServing();
     this.serving.catch(() => undefined);
-    const reader = new LineReader(MAX_RUNNER_LINE_BYTES);
+    const reader = new LineReader(maxLineBytes);
     this.#child.stdout.on('data', (chunk: Buffer) => this.#onData(reader, chunk));
   }
 
@@ -95,11 +109,11 @@ export class RunnerProcess {
     return this.#unanswered < UNANSWERED_PINGS;
   }
 
-  send(command: RunnerCommand): void {
-    if (!this.#isLost) this.#child.stdin.write(`${JSON.stringify(command)}\n`);
+  send(command: Command): void {
+    this.#write(command);
   }
 
-  /** It is of no more use, for this reason; it is killed, and every VM with it: the kernel kills VMMs with their parent. */
+  /** It is of no more use, for this reason; it is killed, and with firerunner every VM: the kernel kills VMMs with their parent. */
   fail(reason: string): void {
     if (this.#isLost) return;
     this.#lose(reason);
@@ -107,7 +121,7 @@ export class RunnerProcess {
   }
 
   /**
-   * Ends it, and with it every VM: by the end of its stdin, and if that takes longer than `patienceMs` by a signal. Resolves when
+   * Ends it, and all it has started: by the end of its stdin, and if that takes longer than `patienceMs` by a signal. Resolves when
    * it has ended, or cannot be ended: then `lost` has resolved all the same.
    */
   async close(patienceMs: number): Promise<void> {
@@ -117,10 +131,10 @@ export class RunnerProcess {
     if (this.#hasEnded) return;
     this.#kill();
     await this.#untilEndedWithin(this.#times.killPatienceMs);
-    this.#lose('firerunner does not end');
+    this.#lose(`${this.#name} does not end`);
   }
 
-  /** Ends firerunner and the programs that it asks for their versions; VMMs and janitors have groups of their own. */
+  /** Also the programs in its group, such as those that a builder runs; VMMs and janitors have groups of their own. */
   #kill(): void {
     const { pid } = this.#child;
     if (pid === undefined || this.#hasEnded) return;
@@ -131,6 +145,10 @@ export class RunnerProcess {
     }
   }
 
+  #write(command: Command | { readonly op: 'ping' }): void {
+    if (!this.#isLost) this.#child.stdin.write(`${JSON.stringify(command)}\n`);
+  }
+
   #lose(reason: string): void {
     if (this.#isLost) return;
     this.#isLost = true;
@@ -138,10 +156,13 @@ export class RunnerProcess {
     this.#resolveLost([reason, ...this.#lastWords].join('\n'));
   }
 
-  async #untilServing(): Promise<ServingEvent> {
-    const serving = new Promise<ServingEvent>((resolve) => (this.#resolveServing = resolve));
+  async #untilServing(): Promise<ServingEvent<Event>> {
+    const serving = new Promise<ServingEvent<Event>>((resolve) => (this.#resolveServing = resolve));
     const { startLimitMs } = this.#times;
-    const late = setTimeout(() => this.fail(`firerunner did not start within ${startLimitMs / 1000} s`), startLimitMs);
+    const late = setTimeout(
+      () => this.fail(`${this.#name} did not start within ${startLimitMs / 1000} s`),
+      startLimitMs,
+    );
     try {
       const event = await Promise.race([serving, this.lost]);
       if (typeof event === 'string') throw new Error(event);
@@ -157,12 +178,14 @@ export class RunnerProcess {
     const how = await new Promise<string>((resolve) => {
       child.once('error', (error) => {
         // Also said of a kill that fails, while the process lives.
-        if (child.pid === undefined) resolve(`firerunner could not be started: ${error.message}`);
+        if (child.pid === undefined) resolve(`${this.#name} could not be started: ${error.message}`);
       });
       child.once('exit', (status, signal) => {
-        resolve(`firerunner ended with ${signal ?? `status ${String(status)}`}`);
+        resolve(`${this.#name} ended with ${signal ?? `status ${String(status)}`}`);
       });
     });
+    // What it was running ends with it, however it ended: the group is there as long as one of them is.
+    this.#kill();
     this.#hasEnded = true;
     this.#stopHeartbeat();
     await Promise.race([closed, sleep(LAST_WORDS_MS, undefined, { ref: false })]);
@@ -183,7 +206,7 @@ export class RunnerProcess {
         for (const line of reader.push(chunk)) {
           this.#lastWords.push(line);
           if (this.#lastWords.length > STDERR_LINES) this.#lastWords.shift();
-          this.#logger.warn({ firerunner: pid }, line);
+          this.#logger.warn({ [this.#name]: pid }, line);
         }
       } catch (error) {
         // What it says beside its events is for people; a line that nobody would read is left out.
@@ -200,20 +223,20 @@ export class RunnerProcess {
       for (const line of reader.push(chunk)) this.#onLine(line);
     } catch (error) {
       if (!(error instanceof LineError)) throw error;
-      this.fail(`firerunner broke the protocol: ${error.message}`);
+      this.fail(`${this.#name} broke the protocol: ${error.message}`);
     }
   }
 
   #onLine(line: string): void {
-    const event = parseEvent(line);
+    const event = parseEvent(line) as Event | null;
     if (event === null) {
-      const fields = { firerunner: this.#child.pid, bytes: line.length };
-      this.#logger.warn(fields, 'firerunner broke off in the middle of a line');
+      const fields = { [this.#name]: this.#child.pid, bytes: line.length };
+      this.#logger.warn(fields, `${this.#name} broke off in the middle of a line`);
     } else if (event.event === 'serving') {
       this.#startHeartbeat();
-      this.#resolveServing(event);
+      this.#resolveServing(event as ServingEvent<Event>);
     } else if (event.event !== 'pong' && !this.#isLost) {
-      this.#onEvent(event);
+      this.#onEvent(event as ServedEvent<Event>);
     }
   }
 
@@ -221,10 +244,10 @@ export class RunnerProcess {
     const { pingMs } = this.#times;
     this.#heartbeat ??= setInterval(() => {
       if (this.#unanswered >= HUNG_PINGS) {
-        return this.fail(`firerunner did not answer for ${(HUNG_PINGS * pingMs) / 1000} s and was killed`);
+        return this.fail(`${this.#name} did not answer for ${(HUNG_PINGS * pingMs) / 1000} s and was killed`);
       }
       this.#unanswered += 1;
-      this.send({ op: 'ping' });
+      this.#write({ op: 'ping' });
     }, pingMs).unref();
   }
 
@@ -234,10 +257,10 @@ export class RunnerProcess {
   }
 }
 
-/** Null for what a firerunner left half written when it was killed. */
-function parseEvent(line: string): RunnerEvent | null {
+/** Null for what it left half written when it was killed. */
+function parseEvent(line: string): unknown {
   try {
-    return JSON.parse(line) as RunnerEvent;
+    return JSON.parse(line);
   } catch {
     return null;
   }
