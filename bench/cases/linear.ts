@@ -12,7 +12,7 @@ import { createLogger } from '../../src/controller/log.ts';
 import { FunctionVms } from '../../src/controller/pool/function-vms.ts';
 import { Standby } from '../../src/controller/pool/standby.ts';
 import { functionConfig, ScriptedGuests } from '../../test/support/scripted-guests.ts';
-import { createWorkspace, type TestFunction, type Workspace } from '../../test/support/snapctr.ts';
+import { BUILDER, createWorkspace, type TestFunction, type Workspace } from '../../test/support/snapctr.ts';
 import { median, result, type Benchmark, type Result } from '../result.ts';
 import { Client } from '../support/client.ts';
 import { startProbed, type Probed, type ProbedController } from '../support/probed.ts';
@@ -132,7 +132,10 @@ async function staging(directories: number): Promise<{ readonly first: number[];
   const stage = async (): Promise<number> => {
     const config = load(workspace);
     const began = performance.now();
-    const { broken } = await prepareFunctionFiles(config, 'process', createLogger('silent'));
+    const { broken } = await prepareFunctionFiles(config, 'process', createLogger('silent'), [
+      process.execPath,
+      BUILDER,
+    ]);
     if (broken.length > 0) throw new Error(broken[0]?.problems.join('; '));
     return performance.now() - began;
   };

@@ -1,27 +1,37 @@
 /** Makes the functions' files ready before the controller starts: the seam between its configuration and the images. */
-import { availableParallelism } from 'node:os';
+import { BuilderClient } from '../controller/builder/builder-client.ts';
+import { builderCommand } from '../controller/builder/builder-command.ts';
 import type { BrokenFunction, Config, FunctionConfig } from '../controller/config/config.ts';
 import type { Logger } from '../controller/log.ts';
-import { packApp } from '../images/app-image.ts';
-import { stageApp } from '../images/app-stage.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { RuntimeName } from '../protocol/runtimes.ts';
 import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
 
-/** Directories that are worked on at the same time. */
-const AT_ONCE = 2 * availableParallelism();
+/** Directories that are asked for at the same time. */
+const AT_ONCE = 100;
 
 /**
- * Directories of functions become images, for VMs, or staged directories with their dependencies, for plain processes.
- * Both are cached by content; a directory that several functions name is done once. One that cannot be made ready breaks the
- * functions that name it, and no others.
+ * Directories of functions become images, for VMs, or staged directories with their dependencies, for plain processes; a builder
+ * does it. Both are cached by content; a directory that several functions name is done once. One that cannot be made ready breaks
+ * the functions that name it, and no others.
  */
-export async function prepareFunctionFiles(config: Config, vmm: VmmWish, logger: Logger): Promise<Config> {
+export async function prepareFunctionFiles(
+  config: Config,
+  vmm: VmmWish,
+  logger: Logger,
+  command: readonly string[] = builderCommand(),
+): Promise<Config> {
+  const builder = new BuilderClient(command, logger);
   const prepared = new Map<string, Promise<string>>();
   const { appfs } = capabilitiesOf(vmm);
   const prepare = (directory: string, runtime: RuntimeName | null): Promise<string> => {
     const key = `${runtime ?? ''} ${directory}`;
-    const preparing = prepared.get(key) ?? prepareDirectory(directory, runtime, appfs, logger);
+    const observer = {
+      onProgress: (text: string): void => logger.info(`${directory}: ${text}`),
+      onNote: (text: string): void => logger.warn(`${directory}: ${text}`),
+    };
+    const preparing =
+      prepared.get(key) ?? builder.build({ directory, runtime, appfs }, observer).then(({ path }) => path);
     prepared.set(key, preparing);
     return preparing;
   };
@@ -44,26 +54,14 @@ export async function prepareFunctionFiles(config: Config, vmm: VmmWish, logger:
       }
     }
   };
-  // Most of it waits for the disk and for programs.
-  await Promise.all(Array.from({ length: AT_ONCE }, prepareRest));
+  try {
+    await Promise.all(Array.from({ length: AT_ONCE }, prepareRest));
+  } finally {
+    await builder.close();
+  }
   return {
     ...config,
     functions: new Map([...functions].filter((entry): entry is [string, FunctionConfig] => entry[1] !== null)),
     broken: [...config.broken, ...[...functions.keys()].flatMap((name) => broken.get(name) ?? [])],
   };
-}
-
-async function prepareDirectory(
-  directory: string,
-  runtime: RuntimeName | null,
-  appfs: 'image' | 'directory',
-  logger: Logger,
-): Promise<string> {
-  const staged = await stageApp(directory, {
-    ...(runtime !== null && { runtime }),
-    onHost: appfs === 'directory',
-    onProgress: (text) => logger.info(`${directory}: ${text}`),
-  });
-  for (const note of staged.notes) logger.warn(`${directory}: ${note}`);
-  return appfs === 'directory' ? staged.directory : (await packApp(staged)).image;
 }

@@ -12,7 +12,6 @@ import { HttpGateway } from './gateway/http.ts';
 import { checkAddress } from './gateway/listen-check.ts';
 import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
-import { holdStartupMemory, releaseStartupMemory } from './startup-memory.ts';
 
 /** The command line as commander hands it over. */
 export interface SnapctrFlags {
@@ -68,7 +67,6 @@ export async function runController(
   prepare: (config: Config, logger: Logger) => Promise<Config>,
 ): Promise<number> {
   const logger = createLogger(flags.logLevel);
-  holdStartupMemory();
   try {
     if ((flags.port === undefined) === (flags.requests_file === undefined)) {
       throw new UsageError('give exactly one of --port N (requests over HTTP) and --requests_file FILE');
@@ -80,7 +78,6 @@ export async function runController(
     if (flags.port !== undefined) await checkAddress(flags.host, flags.port);
     const config = await prepare(checked, logger);
     tellBroken(config, flags.strict === true, logger);
-    releaseStartupMemory();
     const controller = new Controller({
       config,
       runnerCommand: runnerCommand(flags, config),

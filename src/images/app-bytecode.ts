@@ -1,4 +1,4 @@
-/** Runs in snapctr and in `npm start`. Modules of a function, compiled before a guest has to do it at each start. */
+/** Runs in the builder and in `npm start`. Modules of a function, compiled before a guest has to do it at each start. */
 import { readdir } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';

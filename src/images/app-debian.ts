@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. Debian packages for a function, named in its `debian-packages.txt`. They are
+ * Runs in the builder and in `npm start`. Debian packages for a function, named in its `debian-packages.txt`. They are
  * unpacked whole, without running their scripts, into `.snapfaas/root` of the function's files, which init lays over the
  * root file system: what a package brings is where Debian has it. What the root file system has is not brought again.
  */

@@ -1,4 +1,4 @@
-/** Runs in snapctr and in `npm start`. A staged function as an ext4 image, which virtual machines mount as /srv. */
+/** Runs in the builder and in `npm start`. A staged function as an ext4 image, which virtual machines mount as /srv. */
 import { dirname, join } from 'node:path';
 import type { StagedApp } from './app-stage.ts';
 import { CACHE_HELP } from '../storage/cache-directory.ts';

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. Packages of PyPI for a function, named in its `requirements.txt`: wheels for the
+ * Runs in the builder and in `npm start`. Packages of PyPI for a function, named in its `requirements.txt`: wheels for the
  * guest's Python, chosen by pip and unpacked by us into `/usr/local`, where pip itself would install them.
  *
  * ```

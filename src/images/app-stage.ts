@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. The first half of a function's way from its directory to an image; the second is
+ * Runs in the builder and in `npm start`. The first half of a function's way from its directory to an image; the second is
  * `app-image.ts`:
  *
  * ```

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. Builds the images a host needs once: kernel, initial RAM disk, and a root file
+ * Runs in the builder and in `npm start`. Builds the images a host needs once: kernel, initial RAM disk, and a root file
  * system for each runtime.
  */
 import { mkdir } from 'node:fs/promises';

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. The certificate authorities that programs trust, as Debian's ca-certificates has
+ * Runs in the builder and in `npm start`. The certificate authorities that programs trust, as Debian's ca-certificates has
  * them, where programs look for them: one by one under the digests of their names, and all in one file.
  */
 import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';

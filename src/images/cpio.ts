@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. Writes an initial RAM disk: a cpio archive in the kernel's "newc" form
+ * Runs in the builder and in `npm start`. Writes an initial RAM disk: a cpio archive in the kernel's "newc" form
  * (Documentation/driver-api/early-userspace/buffer-format.rst). The same entries always give the same bytes: no
  * times, no owners, inode numbers by position.
  */

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. Links that Debian makes when a package is installed, made here from what the packages
+ * Runs in the builder and in `npm start`. Links that Debian makes when a package is installed, made here from what the packages
  * say, without running anything of theirs: those of update-alternatives, and those to libraries that only the cache of the
  * dynamic linker would find.
  */

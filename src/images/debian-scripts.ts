@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. What Debian packages expect of an installation and of the system they run on, told
+ * Runs in the builder and in `npm start`. What Debian packages expect of an installation and of the system they run on, told
  * from their files without running anything of theirs.
  */
 import { mkdir, readFile } from 'node:fs/promises';

@@ -1,14 +1,16 @@
 /**
- * Runs in snapctr and in `npm start`. Debian packages without installing them: the closure of a set of packages is
+ * Runs in the builder and in `npm start`. Debian packages without installing them: the closure of a set of packages is
  * resolved by the host's own apt against an empty system, downloaded (apt checks the signatures and hashes) and
  * unpacked. Needs no root.
  */
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { makeWritableDirectory } from '../storage/make-directory.ts';
+import { OwnedNames } from '../storage/owned-names.ts';
 import { runTool } from './tool.ts';
 
 export interface DebianPackage {
@@ -20,6 +22,8 @@ export interface DebianPackage {
 
 /** The sources may hold repositories of others; where Debian has a package, Debian's is taken. */
 const PREFER_DEBIAN = 'Package: *\nPin: release o=Debian\nPin-Priority: 990\n';
+
+const DOWNLOADS = new OwnedNames('.snapfaas-download-');
 
 /** Documentation is of no use in a guest, and half of some packages. */
 const NEVER_UNPACKED = ['doc', 'man', 'info', 'locale', 'lintian', 'bug', 'doc-base', 'menu', 'icons', 'pixmaps'];
@@ -89,7 +93,9 @@ export async function downloadPackages(packages: readonly DebianPackage[]): Prom
   await makeWritableDirectory(cache, CACHE_HELP);
   const missing = packages.filter((one) => !existsSync(join(cache, fileName(one))));
   if (missing.length > 0) {
-    const landing = await mkdtemp(join(cache, '.download-'));
+    await DOWNLOADS.removeAbandoned(cache);
+    const landing = join(cache, await DOWNLOADS.make(randomUUID()));
+    await mkdir(landing);
     try {
       const wanted = missing.map((one) => `${one.name}:${aptArchitecture(one)}=${one.version}`);
       // apt's own download user could not write here; apt would fall back to the current user with a warning.

@@ -1,4 +1,4 @@
-/** Runs in snapctr and in `npm start`. What a shared library or a program needs, told from its file. Source: elf(5). */
+/** Runs in the builder and in `npm start`. What a shared library or a program needs, told from its file. Source: elf(5). */
 import { open, type FileHandle } from 'node:fs/promises';
 
 const HEADER_BYTES = 64;

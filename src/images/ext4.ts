@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. File systems for guests: ext4 without a journal, made from a directory by
+ * Runs in the builder and in `npm start`. File systems for guests: ext4 without a journal, made from a directory by
  * mke2fs, then made reproducible. mke2fs walks directories in the order of names, but copies owners and times of
  * change, which no program can set; these are overwritten in the image. Checksums of metadata are off: the images are
  * read-only, and their inodes are edited here.

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. Programs of the guest, run on the host while an image is made: through their own
+ * Runs in the builder and in `npm start`. Programs of the guest, run on the host while an image is made: through their own
  * loader and libraries, as the host's may be of another version or absent.
  */
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. The Python of the guest, unpacked into the cache, for what has to be done by the very
+ * Runs in the builder and in `npm start`. The Python of the guest, unpacked into the cache, for what has to be done by the very
  * version that functions run with: choosing and unpacking their wheels, compiling their modules. Code of a function is
  * never run by it.
  */

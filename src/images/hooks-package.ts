@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. The npm package `snapfaas`, through which Node functions register their hooks.
+ * Runs in the builder and in `npm start`. The npm package `snapfaas`, through which Node functions register their hooks.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';

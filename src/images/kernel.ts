@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. The guest's kernel: Debian's cloud kernel, as the uncompressed ELF that both
+ * Runs in the builder and in `npm start`. The guest's kernel: Debian's cloud kernel, as the uncompressed ELF that both
  * Firecracker and QEMU (PVH) start, and an initial RAM disk with our init and the modules that reach the root file
  * system and the channels.
  */

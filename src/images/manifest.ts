@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. A manifest lies beside every built file (`vmlinux` and `vmlinux.json`) and says
+ * Runs in the builder and in `npm start`. A manifest lies beside every built file (`vmlinux` and `vmlinux.json`) and says
  * what it was made of. It is written last: a file without one is not finished. It holds no times, so that equal builds
  * have equal manifests.
  */

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. Compiled modules of Python among a staged function's files: whether the guest can
+ * Runs in the builder and in `npm start`. Compiled modules of Python among a staged function's files: whether the guest can
  * load them. pip leaves what is for the interpreter it was run by, on whatever machine that was.
  */
 import { readdir } from 'node:fs/promises';

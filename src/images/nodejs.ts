@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. The root file system of the Node runtime: one binary from npm, and the libraries
+ * Runs in the builder and in `npm start`. The root file system of the Node runtime: one binary from npm, and the libraries
  * it is linked with from Debian.
  */
 import { mkdir, readFile, readdir } from 'node:fs/promises';

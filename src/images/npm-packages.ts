@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. npm packages for a function, as its lock file has them.
+ * Runs in the builder and in `npm start`. npm packages for a function, as its lock file has them.
  *
  * The function's files are not trusted. So npm runs in a directory of its own, which holds what `npm-project.ts` has found to be
  * harmless; it starts no program, and sees of the environment what is for npm. What it is configured with (registries,

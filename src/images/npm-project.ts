@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. What a function's `package.json` and `package-lock.json` would have npm do on the host,
+ * Runs in the builder and in `npm start`. What a function's `package.json` and `package-lock.json` would have npm do on the host,
  * looked at before npm runs. A package may come from a registry, from an https URL or from the function's own directory:
  *
  * ```

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. How long-running work tells what it does. Everything goes to stderr: stdout
+ * Runs in the builder and in `npm start`. How long-running work tells what it does. Everything goes to stderr: stdout
  * belongs to results.
  */
 import { spinner } from '@clack/prompts';

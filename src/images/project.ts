@@ -1,4 +1,4 @@
-/** Runs in snapctr and in `npm start`. Files of this project that go into images. */
+/** Runs in the builder and in `npm start`. Files of this project that go into images. */
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256 } from '../storage/digest.ts';

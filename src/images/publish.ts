@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. Puts built files in place so that a reader sees a whole file or none:
+ * Runs in the builder and in `npm start`. Puts built files in place so that a reader sees a whole file or none:
  *
  * ```
  *   lock → remove leftovers → build under a temporary name → fsync → remove old manifest → rename file → rename manifest

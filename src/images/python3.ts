@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. The root file system of the Python runtime: Debian's python3 with its standard
+ * Runs in the builder and in `npm start`. The root file system of the Python runtime: Debian's python3 with its standard
  * library, compiled ahead.
  */
 import { readFile, readdir } from 'node:fs/promises';

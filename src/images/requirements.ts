@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. A function's `requirements.txt`, as far as it names packages: what would have pip read
+ * Runs in the builder and in `npm start`. A function's `requirements.txt`, as far as it names packages: what would have pip read
  * other files, ask other servers or build from sources is refused. pip never sees the file itself, which could name
  * variables of the environment (`${…}`), only the lines that are given back here.
  */

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. What the root file systems of all runtimes share: the frame around the unpacked
+ * Runs in the builder and in `npm start`. What the root file systems of all runtimes share: the frame around the unpacked
  * packages.
  */
 import { chmod, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';

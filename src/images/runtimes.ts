@@ -1,4 +1,4 @@
-/** Runs in snapctr and in `npm start`. How the root file system of each runtime is made. */
+/** Runs in the builder and in `npm start`. How the root file system of each runtime is made. */
 import type { RuntimeName } from '../protocol/runtimes.ts';
 import { NODE_IMAGE } from './nodejs.ts';
 import { PYTHON_IMAGE } from './python3.ts';

@@ -1,4 +1,4 @@
-/** Runs in snapctr and in `npm start`. Text files of a function, as editors and shells of all systems write them. */
+/** Runs in the builder and in `npm start`. Text files of a function, as editors and shells of all systems write them. */
 
 /** UTF-8 with or without a byte order mark, or UTF-16 with one (as PowerShell's `>` writes); lines end in "\n". */
 export function decodeText(bytes: Uint8Array): string {

@@ -1,8 +1,11 @@
 /**
- * Runs in snapctr and in `npm start`. Runs the programs the builders need (apt-get, tar, mke2fs, gcc, npm, …) and
+ * Runs in the builder and in `npm start`. Runs the programs the builders need (apt-get, tar, mke2fs, gcc, npm, …) and
  * quotes them when they fail.
  */
-import { spawn } from 'node:child_process';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { abortReason } from '../protocol/abort.ts';
+import { descendantsOf, signalAll } from '../storage/descendants.ts';
 
 /** Lines of a failed program's output that go into the error. */
 const LAST_LINES = 20;
@@ -17,6 +20,18 @@ export interface ToolOptions {
   /** Called with what the program prints, stdout and stderr, line by line; for progress. */
   readonly onLine?: (line: string) => void;
   readonly signal?: AbortSignal;
+}
+
+/** How long a program may take to end once it was asked to, before it is killed, in ms. */
+const END_PATIENCE_MS = 5000;
+/** After that its output is waited for no longer: what it has started may hold it, in ms. */
+const KILL_PATIENCE_MS = 2000;
+
+const calledOff = new AsyncLocalStorage<AbortSignal>();
+
+/** Every program that is run while `work` lasts is ended when the signal aborts, if it was given no signal of its own. */
+export function endingTools<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  return calledOff.run(signal, work);
 }
 
 /** A program could not be started, or ended with a status other than 0. `message` holds its last lines. */
@@ -55,9 +70,11 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
  *
  * Messages are in English and sorting is by bytes (`LC_ALL=C.UTF-8`), whatever the user's locale.
  *
- * @throws ToolError with the command line and the last lines it printed.
+ * @throws ToolError with the command line and the last lines it printed; the signal's reason, when the program has ended.
  */
 export async function runTool(command: string, argv: readonly string[], options: ToolOptions = {}): Promise<Buffer> {
+  const signal = options.signal ?? calledOff.getStore();
+  signal?.throwIfAborted();
   const child = spawn(command, argv, {
     cwd: options.cwd,
     env: {
@@ -67,7 +84,6 @@ export async function runTool(command: string, argv: readonly string[], options:
       ...options.environment,
     },
     stdio: ['pipe', 'pipe', 'pipe'],
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
   const output: Buffer[] = [];
   let messages = '';
@@ -86,16 +102,50 @@ export async function runTool(command: string, argv: readonly string[], options:
   child.stdin.on('error', () => undefined);
   child.stdin.end(options.stdin);
 
-  return new Promise((resolve, reject) => {
+  const closed = new Promise<Buffer>((resolve, reject) => {
     child.once('error', (cause: NodeJS.ErrnoException) => {
       reject(cause.code === 'ENOENT' ? missingTool(command, cause) : cause);
     });
-    child.once('close', (status, signal) => {
+    child.once('close', (status, ended) => {
       const stdout = Buffer.concat(output);
       if (status === 0) resolve(stdout);
-      else reject(new ToolError(command, failureText(command, argv, signal ?? String(status), messages, stdout)));
+      else reject(new ToolError(command, failureText(command, argv, ended ?? String(status), messages, stdout)));
     });
   });
+  const stopEnding = signal === undefined ? () => undefined : endOnAbort(child, signal);
+  try {
+    return await closed;
+  } catch (error) {
+    throw signal?.aborted === true ? abortReason(signal) : error;
+  } finally {
+    stopEnding();
+  }
+}
+
+/** Its end, and that of what it started, is waited for: nobody writes any more into what is removed then. @returns what takes that back. */
+function endOnAbort(child: ChildProcessWithoutNullStreams, signal: AbortSignal): () => void {
+  const timers: NodeJS.Timeout[] = [];
+  const onAbort = async (): Promise<void> => {
+    // A program that waits for another may end alone.
+    const others = child.pid === undefined ? [] : await descendantsOf(child.pid);
+    const send = (how: NodeJS.Signals): void => {
+      child.kill(how);
+      void signalAll(others, how);
+    };
+    send('SIGTERM');
+    timers.push(setTimeout(() => send('SIGKILL'), END_PATIENCE_MS));
+    timers.push(setTimeout(giveUp, END_PATIENCE_MS + KILL_PATIENCE_MS));
+  };
+  const giveUp = (): void => {
+    child.stdout.destroy();
+    child.stderr.destroy();
+  };
+  const listener = (): void => void onAbort();
+  signal.addEventListener('abort', listener, { once: true });
+  return () => {
+    signal.removeEventListener('abort', listener);
+    timers.forEach(clearTimeout);
+  };
 }
 
 /** mke2fs and debugfs live in /usr/sbin, which is not in every user's PATH. */

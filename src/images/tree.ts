@@ -1,4 +1,4 @@
-/** Runs in snapctr and in `npm start`. A function's directory, read with the rules for what may go into an image. */
+/** Runs in the builder and in `npm start`. A function's directory, read with the rules for what may go into an image. */
 import { existsSync } from 'node:fs';
 import { chmod, copyFile, lstat, mkdir, readdir, readlink, realpath, stat, symlink, unlink } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';

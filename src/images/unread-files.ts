@@ -1,4 +1,4 @@
-/** Runs in snapctr and in `npm start`. Files that say what a function depends on, and are not read by us. */
+/** Runs in the builder and in `npm start`. Files that say what a function depends on, and are not read by us. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr and in `npm start`. What programs expect of a Linux system, in the root file system of every runtime:
+ * Runs in the builder and in `npm start`. What programs expect of a Linux system, in the root file system of every runtime:
  * a shell and small programs, time zones, certificates, locales, tables of names, the libraries that wheels count on.
  * Debian's maintainer scripts never run: what they would have done for these packages is done here.
  */

@@ -17,6 +17,7 @@ export const IMAGES = join(PROJECT_ROOT, 'images');
 const TEST_CACHE = join(IMAGES, 'test-cache');
 export const TEST_SNAPSHOTS = join(TEST_CACHE, 'snapshots');
 export const SNAPCTR = join(PROJECT_ROOT, 'dist/bin/snapctr.js');
+export const BUILDER = join(PROJECT_ROOT, 'dist/bin/builder.js');
 export const FIRERUNNER = join(PROJECT_ROOT, 'dist/bin/firerunner.js');
 
 /** All base layers and a dozen functions, on two busy cores, in ms. */

@@ -1,0 +1,86 @@
+/**
+ * Runs in snapctr and in the builder. What they say to each other: one JSON object per line, commands on the builder's stdin,
+ * events on its stdout. End of stdin means snapctr is gone: the builder calls off what it is at, and ends.
+ */
+import type { RuntimeName } from './runtimes.ts';
+
+/** Longest line either side sends, in bytes. */
+export const MAX_BUILDER_LINE_BYTES = 1024 * 1024;
+
+/** What is to be made ready. */
+export interface BuildRequest {
+  /** The function's directory. Absolute path, like all paths here. */
+  readonly directory: string;
+  /** Whose root file system the files are for; null: what they look like. */
+  readonly runtime: RuntimeName | null;
+  /** `image`: for virtual machines; `directory`: for plain processes. */
+  readonly appfs: 'image' | 'directory';
+}
+
+/** A function's files, ready to be used. */
+export interface Built {
+  /** Of the image or directory. Must not be changed. */
+  readonly path: string;
+  /** SHA-256 in hex: of the image, or over the files of the directory and the rules they were made ready by. */
+  readonly digest: string;
+  /** Of the image, which is sparse; or of the files of the directory together. */
+  readonly bytes: number;
+}
+
+export type BuilderCommand =
+  | ({ readonly op: 'build'; readonly id: string } & BuildRequest)
+  /** Answered by `failed` if it was not done before. */
+  | { readonly op: 'cancel'; readonly id: string }
+  /** Answered by `pong`; see `serving-process.ts` and `served.ts` for what becomes of a side that falls silent. */
+  | { readonly op: 'ping' };
+
+export type BuilderEvent =
+  /** The builder takes commands. */
+  | { readonly event: 'serving' }
+  | { readonly event: 'pong' }
+  /** What is being done, such as "installing npm packages". */
+  | { readonly event: 'progress'; readonly id: string; readonly text: string }
+  /** What the user should know, such as packages that were left out. */
+  | { readonly event: 'note'; readonly id: string; readonly text: string }
+  /** The last that is said of a build is one of these two. */
+  | ({ readonly event: 'built'; readonly id: string } & Built)
+  | { readonly event: 'failed'; readonly id: string; readonly code: BuildFailureCode; readonly message: string };
+
+/**
+ * Why a build failed:
+ *
+ * | code           | what                                                                    | again?                 |
+ * | -------------- | ----------------------------------------------------------------------- | ---------------------- |
+ * | `bad_function` | something in the function's files cannot be used; the message says what  | gives the same         |
+ * | `tool_failed`  | a program such as npm, pip or apt failed, or is not installed           | may work               |
+ * | `host_failed`  | the host refused, such as by a full disk                                | may work               |
+ * | `builder_lost` | the builder died or hung, and so did the next one with this build       | may work               |
+ * | `too_many`     | too many builds wait                                                    | works later            |
+ * | `too_long`     | it took longer than any build may                                       | may work               |
+ * | `internal`     | a fault of ours                                                         | gives the same         |
+ */
+export type BuildFailureCode =
+  'bad_function' | 'tool_failed' | 'host_failed' | 'builder_lost' | 'too_many' | 'too_long' | 'internal';
+
+const RETRYABLE: ReadonlySet<BuildFailureCode> = new Set([
+  'tool_failed',
+  'host_failed',
+  'builder_lost',
+  'too_many',
+  'too_long',
+]);
+
+export class BuildError extends Error {
+  override readonly name = 'BuildError';
+  readonly code: BuildFailureCode;
+
+  constructor(code: BuildFailureCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+
+  /** Whether the same may work another time. */
+  get isRetryable(): boolean {
+    return RETRYABLE.has(this.code);
+  }
+}
