@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { after, suite, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeFrame, type Frame } from '../../src/protocol/frame.ts';
 import { FrameType, type FunctionFailure, type LoadRequest } from '../../src/protocol/guest.ts';
 import { failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
@@ -9,6 +10,8 @@ after(() => assert.equal(runningGuests(), 0, 'every runtime that was started has
 
 const HOOKS = { step: 'hooks' } as const;
 const GENERATORS = { step: 'generators' } as const;
+/** How long a runtime with busy threads is kept sealed, in ms: longer than a turn of any of them. */
+const HELD_MS = 1000;
 
 /** Imports `source` as the function's only module and hands the runtime over before START. */
 async function withImported(
@@ -220,6 +223,42 @@ def handle(event):
       await start(guest, true);
       assert.deepEqual(await result(guest), { random: false, own: true, node: false, names: false, ssl: 4 });
     }));
+
+  test('lets no thread draw between the seal and the new seeds, however busy', () =>
+    withImported(
+      `
+import random, sys, tempfile, threading, time
+drawn = []
+shadow = random.Random()
+def draw_on():
+    shadow.setstate(random.getstate())
+    while True:
+        drawn.append((time.monotonic(), random.getrandbits(64) == shadow.getrandbits(64)))
+def spin():
+    while True:
+        pass
+for _ in range(3):
+    threading.Thread(target=spin, daemon=True).start()
+threading.Thread(target=draw_on, daemon=True).start()
+while len(drawn) < 1000:
+    time.sleep(0.001)
+def handle(event):
+    while drawn[-1][1]:
+        time.sleep(0.001)
+    times = [time for time, _ in drawn]
+    gaps = [after - before for before, after in zip(times, times[1:])]
+    longest = max(gaps)
+    return [longest, any(equal for time, equal in drawn[gaps.index(longest) + 1:])]
+`,
+      async (guest) => {
+        await seal(guest, GENERATORS);
+        await sleep(HELD_MS);
+        await start(guest, true);
+        const [longestGap, isOld] = (await result(guest)) as [number, boolean];
+        assert.ok(longestGap * 1000 > HELD_MS * 0.9, `drew on after ${longestGap} s`);
+        assert.equal(isOld, false, 'drew what every VM would have drawn');
+      },
+    ));
 
   test('leaves the generators as they are where there is no snapshot', () =>
     withImported(SEEDED, async (guest) => {

@@ -30,6 +30,12 @@ class HostGone(Exception):
     """The other end of a socket was closed: there is nobody left to work for."""
 
 
+def make_frame(kind, payload=b'', header=b''):
+    length = 3 + len(header) + len(payload)
+    prefix = length.to_bytes(4, 'big') + bytes((kind,)) + len(header).to_bytes(2, 'big')
+    return prefix + header + payload
+
+
 class Channel:
     """Frames on one descriptor. Reads into one buffer that is used again for every frame that fits."""
 
@@ -100,9 +106,7 @@ class Channel:
             wait = min(wait * 2, 0.008)
 
     def write_frame(self, kind, payload=b'', header=b''):
-        length = 3 + len(header) + len(payload)
-        prefix = length.to_bytes(4, 'big') + bytes((kind,)) + len(header).to_bytes(2, 'big')
-        self.write(prefix + header + payload)
+        self.write(make_frame(kind, payload, header))
 
     def write(self, data):
         written = self._write(data)

@@ -10,8 +10,9 @@ import os
 import sys
 import time
 
+import snapfaas_hold
 import snapshot_restore_py
-from snapfaas_channel import HOOK_FAILED, REHEARSE, SEAL, SEALED, START, STARTED, Channel, ChannelLost
+from snapfaas_channel import HOOK_FAILED, REHEARSE, SEAL, SEALED, START, STARTED, Channel, ChannelLost, make_frame
 from snapfaas_failure import describe
 from snapfaas_output import exit_status, flush, leave
 
@@ -53,12 +54,22 @@ def wait_for_start(control, style):
         else:
             raise ChannelLost('SEAL asks for an unknown step: %s' % step)
         flush()
+        if step == 'generators' and snapfaas_hold.has_threads():
+            try:
+                snapfaas_hold.exchange(control.fd, sealed_frame())
+                continue
+            except (ImportError, AttributeError):
+                pass  # a Python without ctypes: its threads may draw once more what they draw in other VMs
         write_sealed(control)
 
 
-def write_sealed(control):
+def sealed_frame():
     """Tells which process reseeds itself: a wrapper may have started it."""
-    control.write_frame(SEALED, header=b'{"pid":%d}' % os.getpid())
+    return make_frame(SEALED, header=b'{"pid":%d}' % os.getpid())
+
+
+def write_sealed(control):
+    control.write(sealed_frame())
 
 
 def run_hook(control, style, kind, function, args, kwargs):
