@@ -9,6 +9,7 @@ import { messageOf } from '../protocol/errors.ts';
 import type { FrameHeader, Frame } from '../protocol/frame.ts';
 import type { GuestAddress, MachineSpec } from '../protocol/runner.ts';
 import type { VmmName } from '../protocol/vmms.ts';
+import { hasCode } from '../storage/error-code.ts';
 
 export interface Driver {
   readonly name: VmmName;
@@ -153,6 +154,24 @@ export class HostError extends LaunchError {
   }
 }
 
+/** What the operating system says of processes, memory, descriptors and disks that it is short of. */
+const SHORTAGES = ['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS', 'ENOSPC', 'EDQUOT'] as const;
+
+/** Whether it was the host that lacked something, by the error or by what caused it. */
+export function isHosts(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof HostError || hasCode(cause, ...SHORTAGES)) return true;
+  }
+  return false;
+}
+
+/**
+ * The same in a VMM's last words, among those of its guest: they begin with the program, or with `setpriv` or the shell that
+ * it is started by.
+ */
+const SHORTAGE_LINE =
+  /^\S*(?:qemu|setpriv|sh)[^:]*: .*(?:Cannot allocate memory|Resource temporarily unavailable|Too many open files|No space left on device|failed to allocate \d+ bytes|failed to map segment)/;
+
 /** What other processes end one by, among them the kernel when memory runs out. A VMM's own faults have other signals. */
 const SIGNALS_FROM_OUTSIDE: ReadonlySet<NodeJS.Signals> = new Set([
   'SIGHUP',
@@ -169,5 +188,6 @@ const SIGNALS_FROM_OUTSIDE: ReadonlySet<NodeJS.Signals> = new Set([
  */
 export function exitError({ signal, reason }: MachineExit, console: readonly string[]): LaunchError {
   const isFromOutside = signal !== null && SIGNALS_FROM_OUTSIDE.has(signal);
-  return isFromOutside ? new HostError(reason, { console }) : new LaunchError(reason, { console });
+  const isShort = console.some((line) => SHORTAGE_LINE.test(line));
+  return isFromOutside || isShort ? new HostError(reason, { console }) : new LaunchError(reason, { console });
 }

@@ -14,11 +14,14 @@ import { ConsoleTail, startVmmProcess, untilEndedByItself, type VmmProcess } fro
 import { ApiRefusal, FirecrackerApi } from './api.ts';
 import type { ApiRequest } from './bodies.ts';
 import { tellingLines } from './console.ts';
-import { describeExit } from './exit-status.ts';
+import { describeExit, SIGBUS_STATUS } from './exit-status.ts';
 import { apiOf, type VmmDirectory } from './vmm-directory.ts';
 
 /** From the start of the process to an API that answers, in ms. */
 const START_LIMIT_MS = 10_000;
+
+/** A refusal for want of something of the host's, as Rust writes EAGAIN, ENOMEM, ENFILE, EMFILE, ENOSPC, ENOBUFS and EDQUOT. */
+const SHORTAGE = /\(os error (?:11|12|23|24|28|105|122)\)/;
 
 export class FirecrackerVmm {
   readonly directory: VmmDirectory;
@@ -41,7 +44,7 @@ export class FirecrackerVmm {
       ended.abort(exitError({ ...exit, reason }, tellingLines(tail.lines())));
       api.close();
       await directory.remove();
-      return { ...exit, reason };
+      return { ...exit, ...(exit.status === SIGBUS_STATUS ? { signal: 'SIGBUS' } : {}), reason };
     });
   }
 
@@ -117,10 +120,9 @@ export class FirecrackerVmm {
       if (isAborted) throw signal.reason;
       if (error instanceof HostError) throw error;
       if (own instanceof LaunchError && !(error instanceof ApiRefusal)) throw own;
-      throw new LaunchError(messageOf(error), {
-        console: tellingLines(this.#tail.lines(), error),
-        cause: error,
-      });
+      const options = { console: tellingLines(this.#tail.lines(), error), cause: error };
+      const isShort = error instanceof ApiRefusal && SHORTAGE.test(error.message);
+      throw isShort ? new HostError(error.message, options) : new LaunchError(messageOf(error), options);
     }
   }
 

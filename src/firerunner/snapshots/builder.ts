@@ -11,7 +11,7 @@
 import { mkdir, open, rm, statfs, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { LaunchSpec, MachineSpec } from '../../protocol/runner.ts';
-import { LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../machine.ts';
+import { HostError, LaunchError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../machine.ts';
 import { GuestLife, type OtherProcesses, type VmObserver } from '../guest/guest-life.ts';
 import { loadRequest, withTap, withTimeLimit } from '../launch.ts';
 import type { Tap, TapPool } from '../network/tap-pool.ts';
@@ -159,9 +159,11 @@ async function runMachine(
         const observer = { onChannel, onLog, onRuntimeExited: () => undefined };
         await live(new GuestLife(machine, observer, limited), tap);
         await machine.snapshot();
-      } finally {
-        await machine.kill();
+      } catch (error) {
+        // A disk that has filled up since, or cannot be read, does not give a mapped file its pages.
+        throw (await machine.kill()).signal === 'SIGBUS' ? HostError.from(error) : error;
       }
+      await machine.kill();
     });
   } finally {
     await rm(runDirectory, { recursive: true, force: true });

@@ -62,6 +62,26 @@ describe('an end of QEMU while it loads', { timeout: 30_000 }, () => {
     }
   });
 
+  test('for want of memory, processes or descriptors is the host’s', async () => {
+    const words = [
+      "qemu-system-x86_64: cannot set up guest memory 'ram': Cannot allocate memory",
+      'qemu-system-x86_64: GLib: ../../../glib/gmem.c:207: failed to allocate 53248 bytes',
+      'qemu: qemu_thread_create: Resource temporarily unavailable',
+      'qemu-system-x86_64: failed to open module: /usr/lib/accel-tcg.so: cannot open shared object file: Too many open files',
+      'qemu-system-x86_64: error while loading shared libraries: libz.so.1: failed to map segment from shared object',
+      'setpriv: error while loading shared libraries: libc.so.6: cannot open shared object file: Too many open files',
+    ];
+    for (const line of words) {
+      await assert.rejects(restoreWith(`echo "${line}" >&2; exit 1`), { name: 'HostError', console: [line] }, line);
+      await assert.rejects(restoreWith(`echo "${line}" >&2; kill -ABRT $$`), { name: 'HostError' }, line);
+    }
+  });
+
+  test('is the snapshot’s, whatever the guest says of its own memory', async () => {
+    const guest = '[    1.0] init: fork: Cannot allocate memory';
+    await assert.rejects(restoreWith(`echo "${guest}"; exit 1`), { name: 'LaunchError', console: [guest] });
+  });
+
   test('by a crash, or with a status, is the snapshot’s', async () => {
     await assert.rejects(restoreWith('kill -SEGV $$'), { name: 'LaunchError', message: /was killed by SIGSEGV/ });
     await assert.rejects(restoreWith('exit 1'), { name: 'LaunchError', message: /exited with status 1/ });
