@@ -68,7 +68,7 @@ export class Restorable {
    * @throws Error if they are closed: another file may have their numbers by now.
    */
   hold(): () => void {
-    if (this.#isRetired && this.#holds === 0) throw new Error(`${this.layer.name} was closed already`);
+    if (this.#isClosed) throw new Error(`${this.layer.name} was closed already`);
     this.#holds += 1;
     let held = true;
     return () => {
@@ -96,9 +96,9 @@ export class Restorable {
       .finally(release);
   }
 
-  /** Records what a VM of this snapshot has touched by now, if that is not known yet. */
+  /** Records what a VM of this snapshot has touched by now, if that is not known yet and its files are open. */
   async recordWorkingSet({ pid }: Machine): Promise<void> {
-    if (this.#workingSet !== null || this.#isRecording || pid === null) return;
+    if (this.#workingSet !== null || this.#isRecording || this.#isClosed || pid === null) return;
     this.#isRecording = true;
     const release = this.hold();
     try {
@@ -114,8 +114,12 @@ export class Restorable {
     }
   }
 
+  get #isClosed(): boolean {
+    return this.#isRetired && this.#holds === 0;
+  }
+
   #closeIfUnused(): void {
-    if (!this.#isRetired || this.#holds > 0) return;
+    if (!this.#isClosed) return;
     for (const file of [this.memory, this.#state]) void closePrivate(file).catch(() => undefined);
   }
 }
