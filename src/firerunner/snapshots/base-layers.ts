@@ -1,13 +1,17 @@
 /** Runs in firerunner. The base layers: guests that are up and hold no function yet, each shared by all functions of its machine. */
-import { basename } from 'node:path';
 import type { LaunchSpec, MachineSpec, SnapshotSource } from '../../protocol/runner.ts';
+import { HostError } from '../machine.ts';
 import { buildBase } from './builder.ts';
+import type { Layer } from './layer.ts';
 import { mendingDamage, type LayerBuilds, type PrepareHooks } from './layer-builds.ts';
 import { Restorable } from './restorable.ts';
 import { Snapshot, type HeldSnapshot, type Made, type RecipeRequest } from './snapshot.ts';
 import { fileIdentity } from '../../storage/file-identity.ts';
 import { baseStamp, sizeOf } from './stamps.ts';
 import type { SnapshotStore } from './store.ts';
+
+/** A base layer may be refused by a launch between the moment it is open and that in which it is held. */
+const HOLD_ATTEMPTS = 4;
 
 export class BaseLayers {
   readonly #builds: LayerBuilds;
@@ -36,11 +40,13 @@ export class BaseLayers {
         signal: this.#builds.signal,
       });
     if (known === undefined) this.#bases.set(key, base);
-    // Whoever began it is told how it goes on.
-    if (base.restorable === null) await (base.state.is === 'building' ? base.prepare() : base.prepare(hooks));
-    const held = base.hold();
-    if (held === null) throw new Error('the base layer was replaced as soon as it was open');
-    return held;
+    for (let attempt = 0; attempt < HOLD_ATTEMPTS; attempt += 1) {
+      const held = base.hold();
+      if (held !== null) return held;
+      // Whoever began it is told how it goes on.
+      await (base.state.is === 'building' ? base.prepare() : base.prepare(hooks));
+    }
+    throw new HostError('the base layer was replaced again and again, each time as soon as it was open');
   }
 
   /** Whether it is in the store, or open already. */
@@ -59,9 +65,9 @@ export class BaseLayers {
     return this.#bases.get(baseKey(machine, snapshots)) ?? null;
   }
 
-  /** Its layer is damaged: whoever needs the base next opens or builds another one. */
+  /** Its layer is damaged, or was replaced: whoever needs the base next opens or builds another one. */
   invalidate(restorable: Restorable): void {
-    for (const base of this.#bases.values()) if (base.restorable === restorable) base.invalidate();
+    for (const base of this.#bases.values()) base.invalidate(restorable);
   }
 
   /** Resolves when none is being built any more. */
@@ -72,13 +78,15 @@ export class BaseLayers {
     }
   }
 
-  async #make(spec: LaunchSpec, store: SnapshotStore, { hooks, rebuild }: RecipeRequest): Promise<Made> {
+  async #make(spec: LaunchSpec, store: SnapshotStore, { hooks, unlike }: RecipeRequest): Promise<Made> {
     const builds = this.#builds;
     const { driver } = builds;
     const stamp = await baseStamp(driver, spec.machine, builds.digests);
     let builtMs: number | null = null;
+    let layer: Layer | null = null;
+    let unusable = unlike;
     const open = async (): Promise<Restorable> => {
-      const layer = await store.ensure(
+      layer = await store.ensure(
         'base',
         stamp,
         (draft) =>
@@ -88,13 +96,13 @@ export class BaseLayers {
             await buildBase(builds.context(spec, hooks), draft);
             builtMs = performance.now() - started;
           }),
-        { ...builds.ensureOptions(hooks), rebuild: rebuild && builtMs === null },
+        { ...builds.ensureOptions(hooks), unlike: unusable },
       );
       return Restorable.open(driver, store.directory, [layer], false);
     };
-    const restorable = await mendingDamage(open, async (error) => {
+    const restorable = await mendingDamage(open, (error) => {
       hooks.onProgress?.(error.message);
-      await store.remove(basename(error.directory));
+      if (layer?.directory === error.directory) unusable = layer.digest;
     });
     return { layer: restorable.layer.name, builtMs, restorable };
   }

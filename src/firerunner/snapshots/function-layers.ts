@@ -1,5 +1,4 @@
 /** Runs in firerunner. How the snapshot of a function is made: a base layer, and on top of it the function's own. */
-import { basename } from 'node:path';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 import { LaunchError } from '../machine.ts';
 import type { BaseLayers } from './base-layers.ts';
@@ -34,17 +33,19 @@ async function makeInStore(
   bases: BaseLayers,
   spec: LaunchSpec,
   store: SnapshotStore,
-  { hooks, open, rebuild, onFound, onBuilding }: RecipeRequest,
+  { hooks, open, unlike, onFound, onBuilding }: RecipeRequest,
 ): Promise<Made> {
   let builtMs: number | null = null;
   let base: Restorable | null = null;
+  let layer: Layer | null = null;
+  let unusable = unlike;
 
   const make = async (): Promise<Made> => {
     if (!(await bases.isThere(spec, store))) onFound(false);
     const held = await bases.prepare(spec, store, hooks);
     base = held.restorable;
     try {
-      const layer = await ensureLayer(base);
+      layer = await ensureLayer(base);
       const layers = [base.layer, layer];
       const restorable = open ? await Restorable.open(builds.driver, store.directory, layers, true) : null;
       return { layer: layer.name, builtMs, restorable };
@@ -57,7 +58,7 @@ async function makeInStore(
     const stamp = await functionStamp(builds.driver, spec, base.layer.stamp, builds.digests);
     const existing = await store.open('function', stamp).catch(ignoreDamage);
     const fits = existing?.base === base.layer.digest;
-    onFound(fits && !rebuild);
+    onFound(fits && existing.digest !== unusable);
     return store.ensure(
       'function',
       stamp,
@@ -76,14 +77,14 @@ async function makeInStore(
       {
         ...builds.ensureOptions(hooks),
         // One made on a base that was replaced since has pages that do not fit any more.
-        rebuild: existing !== null && (!fits || (rebuild && builtMs === null)),
+        unlike: existing === null || fits ? unusable : existing.digest,
       },
     );
   };
 
-  return mendingDamage(make, async (error) => {
+  return mendingDamage(make, (error) => {
     hooks.onProgress?.(error.message);
     if (base?.layer.directory === error.directory) bases.invalidate(base);
-    await store.remove(basename(error.directory));
+    if (layer?.directory === error.directory) unusable = layer.digest;
   });
 }

@@ -83,20 +83,20 @@ export class LayerBuilds {
 }
 
 /**
- * Does `work`, and does it again after `mend` if it meets a damaged layer.
+ * Does `work`, and does it again after `onDamaged` if it meets a damaged layer.
  *
  * @throws DamagedLayerError if that does not help.
  */
 export async function mendingDamage<T>(
   work: () => Promise<T>,
-  mend: (error: DamagedLayerError) => Promise<void>,
+  onDamaged: (error: DamagedLayerError) => void,
 ): Promise<T> {
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await work();
     } catch (error) {
       if (!(error instanceof DamagedLayerError) || attempt >= REBUILDS) throw error;
-      await mend(error);
+      onDamaged(error);
     }
   }
 }

@@ -14,7 +14,7 @@
  * damaged; what the host lacked, or a guest did, costs time and nothing else.
  */
 import { messageOf } from '../../protocol/errors.ts';
-import { HostError } from '../machine.ts';
+import { isHosts } from '../machine.ts';
 import { FunctionLoadError } from '../guest/guest-life.ts';
 import type { PrepareHooks } from './layer-builds.ts';
 import type { Restorable } from './restorable.ts';
@@ -46,8 +46,8 @@ export interface RecipeRequest {
   readonly hooks: PrepareHooks;
   /** Whether its memory is composed now. */
   readonly open: boolean;
-  /** Build the layer although it is there and whole: it cannot be restored. */
-  readonly rebuild: boolean;
+  /** Digest of a layer that cannot be restored although it is whole: not that one again. */
+  readonly unlike: string | null;
   /** To be called once it is known whether the layer only has to be opened. */
   readonly onFound: (isStored: boolean) => void;
   /** To be called when a VM begins to be built from. */
@@ -145,9 +145,11 @@ export class Snapshot {
    * Makes it ready: opens it, or builds it first. Calls share the work.
    *
    * @param observer told from now on, in place of the one before.
-   * @throws FunctionLoadError if the import or a hook before the snapshot fails; LaunchError; SnapshotStoreError.
+   * @throws FunctionLoadError if the import or a hook before the snapshot fails; LaunchError; SnapshotStoreError; Error if
+   * it is retired.
    */
   prepare(observer: SnapshotObserver = this.#observer): Promise<Prepared> {
+    if (this.#state.is === 'retired') return Promise.reject(new Error('the snapshot is not needed any more'));
     this.#observer = observer;
     if (this.#work !== null && this.#state.is !== 'failed') return this.#work.prepared;
     return this.#begin(this.#options.whenTurn);
@@ -196,10 +198,11 @@ export class Snapshot {
     this.#state = { is: 'closed' };
   }
 
-  /** Its layer is of no use any more: whoever needs it next has it made. */
-  invalidate(): void {
+  /** The layer of this one, if it is the one that is open, is of no use any more: whoever needs it next has it made. */
+  invalidate(restorable: Restorable): void {
+    if (this.restorable !== restorable) return;
     this.#leaveOpen();
-    if (this.#state.is !== 'retired') this.#state = { is: 'absent' };
+    this.#state = { is: 'absent' };
     this.#work = null;
   }
 
@@ -215,7 +218,10 @@ export class Snapshot {
     await this.#work?.prepared.catch(() => undefined);
   }
 
-  #begin(whenTurn: SnapshotOptions['whenTurn'], { open = false, rebuild = false } = {}): Promise<Prepared> {
+  #begin(
+    whenTurn: SnapshotOptions['whenTurn'],
+    { open = false, unlike = null }: Partial<Pick<RecipeRequest, 'open' | 'unlike'>> = {},
+  ): Promise<Prepared> {
     if (this.#retry !== null) clearTimeout(this.#retry);
     this.#state = { is: this.#state.is === 'closed' ? 'opening' : 'building' };
     let onFound: (isStored: boolean) => void = () => undefined;
@@ -225,7 +231,7 @@ export class Snapshot {
       try {
         // Asked when its turn comes: much may have changed meanwhile.
         const onBuilding = (): void => void (work.buildingSince = performance.now());
-        const request = { hooks: this.#hooks, open: open || this.#options.mayOpen(), rebuild, onFound, onBuilding };
+        const request = { hooks: this.#hooks, open: open || this.#options.mayOpen(), unlike, onFound, onBuilding };
         const { restorable, layer, builtMs } = await this.#options.make(request);
         if (this.#work === work) this.#made(restorable, { layer, builtMs });
         else restorable?.retire();
@@ -261,7 +267,11 @@ export class Snapshot {
     const isFunctions = error instanceof FunctionLoadError;
     const why = isFunctions ? 'the function does not load' : 'its snapshot cannot be made';
     this.#state = { is: 'failed', reason: reason ?? `${why}: ${messageOf(error)}` };
-    const { firstMs, mostMs } = isFunctions ? FUNCTION_BACKOFF : isHosts(error) ? HOST_BACKOFF : OTHER_BACKOFF;
+    const { firstMs, mostMs } = isFunctions
+      ? FUNCTION_BACKOFF
+      : isHosts(error) || error instanceof SnapshotStoreError
+        ? HOST_BACKOFF
+        : OTHER_BACKOFF;
     const retryInMs = Math.min(mostMs, firstMs * 2 ** this.#failures);
     this.#failures += 1;
     if (this.#options.signal.aborted) return;
@@ -283,8 +293,8 @@ export class Snapshot {
     this.#leaveOpen();
     if (this.#refusals >= REFUSALS_BEFORE_FAILED) return this.#fail(new Error(reason), reason);
     this.#observer.onProgress?.(reason);
-    const rebuild = this.#refusals === REFUSALS_BEFORE_REBUILD;
-    this.#begin(atOnce, { open: true, rebuild }).catch(() => undefined);
+    const unlike = this.#refusals === REFUSALS_BEFORE_REBUILD ? restorable.layer.digest : null;
+    this.#begin(atOnce, { open: true, unlike }).catch(() => undefined);
   }
 
   #leaveOpen(): void {
@@ -293,11 +303,6 @@ export class Snapshot {
     this.#state = { is: 'building' };
     this.#options.onClosed?.();
   }
-}
-
-/** Whether the host lacked something; its files are the host's as well. */
-function isHosts(error: unknown): boolean {
-  return error instanceof HostError || error instanceof SnapshotStoreError;
 }
 
 function atOnce(work: () => Promise<unknown>): void {

@@ -10,7 +10,6 @@ import { makeDirectory } from '../../storage/make-directory.ts';
 import { layerNames, listLayers, readNamed, verifyLayers, type LayerSummary, type Verification } from './inventory.ts';
 import {
   DamagedLayerError,
-  kindOfName,
   layerName,
   MANIFEST,
   readLayer,
@@ -33,10 +32,10 @@ export type { LayerSummary, Verification } from './inventory.ts';
 export type { LayerDraft } from './publication.ts';
 export { SnapshotStoreError } from './store-error.ts';
 
-/** `onWait` is called once if another process builds the layer, or has it removed. */
+/** `onWait` is called once if another process builds the layer, or removes it. */
 export interface EnsureOptions extends LockOptions {
-  /** Builds it although it is there. */
-  readonly rebuild?: boolean;
+  /** Digest of a layer that is of no use: if it is the one that is there, another is built, and takes its place. */
+  readonly unlike?: string | null;
   /** Called once if the layer is there, but cannot be used. */
   readonly onDamaged?: (error: DamagedLayerError) => void;
 }
@@ -91,20 +90,19 @@ export class SnapshotStore {
     kind: LayerKind,
     stamp: LayerStamp,
     build: (draft: LayerDraft) => Promise<void>,
-    { rebuild = false, onDamaged, ...options }: EnsureOptions = {},
+    { unlike = null, onDamaged, ...options }: EnsureOptions = {},
   ): Promise<Layer> {
     const name = layerName(kind, stamp);
     const before = await this.open(kind, stamp).catch((error: unknown) => {
       if (error instanceof DamagedLayerError) onDamaged?.(error);
       return ignoreDamage(error);
     });
-    if (before !== null && !rebuild) return before;
+    if (before !== null && before.digest !== unlike) return before;
     options.signal?.throwIfAborted();
     await storing('create', this.directory, () => makeDirectory(this.directory, 0o700));
     return this.#locked(name, options, async () => {
       const found = await this.#read(name, stamp).catch(ignoreDamage);
-      // Another digest than before: somebody has just built it again.
-      if (found !== null && !(rebuild && found.digest === before?.digest)) return found;
+      if (found !== null && found.digest !== unlike) return found;
       await removeLeftovers(this.directory);
       // A damaged one is of no use to anybody and takes space; another is there until its successor is.
       if (found === null) await removeLayer(this.directory, name);
@@ -142,13 +140,6 @@ export class SnapshotStore {
     await removeLeftovers(this.directory);
     await removeSmallLeftovers(this.directory);
     return removed;
-  }
-
-  /** Removes a layer, if it is there; waits for a process that builds it. */
-  async remove(name: string): Promise<void> {
-    if (kindOfName(name) === null) throw new Error(`${name} is not the name of a layer`);
-    if (!(await this.#exists())) return;
-    await this.#locked(name, {}, () => removeLayer(this.directory, name));
   }
 
   async #read(name: string, stamp: LayerStamp): Promise<Layer | null> {

@@ -3,15 +3,15 @@ import assert from 'node:assert/strict';
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { Semaphore } from '../../../src/firerunner/semaphore.ts';
 import type { HeldSnapshot, LaunchSource, Restorable, Snapshots } from '../../../src/firerunner/snapshots/snapshots.ts';
-import type { Layer } from '../../../src/firerunner/snapshots/layer.ts';
+import type { Layer, LayerKind } from '../../../src/firerunner/snapshots/layer.ts';
 import { SnapshotStore } from '../../../src/firerunner/snapshots/store.ts';
+import { Semaphore } from '../../../src/firerunner/semaphore.ts';
 import type { LaunchSpec } from '../../../src/protocol/runner.ts';
 import { until } from '../../end-to-end/processes.ts';
 import { Host } from '../firecracker/hosts.ts';
 
-describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
+describe('snapshots of a firerunner', { timeout: 200_000 }, () => {
   let host: Host;
   let close: () => Promise<void>;
   const releases: (() => void)[] = [];
@@ -179,6 +179,73 @@ describe('snapshots of a firerunner', { timeout: 120_000 }, () => {
     await own(snapshots, named('b'));
   });
 
+  /** The base layer, which a launch of a function gets whose own snapshot is being made. */
+  const baseFor = async (snapshots: Snapshots, spec: LaunchSpec): Promise<HeldSnapshot> => {
+    const { snapshot } = await snapshots.forLaunch(spec);
+    assert.ok(snapshot !== null && !snapshot.restorable.guest.holdsFunction);
+    return snapshot;
+  };
+
+  test('a base layer that another firerunner has made again is taken as it is, and stays in the store', async () => {
+    const snapshots = open();
+    const [a, b] = [named('a'), named('b')];
+    await snapshots.prepare(a);
+    const store = new SnapshotStore(storeOf(a));
+    const digestOfBase = async (): Promise<string> => (await layersOf(store, 'base'))[0]?.digest ?? assert.fail();
+    const before = await digestOfBase();
+
+    const other = host.openSnapshots();
+    const broken = named('broken', 'missing.handle');
+    await assert.rejects(other.snapshots.prepare(broken), { name: 'FunctionLoadError' });
+    for (let refusal = 1; refusal <= 2; refusal += 1) {
+      const base = await baseFor(other.snapshots, broken);
+      base.onRefused('it was torn');
+      base.release();
+    }
+    (await baseFor(other.snapshots, broken)).release();
+    await other.close();
+    const made = await digestOfBase();
+    assert.notEqual(made, before);
+
+    await snapshots.prepare(b);
+    await own(snapshots, b);
+    assert.equal(await digestOfBase(), made);
+    assert.ok((await store.verify()).every(({ problem }) => problem === null));
+  });
+
+  test('a VM whose snapshot was closed since falls idle: nothing is recorded, and nothing fails', async () => {
+    const snapshots = open();
+    const spec = named('f');
+    await snapshots.prepare(spec);
+    const restorable = await own(snapshots, spec);
+    const { vm } = await host.launch(restorable);
+    const again = await held(snapshots, spec);
+    again.onRefused('it was torn');
+    again.release();
+    await restorable.recordWorkingSet(vm.machine);
+    await vm.kill();
+  });
+
+  test('a full disk behind the memory of a VM that is built from is the host’s, a refusal Firecracker’s, unless it lacks something', async () => {
+    const at = 'PUT /snapshot/create';
+    const cases = [
+      [{ at, do: 'signal', signal: 'SIGBUS' }, 'HostError', 1000],
+      [{ at, do: 'refuse', text: 'cannot create the file: No space left on device (os error 28)' }, 'HostError', 1000],
+      [{ at, do: 'refuse', text: 'the device is busy' }, 'LaunchError', 10_000],
+      [{ at, do: 'signal', signal: 'SIGSEGV' }, 'LaunchError', 10_000],
+    ] as const;
+    const snapshots = open();
+    for (const [fault, name, retryInMs] of cases) {
+      host.setFault(fault);
+      const retries: number[] = [];
+      const onFailed = (_error: unknown, ms: number): void => void retries.push(ms);
+      const spec = named(`f${cases.findIndex(([other]) => other === fault)}`);
+      await assert.rejects(snapshots.prepare(spec, { onFailed }), { name });
+      assert.deepEqual(retries, [retryInMs], JSON.stringify(fault));
+    }
+    host.setFault(null);
+  });
+
   test('what the host lacked is tried again by itself', async () => {
     const snapshots = open();
     const spec = named('f');
@@ -218,7 +285,12 @@ function storeOf({ snapshots }: LaunchSpec): string {
 
 /** The one function layer of a store. */
 async function functionLayer(store: SnapshotStore): Promise<Layer> {
-  const names = (await store.list()).map(({ name }) => name).filter((name) => name.startsWith('function-'));
-  assert.equal(names.length, 1);
-  return SnapshotStore.openDirectory(join(store.directory, names[0] ?? ''));
+  const [layer, ...others] = await layersOf(store, 'function');
+  assert.equal(others.length, 0);
+  return layer ?? assert.fail();
+}
+
+async function layersOf(store: SnapshotStore, kind: LayerKind): Promise<Layer[]> {
+  const names = (await store.list()).map(({ name }) => name).filter((name) => name.startsWith(`${kind}-`));
+  return Promise.all(names.map((name) => SnapshotStore.openDirectory(join(store.directory, name))));
 }
