@@ -1,0 +1,82 @@
+/** Runs in snapctr. Who sends a request, and what it may do. */
+import { AccessError } from './access-error.ts';
+import type { KnownKey } from './keyring.ts';
+import { OPERATIONS, roleMay, type Operation } from './operations.ts';
+
+/** What is known of a request's sender before its body has come. */
+export interface Caller {
+  /** Name and id of its key, for logs; null: anybody. */
+  readonly key: { readonly id: string; readonly name: string } | null;
+  /**
+   * False: the signature covers the body, and what the caller says of itself is proved with the body, by `open`. Until then
+   * it must not learn anything but errors of the signature.
+   */
+  readonly isProven: boolean;
+  /** @param functionName for an operation on one function. @throws AccessError AccessDeniedException. */
+  authorize(operation: Operation, functionName?: string): void;
+  /** Whether a list shows the function. */
+  mayList(functionName: string): boolean;
+  /** @param body as it came. @returns what is meant by it. @throws AccessError if it is not what was signed. */
+  open(body: Buffer): Buffer;
+}
+
+/** Where there are no keys. */
+export const ANYBODY: Caller = {
+  key: null,
+  isProven: true,
+  authorize: () => undefined,
+  mayList: () => true,
+  open: (body) => body,
+};
+
+/** What a caller proves that it has the secret of its key by. */
+export interface Proof {
+  readonly isWhole: boolean;
+  /** See `Caller.open`. */
+  open(body: Buffer): Buffer;
+}
+
+/** A bearer token, or a signature that leaves the body out. */
+export const WHOLE: Proof = { isWhole: true, open: (body) => body };
+
+export class KeyHolder implements Caller {
+  readonly #known: KnownKey;
+  readonly #proof: Proof;
+
+  constructor(known: KnownKey, proof: Proof) {
+    this.#known = known;
+    this.#proof = proof;
+  }
+
+  get key(): { readonly id: string; readonly name: string } {
+    const { id, name } = this.#known.key;
+    return { id, name };
+  }
+
+  get isProven(): boolean {
+    return this.#proof.isWhole;
+  }
+
+  authorize(operation: Operation, functionName?: string): void {
+    const { name, role } = this.#known.key;
+    const what = `the key ${name} (role ${role}) may not do ${operation}`;
+    const { least, on } = OPERATIONS[operation];
+    if (!roleMay(role, operation)) {
+      throw new AccessError('AccessDeniedException', `${what}, which takes the role ${least}`);
+    }
+    if (on === 'function' && (functionName === undefined || !this.#known.isFor(functionName))) {
+      throw new AccessError(
+        'AccessDeniedException',
+        `${what} on the function ${functionName ?? '?'}: it is for others`,
+      );
+    }
+  }
+
+  mayList(functionName: string): boolean {
+    return this.#known.isFor(functionName);
+  }
+
+  open(body: Buffer): Buffer {
+    return this.#proof.open(body);
+  }
+}

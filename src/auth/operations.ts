@@ -1,0 +1,63 @@
+/**
+ * Runs in snapctr. Who may do what: the table of operations, the roles, and the functions that a key is for. Another operation
+ * is another row. `docs/access.md` shows the same table; a test compares the two.
+ */
+
+/** Each may also do what those before it may. */
+export const ROLES = ['invoke', 'deploy', 'admin'] as const;
+export type Role = (typeof ROLES)[number];
+
+interface OperationRow {
+  /** The first role that may. */
+  readonly least: Role;
+  /**
+   * What it is done to. `function`: one, which must be one of the key's; `functions`: all, of which the caller is shown the
+   * key's; `host`: what concerns no function alone.
+   */
+  readonly on: 'function' | 'functions' | 'host';
+}
+
+/** By the names that IAM policies have for them, where they have one. */
+export const OPERATIONS = {
+  'lambda:InvokeFunction': { least: 'invoke', on: 'function' },
+  'lambda:ListFunctions': { least: 'deploy', on: 'functions' },
+  'lambda:GetFunction': { least: 'deploy', on: 'function' },
+  'lambda:GetFunctionConfiguration': { least: 'deploy', on: 'function' },
+  'snapfaas:ReadMetrics': { least: 'invoke', on: 'host' },
+  'snapfaas:ReadStatus': { least: 'admin', on: 'host' },
+} as const satisfies Record<string, OperationRow>;
+
+export type Operation = keyof typeof OPERATIONS;
+
+/** Whether a role may do an operation at all. */
+export function roleMay(role: Role, operation: Operation): boolean {
+  return ROLES.indexOf(role) >= ROLES.indexOf(OPERATIONS[operation].least);
+}
+
+/** A name of functions, in which `*` stands for any characters, or none. */
+export const FUNCTION_PATTERN = /^[a-zA-Z0-9._*-]{1,128}$/;
+
+/** Whether a name is one that a pattern means. Takes at most name × pattern steps, whatever they are. */
+export function matchesPattern(pattern: string, name: string): boolean {
+  let at = 0;
+  let of = 0;
+  let star = -1;
+  let resumeAt = 0;
+  while (at < name.length) {
+    if (pattern[of] === '*') {
+      star = of;
+      of += 1;
+      resumeAt = at;
+    } else if (pattern[of] === name[at]) {
+      at += 1;
+      of += 1;
+    } else if (star !== -1) {
+      // The star takes one character more.
+      of = star + 1;
+      resumeAt += 1;
+      at = resumeAt;
+    } else return false;
+  }
+  while (pattern[of] === '*') of += 1;
+  return of === pattern.length;
+}
