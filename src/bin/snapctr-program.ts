@@ -7,6 +7,7 @@ import { SMALLEST_VM_MIB, VMM_NAMES } from '../protocol/vmms.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
 import { acceptBothSpellings, namingUnknownCommand, origins, packageVersion, seconds, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
+import { AUDIT_HELP, KEYS_HELP, registerKeysCommand } from './keys-command.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
 
@@ -30,6 +31,9 @@ const program: Command = new Command('snapctr')
     origins,
     [],
   )
+  .option('--keys <file>', KEYS_HELP)
+  .option('--insecure', 'let others than this machine run functions without keys')
+  .option('--audit-log <file>', AUDIT_HELP)
   .option('--output <file>', 'where result lines of a request file go (default: stdout)')
   .addOption(new Option('--vmm <name>', 'what runs the VMs').choices(['auto', ...VMM_NAMES]).default('auto'))
   .addOption(
@@ -72,6 +76,7 @@ program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EX
 registerImagesCommand(program);
 registerSnapshotsCommand(program);
 registerNetworkCommand(program);
+registerKeysCommand(program);
 registerDoctorCommand(program);
 await program.parseAsync(acceptBothSpellings(program, process.argv));
 process.exit();

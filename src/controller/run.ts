@@ -1,6 +1,11 @@
 /** Runs in snapctr. One run of the controller from flags to exit code: start, serve, drain, end. */
 import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Authenticator } from '../auth/authenticator.ts';
+import { AuditLog } from '../auth/audit-log.ts';
+import { KeyFileError } from '../auth/key-file.ts';
+import { WatchedKeys } from '../auth/keyring.ts';
+import { keyFileOf } from '../auth/key-place.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { QemuAccelerator } from '../protocol/runner.ts';
 import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
@@ -10,6 +15,7 @@ import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { checkAddress } from './gateway/listen-check.ts';
+import { isLoopback } from './gateway/origin-policy.ts';
 import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
 
@@ -22,6 +28,11 @@ export interface SnapctrFlags {
   readonly requests_file?: string;
   readonly host: string;
   readonly allowOrigin: readonly string[];
+  /** Absent: `keys.json` beside the configuration, if it is there. */
+  readonly keys?: string;
+  /** Others may use the gateway without keys. */
+  readonly insecure?: boolean;
+  readonly auditLog?: string;
   readonly output?: string;
   readonly vmm: VmmWish;
   readonly accel: 'auto' | QemuAccelerator;
@@ -75,7 +86,8 @@ export async function runController(
       throw new UsageError('--output is for the results of --requests_file; over HTTP results go to their clients');
     }
     const checked = readConfig(flags, logger);
-    if (flags.port !== undefined) await checkAddress(flags.host, flags.port);
+    const keys = flags.port === undefined ? null : watchKeys(flags, logger);
+    if (flags.port !== undefined) checkOpenness(flags, keys, await checkAddress(flags.host, flags.port));
     const config = await prepare(checked, logger);
     tellBroken(config, flags.strict === true, logger);
     const controller = new Controller({
@@ -92,7 +104,7 @@ export async function runController(
       const isStarted = await Promise.race([started.then(() => true), signals.first.then(() => false)]);
       // Stopped as asked; but a file of requests has answers nobody got.
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
-      return await serveGateway(flags, config, controller, signals, logger);
+      return await serveGateway(flags, config, controller, keys, signals, logger);
     } finally {
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
@@ -101,7 +113,8 @@ export async function runController(
     }
   } catch (error) {
     say(`snapctr: ${messageOf(error)}`);
-    return error instanceof UsageError || error instanceof ConfigError ? EXIT_USAGE : EXIT_FAILED;
+    const isUsage = error instanceof UsageError || error instanceof ConfigError || error instanceof KeyFileError;
+    return isUsage ? EXIT_USAGE : EXIT_FAILED;
   } finally {
     await flushLog(LAST_LINES_MS);
   }
@@ -125,6 +138,45 @@ function readConfig(flags: SnapctrFlags, logger: Logger): Config {
   });
   for (const note of config.notes) logger.warn(note);
   return config;
+}
+
+/** @throws KeyFileError if there is a file of keys that cannot be used. */
+function watchKeys(flags: SnapctrFlags, logger: Logger): WatchedKeys {
+  const { path, isRequired } = keyFileOf(flags.keys, flags.config);
+  const audit = new AuditLog(flags.auditLog ?? null, (line) => logger.info({ audit: true, ...line }, line.action));
+  const keys = new WatchedKeys({
+    path,
+    onChange: ({ added, removed }) => {
+      for (const [action, list] of [
+        ['keys.took', added],
+        ['keys.dropped', removed],
+      ] as const) {
+        for (const key of list)
+          audit.write({
+            action,
+            by: 'snapctr',
+            key: { id: key.id, name: key.name, role: key.role, functions: key.functions },
+            file: path,
+          });
+      }
+    },
+    onProblem: (message) => logger.error(message),
+  });
+  if (keys.current === null && isRequired) {
+    throw new UsageError(
+      `there is no file of keys ${path}; make one with "snapctr keys add NAME --role ROLE --keys ${path}"`,
+    );
+  }
+  return keys;
+}
+
+/** @throws UsageError if others could run functions without anybody having said so. */
+function checkOpenness({ host, insecure }: SnapctrFlags, keys: WatchedKeys | null, address: string): void {
+  if (isLoopback(address) || insecure === true || keys === null || keys.current !== null) return;
+  throw new UsageError(
+    `--host ${host} lets others run functions, and there are no keys (${keys.path} is not there); ` +
+      'make one with "snapctr keys add", or start with --insecure',
+  );
 }
 
 /** @throws UsageError if broken functions are not to be tolerated. */
@@ -164,10 +216,11 @@ async function serveGateway(
   flags: SnapctrFlags,
   config: Config,
   controller: Controller,
+  keys: WatchedKeys | null,
   signals: StopSignals,
   logger: Logger,
 ): Promise<number> {
-  const { gateway, finished } = createGateway(flags, config, controller, logger);
+  const { gateway, finished } = createGateway(flags, config, controller, keys, logger);
   await gateway.start();
   if (gateway instanceof HttpGateway) {
     const { host, port } = gateway.address;
@@ -196,6 +249,7 @@ function createGateway(
   flags: SnapctrFlags,
   config: Config,
   controller: Controller,
+  keys: WatchedKeys | null,
   logger: Logger,
 ): { readonly gateway: Gateway; readonly finished: Promise<number> } {
   const submit = controller.submit.bind(controller);
@@ -218,6 +272,12 @@ function createGateway(
     host: flags.host,
     port: flags.port ?? 0,
     allowedOrigins: flags.allowOrigin,
+    access: new Authenticator({
+      keys: () => keys?.current ?? null,
+      region: config.lambda.region,
+      service: 'lambda',
+      now: Date.now,
+    }),
     maxPayloadBytes,
     requestMemoryBytes: config.requestMemoryMib * MIB,
     submit,

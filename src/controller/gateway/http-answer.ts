@@ -26,6 +26,8 @@ export function errorAnswer(error: SnapfaasError, options: ErrorAnswerOptions = 
   const status = error.httpStatus;
   if (options.requestId !== undefined) headers.push('x-snapfaas-request-id', options.requestId);
   if (status === 429 || status === 503) headers.push('retry-after', String(error.retryAfterS ?? 1));
+  // RFC 9110, 11.6.1.
+  if (status === 401) headers.push('www-authenticate', 'Bearer realm="snapfaas"');
   if (options.headers !== undefined) headers.push(...options.headers);
   if (options.close === true) headers.push('connection', 'close');
   return answer(status, JSON_TYPE, errorBody(error), headers);

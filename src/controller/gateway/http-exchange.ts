@@ -10,6 +10,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { ANYBODY, type Caller } from '../../auth/caller.ts';
 import type { SnapfaasError } from '../../protocol/errors.ts';
 import { newTaskId, type Invocation, type Outcome, type Task } from '../task.ts';
 import { isAnswer, type Dialect, type PartialOutput } from './dialect.ts';
@@ -41,6 +42,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   onDrain: () => void = () => undefined;
   readonly #owner: ExchangeOwner;
   readonly #dialect: Dialect;
+  readonly #caller: Caller;
   readonly #connection: Connection;
   readonly #incoming: IncomingMessage;
   readonly #response: ServerResponse;
@@ -64,9 +66,11 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     connection: Connection,
     incoming: IncomingMessage,
     response: ServerResponse,
+    caller: Caller = ANYBODY,
   ) {
     this.#owner = owner;
     this.#dialect = dialect;
+    this.#caller = caller;
     this.#connection = connection;
     this.#incoming = incoming;
     this.#response = response;
@@ -77,7 +81,8 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   receive(waiting: boolean): void {
     const { headers } = this.#incoming;
     const refusal = this.#dialect.headerProblem(headers);
-    if (refusal !== null) return this.refuse(refusal, { waiting });
+    // A caller that is not proven yet is told nothing but that, by `#complete`.
+    if (refusal !== null && this.#caller.isProven) return this.refuse(refusal, { waiting });
     const declaredBytes = Number(headers['content-length'] ?? 0);
     if (declaredBytes > this.#dialect.maxBodyBytes) {
       return this.refuse(this.#dialect.tooLarge(declaredBytes), { waiting, close: true });
@@ -182,7 +187,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     const body = this.#whole ?? (pieces === null ? this.#body : Buffer.concat(pieces, this.#bodyBytes));
     this.#dropBody();
     try {
-      const begun = this.#dialect.begin(body, this.id, this);
+      const begun = this.#begin(this.#caller.open(body));
       if (begun instanceof Promise) return void this.#answerLater(begun);
       if (isAnswer(begun)) return this.#answerAtOnce(begun);
       if (this.#owner.draining) throw shuttingDown();
@@ -191,6 +196,12 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
       this.refuse(error);
       if (this.#gone) this.#finish();
     }
+  }
+
+  #begin(body: Buffer): ReturnType<Dialect['begin']> {
+    const refusal = this.#caller.isProven ? null : this.#dialect.headerProblem(this.#incoming.headers);
+    if (refusal !== null) throw refusal;
+    return this.#dialect.begin(body, this.id, this);
   }
 
   /** For answers without a run that have to be looked up. */

@@ -1,5 +1,8 @@
 /** Runs in snapctr. The GET routes of the HTTP gateway: alive, ready, state, metrics. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { AccessError } from '../../auth/access-error.ts';
+import type { Caller } from '../../auth/caller.ts';
+import type { Operation } from '../../auth/operations.ts';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import { answer, errorAnswer, jsonAnswer, send, type Answer, type HeaderList } from './http-answer.ts';
 import type { Connection, OpenExchange } from './http-connection.ts';
@@ -13,8 +16,31 @@ export interface Reports {
   readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
 }
 
-export const REPORT_PATHS = ['/healthz', '/readyz', '/status', '/metrics'] as const;
-export type ReportPath = (typeof REPORT_PATHS)[number];
+/** By path, what a caller must be allowed to do; null: probes of load balancers and service managers have no keys, and learn little. */
+const REPORTS = {
+  '/healthz': null,
+  '/readyz': null,
+  '/status': 'snapfaas:ReadStatus',
+  '/metrics': 'snapfaas:ReadMetrics',
+} as const satisfies Record<string, Operation | null>;
+
+export type ReportPath = keyof typeof REPORTS;
+export const REPORT_PATHS = Object.keys(REPORTS) as readonly ReportPath[];
+
+/** Whether everybody gets the report. */
+export function isOpen(path: ReportPath): boolean {
+  return REPORTS[path] === null;
+}
+
+/** @throws AccessError */
+export function authorizeReport(path: ReportPath, caller: Caller): void {
+  const operation = REPORTS[path];
+  if (operation === null) return;
+  if (!caller.isProven) {
+    throw new AccessError('InvalidSignatureException', `the signature of GET ${path} is over a body; send none`);
+  }
+  caller.authorize(operation);
+}
 
 export function reportRoute(method: string | undefined, path: string): ReportPath | null {
   if (method !== 'GET' && method !== 'HEAD') return null;

@@ -7,6 +7,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { ANYBODY, type Caller } from '../../auth/caller.ts';
+import { AccessError } from '../../auth/access-error.ts';
+import type { RequestHead } from '../../auth/sigv4/canonical-request.ts';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import { ByteBudget } from './byte-budget.ts';
 import type { Dialect } from './dialect.ts';
@@ -22,10 +25,26 @@ import {
   unknownExpectation,
   wrongRoute,
 } from './http-problems.ts';
-import { answerReport, OpenReport, reportRoute, type Reports } from './http-reports.ts';
+import {
+  answerReport,
+  authorizeReport,
+  isOpen,
+  OpenReport,
+  reportRoute,
+  type ReportPath,
+  type Reports,
+} from './http-reports.ts';
 import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
 import { NativeDialect } from './native.ts';
 import { isPreflight, OriginPolicy } from './origin-policy.ts';
+
+export interface Access {
+  /**
+   * @param target of the request, from its path on.
+   * @throws AccessError if it is nobody's that is known.
+   */
+  authenticate(head: RequestHead, target: string): Caller;
+}
 
 export interface HttpGatewayOptions extends Reports {
   readonly host: string;
@@ -35,6 +54,8 @@ export interface HttpGatewayOptions extends Reports {
   /** What requests and their answers may take of memory together. */
   readonly requestMemoryBytes: number;
   readonly submit: SubmitTask;
+  /** Who sends a request; see `Authenticator`. Default: anybody, who may do everything. */
+  readonly access?: Access;
   /** Origins of web pages that may use the gateway; see `OriginPolicy`. Default: none but its own. */
   readonly allowedOrigins?: readonly string[];
   /** Absent: the Lambda API is not served. */
@@ -195,13 +216,31 @@ export class HttpGateway implements Gateway {
     const problem = expectsMore ? unknownExpectation() : (hostProblem(incoming) ?? this.#origins.problem(incoming));
     if (problem !== null) return this.#refuse(connection, incoming, response, problem);
     if (incoming.headers.origin !== undefined && this.#answerBrowser(connection, incoming, response)) return;
-    const dialect =
-      incoming.method === 'POST' && (url === '/' || pathOf(url) === '/') ? this.#native : this.#lambdaDialect(incoming);
-    if (dialect !== null) return new Exchange(this, dialect, connection, incoming, response).receive(waiting);
-    const route = reportRoute(incoming.method, pathOf(url));
-    if (route === null) {
-      return this.#refuse(connection, incoming, response, ...wrongRoute(incoming.method ?? '', pathOf(url)));
+    const path = pathOf(url);
+    const route = reportRoute(incoming.method, path);
+    const isNative = incoming.method === 'POST' && path === '/';
+    if (route === null && !isNative && !this.#isLambda(path)) {
+      return this.#refuse(connection, incoming, response, ...wrongRoute(incoming.method ?? '', path));
     }
+    try {
+      const caller = route === null || !isOpen(route) ? this.#authenticate(incoming, url) : ANYBODY;
+      if (route !== null) {
+        authorizeReport(route, caller);
+        return this.#report(route, connection, incoming, response);
+      }
+      const dialect = isNative ? this.#nativeDialect(caller) : this.#lambdaDialect(incoming, caller);
+      new Exchange(this, dialect ?? this.#native, connection, incoming, response, caller).receive(waiting);
+    } catch (error) {
+      if (!(error instanceof AccessError)) throw error;
+      this.#refuse(connection, incoming, response, error);
+    }
+  }
+
+  #authenticate(incoming: IncomingMessage, url: string): Caller {
+    return this.#options.access?.authenticate(incoming, originForm(url)) ?? ANYBODY;
+  }
+
+  #report(route: ReportPath, connection: Connection, incoming: IncomingMessage, response: ServerResponse): void {
     const report = new OpenReport(connection, incoming, response, this.requestTimeoutMs);
     void answerReport(route, this.#options, response, this.draining).then(() => report.answered());
   }
@@ -229,15 +268,22 @@ export class HttpGateway implements Gateway {
     headers: string[] = [],
   ): void {
     const waiting = incoming.headers.expect !== undefined;
-    const dialect = this.#lambdaDialect(incoming) ?? this.#native;
+    const dialect = this.#lambdaDialect(incoming, ANYBODY) ?? this.#native;
     new Exchange(this, dialect, connection, incoming, response).refuse(error, { waiting, headers });
   }
 
   /** Null: the path is none of the Lambda API's. */
-  #lambdaDialect(incoming: IncomingMessage): Dialect | null {
+  #lambdaDialect(incoming: IncomingMessage, caller: Caller): Dialect | null {
     const url = incoming.url ?? '/';
-    if (this.#lambda === null || !LambdaApi.owns(pathOf(url))) return null;
-    return this.#lambda.dialectFor(incoming, originForm(url));
+    return this.#isLambda(pathOf(url)) ? (this.#lambda?.dialectFor(incoming, originForm(url), caller) ?? null) : null;
+  }
+
+  #isLambda(path: string): boolean {
+    return this.#lambda !== null && LambdaApi.owns(path);
+  }
+
+  #nativeDialect(caller: Caller): Dialect {
+    return caller === ANYBODY ? this.#native : new NativeDialect(this.maxPayloadBytes, caller);
   }
 
   /** To a client of which it is not known whose API it speaks: our own error, with what those of Lambda look for. */

@@ -1,5 +1,6 @@
 /** Runs in snapctr. The dialect of `POST /`: `{"function", "payload"}` in, the function's result or `{"error"}` out. */
 import type { IncomingHttpHeaders } from 'node:http';
+import { ANYBODY, type Caller } from '../../auth/caller.ts';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import { parseRequest, requestTooLarge } from '../../protocol/request.ts';
 import { shownStart, type Invocation, type Outcome } from '../task.ts';
@@ -10,9 +11,11 @@ import { headerProblem } from './http-problems.ts';
 export class NativeDialect implements Dialect {
   readonly maxBodyBytes: number;
   readonly outlivesClient = false;
+  readonly #caller: Caller;
 
-  constructor(maxPayloadBytes: number) {
+  constructor(maxPayloadBytes: number, caller: Caller = ANYBODY) {
     this.maxBodyBytes = maxPayloadBytes;
+    this.#caller = caller;
   }
 
   headerProblem(headers: IncomingHttpHeaders): SnapfaasError | null {
@@ -24,7 +27,9 @@ export class NativeDialect implements Dialect {
   }
 
   begin(body: Buffer): Invocation {
-    return parseRequest(body, { maxPayloadBytes: this.maxBodyBytes });
+    const request = parseRequest(body, { maxPayloadBytes: this.maxBodyBytes });
+    this.#caller.authorize('lambda:InvokeFunction', request.function);
+    return request;
   }
 
   answer(outcome: Outcome, id: string): Answer {

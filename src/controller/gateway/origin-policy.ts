@@ -32,7 +32,7 @@ export class OriginPolicy {
    */
   constructor(listenHost: string, address: string, allowed: readonly string[]) {
     this.#listenHost = listenHost.toLowerCase();
-    this.#isLoopback = /^(localhost$|::1$|(::ffff:)?127\.)/.test(address.toLowerCase());
+    this.#isLoopback = isLoopback(address);
     this.#allowed = new Set(allowed);
     this.#allowedHosts = new Set(allowed.flatMap((origin) => (URL.canParse(origin) ? [new URL(origin).hostname] : [])));
   }
@@ -85,6 +85,11 @@ export class OriginPolicy {
     const name = hostName(host);
     return isLoopbackName(name) || name === this.#listenHost || this.#allowedHosts.has(name);
   }
+}
+
+/** Whether only this machine reaches an address. */
+export function isLoopback(address: string): boolean {
+  return /^(localhost$|::1$|(::ffff:)?127\.)/.test(address.toLowerCase());
 }
 
 /** Whether a browser asks what it may do, before it sends the request of a page. */

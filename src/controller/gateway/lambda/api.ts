@@ -3,6 +3,8 @@
  * path that begins with a date is one of this API: what is not served is answered with a typed error.
  */
 import type { IncomingMessage } from 'node:http';
+import type { Caller } from '../../../auth/caller.ts';
+import type { Operation } from '../../../auth/operations.ts';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
 import type { SnapfaasError } from '../../../protocol/errors.ts';
 import type { BrokenFunction, FunctionConfig } from '../../config/config.ts';
@@ -40,15 +42,21 @@ export interface LambdaApiOptions {
 }
 
 const API_PATH = /^\/\d{4}-\d\d-\d\d(?:\/|$)/;
-/** Method, and path with a group for the function's name. */
-const OPERATIONS = [
-  ['invoke', 'POST', /^\/2015-03-31\/functions\/([^/]+)\/invocations\/?$/],
-  ['stream', 'POST', /^\/2021-11-15\/functions\/([^/]+)\/response-streaming-invocations\/?$/],
-  ['list', 'GET', /^\/2015-03-31\/functions\/?$/],
-  ['get', 'GET', /^\/2015-03-31\/functions\/([^/]+)$/],
-  ['configuration', 'GET', /^\/2015-03-31\/functions\/([^/]+)\/configuration$/],
-] as const;
-type Operation = (typeof OPERATIONS)[number][0];
+/** What is to be done, by its name for permissions, and method and path, with a group for the function's name. */
+const ROUTES = [
+  ['invoke', 'lambda:InvokeFunction', 'POST', /^\/2015-03-31\/functions\/([^/]+)\/invocations\/?$/],
+  ['stream', 'lambda:InvokeFunction', 'POST', /^\/2021-11-15\/functions\/([^/]+)\/response-streaming-invocations\/?$/],
+  ['list', 'lambda:ListFunctions', 'GET', /^\/2015-03-31\/functions\/?$/],
+  ['get', 'lambda:GetFunction', 'GET', /^\/2015-03-31\/functions\/([^/]+)$/],
+  ['configuration', 'lambda:GetFunctionConfiguration', 'GET', /^\/2015-03-31\/functions\/([^/]+)\/configuration$/],
+] as const satisfies readonly (readonly [string, Operation, string, RegExp])[];
+
+interface Route {
+  readonly kind: (typeof ROUTES)[number][0];
+  readonly operation: Operation;
+  /** Of the path: the function's name, encoded. */
+  readonly segment: string;
+}
 
 /** Bodies of requests that have none by the API's model. */
 const MAX_IGNORED_BODY_BYTES = 64 * 1024;
@@ -88,15 +96,15 @@ export class LambdaApi {
   }
 
   /** @param url the request target from the path on. */
-  dialectFor(incoming: IncomingMessage, url: string): Dialect {
+  dialectFor(incoming: IncomingMessage, url: string, caller: Caller): Dialect {
     try {
-      return this.#dialect(incoming, url);
+      return this.#dialect(incoming, url, caller);
     } catch (error) {
-      return new FixedDialect(() => Promise.resolve({}), apiErrorOf(error));
+      return new FixedDialect(() => Promise.resolve({}), this.#owner.maxPayloadBytes, apiErrorOf(error));
     }
   }
 
-  #dialect(incoming: IncomingMessage, url: string): Dialect {
+  #dialect(incoming: IncomingMessage, url: string, caller: Caller): Dialect {
     const method = incoming.method ?? '';
     const [path = '', queryText = ''] = split(url);
     const query = new URLSearchParams(queryText);
@@ -107,12 +115,17 @@ export class LambdaApi {
       const advice = 'functions are configured in the YAML files of snapctr';
       throw new ApiError('UnknownOperationException', `${shown} is not served: ${advice}`);
     }
-    const { operation, segment } = found;
-    if (operation === 'list') return new FixedDialect(() => listFunctions(this.#catalogue, query));
+    const { kind, operation, segment } = found;
+    if (kind === 'list') {
+      caller.authorize(operation);
+      return new FixedDialect(() => listFunctions(this.#catalogueFor(caller), query));
+    }
     const reference = parseFunctionName(decode(segment), query.get('Qualifier'), account);
-    const isInvocation = operation === 'invoke' || operation === 'stream';
+    // Before it is looked up: whose function it is not, is not told whether it is there.
+    caller.authorize(operation, reference.name);
+    const isInvocation = kind === 'invoke' || kind === 'stream';
     const fn = findFunction(this.#known, reference, account, isInvocation ? ':$LATEST' : '');
-    switch (operation) {
+    switch (kind) {
       case 'get':
         return new FixedDialect(() => getFunction(this.#catalogue, fn, reference.qualifier));
       case 'configuration':
@@ -122,10 +135,15 @@ export class LambdaApi {
         if ('failed' in fn) throw failedFunction(fn);
         const options = parseInvokeHeaders(incoming.headers, reference, account);
         const target = this.#target(fn, reference);
-        if (operation === 'stream') return new StreamDialect(target, options);
+        if (kind === 'stream') return new StreamDialect(target, options);
         return new InvokeDialect(target, options, this.#events);
       }
     }
+  }
+
+  #catalogueFor(caller: Caller): Catalogue {
+    if (caller.key === null) return this.#catalogue;
+    return { ...this.#catalogue, sorted: this.#catalogue.sorted.filter(({ name }) => caller.mayList(name)) };
   }
 
   #target(fn: FunctionConfig, reference: FunctionReference): InvokeTarget {
@@ -135,12 +153,17 @@ export class LambdaApi {
 
 /** Answers without a function: with JSON, or with an error that was clear before the body came. */
 class FixedDialect implements Dialect {
-  readonly maxBodyBytes = MAX_IGNORED_BODY_BYTES;
+  readonly maxBodyBytes: number;
   readonly outlivesClient = false;
   readonly #answer: () => Promise<Readonly<Record<string, unknown>>>;
   readonly #problem: ApiError | null;
 
-  constructor(answer: () => Promise<Readonly<Record<string, unknown>>>, problem: ApiError | null = null) {
+  constructor(
+    answer: () => Promise<Readonly<Record<string, unknown>>>,
+    maxBodyBytes = MAX_IGNORED_BODY_BYTES,
+    problem: ApiError | null = null,
+  ) {
+    this.maxBodyBytes = maxBodyBytes;
     this.#answer = answer;
     this.#problem = problem;
   }
@@ -166,10 +189,10 @@ class FixedDialect implements Dialect {
   }
 }
 
-function route(method: string, path: string): { readonly operation: Operation; readonly segment: string } | null {
-  for (const [operation, wanted, pattern] of OPERATIONS) {
+function route(method: string, path: string): Route | null {
+  for (const [kind, operation, wanted, pattern] of ROUTES) {
     const match = method === wanted ? pattern.exec(path) : null;
-    if (match !== null) return { operation, segment: match[1] ?? '' };
+    if (match !== null) return { kind, operation, segment: match[1] ?? '' };
   }
   return null;
 }

@@ -5,6 +5,7 @@
  * The rule for every status from 429 on: it is sent only if the handler has certainly not run, because SDKs send the
  * request again.
  */
+import { AccessError } from '../../../auth/access-error.ts';
 import { SnapfaasError } from '../../../protocol/errors.ts';
 import { AFTER_RESTORE_ERROR, RESTORE_TIMED_OUT } from '../../../protocol/guest.ts';
 import { FunctionError } from '../../../protocol/invoker.ts';
@@ -19,8 +20,11 @@ interface ApiErrorRow {
 
 export const API_ERRORS = {
   AccessDeniedException: { status: 403, type: null, messageKey: 'Message' },
+  IncompleteSignatureException: { status: 403, type: null, messageKey: 'message' },
   InvalidParameterValueException: { status: 400, type: 'User', messageKey: 'message' },
   InvalidRequestContentException: { status: 400, type: 'User', messageKey: 'message' },
+  InvalidSignatureException: { status: 403, type: null, messageKey: 'message' },
+  MissingAuthenticationTokenException: { status: 403, type: null, messageKey: 'message' },
   RequestEntityTooLargeException: { status: 413, type: 'User', messageKey: 'message' },
   ResourceConflictException: { status: 409, type: 'User', messageKey: 'message' },
   ResourceNotFoundException: { status: 404, type: 'User', messageKey: 'Message' },
@@ -29,6 +33,7 @@ export const API_ERRORS = {
   SnapStartTimeoutException: { status: 408, type: 'User', messageKey: 'Message' },
   TooManyRequestsException: { status: 429, type: 'User', messageKey: 'message' },
   UnknownOperationException: { status: 404, type: 'User', messageKey: 'message' },
+  UnrecognizedClientException: { status: 403, type: null, messageKey: 'message' },
   ValidationException: { status: 400, type: null, messageKey: 'message' },
 } as const satisfies Record<string, ApiErrorRow>;
 
@@ -62,6 +67,7 @@ export function validationError(field: string, value: string, constraint: string
 /** An error from before the handler ran, as the API has it. */
 export function apiErrorOf(reason: unknown): ApiError {
   if (reason instanceof ApiError) return reason;
+  if (reason instanceof AccessError) return new ApiError(reason.reason, reason.message, { cause: reason });
   const error = SnapfaasError.from(reason);
   const { message } = error;
   if (error instanceof FunctionError) return hookError(error);

@@ -1,0 +1,302 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  GetFunctionCommand,
+  GetFunctionConfigurationCommand,
+  InvokeCommand,
+  InvokeWithResponseStreamCommand,
+  LambdaClient,
+  ListFunctionsCommand,
+  type LambdaServiceException,
+} from '@aws-sdk/client-lambda';
+import type { Key } from '../../../src/auth/key-file.ts';
+import { OPERATIONS, ROLES, type Operation, type Role } from '../../../src/auth/operations.ts';
+import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
+import { createLogger } from '../../../src/controller/log.ts';
+import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
+import { functionConfig } from '../../support/scripted-guests.ts';
+import { authenticator, signed, type TestRequest } from '../../auth/requests.ts';
+import { echo, errorOf, MIB, RawClient, withGateway } from './http-client.ts';
+
+const FUNCTIONS = ['shop-cart', 'shop-pay', 'mail'].map((name) =>
+  functionConfig(name, { runtime: 'nodejs', timeoutMs: 1000, handler: 'app.handler' }),
+);
+
+function keyOf(role: Role, functions: readonly string[]): Key {
+  const letter = role.charAt(0).toUpperCase();
+  const id = `SFAK${letter.repeat(16)}`;
+  return { id, name: role, role, functions, secret: `${role}-secret-`.padEnd(40, 'x'), created: '2026-01-01' };
+}
+
+/** A gateway whose callers need one of these keys. */
+async function withKeys(
+  keys: readonly Key[],
+  use: (url: string, port: number) => Promise<void>,
+  options: Partial<HttpGatewayOptions> = {},
+): Promise<void> {
+  const lambda = {
+    account: DEFAULT_ACCOUNT,
+    functions: new Map(FUNCTIONS.map((fn) => [fn.name, fn])),
+    broken: [],
+    interpreters: 'host',
+    usesSnapshots: () => false,
+    eventCapacity: 2,
+    logger: createLogger('silent'),
+  } as const;
+  const access = authenticator(keys, { now: Date.now() });
+  await withGateway({ lambda, access, ...options }, (_, port) => use(`http://127.0.0.1:${port}`, port));
+}
+
+function sdk(endpoint: string, key: Pick<Key, 'id' | 'secret'>): LambdaClient {
+  process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
+  const credentials = { accessKeyId: key.id, secretAccessKey: key.secret };
+  return new LambdaClient({ region: 'us-east-1', endpoint, credentials, maxAttempts: 1 });
+}
+
+/** The name of the error that a call ends with; null: it does not. */
+async function outcomeOf(call: Promise<unknown>): Promise<string | null> {
+  return call.then(
+    () => null,
+    (error: unknown) => (error as LambdaServiceException).name,
+  );
+}
+
+const bearerOf = ({ id, secret }: Key): Record<string, string> => ({ authorization: `Bearer ${id}.${secret}` });
+
+/** Every way to ask for an operation: by the SDK, whose requests are signed, and by a bearer token. */
+const WAYS: Readonly<Record<Operation, readonly ((url: string, key: Key, name: string) => Promise<string | null>)[]>> =
+  {
+    'lambda:InvokeFunction': [
+      (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, Payload: '{}' }))),
+      (url, key, FunctionName) =>
+        outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, InvocationType: 'DryRun' }))),
+      (url, key, FunctionName) =>
+        outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, InvocationType: 'Event', Payload: '{}' }))),
+      (url, key, FunctionName) =>
+        outcomeOf(sdk(url, key).send(new InvokeWithResponseStreamCommand({ FunctionName, Payload: '{}' }))),
+      (url, key, name) =>
+        native(`${url}/`, key, { method: 'POST', body: JSON.stringify({ function: name, payload: 1 }) }),
+    ],
+    'lambda:ListFunctions': [(url, key) => outcomeOf(sdk(url, key).send(new ListFunctionsCommand({})))],
+    'lambda:GetFunction': [
+      (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new GetFunctionCommand({ FunctionName }))),
+    ],
+    'lambda:GetFunctionConfiguration': [
+      (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new GetFunctionConfigurationCommand({ FunctionName }))),
+    ],
+    'snapfaas:ReadMetrics': [(url, key) => native(`${url}/metrics`, key, {})],
+    'snapfaas:ReadStatus': [(url, key) => native(`${url}/status`, key, {})],
+  };
+
+async function native(url: string, key: Key, init: RequestInit): Promise<string | null> {
+  const response = await fetch(url, { ...init, headers: { ...bearerOf(key), 'content-type': 'application/json' } });
+  await response.arrayBuffer();
+  return response.ok ? null : response.status === 403 ? 'AccessDeniedException' : String(response.status);
+}
+
+/** The table as it should be, said a second time. */
+const MAY: Readonly<Record<Role, readonly Operation[]>> = {
+  invoke: ['lambda:InvokeFunction', 'snapfaas:ReadMetrics'],
+  deploy: [
+    'lambda:InvokeFunction',
+    'snapfaas:ReadMetrics',
+    'lambda:ListFunctions',
+    'lambda:GetFunction',
+    'lambda:GetFunctionConfiguration',
+  ],
+  admin: Object.keys(OPERATIONS) as Operation[],
+};
+
+for (const role of ROLES) {
+  test(`access: what a key of the role ${role} may do, and on which functions`, async () => {
+    const key = keyOf(role, ['shop-*']);
+    await withKeys([key], async (url) => {
+      for (const [operation, ways] of Object.entries(WAYS) as [Operation, (typeof WAYS)[Operation]][]) {
+        const may = MAY[role].includes(operation);
+        const isOnOne = OPERATIONS[operation].on === 'function';
+        for (const [index, way] of ways.entries()) {
+          const title = `${operation} ${index}`;
+          assert.equal(await way(url, key, 'shop-cart'), may ? null : 'AccessDeniedException', title);
+          if (isOnOne) assert.equal(await way(url, key, 'mail'), 'AccessDeniedException', `${title} on another`);
+          // Whether it is there is not told.
+          if (isOnOne) assert.equal(await way(url, key, 'nothing'), 'AccessDeniedException', `${title} on none`);
+        }
+      }
+    });
+  });
+}
+
+test('access: a list shows the functions that the key is for', async () => {
+  await withKeys([keyOf('deploy', ['*-cart', 'mail'])], async (url) => {
+    const { Functions = [] } = await sdk(url, keyOf('deploy', [])).send(new ListFunctionsCommand({}));
+    assert.deepEqual(
+      Functions.map(({ FunctionName }) => FunctionName),
+      ['mail', 'shop-cart'],
+    );
+  });
+});
+
+test('access: whoever proves no key is told so in the words of the interface', async () => {
+  await withKeys([keyOf('admin', ['*'])], async (url) => {
+    const own = await fetch(url, { method: 'POST', body: '{"function":"mail","payload":1}' });
+    assert.equal(own.status, 401);
+    assert.match(own.headers.get('www-authenticate') ?? '', /^Bearer realm=/);
+    assert.equal(((await own.json()) as { error: { code: string } }).error.code, 'unauthorized');
+    for (const path of ['/status', '/metrics']) assert.equal((await fetch(url + path)).status, 401);
+    for (const path of ['/healthz', '/readyz']) assert.equal((await fetch(url + path)).status, 200);
+    for (const path of [
+      '/2015-03-31/functions',
+      '/2015-03-31/functions/nothing',
+      '/2015-03-31/functions/%ff',
+      '/2020-01-01/x',
+    ]) {
+      const answer = await fetch(url + path);
+      assert.equal(answer.status, 403, path);
+      assert.equal(answer.headers.get('x-amzn-errortype'), 'MissingAuthenticationTokenException');
+      assert.deepEqual(await answer.json(), { message: 'Missing Authentication Token' });
+    }
+    const wrong = { ...keyOf('admin', []), secret: 'wrong' };
+    const unknown = { ...wrong, id: 'SFAKNOBODY' };
+    assert.equal(await outcomeOf(sdk(url, wrong).send(new ListFunctionsCommand({}))), 'InvalidSignatureException');
+    assert.equal(await outcomeOf(sdk(url, unknown).send(new ListFunctionsCommand({}))), 'UnrecognizedClientException');
+  });
+});
+
+test('access: the SDK sets its clock by the refusal, and goes on', async () => {
+  const key = keyOf('admin', ['*']);
+  await withKeys([key], async (endpoint) => {
+    const credentials = { accessKeyId: key.id, secretAccessKey: key.secret };
+    const late = new LambdaClient({ region: 'us-east-1', endpoint, credentials, systemClockOffset: -3_600_000 });
+    assert.equal(await outcomeOf(late.send(new ListFunctionsCommand({}))), null);
+  });
+});
+
+function head({ method, target, rawHeaders }: TestRequest, more = ''): string {
+  let text = `${method} ${target} HTTP/1.1\r\n`;
+  for (let at = 0; at < rawHeaders.length; at += 2) text += `${rawHeaders[at] ?? ''}: ${rawHeaders[at + 1] ?? ''}\r\n`;
+  return `${text}${more}\r\n`;
+}
+
+const INVOKE = '/2015-03-31/functions/mail/invocations';
+
+test('access: of a body that nobody signed for nothing is held', async () => {
+  const key = keyOf('invoke', ['*']);
+  await withKeys([key], async (_, port) => {
+    const length = 6 * MIB - 1;
+    const wrong = signed('POST', INVOKE, '', {
+      key: { id: key.id, secret: 'wrong' },
+      at: Date.now(),
+      contentHash: 'a'.repeat(64),
+      headers: { 'content-length': String(length) },
+    });
+    for (const [request, status] of [
+      [head(wrong), 403],
+      [`POST ${INVOKE} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${length}\r\n\r\n`, 403],
+      [`POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${length}\r\n\r\n`, 401],
+    ] as const) {
+      // The answer comes before the body does.
+      const client = await RawClient.open(port);
+      assert.equal((await client.send(request).response()).status, status);
+      client.socket.destroy();
+      const waiting = await RawClient.open(port);
+      const expecting = request.replace('\r\n\r\n', '\r\nexpect: 100-continue\r\n\r\n');
+      assert.equal((await waiting.send(expecting).response()).status, status);
+      waiting.socket.destroy();
+    }
+  });
+});
+
+test('access: who signs the body is told nothing before it is in', async () => {
+  const key = keyOf('admin', ['*']);
+  await withKeys([key], async (_, port) => {
+    const ask = async (target: string, secret: string, body: string): Promise<{ status: number; body: string }> => {
+      const request = signed('POST', target, body, { key: { id: key.id, secret }, at: Date.now(), contentHash: null });
+      const client = await RawClient.open(port);
+      const answer = await client.send(head(request)).send(request.body).response();
+      client.socket.destroy();
+      return answer;
+    };
+    const nothing = INVOKE.replace('mail', 'nothing');
+    assert.equal((await ask(INVOKE, key.secret, '{"a":1}')).body, '{"a":1}');
+    assert.equal((await ask(nothing, key.secret, '{"a":1}')).status, 404);
+    const large = JSON.stringify('x'.repeat(100_000));
+    assert.equal((await ask(nothing, key.secret, large)).status, 404);
+    for (const target of [INVOKE, nothing, '/2020-01-01/nothing']) {
+      assert.match((await ask(target, 'wrong', '{"a":1}')).body, /does not match the signature/);
+      assert.match((await ask(target, 'wrong', large)).body, /does not match the signature/);
+    }
+  });
+});
+
+test('access: signatures serve our own interface as well', async () => {
+  const key = keyOf('invoke', ['shop-*']);
+  await withKeys([key], async (_, port) => {
+    const ask = async (name: string): Promise<Awaited<ReturnType<RawClient['response']>>> => {
+      const body = JSON.stringify({ function: name, payload: 'p' });
+      const headers = { 'content-type': 'application/json' };
+      const request = signed('POST', '/', body, { key, at: Date.now(), contentHash: null, headers });
+      const client = await RawClient.open(port);
+      const answer = await client.send(head(request)).send(request.body).response();
+      client.socket.destroy();
+      return answer;
+    };
+    assert.equal((await ask('shop-pay')).body, '"p"');
+    const refused = await ask('mail');
+    assert.equal(refused.status, 403);
+    assert.match(errorOf(refused).message, /key invoke .* may not do lambda:InvokeFunction on the function mail/);
+  });
+});
+
+test('access: a GET whose signature is over a body is refused', async () => {
+  const key = keyOf('admin', ['*']);
+  await withKeys([key], async (_, port) => {
+    const request = signed('GET', '/status', 'x', { key, at: Date.now(), contentHash: null });
+    const client = await RawClient.open(port);
+    const answer = await client.send(head(request)).send('x').response();
+    assert.equal(answer.status, 401);
+    client.socket.destroy();
+  });
+});
+
+test('access: browsers ask before they send a key, and pages that are not allowed get nowhere with one', async () => {
+  const key = keyOf('admin', ['*']);
+  const allowedOrigins = ['http://localhost:3000'];
+  await withKeys(
+    [key],
+    async (url) => {
+      const origin = { origin: 'http://localhost:3000' };
+      const preflight = { 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization' };
+      const asked = await fetch(url, { method: 'OPTIONS', headers: { ...origin, ...preflight } });
+      assert.equal(asked.status, 204);
+      assert.equal(asked.headers.get('access-control-allow-headers'), 'authorization');
+      const refused = await fetch(`${url}/status`, { headers: origin });
+      assert.equal(refused.status, 401);
+      assert.equal(refused.headers.get('access-control-allow-origin'), origin.origin);
+      assert.equal((await fetch(`${url}/status`, { headers: { ...origin, ...bearerOf(key) } })).status, 200);
+      const foreign = { origin: 'http://evil.example', ...bearerOf(key) };
+      assert.equal((await fetch(`${url}/status`, { headers: foreign })).status, 403);
+    },
+    { allowedOrigins },
+  );
+});
+
+test('access: a request that is refused runs nothing', async () => {
+  let ran = 0;
+  const submit: HttpGatewayOptions['submit'] = (task) => {
+    ran += 1;
+    echo(task);
+  };
+  const key = keyOf('invoke', ['shop-*']);
+  const wrong = { ...key, secret: 'wrong' };
+  await withKeys(
+    [key],
+    async (url) => {
+      for (const way of WAYS['lambda:InvokeFunction']) {
+        assert.notEqual(await way(url, key, 'mail'), null);
+        assert.notEqual(await way(url, wrong, 'shop-cart'), null);
+      }
+      assert.equal(ran, 0);
+    },
+    { submit },
+  );
+});
