@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
+import { withAny } from '../protocol/abort.ts';
 import type { LogHeader, RuntimeExitHeader } from '../protocol/guest.ts';
 import { obeyUntilSilent } from '../protocol/served.ts';
 import {
@@ -273,17 +274,13 @@ type Turn = Required<Pick<Launch, 'onRunning' | 'onLoaded'>>;
  */
 async function inTime<T>(outer: AbortSignal, wait: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const patience = new AbortController();
-  const onAbort = (): void => patience.abort(outer.reason);
   const timer = setTimeout(() => {
     const seconds = LAUNCH_TURN_LIMIT_MS / 1000;
     patience.abort(new HostError(`the launch has waited for ${seconds} s: too many others are under way`));
   }, LAUNCH_TURN_LIMIT_MS);
-  outer.addEventListener('abort', onAbort, { once: true });
-  if (outer.aborted) onAbort();
   try {
-    return await wait(patience.signal);
+    return await withAny([outer, patience.signal], wait);
   } finally {
     clearTimeout(timer);
-    outer.removeEventListener('abort', onAbort);
   }
 }
