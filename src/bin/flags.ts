@@ -48,11 +48,33 @@ export function packageVersion(): string {
   return (JSON.parse(manifest) as { version: string }).version;
 }
 
-/** commander takes a misspelt command for an argument of the program's own, and only counts it. */
-export function namingUnknownCommand(program: Command, text: string): string {
-  const [word] = program.args;
-  if (word === undefined || !text.startsWith('error: too many arguments')) return text;
-  const names = program.commands.map((command) => command.name());
+/**
+ * A message of commander with what it leaves out: it takes a misspelt command for an argument of the program's own, of
+ * arguments that are too many it says only how many, and never what the command takes.
+ *
+ * @param program whose `args` are those that the message is about.
+ */
+export function tellingUsage(program: Command, text: string): string {
+  const path = [program];
+  let rest = program.args;
+  for (let [word] = rest; word !== undefined; [word] = rest) {
+    const next = path.at(-1)?.commands.find((one) => one.name() === word);
+    if (next === undefined) break;
+    path.push(next);
+    rest = rest.slice(1);
+  }
+  const command = path.at(-1) ?? program;
+  const isSurplus = text.startsWith('error: too many arguments');
+  if (command !== program) {
+    const called = path.map((one) => one.name()).join(' ');
+    const most = command.registeredArguments.length;
+    const surplus = command.args.slice(most).map((word) => `'${word}'`);
+    const problem = isSurplus ? `error: ${called} does not take ${surplus.join(' ')}\n` : text;
+    return `${problem}usage: ${called} ${command.usage()}\n`;
+  }
+  const [word] = rest;
+  if (word === undefined || !isSurplus) return text;
+  const names = program.commands.map((one) => one.name());
   const guess = nearest(word, names);
   const help = guess === null ? `there are ${names.join(', ')}` : `did you mean ${guess}?`;
   return `error: unknown command '${word}'; ${help}\n`;

@@ -5,7 +5,7 @@ import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../contro
 import { registerImagesCommand } from '../images/command.ts';
 import { SMALLEST_VM_MIB, VMM_NAMES } from '../protocol/vmms.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
-import { acceptBothSpellings, namingUnknownCommand, origins, packageVersion, seconds, wholeNumber } from './flags.ts';
+import { acceptBothSpellings, origins, packageVersion, seconds, tellingUsage, wholeNumber } from './flags.ts';
 import { prepareFunctionFiles } from './function-files.ts';
 import { AUDIT_HELP, KEYS_HELP, registerKeysCommand } from './keys-command.ts';
 import { registerNetworkCommand } from './network-command.ts';
@@ -15,7 +15,7 @@ const program: Command = new Command('snapctr')
   .description('Takes requests and runs each in a virtual machine that has the requested function loaded.')
   .version(packageVersion())
   .enablePositionalOptions()
-  .configureOutput({ outputError: (text, write) => write(namingUnknownCommand(program, text)) })
+  .configureOutput({ outputError: (text, write) => write(tellingUsage(program, text)) })
   .option('-c, --config <file>', 'controller configuration (YAML); see docs/config.md')
   .option(
     '--mem <mb>',

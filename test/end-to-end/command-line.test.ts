@@ -20,7 +20,7 @@ import {
 } from '../support/snapctr.ts';
 import { until } from './processes.ts';
 
-describe('the command line of snapctr', { timeout: 60_000 }, () => {
+describe('the command line of snapctr', { timeout: 120_000 }, () => {
   let workspace: Workspace;
   let requests: string;
 
@@ -88,9 +88,42 @@ describe('the command line of snapctr', { timeout: 60_000 }, () => {
     assertRefused(await snapctr('-c', wrong, '--mem', '256', '-p', '0'), 2, /wrong\.yaml:\d+:\d+: .*kernel_pth/);
   });
 
-  test('what a subcommand does not know is refused with status 2 as well', async () => {
+  // Each with what it takes, all of which the message shows, and with what it needs to come so far.
+  for (const [command, takes, needed] of [
+    ['images build', '[options] [what]', ['kernel']],
+    ['images verify', '[options] [what]', ['kernel']],
+    ['images app', '[options] <dir>', ['x', '--out', 'y']],
+    ['snapshots build', '[options]', ['--config', 'x']],
+    ['snapshots list', '[options]', []],
+    ['snapshots verify', '[options]', []],
+    ['snapshots prune', '[options]', ['--config', 'x']],
+    ['network up', '[options]', ['--config', 'x']],
+    ['network status', '[options]', ['--config', 'x']],
+    ['network down', '[options]', ['--config', 'x']],
+    ['doctor', '[options]', []],
+  ] as const) {
+    test(`${command}: what it does not know is refused with status 2 and what it takes`, async () => {
+      const words = [...command.split(' '), ...needed];
+      const refused = async (last: string, problem: string): Promise<void> => {
+        const usage = `usage: snapctr ${command} ${takes}`;
+        const finished = await snapctr(...words, last);
+        assertRefused(finished, 2, new RegExp(`^error: ${problem}`));
+        assert.ok(finished.stderr.trimEnd().endsWith(usage), finished.stderr);
+      };
+      await Promise.all([
+        refused('surplus', `snapctr ${command} does not take 'surplus'`),
+        refused('--surplus', "unknown option '--surplus'"),
+      ]);
+    });
+  }
+
+  test('what a subcommand lacks, or takes for wrong, is refused with status 2 as well', async () => {
     assertRefused(await snapctr('images', 'build', 'kernl'), 2, /'kernl' is invalid.* Allowed choices are kernel/);
+    assertRefused(await snapctr('images', 'build', 'kernel', 'python3', 'x'), 2, /does not take 'python3' 'x'\n/);
+    assertRefused(await snapctr('images', 'build', '--out'), 2, /'--out <dir>' argument missing\nusage: /);
+    assertRefused(await snapctr('images', 'bild'), 2, /unknown command 'bild'\n\(Did you mean build\?\)/);
     assertRefused(await snapctr('images', 'app', 'x'), 2, /required option '--out <file>'/);
+    assertRefused(await snapctr('images', 'app', '--out', 'x'), 2, /missing required argument 'dir'/);
   });
 
   test('a port that is taken: status 1, and what to do', async () => {
