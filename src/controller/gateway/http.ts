@@ -70,6 +70,12 @@ const KEEP_ALIVE_MS = 75_000;
 /** Some 10 KB each. Further ones are closed: there is no memory to say so. */
 const MAX_CONNECTIONS = 10_000;
 
+/**
+ * Connections that have come and not been looked at yet, while others are served: of further ones the kernel drops packets, and
+ * their clients wait for seconds or are reset. It takes no more than its own `net.core.somaxconn`, which is as many.
+ */
+const BACKLOG = 4096;
+
 /** See `Gateway`. Not reusable: once closed, it stays closed. */
 export class HttpGateway implements Gateway {
   readonly maxPayloadBytes: number;
@@ -133,7 +139,7 @@ export class HttpGateway implements Gateway {
     return new Promise((resolve, reject) => {
       const failed = (error: Error): void => reject(listenFailure(error, host, port));
       this.#server.once('error', failed);
-      this.#server.listen(port, host, () => {
+      this.#server.listen({ port, host, backlog: BACKLOG }, () => {
         this.#server.removeListener('error', failed);
         // A name may be one of loopback: only now it is known.
         this.#origins = this.#originPolicy((this.#server.address() as AddressInfo).address);

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HttpGateway } from '../../../src/controller/gateway/http.ts';
@@ -20,6 +22,34 @@ test('http: one connection serves many requests', async () => {
     const client = await RawClient.open(port);
     for (let n = 0; n < 100; n += 1) assert.equal((await client.send(numbered(n)).response()).body, String(n));
     client.socket.destroy();
+  });
+});
+
+/** A client that opens connections all at once, says how many came about within 3 s, and closes them. */
+const BURST = `
+  const net = require('node:net');
+  const [, port, count] = process.argv;
+  let connected = 0;
+  const end = () => { console.log(connected); process.exit(); };
+  for (let i = 0; i < count; i += 1) {
+    net.connect(port, '127.0.0.1', () => (connected += 1) == count && end()).on('error', () => undefined);
+  }
+  setTimeout(end, 3000);
+`;
+
+test('http: a burst of connections waits for a snapctr that is busy, and is not dropped', async (t) => {
+  const most = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'));
+  const count = 2400;
+  if (most < count) return t.skip(`the kernel keeps ${most} connections at most (net.core.somaxconn)`);
+  await withGateway({}, async (gateway, port) => {
+    // Until it has ended this process accepts nothing.
+    const argv = ['-e', BURST, String(port), String(count)];
+    const connected = execFileSync(process.execPath, argv, { encoding: 'utf8' });
+    assert.equal(Number(connected), count);
+    const client = await RawClient.open(port);
+    assert.equal((await client.send(numbered(1)).response()).body, '1');
+    client.socket.destroy();
+    await until('they are gone', () => gateway.openConnections === 0);
   });
 });
 
