@@ -1,6 +1,6 @@
 /** A gateway on a free port, and clients that can misbehave. */
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect, isIPv6, type Socket } from 'node:net';
 import { HttpGateway, type HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
 import type { Task } from '../../../src/controller/task.ts';
 
@@ -80,7 +80,8 @@ export class RawClient {
 
   /** @param localAddress of loopback. */
   static async open(port: number, localAddress = '127.0.0.1'): Promise<RawClient> {
-    const socket = connect({ port, host: '127.0.0.1', localAddress, allowHalfOpen: true });
+    const host = isIPv6(localAddress) ? '::1' : '127.0.0.1';
+    const socket = connect({ port, host, localAddress, allowHalfOpen: true });
     await once(socket, 'connect');
     return new RawClient(socket);
   }

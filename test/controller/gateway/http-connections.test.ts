@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HttpGateway } from '../../../src/controller/gateway/http.ts';
@@ -438,6 +439,24 @@ describe('http: the memory of requests and answers', () => {
       const { status } = await again.send(post(`{"function":"echo","payload":"${payload}"}`)).response();
       assert.equal(status, 200);
       again.socket.destroy();
+    });
+  });
+
+  test('clients over IPv6 are told apart from others, and share a part among themselves', async (t) => {
+    const hasIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'));
+    if (!hasIpv6) return t.skip('this host has no ::1');
+    await withGateway({ requestMemoryBytes: 24 * MIB, host: '::' }, async (gateway, port) => {
+      const greedy = await Promise.all(Array.from({ length: 3 }, () => RawClient.open(port, '::1')));
+      for (const client of greedy) client.send(`${head(5 * MIB)}{`);
+      await until('it holds all it can', () => gateway.budget.takenBytes === 15 * MIB);
+      const same = await RawClient.open(port, '::1');
+      assert.match(errorOf(await same.send(head(5 * MIB)).response()).message, /one client fill the 18 MB/);
+      // On a socket of both its address is ::ffff:127.0.0.1.
+      const other = await RawClient.open(port, '127.0.0.1');
+      const body = `{"function":"echo","payload":"${'x'.repeat(5 * MIB)}"}`;
+      assert.equal((await other.send(post(body)).response()).status, 200);
+      for (const client of [...greedy, same, other]) client.socket.destroy();
+      await until('all room is given back', () => gateway.budget.takenBytes === 0);
     });
   });
 
