@@ -7,10 +7,14 @@ import { createLogger } from '../src/controller/log.ts';
 import { NO_SETTINGS } from '../src/protocol/vmm-settings.ts';
 import { DEFAULT_ACCOUNT } from '../src/protocol/arn.ts';
 import { MAX_PAYLOAD_BYTES } from '../src/protocol/guest.ts';
+import { FunctionRegistry } from '../src/registry/function-registry.ts';
 import { functionConfig } from '../test/support/scripted-guests.ts';
 
 const [guestAddress = ''] = process.argv.slice(2);
+const registry = new FunctionRegistry();
+registry.publish(functionConfig('hello-python'));
 const controller = new Controller({
+  registry,
   config: {
     memoryMib: 1024,
     kernelPath: '',
@@ -23,7 +27,7 @@ const controller = new Controller({
     snapshotDirectory: '',
     standbyMib: 0,
     lambda: DEFAULT_ACCOUNT,
-    functions: new Map([['hello-python', functionConfig('hello-python')]]),
+    functions: new Map(),
     vmmSettings: NO_SETTINGS,
     broken: [],
     notes: [],

@@ -6,11 +6,15 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { mock } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { prepareFunctionFiles } from '../../src/bin/function-files.ts';
+import { BuilderClient } from '../../src/controller/builder/builder-client.ts';
+import { createBuild } from '../../src/controller/builder/function-files.ts';
 import { loadConfig, type Config } from '../../src/controller/config/config.ts';
 import { createLogger } from '../../src/controller/log.ts';
+import { FunctionUse } from '../../src/controller/pool/function-use.ts';
 import { FunctionVms } from '../../src/controller/pool/function-vms.ts';
 import { Standby } from '../../src/controller/pool/standby.ts';
+import { Deployments } from '../../src/registry/deployments.ts';
+import { FunctionRegistry } from '../../src/registry/function-registry.ts';
 import { functionConfig, ScriptedGuests } from '../../test/support/scripted-guests.ts';
 import { BUILDER, createWorkspace, type TestFunction, type Workspace } from '../../test/support/snapctr.ts';
 import { median, result, type Benchmark, type Result } from '../result.ts';
@@ -132,11 +136,19 @@ async function staging(directories: number): Promise<{ readonly first: number[];
   const stage = async (): Promise<number> => {
     const config = load(workspace);
     const began = performance.now();
-    const { broken } = await prepareFunctionFiles(config, 'process', createLogger('silent'), [
-      process.execPath,
-      BUILDER,
-    ]);
-    if (broken.length > 0) throw new Error(broken[0]?.problems.join('; '));
+    const builder = new BuilderClient([process.execPath, BUILDER], createLogger('silent'));
+    const deployments = new Deployments({
+      registry: new FunctionRegistry(),
+      prepare: () => Promise.resolve(),
+      discard: () => undefined,
+      atOnce: 100,
+    });
+    try {
+      const build = createBuild(builder, 'process', createLogger('silent'));
+      await Promise.all([...config.functions.values()].map((fn) => deployments.deploy(fn, build)));
+    } finally {
+      await builder.close();
+    }
     return performance.now() - began;
   };
   try {
@@ -152,7 +164,10 @@ async function staging(directories: number): Promise<{ readonly first: number[];
 function standbyRequests(functions: number): number[] {
   mock.timers.enable({ apis: ['setTimeout'] });
   const guests = new ScriptedGuests();
-  const all = Array.from({ length: functions }, (_, i) => new FunctionVms(functionConfig(`function-${i}`)));
+  const all = Array.from(
+    { length: functions },
+    (_, i) => new FunctionVms(functionConfig(`function-${i}`), new FunctionUse(`function-${i}`)),
+  );
   const standby = new Standby({
     budgetMib: 64,
     launchAhead: () => Promise.reject(new Error('there is no room')),

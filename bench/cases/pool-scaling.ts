@@ -3,16 +3,15 @@ import { FairShare } from '../../src/controller/pool/keep-alive.ts';
 import { Ledger } from '../../src/controller/pool/ledger.ts';
 import type { Vm } from '../../src/controller/pool/vm.ts';
 import type { FunctionVms } from '../../src/controller/pool/function-vms.ts';
-import { VmPool } from '../../src/controller/pool/vm-pool.ts';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
-import { functionConfig, ScriptedGuests, withVm } from '../../test/support/scripted-guests.ts';
+import { functionConfig, ScriptedGuests, TestPool, withVm } from '../../test/support/scripted-guests.ts';
 import { median, result, summary, type Benchmark } from '../result.ts';
 
 const ROUNDS = 40;
 const OPERATIONS = 5000;
 
 interface Load {
-  readonly pool: VmPool;
+  readonly pool: TestPool;
   readonly guests: ScriptedGuests;
   readonly functions: readonly FunctionVms[];
 }
@@ -24,15 +23,15 @@ async function fill(functions: number, vms: number): Promise<Load> {
   const names = Array.from({ length: functions }, (_, i) => `function-${i}`);
   const guests = new ScriptedGuests();
   const now = (): number => performance.now();
-  const pool: VmPool = new VmPool({
-    functions: new Map(names.map((name) => [name, functionConfig(name)])),
+  const pool: TestPool = new TestPool({
+    functions: names.map((name) => functionConfig(name)),
     ledger: new Ledger(vms * 128),
     policy: new FairShare<Vm>(now),
     createVm: (fn) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }),
     startVm: (vm) => void guests.start(vm),
     now,
   });
-  const warm = names.slice(0, vms).map((name) => pool.find(name));
+  const warm = names.slice(0, vms).map((name) => pool.fn(name));
   for (const fn of warm) await withVm(pool, fn, never, nothing);
   return { pool, guests, functions: warm };
 }

@@ -6,7 +6,6 @@ import { registerImagesCommand } from '../images/command.ts';
 import { SMALLEST_VM_MIB, VMM_NAMES } from '../protocol/vmms.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
 import { acceptBothSpellings, origins, packageVersion, seconds, tellingUsage, wholeNumber } from './flags.ts';
-import { prepareFunctionFiles } from './function-files.ts';
 import { AUDIT_HELP, KEYS_HELP, registerKeysCommand } from './keys-command.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
@@ -69,7 +68,7 @@ Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 
     if (config === undefined) program.error("error: required option '-c, --config <file>' not specified");
     if (mem === undefined) program.error("error: required option '--mem <mb>' not specified");
     const flags = { ...others, config, mem };
-    process.exitCode = await runController(flags, (loaded, logger) => prepareFunctionFiles(loaded, flags.vmm, logger));
+    process.exitCode = await runController(flags);
   });
 
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));

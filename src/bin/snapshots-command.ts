@@ -2,15 +2,22 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { SnapshotStore, type LayerSummary } from '../firerunner/snapshots/store.ts';
-import { ConfigError, loadConfig } from '../controller/config/config.ts';
+import { BuilderClient } from '../controller/builder/builder-client.ts';
+import { builderCommand } from '../controller/builder/builder-command.ts';
+import { createBuild } from '../controller/builder/function-files.ts';
+import { ConfigError, loadConfig, type Config } from '../controller/config/config.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
 import { createLogger } from '../controller/log.ts';
 import { prepareSnapshots } from '../controller/runner/prepare-snapshots.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { VMM_NAMES, type VmmWish } from '../protocol/vmms.ts';
 import type { QemuAccelerator } from '../protocol/runner.ts';
+import type { Build } from '../registry/deployments.ts';
+import type { FunctionVersion } from '../registry/function-version.ts';
 import { seconds } from './flags.ts';
-import { prepareFunctionFiles } from './function-files.ts';
+
+/** Builds that are asked for at once. */
+const BUILDS_AT_ONCE = 100;
 
 interface BuildFlags {
   readonly config: string;
@@ -94,16 +101,44 @@ async function build(flags: BuildFlags): Promise<{ directory: string; layers: re
     vmm: flags.vmm,
     cwd: process.cwd(),
   });
-  const config = await prepareFunctionFiles(loaded, flags.vmm, logger);
-  const layers = await prepareSnapshots(config, { ...flags, bootTimeoutMs: flags.bootTimeout * 1000, logger }, (text) =>
-    process.stderr.write(`${text}\n`),
+  const builder = new BuilderClient(builderCommand(), logger);
+  const { versions, broken } = await buildAll(loaded, createBuild(builder, flags.vmm, logger)).finally(() =>
+    builder.close(),
+  );
+  const layers = await prepareSnapshots(
+    loaded,
+    versions,
+    { ...flags, bootTimeoutMs: flags.bootTimeout * 1000, logger },
+    (text) => process.stderr.write(`${text}\n`),
   );
   for (const [fn, layer] of layers) if (layer !== null) process.stdout.write(`${fn} ${layer}\n`);
-  for (const { problems } of config.broken) process.stderr.write(`snapctr: ${problems.join('\nsnapctr: ')}\n`);
+  for (const problems of broken) process.stderr.write(`snapctr: ${problems.join('\nsnapctr: ')}\n`);
   const made = [...layers.values()].filter((layer) => layer !== null);
-  const isWhole = made.length === layers.size && config.broken.length === 0;
+  const isWhole = made.length === layers.size && broken.length === 0;
   process.exitCode = isWhole ? EXIT_OK : EXIT_FAILED;
-  return isWhole ? { directory: config.snapshotDirectory, layers: made } : null;
+  return isWhole ? { directory: loaded.snapshotDirectory, layers: made } : null;
+}
+
+/** @returns what is ready, and the problems of what is not. */
+async function buildAll(
+  { functions, broken }: Config,
+  makeFiles: Build,
+): Promise<{ readonly versions: readonly FunctionVersion[]; readonly broken: readonly (readonly string[])[] }> {
+  const { signal } = new AbortController();
+  const made = new Map<string, FunctionVersion>();
+  const problems = broken.map((one) => one.problems);
+  const rest = functions.values();
+  const makeRest = async (): Promise<void> => {
+    for (const fn of rest) {
+      try {
+        made.set(fn.name, await makeFiles(fn, signal));
+      } catch (error) {
+        problems.push([messageOf(error)]);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: BUILDS_AT_ONCE }, makeRest));
+  return { versions: [...functions.keys()].flatMap((name) => made.get(name) ?? []), broken: problems };
 }
 
 async function verify(flags: StoreFlags): Promise<void> {

@@ -69,6 +69,8 @@ export class Channel<T extends Abortable, G> {
   /** The flows that have items waiting, the one whose turn it is first. */
   readonly #turns = new LinkedList<Flow<T>>();
   readonly #receivers: ((received: Received<T, G> | null) => void)[] = [];
+  /** Where asking goes on that had gone on for too long; null: at the first. */
+  #resumeAt: Flow<T> | null = null;
   #length = 0;
   #isServing = false;
   #timer: NodeJS.Timeout | null = null;
@@ -137,16 +139,24 @@ export class Channel<T extends Abortable, G> {
     this.#isServing = true;
     const now = this.#options.now();
     let inVain = 0;
-    for (let flow = this.#turns.first; flow !== null && inVain < MOST_IN_VAIN;) {
+    let flow = this.#resumeAt ?? this.#turns.first;
+    while (flow !== null && inVain < MOST_IN_VAIN) {
       const next: Flow<T> | null = flow.next;
       const isServed = this.#serveFlow(flow, now);
       if (!isServed) inVain += 1;
       // One that is served goes to the end, and is come to again.
       flow = next ?? (isServed ? this.#turns.last : null);
     }
+    this.#resumeAt = flow;
     const likely = of === null ? undefined : this.#flows.get(of);
     while (likely !== undefined && inVain >= MOST_IN_VAIN && this.#serveFlow(likely, now));
     this.#isServing = false;
+  }
+
+  /** None of the items of this flow that wait will ever have a grant. */
+  refuse(of: object, error: SnapfaasError): void {
+    const flow = this.#flows.get(of);
+    for (let queued = flow?.items.first; queued != null; queued = flow?.items.first) this.#drop(queued, error);
   }
 
   /** Refuses new items and those that wait; every receiver gets null. */
@@ -211,6 +221,7 @@ export class Channel<T extends Abortable, G> {
     if (queued.giveUp !== null) item.signal.removeEventListener('abort', queued.giveUp);
     if (flow.items.length > 0) return;
     flow.emptied();
+    if (this.#resumeAt === flow) this.#resumeAt = flow.next;
     this.#turns.remove(flow);
     if (this.#length > 0 || this.#timer === null) return;
     clearInterval(this.#timer);

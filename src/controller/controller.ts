@@ -8,18 +8,22 @@
  * ```
  *
  * A job leaves the channel when there is a worker and the pool has a VM for it. Beside them: `FunctionSnapshots` has
- * snapshots made ready, and `Standby` launches VMs ahead of requests.
+ * snapshots made ready, and `Standby` launches VMs ahead of requests. Which version of a function a request gets says the
+ * registry, whose versions come and go while all of this runs.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
+import type { FunctionRegistry } from '../registry/function-registry.ts';
+import type { FunctionVersion } from '../registry/function-version.ts';
 import { Channel } from './channel.ts';
-import type { BrokenFunction, Config, FunctionConfig } from './config/config.ts';
+import type { BrokenFunction, Config } from './config/config.ts';
 import { FunctionSnapshots } from './runner/function-snapshots.ts';
 import { FairShare, type KeepAlivePolicy } from './pool/keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
 import { rounded, type Logger } from './log.ts';
+import type { FunctionUse } from './pool/function-use.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
 import { Ledger } from './pool/ledger.ts';
 import { Metrics } from './metrics.ts';
@@ -35,6 +39,7 @@ const VM_END_PATIENCE_MS = 2000;
 
 export interface ControllerOptions extends LaunchOptions {
   readonly config: Config;
+  readonly registry: FunctionRegistry;
   /** firerunner's program and arguments, `--serve` included. */
   readonly runnerCommand: readonly string[];
   readonly logger: Logger;
@@ -45,7 +50,7 @@ export interface ControllerOptions extends LaunchOptions {
 /** Who goes first where functions compete. */
 export interface Discipline {
   /** What takes turns in the channel. */
-  readonly flowOf: (fn: FunctionVms) => object;
+  readonly flowOf: (use: FunctionUse) => object;
   readonly policy: KeepAlivePolicy<Vm>;
 }
 
@@ -64,6 +69,8 @@ export interface ControllerStatus {
   /** VMs launched ahead that wait for their first request. */
   readonly standby: { readonly budget_mib: number; readonly vms: number };
   readonly functions: number;
+  /** Functions of which a version is being made ready. */
+  readonly deploying: number;
   /** Functions that cannot run, each with the reasons. */
   readonly broken: readonly BrokenFunction[];
   /** What became of the functions' snapshots; all zero where none are used. */
@@ -76,6 +83,7 @@ export interface ControllerStatus {
 export class Controller {
   readonly metrics = new Metrics(() => this.status());
   readonly #options: ControllerOptions;
+  readonly #registry: FunctionRegistry;
   readonly #runner: RunnerClient;
   readonly #ledger: Ledger;
   readonly #flowOf: Discipline['flowOf'];
@@ -84,15 +92,14 @@ export class Controller {
   readonly #channel: Channel<Job, Lease>;
   readonly #standby: Standby;
   readonly #snapshots: FunctionSnapshots;
-  readonly #broken: ReadonlyMap<string | null, BrokenFunction>;
   #workers: WorkerPool | null = null;
   #draining = false;
   #launched = 0;
 
   constructor(options: ControllerOptions) {
-    const { config, logger, runnerCommand } = options;
+    const { config, registry, logger, runnerCommand } = options;
     this.#options = options;
-    this.#broken = new Map(config.broken.map((one) => [one.name, one]));
+    this.#registry = registry;
     this.#runner = new RunnerClient(runnerCommand, logger);
     this.#ledger = new Ledger(config.memoryMib, config.vmmSettings.network?.taps.length);
     const owner: VmOwner = {
@@ -103,11 +110,10 @@ export class Controller {
       onFallback: (vm, reason) => this.#snapshots.onFallback(vm.function.name, reason),
     };
     const now = (): number => performance.now();
-    const { flowOf, policy } = options.discipline ?? { flowOf: (fn) => fn, policy: new FairShare<Vm>(now) };
+    const { flowOf, policy } = options.discipline ?? { flowOf: (use) => use, policy: new FairShare<Vm>(now) };
     this.#flowOf = flowOf;
     this.#policy = policy;
     this.#pool = new VmPool({
-      functions: config.functions,
       ledger: this.#ledger,
       policy: this.#policy,
       createVm: (fn, isAhead) => new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead),
@@ -118,7 +124,8 @@ export class Controller {
       },
       onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
       onGone: (vm) => this.#standby.onGone(vm),
-      onRoom: (fn) => this.#channel.serve(flowOf(fn)),
+      onRoom: (use) => this.#channel.serve(flowOf(use)),
+      onDrained: (fn) => this.#snapshots.remove(fn.config),
       now,
     });
     this.#standby = new Standby({
@@ -131,9 +138,12 @@ export class Controller {
       logger,
     });
     this.#snapshots = new FunctionSnapshots({
-      functions: config.functions,
-      prepare: (fn, events) => this.#runner.prepare(fn.name, this.#launchSpec(fn), events),
-      onReady: (fn) => this.#standby.addCandidate(this.#pool.find(fn.name)),
+      prepare: (id, version, events) => this.#runner.prepare(id, this.#launchSpec(version), events),
+      forget: (id) => this.#runner.forget(id),
+      onReady: (version) => {
+        const fn = this.#pool.find(version);
+        if (fn !== undefined) this.#standby.addCandidate(fn);
+      },
       logger,
     });
     this.#runner.onServing = () => this.#onServing();
@@ -142,12 +152,56 @@ export class Controller {
       capacity: config.queueCapacity,
       maxWaitMs: config.queueWaitMs,
       maxAgeMs: config.queueTimeoutMs,
-      flowOf: ({ fn }) => flowOf(fn),
-      grant: ({ fn }, waitedMs) => this.#pool.acquire(fn, waitedMs),
-      giveUp: ({ fn }) => this.#pool.giveUp(fn, config.queueWaitMs),
+      flowOf: ({ use }) => flowOf(use),
+      grant: (job, waitedMs) => {
+        const fn = this.#lookUp(job);
+        return fn === null ? null : this.#pool.acquire(fn, waitedMs);
+      },
+      giveUp: (job) => this.#giveUp(job),
       onDropped: ({ task }, error) => this.#drop(task, error),
       now,
     });
+    for (const version of registry.versions()) this.#onPublished(version);
+    registry.listen({
+      onPublished: (version) => this.#onPublished(version),
+      onRetired: (version) => this.#onRetired(version),
+      onUnavailable: (name, error) => this.#onUnavailable(name, error),
+    });
+  }
+
+  #onPublished(version: FunctionVersion): void {
+    const fn = this.#pool.add(version);
+    this.#snapshots.add(version);
+    if (this.#snapshots.isReady(version)) this.#standby.addCandidate(fn);
+    this.#channel.serve(this.#flowOf(fn.use));
+  }
+
+  #onRetired(version: FunctionVersion): void {
+    const fn = this.#pool.find(version);
+    if (fn !== undefined) this.#standby.removeCandidate(fn);
+    this.#pool.retire(version);
+  }
+
+  #onUnavailable(name: string, error: SnapfaasError): void {
+    this.#channel.refuse(this.#flowOf(this.#pool.useOf(name)), error);
+    if (this.#registry.get(name) === undefined) this.#pool.forget(name);
+  }
+
+  /**
+   * Has the snapshot of a version made that is not published yet; it is to be published or discarded afterwards.
+   *
+   * @throws SnapfaasError `function_error` if its code does not load; the version is not followed any more then.
+   */
+  async prepare(version: FunctionVersion): Promise<void> {
+    this.#snapshots.add(version);
+    const failure = await this.#snapshots.settled(version);
+    if (failure?.kind !== 'function') return;
+    const { type, message } = failure.failure;
+    throw new SnapfaasError('function_error', `it does not load: ${type}: ${message}`);
+  }
+
+  discard(version: FunctionVersion): void {
+    this.#snapshots.remove(version);
   }
 
   /** Starts firerunner and the workers; then tasks may be submitted. */
@@ -179,21 +233,48 @@ export class Controller {
   /** The gateways' way in; see `SubmitTask`. */
   submit(task: Task): void {
     try {
-      const fn = this.#find(task.request.function);
-      this.#pool.check(fn, () => this.#channel.expectedWaitMs(this.#flowOf(fn)));
-      this.#channel.send({ task, fn, signal: task.signal, submittedAt: performance.now() });
+      const name = task.request.function;
+      const fn = this.#find(name);
+      const use = fn?.use ?? this.#pool.useOf(name);
+      if (fn !== null) this.#pool.check(fn, () => this.#channel.expectedWaitMs(this.#flowOf(use)));
+      this.#channel.send({ task, use, fn, signal: task.signal, submittedAt: performance.now() });
     } catch (error) {
       this.metrics.onOutcome({ status: 'error', error: SnapfaasError.from(error), start: null });
       throw error;
     }
   }
 
-  /** @throws SnapfaasError `function_not_found`, or `vm_launch_failed` for one that cannot run. */
-  #find(name: string): FunctionVms {
-    const broken = this.#broken.get(name);
-    if (broken === undefined) return this.#pool.find(name);
-    const message = `function ${JSON.stringify(name)} cannot run: ${broken.problems.join('; ')}`;
-    throw new SnapfaasError('vm_launch_failed', message, { details: { function: name } });
+  /**
+   * Null: its first version is not ready yet.
+   *
+   * @throws SnapfaasError `function_not_found`, or `vm_launch_failed` for one that cannot run.
+   */
+  #find(name: string): FunctionVms | null {
+    const version = this.#registry.resolve(name);
+    return version === null ? null : (this.#pool.find(version) ?? null);
+  }
+
+  /** What a job runs on: the version that it was submitted for, or the one that has taken its place. Null: there is none. */
+  #lookUp(job: Job): FunctionVms | null {
+    if (job.fn?.isRetired === false) return job.fn;
+    try {
+      job.fn = this.#find(job.task.request.function);
+    } catch {
+      return null;
+    }
+    return job.fn;
+  }
+
+  /** Why a job is not to wait any longer; null if it is. */
+  #giveUp({ fn, task }: Job): SnapfaasError | null {
+    if (fn?.isRetired === false) return this.#pool.giveUp(fn, this.#options.config.queueWaitMs);
+    try {
+      this.#find(task.request.function);
+      return null;
+    } catch (error) {
+      // Its function went while a worker had it.
+      return SnapfaasError.from(error);
+    }
   }
 
   /** @param reason null: the client is gone. */
@@ -258,15 +339,22 @@ export class Controller {
       },
       counters: this.#pool.counters,
       standby: { budget_mib: config.standbyMib, vms: this.#standby.size },
-      functions: config.functions.size,
-      broken: config.broken,
+      functions: this.#registry.size,
+      deploying: this.#registry.deployingCount,
+      broken: this.#broken(),
       snapshots: this.#snapshots.counts(),
       vms: this.#pool.counts(),
       runner_pid: this.#runner.pid,
     };
   }
 
-  #launchSpec(fn: FunctionConfig): LaunchSpec {
+  /** Functions that cannot run, and entries of the configuration without a name. */
+  #broken(): readonly BrokenFunction[] {
+    const failed = this.#registry.list().filter(({ state }) => state === 'Failed');
+    return [...this.#options.config.broken.filter(({ name }) => name === null), ...failed];
+  }
+
+  #launchSpec(fn: FunctionVersion): LaunchSpec {
     return launchSpec(this.#options.config, fn, this.#options);
   }
 }

@@ -9,12 +9,18 @@ import { keyFileOf } from '../auth/key-place.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { QemuAccelerator } from '../protocol/runner.ts';
 import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
+import { Deployments } from '../registry/deployments.ts';
+import { FunctionRegistry } from '../registry/function-registry.ts';
+import { BuilderClient } from './builder/builder-client.ts';
+import { builderCommand } from './builder/builder-command.ts';
+import { createBuild } from './builder/function-files.ts';
 import { ConfigError, loadConfig, type Config } from './config/config.ts';
 import { Controller } from './controller.ts';
 import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { checkAddress } from './gateway/listen-check.ts';
+import { FunctionsFile } from './functions-file.ts';
 import { isLoopback } from './gateway/origin-policy.ts';
 import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
@@ -54,8 +60,8 @@ export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 
 const MIB = 1024 * 1024;
-/** A slip in a shared image may break every function of the list. */
-const MAX_BROKEN_TOLD = 20;
+/** Most of what a deployment waits for has limits of its own. */
+const DEPLOYMENTS_AT_ONCE = 100;
 /** After everything was answered or called off, the last bytes may take this long to leave, in ms. */
 const LAST_ANSWERS_MS = 1000;
 
@@ -69,14 +75,8 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/**
- * @param prepare makes the functions' files ready for the VMM: images for VMs, directories for plain processes.
- * @returns the exit code; nothing of the run is left by then.
- */
-export async function runController(
-  flags: SnapctrFlags,
-  prepare: (config: Config, logger: Logger) => Promise<Config>,
-): Promise<number> {
+/** @returns the exit code; nothing of the run is left by then. */
+export async function runController(flags: SnapctrFlags): Promise<number> {
   const logger = createLogger(flags.logLevel);
   try {
     if ((flags.port === undefined) === (flags.requests_file === undefined)) {
@@ -85,30 +85,51 @@ export async function runController(
     if (flags.output !== undefined && flags.requests_file === undefined) {
       throw new UsageError('--output is for the results of --requests_file; over HTTP results go to their clients');
     }
-    const checked = readConfig(flags, logger);
+    const config = readConfig(flags);
+    for (const note of config.notes) logger.warn(note);
     const keys = flags.port === undefined ? null : watchKeys(flags, logger);
     if (flags.port !== undefined) checkOpenness(flags, keys, await checkAddress(flags.host, flags.port));
-    const config = await prepare(checked, logger);
-    tellBroken(config, flags.strict === true, logger);
+    const registry = new FunctionRegistry();
     const controller = new Controller({
       config,
+      registry,
       runnerCommand: runnerCommand(flags, config),
       bootTimeoutMs: flags.bootTimeout * 1000,
       useSnapshots: flags.snapshots,
       logger,
     });
+    const deployments = new Deployments({
+      registry,
+      prepare: (version) => controller.prepare(version),
+      discard: (version) => controller.discard(version),
+      atOnce: DEPLOYMENTS_AT_ONCE,
+    });
+    const builder = new BuilderClient(builderCommand(), logger);
+    const functions = new FunctionsFile({
+      registry,
+      deployments,
+      load: () => readConfig(flags),
+      createBuild: () => createBuild(builder, flags.vmm, logger),
+      logger,
+    });
     const signals = new StopSignals(logger);
     try {
-      const started = controller.start();
+      const deployed = functions.apply(config);
+      // Requests for functions that are not ready yet wait; those of a file have their times.
+      const isAwaited = flags.strict === true || flags.requests_file !== undefined;
+      const started = Promise.all([controller.start(), isAwaited ? deployed : null]);
       started.catch(() => undefined);
       const isStarted = await Promise.race([started.then(() => true), signals.first.then(() => false)]);
       // Stopped as asked; but a file of requests has answers nobody got.
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
-      return await serveGateway(flags, config, controller, keys, signals, logger);
+      if (flags.strict === true) refuseBroken(config, registry);
+      process.on('SIGHUP', () => void functions.reload());
+      return await serveGateway(flags, config, registry, controller, keys, signals, logger);
     } finally {
+      deployments.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
-      await controller.close();
+      await Promise.all([controller.close(), builder.close()]);
       logger.debug({ status: controller.status() }, 'closed');
     }
   } catch (error) {
@@ -125,19 +146,12 @@ function endInTime(): void {
   setTimeout(() => process.exit(EXIT_FAILED), END_LIMIT_MS).unref();
 }
 
-function readConfig(flags: SnapctrFlags, logger: Logger): Config {
+function readConfig(flags: SnapctrFlags): Config {
   const hostMemoryMib = Math.floor(totalmem() / MIB);
   if (flags.mem > hostMemoryMib) {
     throw new UsageError(`--mem ${flags.mem}: this host has ${hostMemoryMib} MB; give less`);
   }
-  const config = loadConfig(flags.config, {
-    memoryMib: flags.mem,
-    hostMemoryMib,
-    vmm: flags.vmm,
-    cwd: process.cwd(),
-  });
-  for (const note of config.notes) logger.warn(note);
-  return config;
+  return loadConfig(flags.config, { memoryMib: flags.mem, hostMemoryMib, vmm: flags.vmm, cwd: process.cwd() });
 }
 
 /** @throws KeyFileError if there is a file of keys that cannot be used. */
@@ -179,15 +193,11 @@ function checkOpenness({ host, insecure }: SnapctrFlags, keys: WatchedKeys | nul
   );
 }
 
-/** @throws UsageError if broken functions are not to be tolerated. */
-function tellBroken({ broken }: Config, isStrict: boolean, logger: Logger): void {
-  if (broken.length === 0) return;
-  if (isStrict) throw new UsageError(broken.flatMap(({ problems }) => problems).join('\n'));
-  for (const { name, problems } of broken.slice(0, MAX_BROKEN_TOLD)) {
-    logger.error({ function: name }, `this function cannot run: ${problems.join('; ')}`);
-  }
-  const more = broken.length - MAX_BROKEN_TOLD;
-  if (more > 0) logger.error(`${more} more functions cannot run; /status tells why`);
+/** @throws UsageError if a function of the configuration cannot run. */
+function refuseBroken({ broken }: Config, registry: FunctionRegistry): void {
+  const failed = registry.list().filter(({ state }) => state === 'Failed');
+  const problems = [...broken.filter(({ name }) => name === null), ...failed].flatMap((one) => one.problems);
+  if (problems.length > 0) throw new UsageError(problems.join('\n'));
 }
 
 /** SIGINT and SIGTERM: the first drains, the second ends at once. */
@@ -215,12 +225,13 @@ class StopSignals {
 async function serveGateway(
   flags: SnapctrFlags,
   config: Config,
+  registry: FunctionRegistry,
   controller: Controller,
   keys: WatchedKeys | null,
   signals: StopSignals,
   logger: Logger,
 ): Promise<number> {
-  const { gateway, finished } = createGateway(flags, config, controller, keys, logger);
+  const { gateway, finished } = createGateway(flags, config, registry, controller, keys, logger);
   await gateway.start();
   if (gateway instanceof HttpGateway) {
     const { host, port } = gateway.address;
@@ -248,6 +259,7 @@ async function serveGateway(
 function createGateway(
   flags: SnapctrFlags,
   config: Config,
+  registry: FunctionRegistry,
   controller: Controller,
   keys: WatchedKeys | null,
   logger: Logger,
@@ -283,8 +295,7 @@ function createGateway(
     submit,
     lambda: {
       account: config.lambda,
-      functions: config.functions,
-      broken: config.broken,
+      functions: registry,
       interpreters: capabilitiesOf(flags.vmm).isolates ? 'images' : 'host',
       usesSnapshots: () => controller.usesSnapshots,
       eventCapacity: config.queueCapacity,

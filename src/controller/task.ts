@@ -4,6 +4,7 @@ import type { SnapfaasError } from '../protocol/errors.ts';
 import type { StreamSink } from '../protocol/function-channel.ts';
 import { AFTER_RESTORE_ERROR, RESTORE_TIMED_OUT, type InvokeHeader } from '../protocol/guest.ts';
 import { FunctionError } from '../protocol/invoker.ts';
+import type { FunctionVersion } from '../registry/function-version.ts';
 import type { InvocationReport } from './invocation-log.ts';
 
 /** How the VM that answered came to be: booted or restored, and unused so far; or idle since an earlier request. */
@@ -11,12 +12,13 @@ export type StartKind = 'cold' | 'restored' | 'warm';
 
 /**
  * What becomes of a task. `start` is null if no VM was ever found for it: then the handler has certainly not run.
- * `contentType` null or absent: JSON. `report`: only if the invocation wanted one and had a VM.
+ * `contentType` null or absent: JSON. `report`: only if the invocation wanted one and had a VM. `version`: what it was run on,
+ * or launched for; absent if there was no VM for it.
  */
 export type Outcome = (
   | { readonly status: 'ok'; readonly result: Buffer; readonly contentType?: string | null; readonly start: StartKind }
   | { readonly status: 'error'; readonly error: SnapfaasError; readonly start: StartKind | null }
-) & { readonly report?: InvocationReport };
+) & { readonly report?: InvocationReport; readonly version?: FunctionVersion };
 
 /**
  * How the VM came to be, for the caller to see: also of one whose import failed, or its hooks after a restore. Null: there was

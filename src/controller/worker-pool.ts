@@ -4,18 +4,22 @@
 import { SnapfaasError } from '../protocol/errors.ts';
 import { FunctionError, NotBegunError } from '../protocol/invoker.ts';
 import type { LaunchTimings } from '../protocol/runner.ts';
+import type { FunctionVersion } from '../registry/function-version.ts';
 import type { Abortable, Channel, Received } from './channel.ts';
-import type { FunctionConfig } from './config/config.ts';
 import { InvocationOutput } from './invocation-log.ts';
 import type { Outcome, StartKind, Task } from './task.ts';
 import type { Vm } from './pool/vm.ts';
+import type { FunctionUse } from './pool/function-use.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
 import type { Lease, VmPool } from './pool/vm-pool.ts';
 
 /** What goes through the channel: a task, and its function looked up. */
 export interface Job extends Abortable {
   readonly task: Task;
-  readonly fn: FunctionVms;
+  /** Of its function: it takes turns with the others. */
+  readonly use: FunctionUse;
+  /** The version it is for; null: that is not known before one can run. */
+  fn: FunctionVms | null;
   /** When the task was submitted, by `performance.now()`. */
   readonly submittedAt: number;
 }
@@ -87,16 +91,16 @@ async function run(
   const { launch, tail, acquiredAt, answeredAt } = found;
   if (outcome === null) return null;
   if (tail === null)
-    return item.task.request.lambda?.wantsReport === true ? withImportReport(outcome, item.fn.config) : outcome;
+    return item.task.request.lambda?.wantsReport === true ? withImportReport(outcome, grant.fn.config) : outcome;
   const output = await tail.whole();
   return {
     ...outcome,
-    report: { durationMs: answeredAt - acquiredAt, memoryMib: item.fn.config.memoryMib, launch, output },
+    report: { durationMs: answeredAt - acquiredAt, memoryMib: grant.fn.config.memoryMib, launch, output },
   };
 }
 
 /** An import that failed has no invocation; what it printed is what its caller needs. */
-function withImportReport(outcome: Outcome, { memoryMib }: FunctionConfig): Outcome {
+function withImportReport(outcome: Outcome, { memoryMib }: FunctionVersion): Outcome {
   if (outcome.status === 'ok' || !(outcome.error instanceof FunctionError)) return outcome;
   const { printed } = outcome.error;
   if (printed === null) return outcome;
@@ -120,6 +124,7 @@ async function invoke(
   found: Found,
   onFirstUse: (use: FirstUse) => void,
 ): Promise<Outcome | null> {
+  const version = lease.fn.config;
   try {
     return await pool.use(lease, task.signal, async (vm, start) => {
       found.start = start;
@@ -127,21 +132,21 @@ async function invoke(
       found.tail = tail;
       if (tail === null && start === 'warm') {
         const { result, contentType } = await vm.invoke(task.id, task.request, task.signal);
-        return { status: 'ok', result, contentType, start };
+        return { status: 'ok', result, contentType, start, version };
       }
       found.acquiredAt = performance.now();
       if (start !== 'warm') found.launch = vm.timings;
       try {
         const { result, contentType } = await vm.invoke(task.id, task.request, task.signal, tail);
         if (start !== 'warm') onFirstUse(firstUse(vm, start, submittedAt, found.acquiredAt));
-        return { status: 'ok', result, contentType, start };
+        return { status: 'ok', result, contentType, start, version };
       } finally {
         found.answeredAt = performance.now();
       }
     });
   } catch (error) {
     if (error instanceof NotBegunError) return null;
-    return { status: 'error', error: SnapfaasError.from(error), start: found.start };
+    return { status: 'error', error: SnapfaasError.from(error), start: found.start, version };
   }
 }
 

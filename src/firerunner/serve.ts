@@ -67,6 +67,8 @@ class Server {
   readonly #emit: Emit;
   readonly #snapshots: Snapshots;
   readonly #vms = new Map<string, ServedVm>();
+  /** What was prepared, by the names that snapctr gave. */
+  readonly #prepared = new Map<string, LaunchSpec>();
   readonly #ends = new Set<Promise<void>>();
   readonly #restores = new Semaphore(RESTORES_AT_ONCE);
   readonly #turns = new Semaphore(TURNS_AT_ONCE);
@@ -91,7 +93,9 @@ class Server {
       case 'launch':
         return this.#untilEnd(this.#launch(command.vm, command.spec));
       case 'prepare':
-        return this.#untilEnd(this.#prepare(command.function, command.spec));
+        return this.#untilEnd(this.#prepare(command.snapshot, command.spec));
+      case 'forget':
+        return this.#forget(command.snapshot);
       case 'kill': {
         const served = this.#vms.get(command.vm);
         return served === undefined ? undefined : this.#kill(served);
@@ -135,17 +139,25 @@ class Server {
     if (hasServed && served.restored !== null) this.#snapshots.recordWorkingSet(served.restored, running.machine);
   }
 
-  async #prepare(name: string, spec: LaunchSpec): Promise<void> {
+  async #prepare(snapshot: string, spec: LaunchSpec): Promise<void> {
+    this.#prepared.set(snapshot, spec);
     const prepared = this.#snapshots.prepare(spec, {
-      onProgress: (text) => void this.#emit({ event: 'preparing', function: name, text }),
-      onLog: (header, text) => this.#emit({ event: 'preparation-log', function: name, text, ...header }),
-      onPrepared: ({ layer, builtMs }) => void this.#emit({ event: 'prepared', function: name, layer, builtMs }),
+      onProgress: (text) => void this.#emit({ event: 'preparing', snapshot, text }),
+      onLog: (header, text) => this.#emit({ event: 'preparation-log', snapshot, text, ...header }),
+      onPrepared: ({ layer, builtMs }) => void this.#emit({ event: 'prepared', snapshot, layer, builtMs }),
       onFailed: (error, retryInMs) => {
-        void this.#emit({ event: 'unprepared', function: name, failure: launchFailure(error), retryInMs });
+        void this.#emit({ event: 'unprepared', snapshot, failure: launchFailure(error), retryInMs });
       },
     });
     // The observer was told.
     await prepared.catch(() => undefined);
+  }
+
+  #forget(snapshot: string): void {
+    const spec = this.#prepared.get(snapshot);
+    if (spec === undefined) return;
+    this.#prepared.delete(snapshot);
+    this.#snapshots.forget(spec);
   }
 
   async #launch(vm: string, spec: LaunchSpec): Promise<void> {

@@ -71,8 +71,10 @@ export type RunnerCommand =
   | { readonly op: 'resume'; readonly vm: string }
   /** Answered by `pong`; see `serving-process.ts` and `served.ts` for what becomes of a side that falls silent. */
   | { readonly op: 'ping' }
-  /** Makes the function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`, again whenever that changes. */
-  | { readonly op: 'prepare'; readonly function: string; readonly spec: LaunchSpec };
+  /** Makes a function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`, again whenever that changes. */
+  | { readonly op: 'prepare'; readonly snapshot: string; readonly spec: LaunchSpec }
+  /** Nothing is launched any more from what was prepared under this name; nothing more is said of it. */
+  | { readonly op: 'forget'; readonly snapshot: string };
 
 /** How the host reaches a channel of a guest. */
 export interface GuestAddress {
@@ -139,15 +141,15 @@ export type RunnerEvent =
   /** The VM is gone, its directory removed. Sent once for every VM that was `ready`. */
   | { readonly event: 'exited'; readonly vm: string; readonly reason: string }
   /** What is being done for a `prepare`. */
-  | { readonly event: 'preparing'; readonly function: string; readonly text: string }
+  | { readonly event: 'preparing'; readonly snapshot: string; readonly text: string }
   /** Output of the import and the hooks while a snapshot is made. */
-  | ({ readonly event: 'preparation-log'; readonly function: string; readonly text: string } & LogHeader)
+  | ({ readonly event: 'preparation-log'; readonly snapshot: string; readonly text: string } & LogHeader)
   /** `builtMs`: how long the building took; null if the snapshot was there. */
-  | { readonly event: 'prepared'; readonly function: string; readonly layer: string; readonly builtMs: number | null }
+  | { readonly event: 'prepared'; readonly snapshot: string; readonly layer: string; readonly builtMs: number | null }
   /** It is tried again after `retryInMs`, and so on: what comes of that is told by the same events. */
   | {
       readonly event: 'unprepared';
-      readonly function: string;
+      readonly snapshot: string;
       readonly failure: LaunchFailure;
       readonly retryInMs: number;
     };

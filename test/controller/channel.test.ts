@@ -376,3 +376,34 @@ test('channel: whatever is sent, received, given up and late, each item ends exa
     }),
   );
 });
+
+test('channel: a flow is refused whole, and the others are left alone', async () => {
+  const { channel, dropped, without, receive } = bench(10);
+  without.add(flows.a);
+  for (const name of ['a1', 'a2']) channel.send(item(name, flows.a));
+  channel.send(item('b1', flows.b));
+  channel.refuse(flows.a, new SnapfaasError('function_not_found', 'there is no such function'));
+  channel.refuse(flows.c, new SnapfaasError('function_not_found', 'nothing waits for it'));
+  assert.deepEqual(dropped, [
+    ['a1', 'function_not_found'],
+    ['a2', 'function_not_found'],
+  ]);
+  assert.deepEqual([channel.length, await receive()], [1, 'b1']);
+});
+
+test('channel: a flow behind any number of others without a grant has its turn soon', async () => {
+  const { channel, without, ran, work } = bench(200);
+  for (let i = 0; i < 100; i += 1) {
+    const flow = {};
+    without.add(flow);
+    channel.send(item(`stuck ${i}`, flow));
+  }
+  without.add(flows.a);
+  channel.send(item('a1', flows.a));
+  work();
+  without.delete(flows.a);
+  // Each look asks 16 of them, so that none of them costs much.
+  for (let looks = 0; looks < 7; looks += 1) channel.tick();
+  await turn();
+  assert.deepEqual(ran, ['a1']);
+});

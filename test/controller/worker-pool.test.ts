@@ -4,11 +4,11 @@ import { Channel } from '../../src/controller/channel.ts';
 import { FairShare } from '../../src/controller/pool/keep-alive.ts';
 import { Ledger } from '../../src/controller/pool/ledger.ts';
 import type { Vm } from '../../src/controller/pool/vm.ts';
-import { VmPool, type Lease } from '../../src/controller/pool/vm-pool.ts';
+import type { Lease } from '../../src/controller/pool/vm-pool.ts';
 import type { Outcome } from '../../src/controller/task.ts';
 import { startWorkers, type Job } from '../../src/controller/worker-pool.ts';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
-import { functionConfig, patientClock, ScriptedGuests } from '../support/scripted-guests.ts';
+import { functionConfig, patientClock, ScriptedGuests, TestPool } from '../support/scripted-guests.ts';
 
 const never = new AbortController().signal;
 const closing: (() => Promise<void>)[] = [];
@@ -17,7 +17,7 @@ after(async () => {
 });
 
 interface Bench {
-  readonly pool: VmPool;
+  readonly pool: TestPool;
   readonly guests: ScriptedGuests;
   readonly ledger: Ledger;
   call(name: string, event?: string): Promise<Outcome>;
@@ -27,21 +27,21 @@ function bench(memoryMib: number, ...names: readonly string[]): Bench {
   const guests = new ScriptedGuests();
   const ledger = new Ledger(memoryMib);
   const now = patientClock();
-  const pool: VmPool = new VmPool({
-    functions: new Map(names.map((name) => [name, functionConfig(name)])),
+  const pool: TestPool = new TestPool({
+    functions: names.map((name) => functionConfig(name)),
     ledger,
     policy: new FairShare<Vm>(now),
     createVm: (fn, isAhead) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead),
     startVm: (vm) => void guests.start(vm),
-    onRoom: (fn) => channel.serve(fn),
+    onRoom: (use) => channel.serve(use),
     now,
   });
   const channel = new Channel<Job, Lease>({
     capacity: 100,
     maxWaitMs: 500,
     maxAgeMs: 300_000,
-    flowOf: ({ fn }) => fn,
-    grant: ({ fn }, waitedMs) => pool.acquire(fn, waitedMs),
+    flowOf: ({ use }) => use,
+    grant: ({ fn }, waitedMs) => (fn === null ? null : pool.acquire(fn, waitedMs)),
     onDropped: () => undefined,
     now: () => performance.now(),
   });
@@ -56,7 +56,8 @@ function bench(memoryMib: number, ...names: readonly string[]): Bench {
     new Promise((reply) => {
       const request = { function: name, payload: Buffer.from(event) };
       const task = { id: 'id', request, signal: never, reply };
-      channel.send({ task, fn: pool.find(name), signal: never, submittedAt: 0 });
+      const fn = pool.fn(name);
+      channel.send({ task, use: fn.use, fn, signal: never, submittedAt: 0 });
     });
   return { pool, guests, ledger, call };
 }

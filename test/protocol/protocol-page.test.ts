@@ -33,7 +33,8 @@ const COMMANDS: { readonly [Op in RunnerCommand['op']]: Extract<RunnerCommand, {
   pause: { op: 'pause', vm: 'vm-1', hasServed: true },
   resume: { op: 'resume', vm: 'vm-1' },
   ping: { op: 'ping' },
-  prepare: { op: 'prepare', function: '', spec },
+  prepare: { op: 'prepare', snapshot: '', spec },
+  forget: { op: 'forget', snapshot: '' },
 };
 
 const failure = { kind: 'vmm', message: '', console: [] } as const;
@@ -54,10 +55,10 @@ const EVENTS: { readonly [Name in RunnerEvent['event']]: Extract<RunnerEvent, { 
   'log-end': { event: 'log-end', vm: '', request: 1 },
   'runtime-exited': { event: 'runtime-exited', vm: '', reason: '', exit: { signal: 9, begun: 1 } },
   exited: { event: 'exited', vm: '', reason: '' },
-  preparing: { event: 'preparing', function: '', text: '' },
-  'preparation-log': { event: 'preparation-log', function: '', request: 0, stream: 'stdout', text: '' },
-  prepared: { event: 'prepared', function: '', layer: '', builtMs: null },
-  unprepared: { event: 'unprepared', function: '', failure, retryInMs: 1000 },
+  preparing: { event: 'preparing', snapshot: '', text: '' },
+  'preparation-log': { event: 'preparation-log', snapshot: '', request: 0, stream: 'stdout', text: '' },
+  prepared: { event: 'prepared', snapshot: '', layer: '', builtMs: null },
+  unprepared: { event: 'unprepared', snapshot: '', failure, retryInMs: 1000 },
 };
 
 /** The names of a value's members, and of theirs; what the page leaves out as `…` matches anything. */

@@ -6,22 +6,24 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { FunctionConfig } from '../../src/controller/config/config.ts';
 import { createLogger } from '../../src/controller/log.ts';
 import type { FunctionVms } from '../../src/controller/pool/function-vms.ts';
 import { Vm, type VmOwner } from '../../src/controller/pool/vm.ts';
-import type { VmPool } from '../../src/controller/pool/vm-pool.ts';
+import { VmPool, type VmPoolOptions } from '../../src/controller/pool/vm-pool.ts';
 import type { StartKind } from '../../src/controller/task.ts';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
 import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
 import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
 import type { LaunchKind } from '../../src/protocol/runner.ts';
+import { FunctionRegistry } from '../../src/registry/function-registry.ts';
+import type { FunctionVersion } from '../../src/registry/function-version.ts';
 
 const TIMINGS = { spawnMs: 1, bootMs: 1, loadMs: 1, resumeMs: 1 } as const;
 
-export function functionConfig(name: string, keys: Partial<FunctionConfig> = {}): FunctionConfig {
+export function functionConfig(name: string, keys: Partial<FunctionVersion> = {}): FunctionVersion {
   return {
     name,
+    version: '$LATEST',
     runtime: 'python3',
     runtimefsPath: '',
     appfs: null,
@@ -35,6 +37,38 @@ export function functionConfig(name: string, keys: Partial<FunctionConfig> = {})
     network: false,
     ...keys,
   };
+}
+
+/** Functions that answer. */
+export function registryOf(functions: readonly FunctionVersion[]): FunctionRegistry {
+  const registry = new FunctionRegistry();
+  for (const version of functions) registry.publish(version);
+  return registry;
+}
+
+/** A pool with one version of each function, so that names are enough. */
+export class TestPool extends VmPool {
+  readonly #functions: Map<string, FunctionVms>;
+
+  constructor({ functions, ...options }: VmPoolOptions & { readonly functions: readonly FunctionVersion[] }) {
+    super(options);
+    this.#functions = new Map(functions.map((version) => [version.name, this.add(version)]));
+  }
+
+  fn(name: string): FunctionVms {
+    const fn = this.#functions.get(name);
+    if (fn === undefined) throw new Error(`the test has no function ${name}`);
+    return fn;
+  }
+
+  /** Another version takes the place of the one before, which is retired. */
+  replace(name: string): FunctionVms {
+    const before = this.fn(name).config;
+    const fn = this.add({ ...before });
+    this.#functions.set(name, fn);
+    this.retire(before);
+    return fn;
+  }
 }
 
 /** A request that goes straight to the pool, and does not wait for room. @throws SnapfaasError as the pool does. */

@@ -8,17 +8,18 @@ import { createLogger } from '../../src/controller/log.ts';
 import type { FunctionVms } from '../../src/controller/pool/function-vms.ts';
 import { Ledger } from '../../src/controller/pool/ledger.ts';
 import { Vm, type VmState } from '../../src/controller/pool/vm.ts';
-import { VmPool, type Lease } from '../../src/controller/pool/vm-pool.ts';
+import type { Lease } from '../../src/controller/pool/vm-pool.ts';
 import type { StartKind } from '../../src/controller/task.ts';
 import { SMALLEST_VM_MIB } from '../../src/protocol/vmms.ts';
 import { startWorkers, type Job } from '../../src/controller/worker-pool.ts';
-import type { FunctionConfig } from '../../src/controller/config/config.ts';
+import { TestPool } from './scripted-guests.ts';
+import type { FunctionVersion } from '../../src/registry/function-version.ts';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
 import type { InvokeResult } from '../../src/protocol/invoker.ts';
 import type { LaunchTimings } from '../../src/protocol/runner.ts';
 
 export interface SimulatedFunction {
-  readonly config: FunctionConfig;
+  readonly config: FunctionVersion;
   /** What a start of one of its VMs, and an invocation, take of a core, in ms. */
   readonly startMs: number;
   readonly runMs: number;
@@ -50,7 +51,7 @@ interface Work {
 
 export class SimulatedHost {
   readonly answers: Answered[] = [];
-  readonly pool: VmPool;
+  readonly pool: TestPool;
   readonly channel: Channel<Job, Lease>;
   readonly #cores: number;
   readonly #works = new Set<Work>();
@@ -65,8 +66,8 @@ export class SimulatedHost {
     const costs = new Map(functions.map((fn) => [fn.config.name, fn]));
     const { flowOf, policy } = discipline(now);
     let launched = 0;
-    this.pool = new VmPool({
-      functions: new Map(functions.map(({ config }) => [config.name, config])),
+    this.pool = new TestPool({
+      functions: functions.map(({ config }) => config),
       ledger: new Ledger(memoryMib),
       policy,
       createVm: (fn) => {
@@ -76,16 +77,16 @@ export class SimulatedHost {
       startVm: (vm) => {
         if (vm instanceof SimulatedVm) vm.start();
       },
-      onRoom: (fn) => this.channel.serve(flowOf(fn)),
+      onRoom: (use) => this.channel.serve(flowOf(use)),
       now,
     });
     this.channel = new Channel<Job, Lease>({
       capacity,
       maxWaitMs,
       maxAgeMs: 300_000,
-      flowOf: ({ fn }) => flowOf(fn),
-      grant: ({ fn }, waitedMs) => this.pool.acquire(fn, waitedMs),
-      giveUp: ({ fn }) => this.pool.giveUp(fn, maxWaitMs),
+      flowOf: ({ use }) => flowOf(use),
+      grant: ({ fn }, waitedMs) => (fn === null ? null : this.pool.acquire(fn, waitedMs)),
+      giveUp: ({ fn }) => (fn === null ? null : this.pool.giveUp(fn, maxWaitMs)),
       onDropped: ({ task }, error) =>
         task.reply({ status: 'error', error: error ?? new SnapfaasError('internal', 'gone'), start: null }),
       now,
@@ -144,7 +145,7 @@ export class SimulatedHost {
   }
 
   #submit(name: string): void {
-    const fn = this.pool.find(name);
+    const fn = this.pool.fn(name);
     const at = this.#now;
     const answer = (ending: string): void =>
       void this.answers.push({ function: name, at, tookMs: this.#now - at, ending });
@@ -157,7 +158,7 @@ export class SimulatedHost {
     };
     try {
       this.pool.check(fn);
-      this.channel.send({ task, fn, signal, submittedAt: at });
+      this.channel.send({ task, use: fn.use, fn, signal, submittedAt: at });
     } catch (error) {
       answer(SnapfaasError.from(error).code);
     }

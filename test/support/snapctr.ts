@@ -22,6 +22,8 @@ export const FIRERUNNER = join(PROJECT_ROOT, 'dist/bin/firerunner.js');
 
 /** All base layers and a dozen functions, on two busy cores, in ms. */
 const SNAPSHOTS_PATIENCE_MS = 60_000;
+/** Dependencies of a function may have to be fetched, in ms. */
+const DEPLOYMENT_PATIENCE_MS = 300_000;
 
 /** `fake-firecracker`: the firecracker driver, with a stand-in for the program in PATH. */
 export type TestVmm = 'qemu' | 'process' | 'firecracker' | 'fake-firecracker';
@@ -117,7 +119,7 @@ export interface RunningController {
   stop(): Promise<number | string>;
 }
 
-/** Starts `snapctr --port 0`; resolves when it listens. */
+/** Starts `snapctr --port 0`; resolves when it listens, and its functions answer or have failed. */
 export async function startController(
   workspace: Workspace,
   options: {
@@ -126,6 +128,8 @@ export async function startController(
     readonly args?: readonly string[];
     /** Start VMs from snapshots: `true` waits until all that can be made are ready, `being made` does not. */
     readonly snapshots?: boolean | 'being made';
+    /** False: it need only listen. */
+    readonly deployed?: boolean;
     /** On top of this process's own. */
     readonly env?: NodeJS.ProcessEnv;
     /** Called with each line of its log. */
@@ -201,6 +205,7 @@ export async function startController(
       return exited;
     },
   };
+  if (options.deployed ?? true) await controller.until(({ deploying }) => deploying === 0, DEPLOYMENT_PATIENCE_MS);
   if (options.snapshots === true) {
     const isDone = ({ snapshots }: ControllerStatus): boolean => snapshots.preparing === 0;
     await controller.until(isDone, SNAPSHOTS_PATIENCE_MS);

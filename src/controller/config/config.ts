@@ -2,10 +2,10 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { messageOf } from '../../protocol/errors.ts';
-import type { RuntimeName } from '../../protocol/runtimes.ts';
 import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vmms.ts';
 import type { VmmSettings } from '../../protocol/vmm-settings.ts';
 import type { LambdaAccount } from '../../protocol/arn.ts';
+import type { FunctionConfig } from '../../registry/function-version.ts';
 import { readFunctions, type BrokenEntry, type FunctionContext } from './functions.ts';
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
@@ -14,30 +14,6 @@ import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from './yaml.ts';
 
 export { ConfigError } from './yaml.ts';
-
-/** One function that requests can name. */
-export interface FunctionConfig {
-  readonly name: string;
-  /** Language; null if neither the configuration nor the image tells. Never null with the `process` VMM. */
-  readonly runtime: RuntimeName | null;
-  /** Root file system, absolute. Need not exist with the `process` VMM. */
-  readonly runtimefsPath: string;
-  /** The function's own files, absolute; null: everything is in the root file system. */
-  readonly appfs: { readonly kind: 'image' | 'directory'; readonly path: string } | null;
-  readonly vcpus: number;
-  readonly memoryMib: number;
-  /** Most VMs at once; null: as many as memory allows. */
-  readonly concurrencyLimit: number | null;
-  /** From receiving a request to its result, in ms. */
-  readonly timeoutMs: number;
-  /** `file.function`; null: the original's `workload` and `handle`. */
-  readonly handler: string | null;
-  readonly environment: Readonly<Record<string, string>>;
-  /** Directories of snapshot layers made by hand, base first, absolute; null: firerunner makes its own. */
-  readonly snapshotLayers: readonly string[] | null;
-  /** Whether its VMs have a network interface. */
-  readonly network: boolean;
-}
 
 /**
  * A function that the configuration names and that cannot run: its entry is wrong, or its files could not be made ready. The

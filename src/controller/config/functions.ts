@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vmms.ts';
-import type { FunctionConfig } from './config.ts';
+import type { FunctionConfig } from '../../registry/function-version.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
 import { Spelling } from './spelling.ts';

@@ -1,12 +1,12 @@
 /** Runs in snapctr. What a request is told that there is no VM for. */
 import { SnapfaasError } from '../../protocol/errors.ts';
-import type { FunctionConfig } from '../config/config.ts';
+import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { KeepAlivePolicy } from './keep-alive.ts';
 import type { Lack, Ledger } from './ledger.ts';
 
 /** The host lacks something for another VM, and evicting idle ones would not help. */
 export function noRoom<V>(
-  { name, memoryMib }: FunctionConfig,
+  { name, memoryMib }: FunctionVersion,
   lack: Lack,
   ledger: Ledger,
   policy: KeepAlivePolicy<V>,
@@ -22,7 +22,7 @@ export function noRoom<V>(
 }
 
 /** @param waitMs when one of them will be done, as far as that is known. */
-export function tooManyAtOnce({ name, concurrencyLimit }: FunctionConfig, waitMs: number | null): SnapfaasError {
+export function tooManyAtOnce({ name, concurrencyLimit }: FunctionVersion, waitMs: number | null): SnapfaasError {
   const message = `${name} runs ${concurrencyLimit} requests already, its concurrency_limit`;
   return new SnapfaasError('resource_exhausted', message, {
     details: { limit: 'concurrency_limit' },

@@ -1,5 +1,6 @@
-/** Runs in snapctr. The VMs of one function, as the pool keeps them. */
-import type { FunctionConfig } from '../config/config.ts';
+/** Runs in snapctr. The VMs of one version of a function, as the pool keeps them. */
+import type { FunctionVersion } from '../../registry/function-version.ts';
+import type { FunctionUse } from './function-use.ts';
 import type { Share } from './ledger.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
 import type { Vm } from './vm.ts';
@@ -25,18 +26,19 @@ export class IdlePlace implements ListNode<IdlePlace> {
 }
 
 /**
- * What the pool knows of one function. Everything a warm request touches is in this object and its VM, so that it costs
+ * What the pool knows of one version of a function. Everything a warm request touches is in this object and its VM, so that it costs
  * the same among ten thousand functions.
  */
 export class FunctionVms {
-  readonly config: FunctionConfig;
-  readonly concurrencyLimit: number | null;
+  readonly config: FunctionVersion;
+  /** What it uses together with the other versions of its function. */
+  readonly use: FunctionUse;
   /** What each of its VMs takes of the host. */
   readonly share: Share;
-  /** VMs of this function that launch or run. */
-  inUse = 0;
-  /** Memory of all its VMs, in MiB. */
-  heldMib = 0;
+  /** No VM is launched for it any more; those it has serve what they were launched for, and end. */
+  isRetired = false;
+  /** VMs whose process may still exist. */
+  vms = 0;
   /** How long its last start took, in ms; null before the first. */
   startMs: number | null = null;
   /** When one of its requests found no room that could not be made, by the pool's clock. */
@@ -48,14 +50,10 @@ export class FunctionVms {
   /** The next request gets the first. */
   readonly #idle = new LinkedList<IdlePlace>();
 
-  constructor(config: FunctionConfig) {
+  constructor(config: FunctionVersion, use: FunctionUse) {
     this.config = config;
-    this.concurrencyLimit = config.concurrencyLimit;
+    this.use = use;
     this.share = { memoryMib: config.memoryMib, hasTap: config.network };
-  }
-
-  get isAtLimit(): boolean {
-    return this.concurrencyLimit !== null && this.inUse >= this.concurrencyLimit;
   }
 
   get hasIdle(): boolean {
@@ -66,6 +64,11 @@ export class FunctionVms {
   pushIdle(vm: Vm): void {
     if (vm.isUnused) this.#idle.append(vm.idlePlace);
     else this.#idle.prepend(vm.idlePlace);
+  }
+
+  /** The one that the next request would get. */
+  get firstIdle(): Vm | null {
+    return this.#idle.first?.vm ?? null;
   }
 
   popIdle(): Vm | null {

@@ -71,10 +71,19 @@ export class Standby {
     this.#schedule();
   }
 
+  /** None is to be launched for it any more. */
+  removeCandidate(fn: FunctionVms): void {
+    const candidate = this.#candidates.get(fn);
+    if (candidate === undefined) return;
+    this.#unlist(candidate);
+    this.#candidates.delete(fn);
+  }
+
   /** A request has taken a VM of the function, launched ahead or not. */
   onTaken(fn: FunctionVms, vm: Vm): void {
     if (this.#options.budgetMib === 0) return;
     this.#forget(vm);
+    if (fn.isRetired) return;
     const candidate = this.#candidateOf(fn);
     this.#unlist(candidate);
     candidate.rank = this.#uses += 1;
@@ -138,7 +147,7 @@ export class Standby {
     try {
       const vm = await this.#options.launchAhead(fn);
       if (vm === null) {
-        if (fn.share.hasTap) this.#isOutOfTaps = true;
+        if (fn.share.hasTap && !fn.isRetired) this.#isOutOfTaps = true;
         else this.#unlist(candidate);
         return this.#schedule();
       }
@@ -187,7 +196,7 @@ export class Standby {
       }
       heads.set(list, candidate.next);
       const { fn } = candidate;
-      if (fn.hasIdle || fn.unclaimed.size > 0 || fn.isAtLimit) continue;
+      if (fn.hasIdle || fn.unclaimed.size > 0 || fn.use.isAtLimit) continue;
       if (this.#options.now() - candidate.usedAt < QUIET_MS) {
         isAnyRestless = true;
         continue;

@@ -10,8 +10,9 @@
 import { SnapfaasError } from '../../protocol/errors.ts';
 import { abortError } from '../../protocol/invoker.ts';
 import type { LaunchTimings } from '../../protocol/runner.ts';
-import type { FunctionConfig } from '../config/config.ts';
+import type { FunctionVersion } from '../../registry/function-version.ts';
 import { noRoom, tooManyAtOnce } from './exhaustion.ts';
+import { FunctionUse } from './function-use.ts';
 import { FunctionVms, type LaunchWaiter } from './function-vms.ts';
 import { IdlePauser } from './idle-pauser.ts';
 import type { KeepAlivePolicy } from './keep-alive.ts';
@@ -30,7 +31,6 @@ export interface PoolCounters {
 }
 
 export interface VmPoolOptions {
-  readonly functions: ReadonlyMap<string, FunctionConfig>;
   readonly ledger: Ledger;
   readonly policy: KeepAlivePolicy<Vm>;
   /** A new VM in state `launching`, not started yet. `isAhead`: nobody has asked for it yet. */
@@ -41,7 +41,9 @@ export interface VmPoolOptions {
   readonly onTaken?: (fn: FunctionVms, vm: Vm) => void;
   readonly onGone?: (vm: Vm) => void;
   /** A VM of this function became idle, or has given its share back. Called when the books are in order again. */
-  readonly onRoom?: (fn: FunctionVms) => void;
+  readonly onRoom?: (fn: FunctionUse) => void;
+  /** The last VM of a version that was retired is gone. */
+  readonly onDrained?: (fn: FunctionVms) => void;
   /** A clock that never goes back, in ms; the policy's. */
   readonly now: () => number;
 }
@@ -60,7 +62,8 @@ const NO_LACK: Lack = { memoryMib: 0, tap: false };
 export class VmPool {
   readonly counters: PoolCounters = { launches: 0, evictions: 0, reuses: 0 };
   readonly #options: VmPoolOptions;
-  readonly #functions = new Map<string, FunctionVms>();
+  readonly #versions = new Map<FunctionVersion, FunctionVms>();
+  readonly #uses = new Map<string, FunctionUse>();
   /** Every VM whose process may still exist. */
   readonly #vms = new Set<Vm>();
   /** Those of them that are dead, so that their shares count as dying. */
@@ -73,9 +76,6 @@ export class VmPool {
 
   constructor(options: VmPoolOptions) {
     this.#options = options;
-    for (const config of options.functions.values()) {
-      this.#functions.set(config.name, new FunctionVms(config));
-    }
   }
 
   /** Launches under way that were not made ahead. */
@@ -88,11 +88,44 @@ export class VmPool {
     this.#pauser ??= new IdlePauser();
   }
 
-  /** @throws SnapfaasError `function_not_found`. */
-  find(name: string): FunctionVms {
-    const fn = this.#functions.get(name);
-    if (fn !== undefined) return fn;
-    throw new SnapfaasError('function_not_found', `there is no function ${JSON.stringify(name)} in the configuration`);
+  /** What a function of this name uses, and what its requests wait in turn by; the same object until `forget`. */
+  useOf(name: string): FunctionUse {
+    let use = this.#uses.get(name);
+    if (use === undefined) this.#uses.set(name, (use = new FunctionUse(name)));
+    return use;
+  }
+
+  /** Requests may ask for VMs of this version from now on; its function's limit is the one of the version added last. */
+  add(version: FunctionVersion): FunctionVms {
+    const use = this.useOf(version.name);
+    use.concurrencyLimit = version.concurrencyLimit;
+    const fn = new FunctionVms(version, use);
+    this.#versions.set(version, fn);
+    return fn;
+  }
+
+  /** Undefined: it was not added, or is retired. */
+  find(version: FunctionVersion): FunctionVms | undefined {
+    return this.#versions.get(version);
+  }
+
+  /** Its idle VMs end, and those that nobody waits for; requests that have a VM, or wait for its launch, go on. */
+  retire(version: FunctionVersion): void {
+    const fn = this.#versions.get(version);
+    if (fn === undefined) return;
+    this.#versions.delete(version);
+    fn.isRetired = true;
+    for (let vm = fn.firstIdle; vm !== null; vm = fn.firstIdle) {
+      this.#forgetIdle(vm);
+      this.#discard(vm, retired());
+    }
+    for (const vm of [...fn.unclaimed]) this.#discard(vm, retired());
+    if (fn.vms === 0) this.#options.onDrained?.(fn);
+  }
+
+  /** There is no function of this name any more. */
+  forget(name: string): void {
+    this.#uses.delete(name);
   }
 
   /**
@@ -102,7 +135,7 @@ export class VmPool {
    * @throws SnapfaasError `resource_exhausted`: it runs as many as it may, or no VM of it would fit beside no other.
    */
   check(fn: FunctionVms, expectedWaitMs: () => number | null = () => null): void {
-    if (fn.isAtLimit && fn.unclaimed.size === 0) throw tooManyAtOnce(fn.config, expectedWaitMs());
+    if (fn.use.isAtLimit && fn.unclaimed.size === 0) throw tooManyAtOnce(fn.config, expectedWaitMs());
     if (!this.#options.ledger.couldHold(fn.share)) throw this.#noRoom(fn);
   }
 
@@ -112,15 +145,15 @@ export class VmPool {
    * @param waitedMs how long it has waited already; a longer wait gives it more rights.
    */
   acquire(fn: FunctionVms, waitedMs: number): Lease | null {
-    if (this.#closed) return null;
+    if (this.#closed || fn.isRetired) return null;
     const idle = this.#takeIdle(fn);
     if (idle === null) {
       // It counts as in use already.
       const unclaimed = fn.takeUnclaimed();
       if (unclaimed !== null) return { fn, vm: unclaimed };
-      if (fn.isAtLimit || !this.#makeRoom(fn, waitedMs)) return null;
+      if (fn.use.isAtLimit || !this.#makeRoom(fn, waitedMs)) return null;
     }
-    fn.inUse += 1;
+    fn.use.inUse += 1;
     return { fn, vm: idle ?? this.#launch(fn) };
   }
 
@@ -131,7 +164,7 @@ export class VmPool {
   giveUp(fn: FunctionVms, patienceMs: number): SnapfaasError | null {
     const { hopelessSince } = fn;
     const isHopeless = hopelessSince !== null && this.#options.now() - hopelessSince >= patienceMs;
-    return isHopeless && fn.inUse === 0 ? this.#noRoom(fn) : null;
+    return isHopeless && fn.use.inUse === 0 ? this.#noRoom(fn) : null;
   }
 
   /**
@@ -147,7 +180,7 @@ export class VmPool {
     try {
       if (vm.state !== 'busy') vm = await this.#awaitLaunch(fn, vm, signal);
     } catch (error) {
-      fn.inUse -= 1;
+      fn.use.inUse -= 1;
       throw error;
     }
     this.#options.onTaken?.(fn, vm);
@@ -155,13 +188,13 @@ export class VmPool {
     try {
       result = await use(vm, vm.startKind);
     } catch (error) {
-      fn.inUse -= 1;
+      fn.use.inUse -= 1;
       // The function's own failure leaves its VM in order; the VM knows.
       if (error instanceof SnapfaasError) this.#giveBack(fn, vm, error);
       else this.#discard(vm, SnapfaasError.from(error));
       throw error;
     }
-    fn.inUse -= 1;
+    fn.use.inUse -= 1;
     this.#giveBack(fn, vm);
     return result;
   }
@@ -184,26 +217,27 @@ export class VmPool {
       waiter.take(vm);
       return this.#leaveUnclaimed(fn, waiter.vm);
     }
+    if (fn.isRetired) return this.#discard(vm, retired());
     vm.setState('idle');
     vm.idleSince = this.#options.now();
     fn.pushIdle(vm);
     this.#options.policy.add(vm);
     this.#pauser?.add(vm);
-    this.#options.onRoom?.(fn);
+    this.#options.onRoom?.(fn.use);
   }
 
   /** Kills a VM; its share is free in the books at once. */
   #discard(vm: Vm, error: SnapfaasError): void {
     const isNews = this.#markDying(vm);
     vm.kill(error);
-    if (isNews) this.#options.onRoom?.(vm.holder);
+    if (isNews) this.#options.onRoom?.(vm.fn.use);
   }
 
   /** False if it is dying already. */
   #markDying(vm: Vm): boolean {
     if (!this.#vms.has(vm) || this.#dying.has(vm)) return false;
     this.#dying.add(vm);
-    vm.holder.heldMib -= vm.memoryMib;
+    vm.fn.use.heldMib -= vm.memoryMib;
     this.#options.ledger.markDying(vm);
     return true;
   }
@@ -214,6 +248,9 @@ export class VmPool {
     this.#vms.delete(vm);
     this.#options.ledger.ended(vm);
     this.#options.onGone?.(vm);
+    const fn = vm.fn;
+    fn.vms -= 1;
+    if (fn.isRetired && fn.vms === 0) this.#options.onDrained?.(fn);
   }
 
   /**
@@ -223,7 +260,7 @@ export class VmPool {
    * @throws SnapfaasError as a launch does.
    */
   async launchAhead(fn: FunctionVms): Promise<Vm | null> {
-    if (this.#closed || fn.isAtLimit || !this.#options.ledger.tryReserve(fn.share)) return null;
+    if (this.#closed || fn.isRetired || fn.use.isAtLimit || !this.#options.ledger.tryReserve(fn.share)) return null;
     const vm = this.#create(fn, true);
     this.#leaveUnclaimed(fn, vm);
     await this.#start(vm);
@@ -246,7 +283,8 @@ export class VmPool {
   #create(fn: FunctionVms, isAhead: boolean): Vm {
     const vm = this.#options.createVm(fn, isAhead);
     this.#vms.add(vm);
-    fn.heldMib += vm.memoryMib;
+    fn.vms += 1;
+    fn.use.heldMib += vm.memoryMib;
     this.counters.launches += 1;
     void vm.gone.then(() => this.#onGone(vm));
     if (!isAhead) this.#launching += 1;
@@ -262,7 +300,7 @@ export class VmPool {
       },
       () => {
         settled();
-        if (this.#markDying(vm)) this.#options.onRoom?.(fn);
+        if (this.#markDying(vm)) this.#options.onRoom?.(fn.use);
       },
     );
     return vm;
@@ -316,10 +354,10 @@ export class VmPool {
   /** The launch goes on: for the next request of the function, or to become idle. */
   #leaveUnclaimed(fn: FunctionVms, vm: Vm): void {
     fn.unclaimed.add(vm);
-    fn.inUse += 1;
+    fn.use.inUse += 1;
     const settle = (): void => {
       if (!fn.unclaimed.delete(vm)) return;
-      fn.inUse -= 1;
+      fn.use.inUse -= 1;
       this.#giveBack(fn, vm);
     };
     vm.ready.then(settle, settle);
@@ -332,7 +370,7 @@ export class VmPool {
     if (lack !== null) {
       const isHopeless = this.#launching === 0 && !policy.couldYield(lack);
       fn.hopelessSince = isHopeless ? (fn.hopelessSince ?? now()) : null;
-      const victims = policy.victims(lack, { ...fn.share, holder: fn, waitedMs, startMs: fn.startMs });
+      const victims = policy.victims(lack, { ...fn.share, holder: fn.use, waitedMs, startMs: fn.startMs });
       if (victims.length === 0) return false;
       for (const vm of victims) this.#evict(vm);
     }
@@ -357,13 +395,13 @@ export class VmPool {
   #forgetIdle(vm: Vm): void {
     this.#options.policy.remove(vm);
     this.#pauser?.forget(vm);
-    vm.holder.removeIdle(vm);
+    vm.fn.removeIdle(vm);
   }
 
   /** An idle VM died by itself. */
   onLost(vm: Vm): void {
     this.#forgetIdle(vm);
-    if (this.#markDying(vm)) this.#options.onRoom?.(vm.holder);
+    if (this.#markDying(vm)) this.#options.onRoom?.(vm.fn.use);
   }
 
   /** VMs by function and state; functions without any are left out. */
@@ -386,4 +424,8 @@ export class VmPool {
     }
     await Promise.all(vms.map((vm) => vm.gone));
   }
+}
+
+function retired(): SnapfaasError {
+  return new SnapfaasError('vm_lost', 'its version of the function is not served any more');
 }

@@ -12,7 +12,8 @@ import { FunctionChannel } from '../../protocol/function-channel.ts';
 import { FunctionError, Invoker, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
-import type { FunctionConfig } from '../config/config.ts';
+import type { FunctionVersion } from '../../registry/function-version.ts';
+import type { FunctionUse } from './function-use.ts';
 import { IdlePlace, type FunctionVms } from './function-vms.ts';
 import type { IdleVm } from './keep-alive.ts';
 import { InvocationOutput, RecentInvocations } from '../invocation-log.ts';
@@ -47,10 +48,12 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** The pool's: when it was ready, and when it became idle, by the pool's clock. */
   readyAt = 0;
   idleSince = 0;
-  /** What its function holds of the host. */
-  readonly holder: FunctionVms;
+  /** The pool's, of the version that it holds. */
+  readonly fn: FunctionVms;
+  /** What its function uses of the host. */
+  readonly holder: FunctionUse;
   readonly id: string;
-  readonly function: FunctionConfig;
+  readonly function: FunctionVersion;
   readonly memoryMib: number;
   readonly hasTap: boolean;
   /** Launched before anybody asked for it: then it rehearses before it is ready. */
@@ -77,10 +80,11 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** firerunner was asked to give its CPU back and has not said that it did: what is sent meanwhile may not be read. */
   #isResuming = false;
 
-  constructor(id: string, holder: FunctionVms, owner: VmOwner, logger: Logger, isAhead = false) {
-    const { config } = holder;
+  constructor(id: string, fn: FunctionVms, owner: VmOwner, logger: Logger, isAhead = false) {
+    const { config, use } = fn;
     this.id = id;
-    this.holder = holder;
+    this.fn = fn;
+    this.holder = use;
     this.function = config;
     this.isAhead = isAhead;
     this.memoryMib = config.memoryMib;

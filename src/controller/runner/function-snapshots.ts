@@ -1,16 +1,19 @@
 /**
- * Runs in snapctr. Follows the snapshots of the functions, which firerunner makes: has all of them made ready when it
- * starts, tells of progress and failures in the log, and of every reason for a boot instead of a restore once.
+ * Runs in snapctr. Follows the snapshots of the functions' versions, which firerunner makes: has all of them made ready when
+ * it starts, tells of progress and failures in the log, and of every reason for a boot instead of a restore once.
  */
-import type { FunctionConfig } from '../config/config.ts';
+import type { LaunchFailure } from '../../protocol/runner.ts';
+import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { Logger } from '../log.ts';
 import type { PreparationEvents } from './runner-client.ts';
 
 export interface FunctionSnapshotsOptions {
-  readonly functions: ReadonlyMap<string, FunctionConfig>;
-  readonly prepare: (fn: FunctionConfig, events: PreparationEvents) => void;
-  /** The function can be restored. */
-  readonly onReady: (fn: FunctionConfig) => void;
+  /** @param id unique for ever among those that were asked for. */
+  readonly prepare: (id: string, fn: FunctionVersion, events: PreparationEvents) => void;
+  /** No VM of it will be launched any more. */
+  readonly forget: (id: string) => void;
+  /** The version can be restored. */
+  readonly onReady: (fn: FunctionVersion) => void;
   readonly logger: Logger;
 }
 
@@ -21,9 +24,24 @@ const MAX_LOGGED = 10_000;
 
 type State = 'preparing' | 'ready' | 'failed';
 
+/** The snapshot of one version. */
+interface Followed {
+  readonly id: string;
+  /** In which it was asked for last. */
+  round: object | null;
+  /** Null: nobody was there who could be asked. */
+  state: State | null;
+  /** Wait for the first verdict: null if it can be restored, else why its VMs are booted. */
+  readonly waiting: ((failure: LaunchFailure | null) => void)[];
+}
+
+const NOBODY: LaunchFailure = { kind: 'vmm', message: 'no snapshots are made', console: [] };
+
 export class FunctionSnapshots {
   readonly #options: FunctionSnapshotsOptions;
-  readonly #states = new Map<string, State>();
+  /** In the order in which they were added. */
+  readonly #followed = new Map<FunctionVersion, Followed>();
+  #added = 0;
   /** Of asking for all of them; null: nobody is there who could be asked. */
   #round: object | null = null;
   readonly #counts: Record<State, number> = { preparing: 0, ready: 0, failed: 0 };
@@ -34,30 +52,64 @@ export class FunctionSnapshots {
     this.#options = options;
   }
 
-  /** Has the snapshot of every function made ready, in the order of the configuration. Another call begins anew. */
+  /** Has the snapshot of every version made ready, in their order. Another call begins anew. */
   prepareAll(): void {
-    const { functions } = this.#options;
-    for (const fn of functions.values()) this.#setState(fn, 'preparing');
+    for (const followed of this.#followed.values()) this.#setState(followed, 'preparing');
     const round = {};
     this.#round = round;
-    const rest = functions.values();
+    const rest = this.#followed.entries();
     const askForSome = (): void => {
       if (this.#round !== round) return;
       for (let i = 0; i < ASKED_AT_ONCE; i += 1) {
         const { value, done } = rest.next();
         if (done === true) return;
-        this.#prepare(value, round);
+        const [fn, followed] = value;
+        if (followed.round !== round) this.#prepare(fn, followed, round);
       }
       setImmediate(askForSome);
     };
     askForSome();
   }
 
+  /** Follows another version; its snapshot is made ready, if snapshots are made at all. */
+  add(fn: FunctionVersion): void {
+    if (this.#followed.has(fn)) return;
+    const followed: Followed = { id: `${fn.name}#${(this.#added += 1)}`, round: null, state: null, waiting: [] };
+    this.#followed.set(fn, followed);
+    if (this.#round === null) return;
+    this.#setState(followed, 'preparing');
+    this.#prepare(fn, followed, this.#round);
+  }
+
+  /** Nothing will be launched for it any more. */
+  remove(fn: FunctionVersion): void {
+    const followed = this.#followed.get(fn);
+    if (followed === undefined) return;
+    this.#setState(followed, null);
+    this.#settle(followed, NOBODY);
+    this.#followed.delete(fn);
+    this.#options.forget(followed.id);
+  }
+
+  /** Whether VMs of the version can be restored. */
+  isReady(fn: FunctionVersion): boolean {
+    return this.#followed.get(fn)?.state === 'ready';
+  }
+
+  /** Resolves with why VMs of the version are booted, once that is known; null: they can be restored. */
+  async settled(fn: FunctionVersion): Promise<LaunchFailure | null> {
+    const followed = this.#followed.get(fn);
+    if (followed === undefined || followed.state === null || followed.state === 'failed') return NOBODY;
+    if (followed.state === 'ready') return null;
+    return new Promise((resolve) => followed.waiting.push(resolve));
+  }
+
   /** Whoever was asked is gone: no snapshot is being made, and none is ready. */
   onLost(): void {
     this.#round = null;
-    for (const fn of this.#options.functions.values()) {
-      if (this.#states.has(fn.name)) this.#setState(fn, 'failed');
+    for (const followed of this.#followed.values()) {
+      if (followed.state !== null) this.#setState(followed, 'failed');
+      this.#settle(followed, NOBODY);
     }
   }
 
@@ -78,34 +130,40 @@ export class FunctionSnapshots {
     return { ...this.#counts };
   }
 
-  #setState(fn: FunctionConfig, state: State): void {
-    const before = this.#states.get(fn.name);
-    if (before !== undefined) this.#counts[before] -= 1;
-    this.#counts[state] += 1;
-    this.#states.set(fn.name, state);
+  #setState(followed: Followed, state: State | null): void {
+    if (followed.state !== null) this.#counts[followed.state] -= 1;
+    if (state !== null) this.#counts[state] += 1;
+    followed.state = state;
   }
 
-  #prepare(fn: FunctionConfig, round: object): void {
+  #settle({ waiting }: Followed, failure: LaunchFailure | null): void {
+    for (const tell of waiting.splice(0)) tell(failure);
+  }
+
+  #prepare(fn: FunctionVersion, followed: Followed, round: object): void {
     const { prepare, onReady, logger } = this.#options;
+    followed.round = round;
     /** Of the last failure; the same one again is news to nobody. */
     let told: string | null = null;
-    prepare(fn, {
+    prepare(followed.id, fn, {
       onPreparing: (text) => {
-        this.#setState(fn, 'preparing');
+        this.#setState(followed, 'preparing');
         logger.info({ function: fn.name }, `snapshot: ${text}`);
       },
       onPreparationLog: (stream, text) => logger.info({ function: fn.name, stream, text }, 'function output'),
       onPrepared: (layer, builtMs) => {
         told = null;
-        this.#setState(fn, 'ready');
+        this.#setState(followed, 'ready');
         const how = builtMs === null ? 'was there' : `built in ${(builtMs / 1000).toFixed(1)} s`;
         logger.info({ function: fn.name, layer, ready: this.#counts.ready }, `snapshot ready: ${how}`);
+        this.#settle(followed, null);
         onReady(fn);
       },
       onUnprepared: (failure, retryInMs) => {
         // `onLost` has counted all of them, and why is told once.
         if (retryInMs === null || this.#round !== round) return;
-        this.#setState(fn, 'failed');
+        this.#setState(followed, 'failed');
+        this.#settle(followed, failure);
         const what =
           failure.kind === 'function'
             ? `the function does not load: ${failure.failure.message}`

@@ -1,7 +1,8 @@
 /** Runs in snapctr. What firerunner is told of a function that it is to launch. */
 import { functionArn } from '../../protocol/arn.ts';
 import type { LaunchSpec, SnapshotSource } from '../../protocol/runner.ts';
-import type { Config, FunctionConfig } from '../config/config.ts';
+import type { FunctionConfig } from '../../registry/function-version.ts';
+import type { Config } from '../config/config.ts';
 
 export interface LaunchOptions {
   /** From launch to a function that can be invoked, in ms. */

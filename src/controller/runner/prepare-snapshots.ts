@@ -1,6 +1,7 @@
-/** Runs in snapctr. Has the snapshots of a configuration made without serving anything. */
+/** Runs in snapctr. Has the snapshots of functions made without serving anything. */
 import type { QemuAccelerator } from '../../protocol/runner.ts';
 import type { VmmWish } from '../../protocol/vmms.ts';
+import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { Config } from '../config/config.ts';
 import { launchSpec } from './launch-spec.ts';
 import type { Logger } from '../log.ts';
@@ -21,6 +22,7 @@ export interface PrepareOptions {
  */
 export async function prepareSnapshots(
   config: Config,
+  functions: readonly FunctionVersion[],
   { vmm, accel, bootTimeoutMs, logger }: PrepareOptions,
   tell: (text: string) => void,
 ): Promise<ReadonlyMap<string, string | null>> {
@@ -28,7 +30,7 @@ export async function prepareSnapshots(
   await runner.start();
   try {
     if (!runner.abilities.canRestore) throw new Error('this VMM has no snapshots; choose another one with --vmm');
-    const layers = [...config.functions.values()].map(
+    const layers = functions.map(
       (fn) =>
         new Promise<[string, string | null]>((resolve) => {
           runner.prepare(fn.name, launchSpec(config, fn, { bootTimeoutMs, useSnapshots: true }), {

@@ -193,15 +193,20 @@ export class RunnerClient {
     this.#send({ op: 'resume', vm });
   }
 
-  /** Has the snapshot of a function made ready; `events` are told whenever that changes. One preparation of a function at a time. */
-  prepare(fn: string, spec: LaunchSpec, events: PreparationEvents): void {
+  /** Has a function's snapshot made ready; `events` are told whenever that changes. One preparation of a name at a time. */
+  prepare(snapshot: string, spec: LaunchSpec, events: PreparationEvents): void {
     if (this.#runner === null) {
       const message = this.#absence;
       queueMicrotask(() => events.onUnprepared({ kind: 'vmm', message, console: [] }, null));
       return;
     }
-    this.#preparations.set(fn, events);
-    this.#send({ op: 'prepare', function: fn, spec });
+    this.#preparations.set(snapshot, events);
+    this.#send({ op: 'prepare', snapshot, spec });
+  }
+
+  /** No VM will be launched from it any more; its events are told nothing more. */
+  forget(snapshot: string): void {
+    if (this.#preparations.delete(snapshot)) this.#send({ op: 'forget', snapshot });
   }
 
   /**
@@ -241,7 +246,7 @@ export class RunnerClient {
   }
 
   #dispatch(event: ServedEvent<RunnerEvent>): void {
-    if ('function' in event) return this.#dispatchPreparation(event);
+    if ('snapshot' in event) return this.#dispatchPreparation(event);
     const known = this.#vms.get(event.vm);
     if (known === undefined) return;
     const { events } = known;
@@ -270,8 +275,8 @@ export class RunnerClient {
     }
   }
 
-  #dispatchPreparation(event: Extract<RunnerEvent, { function: string }>): void {
-    const preparation = this.#preparations.get(event.function);
+  #dispatchPreparation(event: Extract<RunnerEvent, { snapshot: string }>): void {
+    const preparation = this.#preparations.get(event.snapshot);
     if (preparation === undefined) return;
     switch (event.event) {
       case 'preparing':

@@ -46,6 +46,8 @@ interface Known {
   /** Of the files it was made from: other files need another snapshot. */
   readonly identity: string;
   readonly replacesAnother: boolean;
+  /** Preparations that have not been forgotten. */
+  preparations: number;
 }
 
 export class Snapshots {
@@ -88,7 +90,20 @@ export class Snapshots {
    * @throws FunctionLoadError if the import or a hook before the snapshot fails; LaunchError; SnapshotStoreError.
    */
   prepare(spec: LaunchSpec, observer: SnapshotObserver = {}): Promise<Prepared> {
-    return this.#find(spec).snapshot.prepare(observer);
+    const known = this.#find(spec);
+    known.preparations += 1;
+    return known.snapshot.prepare(observer);
+  }
+
+  /** Undoes one `prepare`: after the last one nothing is launched from it any more. Its layer stays in the store. */
+  forget(spec: LaunchSpec): void {
+    const key = keyOf(spec);
+    const known = this.#known.get(key);
+    if (known === undefined) return;
+    known.preparations -= 1;
+    if (known.preparations > 0) return;
+    known.snapshot.retire();
+    this.#known.delete(key);
   }
 
   /** See `dumpLayer`. */
@@ -138,7 +153,7 @@ export class Snapshots {
   }
 
   #find(spec: LaunchSpec): Known {
-    const key = JSON.stringify([spec.machine, spec.function, spec.snapshots]);
+    const key = keyOf(spec);
     const identity = identityOf(spec.machine);
     const before = this.#known.get(key);
     if (before?.identity === identity) return before;
@@ -152,7 +167,8 @@ export class Snapshots {
       onClosed: () => this.#open.delete(snapshot),
       signal: this.#signal,
     });
-    const known = { snapshot, identity, replacesAnother: before !== undefined };
+    const { preparations = 0 } = before ?? {};
+    const known = { snapshot, identity, replacesAnother: before !== undefined, preparations };
     this.#known.set(key, known);
     return known;
   }
@@ -185,6 +201,10 @@ async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<
 function whyNotOpen({ snapshot: { state }, replacesAnother }: Known): string {
   if (state.is === 'failed') return state.reason;
   return `${replacesAnother ? 'its files have changed: a new snapshot' : 'its snapshot'} is being made`;
+}
+
+function keyOf({ machine, function: fn, snapshots }: LaunchSpec): string {
+  return JSON.stringify([machine, fn, snapshots]);
 }
 
 function identityOf(machine: MachineSpec): string {

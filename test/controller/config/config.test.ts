@@ -3,13 +3,8 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import {
-  ConfigError,
-  loadConfig,
-  type Config,
-  type ConfigContext,
-  type FunctionConfig,
-} from '../../../src/controller/config/config.ts';
+import { ConfigError, loadConfig, type Config, type ConfigContext } from '../../../src/controller/config/config.ts';
+import type { FunctionConfig } from '../../../src/registry/function-version.ts';
 
 const CONTROLLER = `kernel_path: images/vmlinux
 runtimefs_dir: images/runtimefs

@@ -14,7 +14,7 @@ import { OPERATIONS, ROLES, type Operation, type Role } from '../../../src/auth/
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
-import { functionConfig } from '../../support/scripted-guests.ts';
+import { functionConfig, registryOf } from '../../support/scripted-guests.ts';
 import { authenticator, signed, type TestRequest } from '../../auth/requests.ts';
 import { echo, errorOf, MIB, RawClient, withGateway } from './http-client.ts';
 
@@ -36,8 +36,7 @@ async function withKeys(
 ): Promise<void> {
   const lambda = {
     account: DEFAULT_ACCOUNT,
-    functions: new Map(FUNCTIONS.map((fn) => [fn.name, fn])),
-    broken: [],
+    functions: registryOf(FUNCTIONS),
     interpreters: 'host',
     usesSnapshots: () => false,
     eventCapacity: 2,

@@ -5,7 +5,7 @@ import type { Task } from '../../../src/controller/task.ts';
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
-import { functionConfig } from '../../support/scripted-guests.ts';
+import { functionConfig, registryOf } from '../../support/scripted-guests.ts';
 import { parseOrigin } from '../../../src/controller/gateway/origin-policy.ts';
 import { echo, withGateway } from './http-client.ts';
 
@@ -110,8 +110,7 @@ describe('web pages', () => {
     submit,
     lambda: {
       account: DEFAULT_ACCOUNT,
-      functions: new Map([[echoing.name, echoing]]),
-      broken: [],
+      functions: registryOf([echoing]),
       interpreters: 'host',
       usesSnapshots: () => false,
       eventCapacity: 2,

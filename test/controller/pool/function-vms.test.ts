@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
+import { FunctionUse } from '../../../src/controller/pool/function-use.ts';
 import { FunctionVms, IdlePlace } from '../../../src/controller/pool/function-vms.ts';
 import type { Vm } from '../../../src/controller/pool/vm.ts';
 import { functionConfig, ScriptedGuests } from '../../support/scripted-guests.ts';
@@ -10,7 +11,7 @@ after(() => guests.close());
 
 /** VMs of one function, and how often links between their places were read or written. */
 function idleVms(count: number): { fn: FunctionVms; vms: readonly Vm[]; steps: () => number } {
-  const fn = new FunctionVms(functionConfig('f'));
+  const fn = new FunctionVms(functionConfig('f'), new FunctionUse('f'));
   let steps = 0;
   const vms = Array.from({ length: count }, () => guests.createVm(fn, {}));
   for (const { idlePlace } of vms) {
@@ -59,7 +60,7 @@ test('VMs of a function: one that has served comes back before those that were l
   );
   fc.assert(
     fc.property(fc.array(step), (steps) => {
-      const fn = new FunctionVms(functionConfig('f'));
+      const fn = new FunctionVms(functionConfig('f'), new FunctionUse('f'));
       const expected: Vm[] = [];
       for (const action of steps) {
         if (action === 'pop') {

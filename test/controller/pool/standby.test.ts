@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
-import type { FunctionConfig } from '../../../src/controller/config/config.ts';
+import type { FunctionVersion } from '../../../src/registry/function-version.ts';
+import { FunctionUse } from '../../../src/controller/pool/function-use.ts';
 import { FunctionVms } from '../../../src/controller/pool/function-vms.ts';
 import { FairShare } from '../../../src/controller/pool/keep-alive.ts';
 import { createLogger } from '../../../src/controller/log.ts';
@@ -8,15 +9,14 @@ import { Ledger } from '../../../src/controller/pool/ledger.ts';
 import { Standby } from '../../../src/controller/pool/standby.ts';
 import type { StartKind } from '../../../src/controller/task.ts';
 import type { Vm } from '../../../src/controller/pool/vm.ts';
-import { VmPool } from '../../../src/controller/pool/vm-pool.ts';
 import { SnapfaasError } from '../../../src/protocol/errors.ts';
-import { functionConfig, patientClock, ScriptedGuests, withVm } from '../../support/scripted-guests.ts';
+import { functionConfig, patientClock, ScriptedGuests, TestPool, withVm } from '../../support/scripted-guests.ts';
 
 const QUIET_MS = 50;
 
 interface Bench {
   readonly standby: Standby;
-  readonly pool: VmPool;
+  readonly pool: TestPool;
   readonly ledger: Ledger;
   readonly guests: ScriptedGuests;
   /** Functions for which a VM was launched ahead, in order. */
@@ -43,7 +43,7 @@ function createBench(
     budgetMib,
     taps = 0,
   }: { readonly memoryMib?: number; readonly budgetMib: number; readonly taps?: number },
-  functions: readonly (string | FunctionConfig)[],
+  functions: readonly (string | FunctionVersion)[],
 ): Bench {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const guests = new ScriptedGuests();
@@ -52,8 +52,8 @@ function createBench(
   const ledger = new Ledger(memoryMib, taps);
   const ahead: string[] = [];
   const configs = functions.map((fn) => (typeof fn === 'string' ? functionConfig(fn) : fn));
-  const pool: VmPool = new VmPool({
-    functions: new Map(configs.map((fn) => [fn.name, fn])),
+  const pool: TestPool = new TestPool({
+    functions: configs,
     ledger,
     policy: new FairShare<Vm>(now),
     createVm: (fn, isAhead) => {
@@ -82,7 +82,7 @@ function createBench(
     guests.close();
   });
   const invoke = (name: string, event: string, onStart: (start: StartKind) => void = () => undefined) =>
-    withVm(pool, pool.find(name), over.signal, async (vm, start) => {
+    withVm(pool, pool.fn(name), over.signal, async (vm, start) => {
       onStart(start);
       await vm.invoke('id', { payload: Buffer.from(event) }, over.signal);
       return start;
@@ -92,7 +92,7 @@ function createBench(
   return {
     ...{ standby, pool, ledger, guests, ahead },
     add: (...names) => {
-      for (const name of names) standby.addCandidate(pool.find(name));
+      for (const name of names) standby.addCandidate(pool.fn(name));
     },
     call: (name) => invoke(name, '1'),
     occupy: (name) =>
@@ -138,7 +138,7 @@ test('standby: a function without a tap is passed over until one is free again',
   await settle();
   assert.deepEqual(idle().sort(), ['b', 'plain']);
   assert.deepEqual(ahead, ['a', 'plain']);
-  const vm = await withVm(pool, pool.find('b'), new AbortController().signal, (taken) => Promise.resolve(taken));
+  const vm = await withVm(pool, pool.fn('b'), new AbortController().signal, (taken) => Promise.resolve(taken));
   await guests.end(vm, 'killed from outside');
   await settle();
   assert.deepEqual(ahead.slice(2), ['b']);
@@ -405,7 +405,7 @@ class WatchedFunction extends FunctionVms {
 }
 
 const CROWD = 2000;
-const CROWDS: readonly (readonly [string, (index: number) => Partial<FunctionConfig>, number])[] = [
+const CROWDS: readonly (readonly [string, (index: number) => Partial<FunctionVersion>, number])[] = [
   ['of one size', () => ({}), 256],
   ['of many sizes', (i) => ({ memoryMib: 128 + 64 * ((i + 1) % 4) }), 256],
   ['too large for the budget, but for the last one', (i) => (i === CROWD - 1 ? {} : { memoryMib: 1024 }), 256],
@@ -416,7 +416,7 @@ for (const [what, keys, budgetMib] of CROWDS) {
     t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
     const functions = Array.from(
       { length: CROWD },
-      (_, i) => new WatchedFunction(functionConfig(`function-${i}`, keys(i))),
+      (_, i) => new WatchedFunction(functionConfig(`function-${i}`, keys(i)), new FunctionUse(`function-${i}`)),
     );
     const guests = new ScriptedGuests();
     t.after(() => guests.close());

@@ -2,23 +2,24 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { FairShare } from '../../../src/controller/pool/keep-alive.ts';
+import type { FunctionVms } from '../../../src/controller/pool/function-vms.ts';
 import { Ledger } from '../../../src/controller/pool/ledger.ts';
 import type { StartKind } from '../../../src/controller/task.ts';
 import type { Vm } from '../../../src/controller/pool/vm.ts';
-import { VmPool } from '../../../src/controller/pool/vm-pool.ts';
 import { SnapfaasError } from '../../../src/protocol/errors.ts';
-import type { FunctionConfig } from '../../../src/controller/config/config.ts';
-import { functionConfig, patientClock, ScriptedGuests, withVm } from '../../support/scripted-guests.ts';
+import type { FunctionVersion } from '../../../src/registry/function-version.ts';
+import { functionConfig, patientClock, ScriptedGuests, TestPool, withVm } from '../../support/scripted-guests.ts';
 
 const never = new AbortController().signal;
 
 interface Bench {
-  readonly pool: VmPool;
+  readonly pool: TestPool;
   readonly ledger: Ledger;
   readonly guests: ScriptedGuests;
   readonly policy: FairShare<Vm>;
   /** VMs that were taken for requests. */
   readonly taken: readonly Vm[];
+  readonly drained: readonly FunctionVms[];
   call(name: string, event?: string, signal?: AbortSignal): Promise<StartKind>;
 }
 
@@ -30,29 +31,31 @@ after(async () => {
   }
 });
 
-function createPool(memoryMib: number, functions: readonly FunctionConfig[], taps = 0): Bench {
+function createPool(memoryMib: number, functions: readonly FunctionVersion[], taps = 0): Bench {
   const guests = new ScriptedGuests();
   const now = patientClock();
   const ledger = new Ledger(memoryMib, taps);
   const policy = new FairShare<Vm>(now);
   const taken: Vm[] = [];
-  const pool: VmPool = new VmPool({
-    functions: new Map(functions.map((fn) => [fn.name, fn])),
+  const drained: FunctionVms[] = [];
+  const pool: TestPool = new TestPool({
+    functions,
     ledger,
     policy,
     createVm: (fn, isAhead) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead),
     startVm: (vm) => void guests.start(vm),
     now,
     onTaken: (_fn, vm) => taken.push(vm),
+    onDrained: (fn) => drained.push(fn),
   });
   const call = async (name: string, event = '1', signal = never): Promise<StartKind> => {
-    return withVm(pool, pool.find(name), signal, async (vm, start) => {
+    return withVm(pool, pool.fn(name), signal, async (vm, start) => {
       const { result } = await vm.invoke('id', { payload: Buffer.from(event) }, signal);
       assert.equal(result.toString(), event);
       return start;
     });
   };
-  const bench = { pool, ledger, guests, policy, taken, call };
+  const bench = { pool, ledger, guests, policy, taken, drained, call };
   open.push(bench);
   return bench;
 }
@@ -84,11 +87,6 @@ test('VM pool: a VM that breaks with its answer is not idle afterwards', async (
   assert.equal(await call('f', '"answer twice"'), 'cold');
   while (guests.alive > 0) await turn();
   assert.deepEqual(Object.keys(pool.counts()), []);
-});
-
-test('VM pool: an unknown function is function_not_found', async () => {
-  const { call } = createPool(1024, []);
-  await assert.rejects(call('nobody'), { code: 'function_not_found' });
 });
 
 test('VM pool: evicts the longest idle VMs of other functions, and no more than needed', async () => {
@@ -157,7 +155,7 @@ test('VM pool: without a tap that an idle VM could give up, nobody is evicted', 
   while (pool.launching > 0) await turn();
   await assert.rejects(call('net'), { code: 'resource_exhausted', message: /the only tap is in use/ });
   assert.equal(pool.counters.evictions, 0);
-  assert.equal(await pool.launchAhead(pool.find('net')), null);
+  assert.equal(await pool.launchAhead(pool.fn('net')), null);
   hang.abort();
   assert.ok((await busy) instanceof SnapfaasError);
   // The killed VM gives its tap back.
@@ -272,7 +270,7 @@ test('VM pool: a failed launch gives its memory back and tells why', async () =>
 
 test('VM pool: an idle VM that dies is forgotten', async () => {
   const { call, guests, ledger, policy, pool } = createPool(128, [functionConfig('f')]);
-  const vm = await withVm(pool, pool.find('f'), never, (taken) => Promise.resolve(taken));
+  const vm = await withVm(pool, pool.fn('f'), never, (taken) => Promise.resolve(taken));
   await guests.end(vm, 'killed from outside');
   while (ledger.dyingMib > 0) await turn();
   assert.equal(ledger.reservedMib, 0);
@@ -289,7 +287,7 @@ test('VM pool: of an idle VM that dies the log tells, of one that is evicted it 
   guests.logger = Object.assign(Object.create(guests.logger) as typeof guests.logger, {
     warn: (fields: unknown, text: unknown) => void warnings.push([fields, text]),
   });
-  const vm = await withVm(pool, pool.find('f'), never, (taken) => Promise.resolve(taken));
+  const vm = await withVm(pool, pool.fn('f'), never, (taken) => Promise.resolve(taken));
   await guests.end(vm, 'firecracker was killed by SIGKILL');
   while (ledger.dyingMib > 0) await turn();
   assert.equal(warnings.length, 1);
@@ -309,7 +307,7 @@ test('VM pool: closing kills every VM, and what runs is told so', async () => {
   await turn();
   await pool.close(new SnapfaasError('shutting_down', 'closing'));
   await assert.rejects(running, { code: 'shutting_down' });
-  assert.equal(pool.acquire(pool.find('f'), 0), null);
+  assert.equal(pool.acquire(pool.fn('f'), 0), null);
   assert.equal(guests.alive, 0);
   assert.equal(ledger.reservedMib + ledger.dyingMib, 0);
 });
@@ -317,10 +315,10 @@ test('VM pool: closing kills every VM, and what runs is told so', async () => {
 test('VM pool: a VM launched ahead has rehearsed, is idle, and its first request tells how it was launched', async () => {
   const { call, guests, ledger, policy, pool, taken } = createPool(512, [functionConfig('f')]);
   guests.launchKind = 'restored';
-  const vm = await pool.launchAhead(pool.find('f'));
+  const vm = await pool.launchAhead(pool.fn('f'));
   assert.ok(vm !== null);
   assert.deepEqual([vm.state, vm.isUnused, guests.rehearsals], ['idle', true, 3]);
-  assert.deepEqual([ledger.reservedMib, policy.idleMib, pool.find('f').inUse], [128, 128, 0]);
+  assert.deepEqual([ledger.reservedMib, policy.idleMib, pool.fn('f').use.inUse], [128, 128, 0]);
   assert.equal(vm.launchMs, 0, 'no request waited for it');
   assert.deepEqual([await call('f'), await call('f')], ['restored', 'warm']);
   assert.deepEqual(taken, [vm, vm]);
@@ -338,15 +336,15 @@ test('VM pool: a launch ahead is taken over by a request that comes meanwhile', 
   guests.launchKind = 'restored';
   const launch = gate();
   guests.launchGate = launch.promise;
-  const ahead = pool.launchAhead(pool.find('f'));
+  const ahead = pool.launchAhead(pool.fn('f'));
   const request = call('f');
   await turn();
-  assert.deepEqual([pool.find('f').unclaimed.size, pool.find('f').inUse, pool.launching], [0, 1, 0]);
+  assert.deepEqual([pool.fn('f').unclaimed.size, pool.fn('f').use.inUse, pool.launching], [0, 1, 0]);
   launch.open();
   assert.equal(await request, 'restored');
   assert.deepEqual(taken, [await ahead]);
   assert.equal(pool.counters.launches, 1);
-  assert.equal(pool.find('f').inUse, 0);
+  assert.equal(pool.fn('f').use.inUse, 0);
 });
 
 test('VM pool: a launch ahead that waits for memory to be free can be taken over already', async () => {
@@ -355,7 +353,7 @@ test('VM pool: a launch ahead that waits for memory to be free can be taken over
   const ended = gate();
   guests.exitGate = ended.promise;
   await assert.rejects(call('a', '"garbage"'));
-  const ahead = pool.launchAhead(pool.find('b'));
+  const ahead = pool.launchAhead(pool.fn('b'));
   const request = call('b');
   await turn();
   assert.equal(guests.alive, 1, 'the process of the VM before has not ended');
@@ -369,7 +367,7 @@ test('VM pool: a request that hangs up leaves a launch ahead to the next one', a
   const { call, guests, pool } = createPool(512, [functionConfig('f')]);
   const launch = gate();
   guests.launchGate = launch.promise;
-  const ahead = pool.launchAhead(pool.find('f'));
+  const ahead = pool.launchAhead(pool.fn('f'));
   const client = new AbortController();
   const gone = call('f', '1', client.signal);
   await turn();
@@ -384,7 +382,7 @@ test('VM pool: a request that hangs up leaves a launch ahead to the next one', a
 test('VM pool: nothing is launched ahead without free memory, and nobody is evicted for it', async () => {
   const { call, pool, policy } = createPool(256, [functionConfig('a'), functionConfig('big', { memoryMib: 256 })]);
   await call('a');
-  assert.equal(await pool.launchAhead(pool.find('big')), null);
+  assert.equal(await pool.launchAhead(pool.fn('big')), null);
   assert.deepEqual(pool.counters, { launches: 1, evictions: 0, reuses: 0 });
   assert.equal(policy.idleMib, 128);
 });
@@ -394,19 +392,19 @@ test('VM pool: nothing is launched ahead for a function that runs at its limit a
   const client = new AbortController();
   const running = call('f', '"hang"', client.signal);
   while (taken.length === 0) await turn();
-  assert.equal(await pool.launchAhead(pool.find('f')), null);
+  assert.equal(await pool.launchAhead(pool.fn('f')), null);
   await assert.rejects(call('f'), { code: 'resource_exhausted' });
   client.abort();
   await assert.rejects(running);
-  assert.ok((await pool.launchAhead(pool.find('f'))) !== null);
+  assert.ok((await pool.launchAhead(pool.fn('f'))) !== null);
   assert.equal(await call('f'), 'cold');
 });
 
 test('VM pool: a launch ahead that fails tells why and gives its memory back', async () => {
   const { guests, ledger, pool } = createPool(128, [functionConfig('f')]);
   guests.launchFailure = 'no kernel';
-  await assert.rejects(pool.launchAhead(pool.find('f')), { code: 'vm_launch_failed', message: 'no kernel' });
-  assert.deepEqual([ledger.reservedMib, ledger.dyingMib, pool.find('f').inUse], [0, 0, 0]);
+  await assert.rejects(pool.launchAhead(pool.fn('f')), { code: 'vm_launch_failed', message: 'no kernel' });
+  assert.deepEqual([ledger.reservedMib, ledger.dyingMib, pool.fn('f').use.inUse], [0, 0, 0]);
 });
 
 test('VM pool: only an idle VM can be dismissed', async () => {
@@ -420,7 +418,7 @@ test('VM pool: only an idle VM can be dismissed', async () => {
   assert.deepEqual([busy.state, pool.counters.evictions], ['busy', 0]);
   client.abort();
   await assert.rejects(running);
-  const idle = await pool.launchAhead(pool.find('f'));
+  const idle = await pool.launchAhead(pool.fn('f'));
   assert.ok(idle !== null);
   pool.dismiss(idle);
   pool.dismiss(idle);
@@ -432,25 +430,25 @@ test('VM pool: only an idle VM can be dismissed', async () => {
 
 test('VM pool: closing ends launches ahead too', async () => {
   const { guests, ledger, pool } = createPool(512, [functionConfig('f')]);
-  const idle = await pool.launchAhead(pool.find('f'));
+  const idle = await pool.launchAhead(pool.fn('f'));
   const launch = gate();
   guests.launchGate = launch.promise;
-  const ahead = pool.launchAhead(pool.find('f'));
+  const ahead = pool.launchAhead(pool.fn('f'));
   await turn();
   const closed = pool.close(new SnapfaasError('shutting_down', 'closing'));
   await assert.rejects(ahead, { code: 'shutting_down' });
   launch.open();
   await closed;
   assert.equal(idle?.state, 'dead');
-  assert.equal(await pool.launchAhead(pool.find('f')), null);
+  assert.equal(await pool.launchAhead(pool.fn('f')), null);
   assert.deepEqual([ledger.reservedMib, ledger.dyingMib, guests.alive], [0, 0, 0]);
 });
 
 test('VM pool: a VM whose runtime ends while it rehearses is given up', async () => {
   const { guests, ledger, pool } = createPool(128, [functionConfig('f')]);
   guests.answersRehearsals = false;
-  const ahead = pool.launchAhead(pool.find('f'));
-  const [vm] = pool.find('f').unclaimed;
+  const ahead = pool.launchAhead(pool.fn('f'));
+  const [vm] = pool.fn('f').unclaimed;
   while (guests.rehearsals === 0) await turn();
   vm?.onRuntimeExited('the runtime ended with signal 9', { signal: 9 });
   await assert.rejects(ahead, { code: 'vm_launch_failed', message: 'the runtime ended with signal 9' });
@@ -462,14 +460,14 @@ test('VM pool: a VM that does not answer while it rehearses is given up after a 
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { call, guests, ledger, pool } = createPool(128, [functionConfig('f', { concurrencyLimit: 1 })]);
   guests.answersRehearsals = false;
-  const ahead = pool.launchAhead(pool.find('f'));
+  const ahead = pool.launchAhead(pool.fn('f'));
   const request = call('f');
   while (guests.rehearsals === 0) await turn();
   t.mock.timers.tick(10_000);
   const why = { code: 'vm_lost', message: 'the VM of f was lost: it did not rehearse within 10 s' };
   await Promise.all([assert.rejects(ahead, why), assert.rejects(request, why)]);
   while (ledger.dyingMib > 0) await turn();
-  assert.deepEqual([ledger.reservedMib, guests.alive, pool.find('f').inUse], [0, 0, 0]);
+  assert.deepEqual([ledger.reservedMib, guests.alive, pool.fn('f').use.inUse], [0, 0, 0]);
 });
 
 test('VM pool: a VM that was paused while it was idle runs again for its next request', async (t) => {
@@ -487,30 +485,87 @@ test('VM pool: a VM that was paused while it was idle runs again for its next re
   assert.deepEqual([pause.mock.callCount(), resume.mock.callCount()], [1, 1]);
 });
 
+test('VM pool: a version that is retired ends its idle VMs, and those that nobody waits for', async () => {
+  const { call, guests, ledger, pool, drained } = createPool(1024, [functionConfig('f')]);
+  await Promise.all([call('f'), call('f')]);
+  const before = pool.fn('f');
+  const opened = gate();
+  guests.launchGate = opened.promise;
+  const ahead = pool.launchAhead(before);
+  assert.equal(pool.replace('f').hasIdle, false);
+  opened.open();
+  assert.equal((await ahead.catch((error: unknown) => error)) instanceof SnapfaasError, true);
+  while (ledger.dyingMib > 0) await turn();
+  assert.deepEqual([ledger.reservedMib, guests.alive, pool.find(before.config), drained], [0, 0, undefined, [before]]);
+  assert.equal(await call('f'), 'cold');
+});
+
+test('VM pool: a request that has a VM of a retired version, or waits for its launch, finishes on it', async () => {
+  const { call, guests, ledger, pool, drained } = createPool(1024, [functionConfig('f')]);
+  const before = pool.fn('f');
+  const opened = gate();
+  guests.launchGate = opened.promise;
+  const waits = call('f');
+  guests.launchGate = Promise.resolve();
+  const used = gate();
+  const runs = withVm(pool, before, never, async (vm) => {
+    await used.promise;
+    return vm.fn;
+  });
+  await turn();
+  pool.replace('f');
+  assert.equal(pool.acquire(before, Infinity), null);
+  assert.equal(await pool.launchAhead(before), null);
+  opened.open();
+  used.open();
+  assert.equal(await waits, 'cold');
+  assert.equal(await runs, before);
+  while (ledger.dyingMib > 0) await turn();
+  assert.deepEqual([ledger.reservedMib, guests.alive, drained], [0, 0, [before]]);
+});
+
+test('VM pool: all versions of a function share its limit', async () => {
+  const { call, pool } = createPool(1024, [functionConfig('f', { concurrencyLimit: 1 })]);
+  const used = gate();
+  const runs = withVm(pool, pool.fn('f'), never, () => used.promise);
+  pool.replace('f');
+  await assert.rejects(call('f'), { code: 'resource_exhausted' });
+  used.open();
+  await runs;
+  assert.equal(await call('f'), 'cold');
+});
+
 test('VM pool: under any load the memory books stay within the total and end exact', async () => {
   const names = ['a', 'b', 'c', 'big', 'limited'];
-  const events = ['1', '1', '1', 'ahead', '"fail"', '"fail and exit"', '"garbage"', '"hang"'];
+  const events = ['1', '1', '1', 'ahead', 'replace', '"fail"', '"fail and exit"', '"garbage"', '"hang"'];
   const loads = fc.array(fc.tuple(fc.constantFrom(...names), fc.constantFrom(...events), fc.nat({ max: 3 })), {
     maxLength: 40,
   });
   await fc.assert(
     fc.asyncProperty(loads, async (load) => {
-      const { call, guests, ledger, policy, pool } = createPool(640, [
+      const retired = new Set<FunctionVms>();
+      const { call, guests, ledger, policy, pool, drained } = createPool(640, [
         ...['a', 'b', 'c'].map((name) => functionConfig(name, { timeoutMs: 30 })),
         functionConfig('big', { memoryMib: 384, timeoutMs: 30 }),
         functionConfig('limited', { concurrencyLimit: 2, timeoutMs: 30 }),
       ]);
       const settled: Promise<unknown>[] = [];
       for (const [name, event, pause] of load) {
-        const work = event === 'ahead' ? pool.launchAhead(pool.find(name)) : call(name, event);
+        if (event === 'replace') {
+          retired.add(pool.fn(name));
+          pool.replace(name);
+          continue;
+        }
+        const work = event === 'ahead' ? pool.launchAhead(pool.fn(name)) : call(name, event);
         settled.push(work.catch((error: unknown) => assert.ok(error instanceof SnapfaasError)));
         for (let i = 0; i < pause; i += 1) await turn();
         assert.ok(ledger.reservedMib <= 640 && ledger.freeMib >= 0);
-        assert.ok(pool.find('limited').inUse <= 2);
+        assert.ok(pool.fn('limited').use.inUse <= 2);
       }
       await Promise.all(settled);
       while (ledger.dyingMib > 0) await turn();
       assert.equal(ledger.reservedMib, policy.idleMib);
+      assert.deepEqual([new Set(drained), drained.length], [retired, retired.size]);
       assert.equal(
         guests.alive,
         Object.values(pool.counts()).reduce((sum, states) => sum + (states.idle ?? 0), 0),

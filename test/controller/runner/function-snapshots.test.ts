@@ -10,6 +10,7 @@ interface Bench {
   /** Functions whose snapshots were asked for, in order. */
   readonly asked: readonly string[];
   readonly ready: readonly string[];
+  readonly forgotten: readonly string[];
   readonly lines: readonly unknown[];
   /** Of the last preparation of a function. */
   events(fn: string): PreparationEvents;
@@ -20,25 +21,30 @@ function createBench(...names: string[]): Bench {
   const ready: string[] = [];
   const lines: unknown[] = [];
   const latest = new Map<string, PreparationEvents>();
+  const ids = new Map<string, string>();
+  const forgotten: string[] = [];
   const logger = pino(
     { base: null, timestamp: false, formatters: { level: (level) => ({ level }) } },
     { write: (line: string) => lines.push(JSON.parse(line)) },
   );
   const snapshots = new FunctionSnapshots({
-    functions: new Map(names.map((name) => [name, functionConfig(name)])),
-    prepare: (fn, events) => {
+    prepare: (id, fn, events) => {
       asked.push(fn.name);
       latest.set(fn.name, events);
+      ids.set(id, fn.name);
     },
+    forget: (id) => forgotten.push(ids.get(id) ?? id),
     onReady: (fn) => ready.push(fn.name),
     logger,
   });
+  const versions = new Map(names.map((name) => [name, functionConfig(name)]));
+  for (const version of versions.values()) snapshots.add(version);
   const events = (fn: string): PreparationEvents => {
     const found = latest.get(fn);
     assert.ok(found !== undefined, `the snapshot of ${fn} was asked for`);
     return found;
   };
-  return { snapshots, asked, ready, lines, events };
+  return { snapshots, asked, ready, forgotten, lines, events };
 }
 
 const BROKEN = { kind: 'function', failure: { type: 'ImportError', message: 'no such module', stack: [] } } as const;
@@ -174,4 +180,36 @@ test('function snapshots: thousands are asked for in slices, in order, and no fu
   stale.onUnprepared({ kind: 'vmm', message: 'firerunner ended with SIGKILL', console: [] }, null);
   assert.deepEqual(snapshots.counts(), { preparing: 1000, ready: 0, failed: 0 });
   snapshots.onLost();
+});
+
+test('function snapshots: one that is added later is asked for at once, and one that is removed is forgotten', async () => {
+  const { snapshots, asked, forgotten, events } = createBench('a');
+  const late = functionConfig('late');
+  snapshots.add(late);
+  assert.deepEqual([asked, snapshots.isReady(late), (await snapshots.settled(late))?.kind], [[], false, 'vmm']);
+  snapshots.prepareAll();
+  assert.deepEqual(asked, ['a', 'late']);
+  const later = functionConfig('later');
+  snapshots.add(later);
+  snapshots.add(later);
+  assert.deepEqual(asked, ['a', 'late', 'later']);
+  const settled = [snapshots.settled(late), snapshots.settled(later), snapshots.settled(later)];
+  events('late').onUnprepared(BROKEN, 60_000);
+  events('later').onPrepared('layer', 10);
+  assert.deepEqual(await Promise.all(settled), [BROKEN, null, null]);
+  assert.deepEqual([snapshots.isReady(late), snapshots.isReady(later)], [false, true]);
+  assert.deepEqual(snapshots.counts(), { preparing: 1, ready: 1, failed: 1 });
+  for (const version of [late, later, later]) snapshots.remove(version);
+  assert.deepEqual([forgotten, snapshots.counts()], [['late', 'later'], { preparing: 1, ready: 0, failed: 0 }]);
+});
+
+test('function snapshots: nobody waits for a snapshot that is removed, or whose firerunner is lost', async () => {
+  const { snapshots } = createBench();
+  const [a, b] = [functionConfig('a'), functionConfig('b')];
+  snapshots.prepareAll();
+  for (const version of [a, b]) snapshots.add(version);
+  const settled = [snapshots.settled(a), snapshots.settled(b)];
+  snapshots.remove(a);
+  snapshots.onLost();
+  for (const failure of await Promise.all(settled)) assert.equal(failure?.kind, 'vmm');
 });

@@ -7,7 +7,7 @@ import type { Caller } from '../../../auth/caller.ts';
 import type { Operation } from '../../../auth/operations.ts';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
 import type { SnapfaasError } from '../../../protocol/errors.ts';
-import type { BrokenFunction, FunctionConfig } from '../../config/config.ts';
+import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
 import type { Logger } from '../../log.ts';
 import { newTaskId } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
@@ -16,23 +16,14 @@ import type { ExchangeOwner } from '../http-exchange.ts';
 import { CodeFactsCache, type Interpreters } from './code-facts.ts';
 import { ApiError, apiErrorAnswer, apiErrorOf, identityHeaders, validationError } from './errors.ts';
 import { EventInvocations } from './events.ts';
-import {
-  failedFunction,
-  getFunction,
-  getFunctionConfiguration,
-  listFunctions,
-  type Catalogue,
-  type FailedFunction,
-} from './functions.ts';
+import { failedFunction, getFunction, getFunctionConfiguration, listFunctions, type Catalogue } from './functions.ts';
 import { InvokeDialect, parseInvokeHeaders, type InvokeTarget } from './invoke.ts';
 import { findFunction, parseFunctionName, type FunctionReference } from './names.ts';
 import { StreamDialect } from './stream.ts';
 
 export interface LambdaApiOptions {
   readonly account: LambdaAccount;
-  readonly functions: ReadonlyMap<string, FunctionConfig>;
-  /** Functions that cannot run. */
-  readonly broken: readonly BrokenFunction[];
+  readonly functions: Pick<FunctionRegistry, 'get' | 'list'>;
   readonly interpreters: Interpreters;
   /** Whether VMs are restored from snapshots of their functions; asked each time. */
   readonly usesSnapshots: () => boolean;
@@ -66,18 +57,13 @@ export class LambdaApi {
   readonly #owner: ExchangeOwner;
   readonly #events: EventInvocations;
   readonly #catalogue: Catalogue;
-  readonly #known: ReadonlyMap<string, FunctionConfig | FailedFunction>;
 
   constructor(options: LambdaApiOptions, owner: ExchangeOwner) {
     const { account, functions, interpreters, usesSnapshots } = options;
     this.#options = options;
     this.#owner = owner;
     this.#events = new EventInvocations(owner, options.eventCapacity, options.logger);
-    const known = new Map<string, FunctionConfig | FailedFunction>(functions);
-    for (const { name, problems } of options.broken) if (name !== null) known.set(name, { name, failed: problems });
-    this.#known = known;
-    const sorted = [...known.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-    this.#catalogue = { account, sorted, facts: new CodeFactsCache(interpreters), usesSnapshots };
+    this.#catalogue = { account, functions, facts: new CodeFactsCache(interpreters), usesSnapshots };
   }
 
   /** Whether a path belongs to this API. */
@@ -124,7 +110,7 @@ export class LambdaApi {
     // Before it is looked up: whose function it is not, is not told whether it is there.
     caller.authorize(operation, reference.name);
     const isInvocation = kind === 'invoke' || kind === 'stream';
-    const fn = findFunction(this.#known, reference, account, isInvocation ? ':$LATEST' : '');
+    const fn = findFunction(this.#options.functions, reference, account, isInvocation ? ':$LATEST' : '');
     switch (kind) {
       case 'get':
         return new FixedDialect(() => getFunction(this.#catalogue, fn, reference.qualifier));
@@ -132,7 +118,7 @@ export class LambdaApi {
         return new FixedDialect(() => getFunctionConfiguration(this.#catalogue, fn, reference.qualifier));
       case 'invoke':
       case 'stream': {
-        if ('failed' in fn) throw failedFunction(fn);
+        if (fn.state === 'Failed') throw failedFunction(fn);
         const options = parseInvokeHeaders(incoming.headers, reference, account);
         const target = this.#target(fn, reference);
         if (kind === 'stream') return new StreamDialect(target, options);
@@ -143,11 +129,13 @@ export class LambdaApi {
 
   #catalogueFor(caller: Caller): Catalogue {
     if (caller.key === null) return this.#catalogue;
-    return { ...this.#catalogue, sorted: this.#catalogue.sorted.filter(({ name }) => caller.mayList(name)) };
+    const { functions } = this.#options;
+    const list = (): readonly RegisteredFunction[] => functions.list().filter(({ name }) => caller.mayList(name));
+    return { ...this.#catalogue, functions: { list } };
   }
 
-  #target(fn: FunctionConfig, reference: FunctionReference): InvokeTarget {
-    return { fn, reference, account: this.#options.account, maxEventBytes: this.#owner.maxPayloadBytes };
+  #target({ name, latest }: RegisteredFunction, reference: FunctionReference): InvokeTarget {
+    return { name, latest, reference, account: this.#options.account, maxEventBytes: this.#owner.maxPayloadBytes };
   }
 }
 

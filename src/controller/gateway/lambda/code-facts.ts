@@ -9,7 +9,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { RUNTIMES, UNKNOWN_RUNTIME } from '../../../protocol/runtimes.ts';
-import type { FunctionConfig } from '../../config/config.ts';
+import type { FunctionVersion } from '../../../registry/function-version.ts';
 
 export interface CodeFacts {
   readonly bytes: number;
@@ -25,18 +25,18 @@ export type Interpreters = 'images' | 'host';
 
 export class CodeFactsCache {
   readonly #interpreters: Interpreters;
-  readonly #known = new Map<string, Promise<CodeFacts>>();
+  readonly #known = new WeakMap<FunctionVersion, Promise<CodeFacts>>();
   readonly #runtimes = new Map<string, Promise<string>>();
 
   constructor(interpreters: Interpreters) {
     this.#interpreters = interpreters;
   }
 
-  of(fn: FunctionConfig): Promise<CodeFacts> {
-    return once(this.#known, fn.name, async () => ({ ...(await filesOf(fn)), runtime: await this.#runtimeOf(fn) }));
+  of(fn: FunctionVersion): Promise<CodeFacts> {
+    return once(this.#known, fn, async () => ({ ...(await filesOf(fn)), runtime: await this.#runtimeOf(fn) }));
   }
 
-  #runtimeOf({ runtime, runtimefsPath }: FunctionConfig): Promise<string> {
+  #runtimeOf({ runtime, runtimefsPath }: FunctionVersion): Promise<string> {
     const isOnHost = this.#interpreters === 'host';
     return once(this.#runtimes, `${runtime} ${isOnHost ? '' : runtimefsPath}`, async () => {
       if (runtime === null) return UNKNOWN_RUNTIME.awsName(null);
@@ -48,8 +48,15 @@ export class CodeFactsCache {
   }
 }
 
+/** What a map does, and a weak one. */
+interface Known<K, T> {
+  get(key: K): Promise<T> | undefined;
+  set(key: K, value: Promise<T>): unknown;
+  delete(key: K): boolean;
+}
+
 /** All who ask share one search; one that failed is tried again by whoever asks next. */
-function once<T>(known: Map<string, Promise<T>>, key: string, search: () => Promise<T>): Promise<T> {
+function once<K, T>(known: Known<K, T>, key: K, search: () => Promise<T>): Promise<T> {
   let found = known.get(key);
   if (found === undefined) {
     found = search();
@@ -59,7 +66,7 @@ function once<T>(known: Map<string, Promise<T>>, key: string, search: () => Prom
   return found;
 }
 
-async function filesOf({ appfs, runtimefsPath }: FunctionConfig): Promise<Omit<CodeFacts, 'runtime'>> {
+async function filesOf({ appfs, runtimefsPath }: FunctionVersion): Promise<Omit<CodeFacts, 'runtime'>> {
   const hash = createHash('sha256');
   let bytes = 0;
   let modifiedMs = 0;

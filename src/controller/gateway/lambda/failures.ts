@@ -13,7 +13,7 @@ import {
   type FunctionFailure,
 } from '../../../protocol/guest.ts';
 import { RUNTIMES, UNKNOWN_RUNTIME } from '../../../protocol/runtimes.ts';
-import type { FunctionConfig } from '../../config/config.ts';
+import type { FunctionVersion } from '../../../registry/function-version.ts';
 import type { Outcome } from '../../task.ts';
 
 export type FailedOutcome = Extract<Outcome, { status: 'error' }>;
@@ -41,7 +41,7 @@ export function isFunctionsDoing({ error, start }: FailedOutcome): boolean {
 }
 
 /** The payload, a JSON object with `errorType` and `errorMessage`. */
-export function failurePayload({ error, start }: FailedOutcome, fn: FunctionConfig, requestId: string): string {
+export function failurePayload({ error, start }: FailedOutcome, fn: FunctionVersion, requestId: string): string {
   const ofPlatform = (errorType: string, message: string): string =>
     JSON.stringify({ errorType, errorMessage: `RequestId: ${requestId} Error: ${message}` });
   if (error instanceof FunctionError) {
@@ -64,12 +64,12 @@ export function failurePayload({ error, start }: FailedOutcome, fn: FunctionConf
   }
 }
 
-export function timeoutMessage({ timeoutMs }: FunctionConfig): string {
+export function timeoutMessage({ timeoutMs }: FunctionVersion): string {
   return `Task timed out after ${(timeoutMs / 1000).toFixed(2)} seconds`;
 }
 
 /** @param requestId empty where the import failed: then there was no request yet. */
-function runtimePayload(failure: FunctionFailure, fn: FunctionConfig, requestId: string): string {
+function runtimePayload(failure: FunctionFailure, fn: FunctionVersion, requestId: string): string {
   const { failurePayload: payload } = fn.runtime === null ? UNKNOWN_RUNTIME : RUNTIMES[fn.runtime];
   return JSON.stringify(payload(failure, requestId));
 }

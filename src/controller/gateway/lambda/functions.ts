@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { LATEST, logGroup, functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
 import { scratchMib } from '../../../protocol/guest.ts';
-import type { FunctionConfig } from '../../config/config.ts';
+import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
+import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { ApiError, validationError } from './errors.ts';
 import type { CodeFactsCache } from './code-facts.ts';
 
@@ -12,16 +13,8 @@ const MOST_ON_A_PAGE = 50;
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** A function that cannot run. */
-export interface FailedFunction {
-  readonly name: string;
-  /** Why, one line each. */
-  readonly failed: readonly string[];
-}
-
 export interface Catalogue {
-  /** By name. */
-  readonly sorted: readonly (FunctionConfig | FailedFunction)[];
+  readonly functions: Pick<FunctionRegistry, 'list'>;
   readonly account: LambdaAccount;
   readonly facts: CodeFactsCache;
   /** Whether VMs are restored from snapshots of their functions. */
@@ -31,30 +24,33 @@ export interface Catalogue {
 /** @param qualifier as the caller gave it; the ARN has it then. */
 export async function getFunction(
   catalogue: Catalogue,
-  fn: FunctionConfig | FailedFunction,
+  fn: RegisteredFunction,
   qualifier: string | null,
 ): Promise<Json> {
-  if ('failed' in fn) return { Configuration: failedConfiguration(catalogue, fn, qualifier) };
+  const Configuration = await getFunctionConfiguration(catalogue, fn, qualifier);
+  const { latest } = fn;
+  if (latest === null) return { Configuration };
+  const { concurrencyLimit } = latest;
   return {
-    Configuration: await getFunctionConfiguration(catalogue, fn, qualifier),
-    Code: { RepositoryType: 'S3', Location: `file://${fn.appfs?.path ?? fn.runtimefsPath}` },
-    ...(fn.concurrencyLimit === null ? {} : { Concurrency: { ReservedConcurrentExecutions: fn.concurrencyLimit } }),
+    Configuration,
+    Code: { RepositoryType: 'S3', Location: `file://${latest.appfs?.path ?? latest.runtimefsPath}` },
+    ...(concurrencyLimit === null ? {} : { Concurrency: { ReservedConcurrentExecutions: concurrencyLimit } }),
   };
 }
 
 export async function getFunctionConfiguration(
   catalogue: Catalogue,
-  fn: FunctionConfig | FailedFunction,
+  fn: RegisteredFunction,
   qualifier: string | null,
 ): Promise<Json> {
-  if ('failed' in fn) return failedConfiguration(catalogue, fn, qualifier);
+  const { latest } = fn;
+  if (latest === null) return { ...names(catalogue, fn, qualifier), ...stateOf(fn) };
   const { account } = catalogue;
-  const { runtime } = await catalogue.facts.of(fn);
+  const { runtime } = await catalogue.facts.of(latest);
   const digest = createHash('sha256').update(runtime).digest('hex');
   return {
-    ...(await configuration(catalogue, fn, qualifier)),
-    State: 'Active',
-    LastUpdateStatus: 'Successful',
+    ...(await configuration(catalogue, latest, qualifier)),
+    ...stateOf(fn),
     RuntimeVersionConfig: { RuntimeVersionArn: `arn:aws:lambda:${account.region}::runtime:${digest}` },
   };
 }
@@ -68,14 +64,15 @@ export async function listFunctions(catalogue: Catalogue, query: URLSearchParams
   if (version !== null && version !== 'ALL') {
     throw validationError('functionVersion', version, 'Member must satisfy enum value set: [ALL]');
   }
-  const all = catalogue.sorted;
+  const all = catalogue.functions.list();
   const from = readMarker(query.get('Marker'), all.length);
   const to = from + Math.min(readMaxItems(query.get('MaxItems')), MOST_ON_A_PAGE);
   const qualifier = version === 'ALL' ? LATEST : null;
   const page: Json[] = [];
   // One after the other: requests that run functions have the file system first.
   for (const fn of all.slice(from, to)) {
-    page.push('failed' in fn ? names(catalogue, fn, qualifier) : await configuration(catalogue, fn, qualifier));
+    const { latest } = fn;
+    page.push(latest === null ? names(catalogue, fn, qualifier) : await configuration(catalogue, latest, qualifier));
   }
   return {
     Functions: page,
@@ -84,33 +81,37 @@ export async function listFunctions(catalogue: Catalogue, query: URLSearchParams
 }
 
 /** The answer to an invocation of a function that cannot run. */
-export function failedFunction({ failed }: FailedFunction): ApiError {
+export function failedFunction({ problems }: RegisteredFunction): ApiError {
   const state =
     'The operation cannot be performed at this time. The function is currently in the following state: Failed';
-  return new ApiError('ResourceConflictException', `${state}. ${failed.join('; ')}`);
+  return new ApiError('ResourceConflictException', `${state}. ${problems.join('; ')}`);
 }
 
-function failedConfiguration(catalogue: Catalogue, fn: FailedFunction, qualifier: string | null): Json {
-  const reason = fn.failed.join('; ');
+function stateOf({ state, lastUpdateStatus, problems }: RegisteredFunction): Json {
+  const reason = problems.join('; ');
+  const creating = { reason: 'The function is being created.', code: 'Creating' };
+  const invalid = { reason, code: 'InvalidConfiguration' };
+  const why = state === 'Pending' ? creating : state === 'Failed' ? invalid : null;
+  const whyUpdate = lastUpdateStatus === 'InProgress' ? creating : lastUpdateStatus === 'Failed' ? invalid : null;
   return {
-    ...names(catalogue, fn, qualifier),
-    State: 'Failed',
-    StateReason: reason,
-    StateReasonCode: 'InvalidConfiguration',
-    LastUpdateStatus: 'Failed',
-    LastUpdateStatusReason: reason,
-    LastUpdateStatusReasonCode: 'InvalidConfiguration',
+    State: state,
+    ...(why === null ? {} : { StateReason: why.reason, StateReasonCode: why.code }),
+    // A function that is being created has no update yet.
+    ...(state === 'Pending' ? {} : { LastUpdateStatus: lastUpdateStatus }),
+    ...(state === 'Pending' || whyUpdate === null
+      ? {}
+      : { LastUpdateStatusReason: whyUpdate.reason, LastUpdateStatusReasonCode: whyUpdate.code }),
   };
 }
 
-/** All that is certain of a function that cannot run. */
+/** All that is certain of a function without a version. */
 function names({ account }: Catalogue, { name }: { readonly name: string }, qualifier: string | null): Json {
   const arn = functionArn(account, name) + (qualifier === null ? '' : `:${qualifier}`);
   return { FunctionName: name, FunctionArn: arn, Version: LATEST };
 }
 
 /** The members that every operation tells. */
-async function configuration(catalogue: Catalogue, fn: FunctionConfig, qualifier: string | null): Promise<Json> {
+async function configuration(catalogue: Catalogue, fn: FunctionVersion, qualifier: string | null): Promise<Json> {
   const { account, facts, usesSnapshots } = catalogue;
   const { bytes, sha256, modified, runtime } = await facts.of(fn);
   return {
@@ -138,7 +139,7 @@ async function configuration(catalogue: Catalogue, fn: FunctionConfig, qualifier
 }
 
 /** As the runtimes read it from the environment; there are levels only where lines have one by themselves. */
-function loggingConfig({ name, environment }: FunctionConfig): Json {
+function loggingConfig({ name, environment }: FunctionVersion): Json {
   const LogGroup = logGroup(name);
   if (environment['AWS_LAMBDA_LOG_FORMAT']?.toUpperCase() !== 'JSON') return { LogFormat: 'Text', LogGroup };
   const level = environment['AWS_LAMBDA_LOG_LEVEL']?.toUpperCase() ?? 'INFO';
@@ -146,7 +147,7 @@ function loggingConfig({ name, environment }: FunctionConfig): Json {
 }
 
 /** A UUID by the content of what it names. */
-function revisionId(fn: FunctionConfig, sha256: string): string {
+function revisionId(fn: FunctionVersion, sha256: string): string {
   const hex = createHash('sha256').update(JSON.stringify(fn)).update(sha256).digest('hex');
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
 }

@@ -1,10 +1,10 @@
 /** Runs in snapctr. The operation Invoke: `POST /2015-03-31/functions/{name}/invocations`. */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
-import { LATEST, type LambdaAccount } from '../../../protocol/arn.ts';
+import type { LambdaAccount } from '../../../protocol/arn.ts';
 import { messageOf } from '../../../protocol/errors.ts';
 import { isJsonText } from '../../../protocol/json-scan.ts';
-import type { FunctionConfig } from '../../config/config.ts';
+import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { shownStart, type Invocation, type LambdaInvocation, type Outcome } from '../../task.ts';
 import type { Dialect } from '../dialect.ts';
 import { answer, type Answer, type HeaderList } from '../http-answer.ts';
@@ -23,7 +23,9 @@ const MAX_TRACE_BYTES = 1024;
 const NO_EVENT = Buffer.from('{}');
 
 export interface InvokeTarget {
-  readonly fn: FunctionConfig;
+  readonly name: string;
+  /** What answers for it now, for outcomes that do not say; null: nothing does yet. */
+  readonly latest: FunctionVersion | null;
   readonly reference: FunctionReference;
   readonly account: LambdaAccount;
   /** Largest event, in bytes. */
@@ -63,26 +65,26 @@ export class InvokeDialect implements Dialect {
   }
 
   begin(body: Buffer, id: string): Invocation | Answer {
-    const { fn } = this.#target;
+    const { name } = this.#target;
     const { type, header, wantsLog } = this.#options;
     const payload = checkEvent(body);
     if (type === 'DryRun') return { status: 204, headers: ['x-amzn-requestid', id], body: Buffer.alloc(0) };
     if (type === 'RequestResponse') {
-      return { function: fn.name, payload, lambda: { header, sink: null, wantsReport: wantsLog } };
+      return { function: name, payload, lambda: { header, sink: null, wantsReport: wantsLog } };
     }
     if (payload.length > MAX_ASYNC_EVENT_BYTES) {
       const limit = `limit ${MAX_ASYNC_EVENT_BYTES} bytes`;
       const message = `${payload.length} byte payload is too large for the Event invocation type (${limit})`;
       throw new ApiError('RequestEntityTooLargeException', message);
     }
-    this.#events.accept(id, { function: fn.name, payload, lambda: { header, sink: null, wantsReport: false } });
+    this.#events.accept(id, { function: name, payload, lambda: { header, sink: null, wantsReport: false } });
     return { status: 202, headers: ['x-amzn-requestid', id, 'content-length', '0'], body: Buffer.alloc(0) };
   }
 
   answer(outcome: Outcome, id: string): Answer {
-    const { fn } = this.#target;
     if (outcome.status === 'error' && !isFunctionsDoing(outcome)) return this.refusal(outcome.error, id);
-    const headers: HeaderList = ['x-amzn-requestid', id, 'x-amz-executed-version', LATEST];
+    const fn = executedVersion(outcome, this.#target);
+    const headers: HeaderList = ['x-amzn-requestid', id, 'x-amz-executed-version', fn.version];
     const start = shownStart(outcome);
     if (start !== null) headers.push('x-snapfaas-start', start);
     const log = logResult(outcome, fn, id);
@@ -97,6 +99,13 @@ export class InvokeDialect implements Dialect {
   refusal(error: unknown, id: string): Answer {
     return apiErrorAnswer(apiErrorOf(error), id);
   }
+}
+
+/** What an outcome that is the function's was run on. */
+export function executedVersion({ version }: Outcome, { latest }: InvokeTarget): FunctionVersion {
+  const executed = version ?? latest;
+  if (executed === null) throw new Error('bug: a function without a version has run');
+  return executed;
 }
 
 /** @throws ApiError if a header has a value that the API does not know. */

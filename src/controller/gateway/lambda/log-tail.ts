@@ -1,6 +1,5 @@
 /** Runs in snapctr. The end of an invocation's log, as `X-Amz-Log-Type: Tail` asks for it. */
-import { LATEST } from '../../../protocol/arn.ts';
-import type { FunctionConfig } from '../../config/config.ts';
+import type { FunctionVersion } from '../../../registry/function-version.ts';
 import type { InvocationReport } from '../../invocation-log.ts';
 import type { Outcome } from '../../task.ts';
 import { timeoutMessage } from './failures.ts';
@@ -9,12 +8,12 @@ import { timeoutMessage } from './failures.ts';
 const TAIL_BYTES = 4096;
 
 /** Base64 of the last 4 KiB: START, what the function printed, END, REPORT. Null if there is no report. */
-export function logResult(outcome: Outcome, fn: FunctionConfig, requestId: string): string | null {
+export function logResult(outcome: Outcome, fn: FunctionVersion, requestId: string): string | null {
   const { report } = outcome;
   if (report === undefined) return null;
   const { output } = report;
   const lines = [
-    `START RequestId: ${requestId} Version: ${LATEST}\n`,
+    `START RequestId: ${requestId} Version: ${fn.version}\n`,
     output,
     output === '' || output.endsWith('\n') ? '' : '\n',
     `END RequestId: ${requestId}\n`,

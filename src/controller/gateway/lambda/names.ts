@@ -1,5 +1,6 @@
 /** Runs in snapctr. Which function a request to the Lambda API means: names, partial and whole ARNs, qualifiers. */
 import { LATEST, functionArn, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
+import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
 import { ApiError, validationError } from './errors.ts';
 
 /** The pattern of the API's model for `FunctionName`, with names for its groups below. */
@@ -70,12 +71,12 @@ export function parseFunctionName(text: string, qualifier: string | null, accoun
  * @param unqualified what the message of the API says for a name without a qualifier.
  * @throws ApiError ResourceNotFoundException.
  */
-export function findFunction<Found>(
-  functions: ReadonlyMap<string, Found>,
+export function findFunction(
+  functions: Pick<FunctionRegistry, 'get'>,
   { name, qualifier }: FunctionReference,
   account: LambdaAccount,
   unqualified: '' | ':$LATEST',
-): Found {
+): RegisteredFunction {
   const fn = functions.get(name);
   if (fn !== undefined && (qualifier === null || qualifier === LATEST)) return fn;
   const suffix = qualifier === null ? unqualified : `:${qualifier}`;

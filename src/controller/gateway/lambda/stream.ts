@@ -4,13 +4,14 @@
  */
 import { LATEST } from '../../../protocol/arn.ts';
 import type { StreamSink } from '../../../protocol/function-channel.ts';
+import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { shownStart, type Invocation, type Outcome } from '../../task.ts';
 import type { Dialect, PartialOutput } from '../dialect.ts';
 import type { Answer, HeaderList } from '../http-answer.ts';
 import { apiErrorAnswer, apiErrorOf, validationError, type ApiError } from './errors.ts';
 import { EventEncoder } from './event-stream.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
-import { checkEvent, eventTooLarge, type InvokeTarget, type InvokeOptions } from './invoke.ts';
+import { checkEvent, eventTooLarge, executedVersion, type InvokeTarget, type InvokeOptions } from './invoke.ts';
 import { logResult } from './log-tail.ts';
 
 const PAYLOAD_CHUNK = new EventEncoder('PayloadChunk', 'application/octet-stream');
@@ -49,13 +50,13 @@ export class StreamDialect implements Dialect {
     const payload = checkEvent(body);
     const { type, header, wantsLog } = this.#options;
     if (type === 'DryRun') return { status: 204, headers: ['x-amzn-requestid', id], body: Buffer.alloc(0) };
-    const sink = new ChunkSink(streamHeaders(id), output);
-    return { function: this.#target.fn.name, payload, lambda: { header, sink, wantsReport: wantsLog } };
+    const sink = new ChunkSink(streamHeaders(id, this.#target.latest), output);
+    return { function: this.#target.name, payload, lambda: { header, sink, wantsReport: wantsLog } };
   }
 
   answer(outcome: Outcome, id: string): Answer {
-    const { fn } = this.#target;
     if (outcome.status === 'error' && !isFunctionsDoing(outcome)) return this.refusal(outcome.error, id);
+    const fn = executedVersion(outcome, this.#target);
     const log = logResult(outcome, fn, id);
     const complete = {
       ...(outcome.status === 'error' ? { ErrorCode: 'Unhandled', ErrorDetails: failurePayload(outcome, fn, id) } : {}),
@@ -64,7 +65,7 @@ export class StreamDialect implements Dialect {
     const events = outcome.status === 'ok' ? chunks(outcome.result) : [];
     events.push(INVOKE_COMPLETE.encode(Buffer.from(JSON.stringify(complete))));
     const body = Buffer.concat(events);
-    const headers = streamHeaders(id);
+    const headers = streamHeaders(id, fn);
     headers.push('content-length', String(body.length));
     const start = shownStart(outcome);
     if (start !== null) headers.push('x-snapfaas-start', start);
@@ -99,12 +100,12 @@ class ChunkSink implements StreamSink {
   }
 }
 
-function streamHeaders(id: string): HeaderList {
+function streamHeaders(id: string, executed: FunctionVersion | null): HeaderList {
   return [
     'x-amzn-requestid',
     id,
     'x-amz-executed-version',
-    LATEST,
+    executed?.version ?? LATEST,
     'content-type',
     'application/vnd.amazon.eventstream',
   ];

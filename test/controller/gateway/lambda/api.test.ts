@@ -23,7 +23,7 @@ import { DEFAULT_ACCOUNT } from '../../../../src/protocol/arn.ts';
 import { SnapfaasError, type ErrorCode } from '../../../../src/protocol/errors.ts';
 import { FunctionError } from '../../../../src/protocol/invoker.ts';
 import { invokeRaw, lambdaClient } from '../../../support/lambda-client.ts';
-import { functionConfig } from '../../../support/scripted-guests.ts';
+import { functionConfig, registryOf } from '../../../support/scripted-guests.ts';
 import { echo, Held, MIB, RawClient, withGateway } from '../http-client.ts';
 
 const FUNCTIONS = ['node', 'python', 'third'].map((name) =>
@@ -42,10 +42,11 @@ async function withLambda(
   use: (bench: Bench) => Promise<void>,
 ): Promise<void> {
   const { eventCapacity = 2, usesSnapshots = () => false, ...rest } = options;
+  const functions = registryOf(FUNCTIONS);
+  functions.fail('broken', ['functions.yaml:7:3: `memory` must be a number']);
   const lambda = {
     account: DEFAULT_ACCOUNT,
-    functions: new Map(FUNCTIONS.map((fn) => [fn.name, fn])),
-    broken: [{ name: 'broken', problems: ['functions.yaml:7:3: `memory` must be a number'] }],
+    functions,
     interpreters: 'host',
     usesSnapshots,
     eventCapacity,

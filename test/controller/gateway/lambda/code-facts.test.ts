@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { CodeFactsCache } from '../../../../src/controller/gateway/lambda/code-facts.ts';
-import type { FunctionConfig } from '../../../../src/controller/config/config.ts';
+import type { FunctionVersion } from '../../../../src/registry/function-version.ts';
 import { functionConfig } from '../../../support/scripted-guests.ts';
 
 const FILES = 300;
 
-function createApp(context: TestContext): { readonly path: string; readonly fn: FunctionConfig } {
+function createApp(context: TestContext): { readonly path: string; readonly fn: FunctionVersion } {
   const path = mkdtempSync(join(tmpdir(), 'snapfaas-facts-'));
   context.after(() => rmSync(path, { recursive: true }));
   for (let n = 0; n < FILES; n += 1) {

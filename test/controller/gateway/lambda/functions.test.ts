@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CodeFactsCache } from '../../../../src/controller/gateway/lambda/code-facts.ts';
 import { listFunctions, type Catalogue } from '../../../../src/controller/gateway/lambda/functions.ts';
-import { functionConfig } from '../../../support/scripted-guests.ts';
+import { functionConfig, registryOf } from '../../../support/scripted-guests.ts';
 
 const FUNCTIONS = 130;
 
 function createCatalogue(): Catalogue {
   const names = Array.from({ length: FUNCTIONS }, (_, i) => `function-${String(i).padStart(3, '0')}`);
   return {
-    sorted: names.map((name) => functionConfig(name)),
+    functions: registryOf(names.map((name) => functionConfig(name))),
     account: { accountId: '000000000000', region: 'us-east-1' },
     facts: new CodeFactsCache('images'),
     usesSnapshots: () => false,
@@ -33,6 +33,6 @@ test('lambda: a page of functions has 50 at most, as with AWS, whatever is asked
   assert.deepEqual(sizes, [50, 50, 30]);
   assert.deepEqual(
     names,
-    catalogue.sorted.map(({ name }) => name),
+    catalogue.functions.list().map(({ name }) => name),
   );
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ApiError } from '../../../../src/controller/gateway/lambda/errors.ts';
 import { findFunction, invokedArn, parseFunctionName } from '../../../../src/controller/gateway/lambda/names.ts';
-import { functionConfig } from '../../../support/scripted-guests.ts';
+import { functionConfig, registryOf } from '../../../support/scripted-guests.ts';
 
 const ACCOUNT = { region: 'us-east-1', accountId: '000000000000' };
 const ARN = 'arn:aws:lambda:us-east-1:000000000000:function:hello';
@@ -60,7 +60,7 @@ for (const [text, qualifier, name, words] of [
 }
 
 test('names: a function has the version $LATEST and no other', () => {
-  const functions = new Map([['hello', functionConfig('hello')]]);
+  const functions = registryOf([functionConfig('hello')]);
   const find = (name: string, qualifier: string | null): unknown =>
     findFunction(functions, { name, qualifier }, ACCOUNT, ':$LATEST');
   assert.equal(find('hello', null), functions.get('hello'));

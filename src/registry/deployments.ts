@@ -1,0 +1,135 @@
+/**
+ * Runs in snapctr. Brings functions, as their source describes them, to where requests get them:
+ *
+ * ```
+ *   queued ──turn──▶ building ──files ready──▶ snapshotting ──snapshot there──▶ published
+ *      │                │                          │  only where a version answers already
+ *      └────────────────┴──────────────────────────┴──▶ failed: the version before goes on answering
+ * ```
+ *
+ * A newer description of a function calls off what is being done for an older one.
+ */
+import { untilAborted } from '../protocol/abort.ts';
+import { messageOf } from '../protocol/errors.ts';
+import { isSameVersion, type FunctionConfig, type FunctionVersion } from './function-version.ts';
+import type { FunctionRegistry } from './function-registry.ts';
+
+/** A version that answers is replaced after this time at the latest, snapshot or not, in ms. */
+const SNAPSHOT_PATIENCE_MS = 120_000;
+
+/**
+ * Makes a function's files ready for the VMM.
+ *
+ * @throws Error with what is wrong, and what to change.
+ */
+export type Build = (config: FunctionConfig, signal: AbortSignal) => Promise<FunctionVersion>;
+
+export interface DeploymentsOptions {
+  readonly registry: FunctionRegistry;
+  /**
+   * Has the version's snapshot made. Resolves when its VMs can be restored, or will be booted.
+   * @throws Error if its code does not load.
+   */
+  readonly prepare: (version: FunctionVersion) => Promise<void>;
+  /** A version that was prepared is not going to be published. */
+  readonly discard: (version: FunctionVersion) => void;
+  /** Deployments that are worked on at the same time. */
+  readonly atOnce: number;
+}
+
+interface Deployment {
+  readonly calledOff: AbortController;
+  readonly settled: Promise<void>;
+}
+
+export class Deployments {
+  readonly #options: DeploymentsOptions;
+  readonly #underWay = new Map<string, Deployment>();
+  /** Each begins the work of a deployment that waits for its turn. */
+  readonly #queue: (() => void)[] = [];
+  #running = 0;
+
+  constructor(options: DeploymentsOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when it was published, has failed, or was called off; the registry tells which. */
+  deploy(config: FunctionConfig, build: Build): Promise<void> {
+    const { name } = config;
+    this.#callOff(name);
+    this.#options.registry.deploying(name);
+    const calledOff = new AbortController();
+    const settled = this.#deploy(config, build, calledOff.signal).finally(() => {
+      if (this.#underWay.get(name)?.calledOff === calledOff) this.#underWay.delete(name);
+    });
+    this.#underWay.set(name, { calledOff, settled });
+    return settled;
+  }
+
+  /** The function's description cannot be used; what answers goes on. */
+  refuse(name: string, problems: readonly string[]): void {
+    this.#callOff(name);
+    this.#options.registry.fail(name, problems);
+  }
+
+  remove(name: string): void {
+    this.#callOff(name);
+    this.#options.registry.remove(name);
+  }
+
+  /** Resolves when nothing is under way. */
+  async settled(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all([...this.#underWay.values()].map(({ settled }) => settled));
+  }
+
+  close(): void {
+    for (const name of [...this.#underWay.keys()]) this.#callOff(name);
+  }
+
+  #callOff(name: string): void {
+    this.#underWay.get(name)?.calledOff.abort(new Error('a newer deployment has taken its place'));
+    this.#underWay.delete(name);
+  }
+
+  async #deploy(config: FunctionConfig, build: Build, signal: AbortSignal): Promise<void> {
+    await this.#turn();
+    try {
+      if (!signal.aborted) await this.#make(config, build, signal);
+    } catch (error) {
+      if (!signal.aborted) this.#options.registry.fail(config.name, [messageOf(error)]);
+    } finally {
+      const next = this.#queue.shift();
+      // A turn is handed on as it is.
+      if (next === undefined) this.#running -= 1;
+      else next();
+    }
+  }
+
+  async #turn(): Promise<void> {
+    if (this.#running < this.#options.atOnce) this.#running += 1;
+    else await new Promise<void>((resolve) => this.#queue.push(resolve));
+  }
+
+  async #make(config: FunctionConfig, build: Build, signal: AbortSignal): Promise<void> {
+    const { registry, prepare, discard } = this.#options;
+    const version = await untilAborted(build(config, signal), signal);
+    const before = registry.get(config.name)?.latest ?? null;
+    if (before === null) return registry.publish(version);
+    if (isSameVersion(before, version)) return registry.keep(config.name);
+    try {
+      await untilAborted(inTime(prepare(version)), signal);
+    } catch (error) {
+      discard(version);
+      throw error;
+    }
+    registry.publish(version);
+  }
+}
+
+/** Resolves early if it takes too long: then VMs are booted. */
+function inTime(prepared: Promise<void>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, SNAPSHOT_PATIENCE_MS).unref();
+    prepared.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

@@ -1,0 +1,41 @@
+/** Runs in snapctr. What a function is, as a source tells it, and as it runs. */
+import type { RuntimeName } from '../protocol/runtimes.ts';
+
+/** A function as its source describes it: immutable. */
+export interface FunctionConfig {
+  readonly name: string;
+  /** Language; null if neither the configuration nor the image tells. Never null with the `process` VMM. */
+  readonly runtime: RuntimeName | null;
+  /** Root file system, absolute. Need not exist with the `process` VMM. */
+  readonly runtimefsPath: string;
+  /** The function's own files, absolute; null: everything is in the root file system. */
+  readonly appfs: { readonly kind: 'image' | 'directory'; readonly path: string } | null;
+  readonly vcpus: number;
+  readonly memoryMib: number;
+  /** Most VMs at once; null: as many as memory allows. */
+  readonly concurrencyLimit: number | null;
+  /** From receiving a request to its result, in ms. */
+  readonly timeoutMs: number;
+  /** `file.function`; null: the original's `workload` and `handle`. */
+  readonly handler: string | null;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Directories of snapshot layers made by hand, base first, absolute; null: firerunner makes its own. */
+  readonly snapshotLayers: readonly string[] | null;
+  /** Whether its VMs have a network interface. */
+  readonly network: boolean;
+}
+
+/**
+ * A function as it runs: its files are ready for the VMM, at a path that names their content, and nothing of it ever changes.
+ * The key of all that lasts longer than a request: VMs, snapshots, what is known of its code. A change of the function is
+ * another version.
+ */
+export interface FunctionVersion extends FunctionConfig {
+  /** `$LATEST` until it is published under a number. */
+  readonly version: string;
+}
+
+/** Whether a VM of the one is as good as a VM of the other. */
+export function isSameVersion(one: FunctionVersion, other: FunctionVersion): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}

@@ -1,0 +1,3 @@
+import { functionsComeAndGo } from './functions-come-and-go.ts';
+
+functionsComeAndGo('process');

@@ -1,0 +1,160 @@
+/** Functions that are added, changed and removed while the controller runs, on any VMM. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import {
+  createWorkspace,
+  errorOf,
+  leftovers,
+  startController,
+  type RunningController,
+  type TestVmm,
+  type Workspace,
+} from '../support/snapctr.ts';
+
+const VERSION = (version: number): string => `
+import time
+def handle(event):
+    time.sleep(event.get("s", 0))
+    return {"version": ${version}, "n": event["n"]}
+def handler(event, context):
+    return handle(event)
+`;
+
+export function functionsComeAndGo(vmm: TestVmm): void {
+  const snapshots = vmm !== 'process';
+  /** Versions that are deployed under load; each takes the time of an image and a snapshot. */
+  const deployments = vmm === 'process' ? 20 : 3;
+
+  describe(`functions that come and go: ${vmm}`, () => {
+    let workspace: Workspace;
+    let controller: RunningController;
+    const list = (): string => join(workspace.directory, 'functions.yaml');
+    const write = (name: string, code: string): void =>
+      writeFileSync(join(workspace.directory, 'apps', name, 'app.py'), code);
+    let said = 0;
+    /** SIGHUP, and what became of it. */
+    const reload = async (): Promise<void> => {
+      controller.kill('SIGHUP');
+      const isOver = (line: string): boolean => /the functions are as the configuration|nothing is changed/.test(line);
+      const deadline = Date.now() + 120_000;
+      while (controller.log.filter(isOver).length <= said) {
+        assert.ok(Date.now() < deadline, `the reload is over: ${controller.log.slice(-5).join('\n')}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      said = controller.log.filter(isOver).length;
+    };
+    const versionOf = async (name = 'f'): Promise<unknown> => {
+      const { body } = await controller.invoke(name, { n: 1 });
+      return (body as { version?: number }).version ?? body;
+    };
+
+    before(async () => {
+      const one = (name: string): Parameters<typeof createWorkspace>[0][number] => ({
+        name,
+        runtime: 'python3',
+        files: { 'app.py': VERSION(0) },
+        keys: { handler: 'app.handler' },
+      });
+      workspace = createWorkspace([one('f'), one('other')]);
+      controller = await startController(workspace, { vmm, snapshots, memoryMib: 1024 });
+    });
+    after(async () => {
+      await controller.stop();
+      assert.deepEqual(leftovers(workspace), []);
+      workspace.remove();
+    });
+
+    test('what has not changed stays: its VM is warm', async () => {
+      await controller.invoke('f', { n: 1 });
+      await reload();
+      const answer = await controller.invoke('f', { n: 2 });
+      assert.equal(answer.headers.get('x-snapfaas-start'), 'warm');
+    });
+
+    test('new code answers, and the old VMs end; a request that runs finishes on the code that it began with', async () => {
+      const running = controller.invoke('f', { n: 7, s: snapshots ? 4 : 1.5 });
+      await controller.until(({ vms }) => vms['f']?.busy === 1);
+      write('f', VERSION(1));
+      await reload();
+      assert.equal(await versionOf(), 1);
+      assert.deepEqual((await running).body, { version: 0, n: 7 });
+      await controller.until(({ vms }) => (vms['f']?.idle ?? 0) === 1 && vms['f']?.busy === undefined);
+      assert.equal(await versionOf('other'), 0);
+    });
+
+    test('a function is added and removed; requests for it are answered by what is so at the time', async () => {
+      const before = readFileSync(list(), 'utf8');
+      assert.equal(errorOf(await controller.invoke('new', { n: 1 }))?.code, 'function_not_found');
+      writeFileSync(list(), `${before}- {name: new, runtime: python3, appfs: other, handler: app.handler}\n`);
+      await reload();
+      assert.equal(await versionOf('new'), 0);
+      writeFileSync(list(), before);
+      await reload();
+      assert.equal(errorOf(await controller.invoke('new', { n: 1 }))?.code, 'function_not_found');
+      await controller.until(({ vms, functions }) => vms['new'] === undefined && functions === 2);
+    });
+
+    test('what cannot be used changes nothing, and says so', async () => {
+      const before = readFileSync(list(), 'utf8');
+      for (const [text, words] of [
+        ['- name: [', /nothing is changed: .*functions\.yaml/],
+        [before.replace('memory: 128', 'memory: -1'), /this function stays as it was: .*memory/],
+        [before.replace('appfs: f\n', 'appfs: nowhere\n'), /this function stays as it was: .*nowhere does not exist/],
+      ] as const) {
+        writeFileSync(list(), text);
+        await reload();
+        assert.match(controller.log.slice(-5).join('\n'), words);
+        assert.equal(await versionOf(), 1);
+      }
+      writeFileSync(list(), before);
+      await reload();
+      assert.deepEqual((await controller.status()).broken, []);
+    });
+
+    test(
+      'code that does not load leaves the version before',
+      { skip: !snapshots && 'found only by a snapshot' },
+      async () => {
+        write('f', 'import nothing_of_that_name\n');
+        await reload();
+        assert.match(controller.log.slice(-5).join('\n'), /this function stays as it was: .*nothing_of_that_name/);
+        assert.equal(await versionOf(), 1);
+        write('f', VERSION(1));
+        await reload();
+      },
+    );
+
+    test(`${deployments} deployments under load: every request is answered, by a version that was there while it ran`, async () => {
+      let latest = 1;
+      let isOver = false;
+      let asked = 0;
+      const ask = async (): Promise<void> => {
+        while (!isOver) {
+          const from = latest;
+          const n = (asked += 1);
+          const answer = await controller.invoke('f', { n });
+          assert.equal(answer.status, 200, answer.text);
+          const { version, n: back } = answer.body as { version: number; n: number };
+          assert.equal(back, n);
+          // While the next one is being switched to, either may answer.
+          assert.ok(version >= from && version <= latest + 1, `version ${version}, not ${from} to ${latest + 1}`);
+        }
+      };
+      const load = Promise.all(Array.from({ length: 6 }, ask));
+      try {
+        for (let version = 2; version < 2 + deployments; version += 1) {
+          write('f', VERSION(version));
+          await reload();
+          latest = version;
+        }
+      } finally {
+        isOver = true;
+        await load;
+      }
+      assert.equal(await versionOf(), 1 + deployments);
+      assert.ok(asked >= deployments, `${asked} requests`);
+    });
+  });
+}

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FunctionRegistry } from '../../src/registry/function-registry.ts';
+import { functionConfig } from '../support/scripted-guests.ts';
+
+/** A registry, and all it tells. */
+function createRegistry() {
+  const registry = new FunctionRegistry();
+  const told: string[] = [];
+  registry.listen({
+    onPublished: ({ name, memoryMib }) => told.push(`published ${name} ${memoryMib}`),
+    onRetired: ({ name, memoryMib }) => told.push(`retired ${name} ${memoryMib}`),
+    onUnavailable: (name, { code }) => told.push(`unavailable ${name} ${code}`),
+  });
+  const states = (name: string): unknown => {
+    const { state, lastUpdateStatus, problems, latest } = registry.get(name) ?? {};
+    return [state, lastUpdateStatus, problems, latest?.memoryMib];
+  };
+  return { registry, told, states };
+}
+
+test('registry: an unknown function is function_not_found', () => {
+  const { registry } = createRegistry();
+  assert.throws(() => registry.resolve('nobody'), {
+    code: 'function_not_found',
+    message: 'there is no function "nobody" in the configuration',
+  });
+});
+
+test('registry: a function is pending until its first version is published', () => {
+  const { registry, told, states } = createRegistry();
+  registry.deploying('f');
+  assert.equal(registry.resolve('f'), null);
+  assert.deepEqual(states('f'), ['Pending', 'InProgress', [], undefined]);
+  const version = functionConfig('f');
+  registry.publish(version);
+  assert.equal(registry.resolve('f'), version);
+  assert.deepEqual(states('f'), ['Active', 'Successful', [], 128]);
+  assert.deepEqual(told, ['published f 128']);
+});
+
+test('registry: another version takes the place of the one before, which answers until then', () => {
+  const { registry, told, states } = createRegistry();
+  const first = functionConfig('f');
+  const second = functionConfig('f', { memoryMib: 256 });
+  registry.publish(first);
+  registry.deploying('f');
+  assert.equal(registry.resolve('f'), first);
+  assert.deepEqual(states('f'), ['Active', 'InProgress', [], 128]);
+  registry.publish(second);
+  assert.equal(registry.resolve('f'), second);
+  assert.deepEqual(told, ['published f 128', 'published f 256', 'retired f 128']);
+});
+
+test('registry: a deployment that fails leaves the version before, and says why until the next one', () => {
+  const { registry, told, states } = createRegistry();
+  const version = functionConfig('f');
+  registry.publish(version);
+  registry.deploying('f');
+  registry.fail('f', ['no such file']);
+  assert.equal(registry.resolve('f'), version);
+  assert.deepEqual(states('f'), ['Active', 'Failed', ['no such file'], 128]);
+  registry.deploying('f');
+  registry.keep('f');
+  assert.deepEqual(states('f'), ['Active', 'Successful', [], 128]);
+  assert.deepEqual(told, ['published f 128']);
+});
+
+test('registry: a first deployment that fails leaves a function that cannot run, until one succeeds', () => {
+  const { registry, told, states } = createRegistry();
+  registry.deploying('f');
+  registry.fail('f', ['line 1', 'line 2']);
+  assert.throws(() => registry.resolve('f'), {
+    code: 'vm_launch_failed',
+    message: 'function "f" cannot run: line 1; line 2',
+  });
+  registry.deploying('f');
+  assert.equal(registry.resolve('f'), null);
+  registry.publish(functionConfig('f'));
+  assert.deepEqual(states('f'), ['Active', 'Successful', [], 128]);
+  assert.deepEqual(told, ['unavailable f vm_launch_failed', 'published f 128']);
+});
+
+test('registry: a function that is removed is retired and unknown', () => {
+  const { registry, told } = createRegistry();
+  registry.publish(functionConfig('f'));
+  registry.remove('f');
+  registry.remove('f');
+  assert.throws(() => registry.resolve('f'), { code: 'function_not_found' });
+  assert.deepEqual(
+    [registry.size, told],
+    [0, ['published f 128', 'retired f 128', 'unavailable f function_not_found']],
+  );
+});
+
+test('registry: lists are in the order of names, and as new as the last change', () => {
+  const { registry } = createRegistry();
+  const names = (): readonly string[] => registry.list().map(({ name }) => name);
+  for (const name of ['b', 'c', 'a']) registry.publish(functionConfig(name));
+  assert.deepEqual(names(), ['a', 'b', 'c']);
+  registry.deploying('aa');
+  assert.deepEqual(names(), ['a', 'aa', 'b', 'c']);
+  registry.remove('b');
+  assert.deepEqual(names(), ['a', 'aa', 'c']);
+  assert.deepEqual(
+    [...registry.versions()].map(({ name }) => name),
+    ['c', 'a'],
+  );
+});
