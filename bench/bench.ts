@@ -16,6 +16,7 @@ import { layers } from './cases/layers.ts';
 import { linear } from './cases/linear.ts';
 import { overload } from './cases/overload.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
+import { pythonImport } from './cases/python-import.ts';
 import { starts } from './cases/starts.ts';
 import { throughput } from './cases/throughput.ts';
 import { warmRequest } from './cases/warm-request.ts';
@@ -28,6 +29,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   burst,
   controllerMemory,
   firstStart,
+  pythonImport,
   density,
   warmRequest,
   throughput,
