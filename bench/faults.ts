@@ -1,8 +1,8 @@
 /**
- * `npm run faults -- [--seed N] [--minutes M | --rounds R] [--vmm qemu|process|fake-firecracker]`: inflicts random faults on
- * a snapctr under load, round by round, and checks after each that nothing was lost, doubled, mixed up or left over
- * (`test/end-to-end/fault-rounds.ts`). Exit status 1 at the first broken promise; the seed and the round's number say how
- * to see it again.
+ * `npm run faults -- [--seed N] [--minutes M | --rounds R] [--only PART-OF-A-NAME] [--vmm qemu|process|fake-firecracker]`:
+ * inflicts random faults on a snapctr under load, round by round, and checks after each that nothing was lost, doubled,
+ * mixed up or left over (`test/end-to-end/fault-rounds.ts`). Exit status 1 at the first broken promise; the seed and the
+ * round's number say how to see it again.
  */
 import { parseArgs } from 'node:util';
 import { createFaultWorkspace, FaultRounds } from '../test/end-to-end/fault-rounds.ts';

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmdirSync,
   rmSync,
   statfsSync,
@@ -12,13 +13,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { RunningController, Workspace } from '../support/snapctr.ts';
-import { until, vmmsOf } from './processes.ts';
+import { commandOf, until, vmmsOf } from './processes.ts';
 
 export interface Scene {
   readonly controller: RunningController;
   readonly workspace: Workspace;
   /** firerunner's; null while there is none. */
   readonly runnerPid: number | null;
+  /** The VMM that is meant; absent: any. */
+  readonly vmm?: number;
   readonly random: () => number;
 }
 
@@ -47,7 +50,8 @@ function signal(pid: number | null | undefined, name: NodeJS.Signals): void {
   }
 }
 
-function anyVmm({ runnerPid, random }: Scene): number | undefined {
+function anyVmm({ runnerPid, vmm, random }: Scene): number | undefined {
+  if (vmm !== undefined) return vmm;
   const vmms = vmmsOf(runnerPid ?? -1);
   return vmms[Math.floor(random() * vmms.length)];
 }
@@ -183,18 +187,87 @@ const SNAPCTR = ({ controller }: Scene): readonly (number | null)[] => [controll
 const ONE_VMM = (scene: Scene): readonly (number | null)[] => [anyVmm(scene) ?? null];
 const ALL_VMMS = ({ runnerPid }: Scene): readonly (number | null)[] => vmmsOf(runnerPid ?? -1);
 
+/** VMMs that come within this time are waited for, in ms. */
+const NEXT_VMM_MS = 10_000;
+
+/** @returns null if none comes. */
+async function nextVmm(scene: Scene, isIt: (pid: number) => boolean): Promise<VmmOf | null> {
+  let found: VmmOf | null = null;
+  const isThere = async (): Promise<boolean> => {
+    const firerunner = (await scene.controller.status()).runner_pid ?? -1;
+    const vmm = vmmsOf(firerunner).find(isIt);
+    if (vmm !== undefined) found = { vmm, firerunner };
+    return found !== null;
+  };
+  await until('there is one', isThere, NEXT_VMM_MS).catch(() => undefined);
+  return found;
+}
+
+interface VmmOf {
+  readonly vmm: number;
+  readonly firerunner: number;
+}
+
+/** The VMM of a snapshot that is being made lies in a directory of that name, and writes to such a one. */
+const BUILDS = /\/build\.\d+\/|\.snapfaas-build-/;
+
+/** Has the layers of all functions made again, and inflicts `fault` on one that is being made. */
+function whileBuilding(fault: Fault): Fault {
+  return {
+    ...fault,
+    name: `${fault.name} while a snapshot is made`,
+    inflict: async (scene) => {
+      const store = join(scene.workspace.directory, 'snapshots');
+      const layers = readdirSync(store).filter((name) => name.startsWith('function-'));
+      // Nobody reads them when they go: the next firerunner has not started yet.
+      signal(scene.runnerPid, 'SIGKILL');
+      const hidden = (layer: string): string => join(store, `.gone-${layer}`);
+      for (const layer of layers) renameSync(join(store, layer), hidden(layer));
+      for (const layer of layers) rmSync(hidden(layer), { recursive: true });
+      const isBuilding = (pid: number): boolean => commandOf(pid).some((word) => BUILDS.test(word));
+      const next = layers.length === 0 ? null : await nextVmm(scene, isBuilding);
+      return next === null ? nothing : fault.inflict({ ...scene, runnerPid: next.firerunner, vmm: next.vmm });
+    },
+  };
+}
+
+/** Ends all VMs, and inflicts `fault` on one that is launched next. */
+function whileLaunching(fault: Fault): Fault {
+  return {
+    ...fault,
+    name: `${fault.name} while it is launched`,
+    inflict: async (scene) => {
+      const before = new Set(vmmsOf(scene.runnerPid ?? -1));
+      for (const pid of before) signal(pid, 'SIGKILL');
+      const next = await nextVmm(scene, (pid) => !before.has(pid));
+      return next === null ? nothing : fault.inflict({ ...scene, runnerPid: next.firerunner, vmm: next.vmm });
+    },
+  };
+}
+
+const KILL_VMM = killing('a VMM', false, ONE_VMM);
+const KILL_FIRERUNNER = killing('firerunner', false, FIRERUNNER);
+const STOP_VMM = stopping('a VMM', 30_000, ONE_VMM);
+const FILL_SNAPSHOTS = filling('snapshots', ({ workspace }) => join(workspace.directory, 'snapshots'));
+
 export const FAULTS: readonly Fault[] = [
-  killing('a VMM', false, ONE_VMM),
+  KILL_VMM,
   killing('all VMMs', false, ALL_VMMS),
-  killing('firerunner', false, FIRERUNNER),
+  KILL_FIRERUNNER,
   killing('snapctr', true, SNAPCTR),
-  stopping('a VMM', 30_000, ONE_VMM),
+  STOP_VMM,
   stopping('firerunner', 15_000, FIRERUNNER),
   stopping('snapctr', 5000, SNAPCTR),
   limiting('nofile', 'firerunner', ({ runnerPid }) => runnerPid),
   limiting('nofile', 'snapctr', ({ controller }) => controller.pid),
   limiting('as', 'firerunner', ({ runnerPid }) => runnerPid),
   starveProcesses,
-  filling('snapshots', ({ workspace }) => join(workspace.directory, 'snapshots')),
+  FILL_SNAPSHOTS,
   filling('the run directory', ({ workspace }) => workspace.runDirectory),
+  whileLaunching(KILL_VMM),
+  whileLaunching(STOP_VMM),
+  whileBuilding(KILL_VMM),
+  whileBuilding(STOP_VMM),
+  whileBuilding(KILL_FIRERUNNER),
+  whileBuilding(FILL_SNAPSHOTS),
 ];

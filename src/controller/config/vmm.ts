@@ -13,7 +13,7 @@ import { expected, text, wholeNumber } from './values.ts';
 import type { Problem, YamlFile } from './yaml.ts';
 
 const DEFAULT_CHROOT_BASE = '/srv/jailer';
-const DEFAULT_PRESTARTED = 2;
+export const DEFAULT_PRESTARTED = 2;
 
 const uidRange = expected(`two user ids from ${SMALLEST_UID} on, the first and the last, such as 100000-100999`);
 const cgroupFile = expected('the name of a file of a cgroup, such as `memory.max`');
