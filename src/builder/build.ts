@@ -1,12 +1,14 @@
-/** Runs in the builder. One build: a function's directory becomes an image, or a staged directory for plain processes. */
+/** Runs in the builder. One build: a function's directory or package becomes an image, or a staged directory for plain processes. */
 import { packApp } from '../images/app-image.ts';
 import { stageApp } from '../images/app-stage.ts';
 import { measureTree } from '../images/ext4.ts';
 import { endingTools, ToolError } from '../images/tool.ts';
 import { TreeError } from '../images/tree.ts';
+import { PackageError } from '../packages/package-error.ts';
 import type { BuildFailureCode, BuildRequest, Built } from '../protocol/builder.ts';
 import { systemCodeOf } from '../storage/error-code.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
+import { withUnpacked } from './unpacked.ts';
 
 export interface BuildObserver {
   onProgress(text: string): void;
@@ -15,25 +17,42 @@ export interface BuildObserver {
 
 /** @throws what `failureCode` knows; the signal's reason. Then every program that it ran has ended, and nothing of it is left. */
 export function build(request: BuildRequest, observer: BuildObserver, signal: AbortSignal): Promise<Built> {
-  return endingTools(signal, async () => {
-    const staged = await stageApp(request.directory, {
-      ...(request.runtime !== null && { runtime: request.runtime }),
-      onHost: request.appfs === 'directory',
-      onProgress: (text) => observer.onProgress(text),
-      signal,
+  return endingTools(signal, () => {
+    if ('directory' in request) return buildDirectory(request.directory, false, request, observer, signal);
+    observer.onProgress('unpacking the package');
+    return withUnpacked(request, signal, (directory, withoutIt) => {
+      const named = { ...observer, onNote: (text: string): void => observer.onNote(withoutIt(text)) };
+      return buildDirectory(directory, true, request, named, signal);
     });
-    for (const note of staged.notes) observer.onNote(note);
-    if (request.appfs === 'directory') {
-      const { bytes } = await measureTree(staged.directory);
-      return { path: staged.directory, digest: staged.digest, bytes };
-    }
-    const { image, digest, bytes } = await packApp(staged, { signal });
-    return { path: image, digest, bytes };
   });
+}
+
+async function buildDirectory(
+  directory: string,
+  isComplete: boolean,
+  { runtime, appfs }: BuildRequest,
+  observer: BuildObserver,
+  signal: AbortSignal,
+): Promise<Built> {
+  const staged = await stageApp(directory, {
+    ...(runtime !== null && { runtime }),
+    onHost: appfs === 'directory',
+    isComplete,
+    onProgress: (text) => observer.onProgress(text),
+    signal,
+  });
+  for (const note of staged.notes) observer.onNote(note);
+  if (appfs === 'directory') {
+    const { bytes } = await measureTree(staged.directory);
+    return { path: staged.directory, digest: staged.digest, bytes };
+  }
+  const { image, digest, bytes } = await packApp(staged, { signal });
+  return { path: image, digest, bytes };
 }
 
 export function failureCode(error: unknown): BuildFailureCode {
   if (error instanceof TreeError) return 'bad_function';
+  if (error instanceof PackageError) return 'bad_package';
   if (error instanceof ToolError) return 'tool_failed';
   return error instanceof DirectoryError || systemCodeOf(error) !== undefined ? 'host_failed' : 'internal';
 }

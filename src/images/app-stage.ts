@@ -24,6 +24,7 @@ import { compileModules } from './app-bytecode.ts';
 import { addPackages, PACKAGES_FILE, readPackagesFile, SYSTEM_FOLDER } from './app-debian.ts';
 import { addRequirements, vendoredNames } from './app-pypi.ts';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
+import { describeAbsent } from './complete-app.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
@@ -51,6 +52,8 @@ export interface StageOptions {
    * apt to bring pip; notes say so.
    */
   readonly onHost?: boolean;
+  /** It comes with all it needs, as a function package does: nothing is installed. */
+  readonly isComplete?: boolean;
   /** Stage again, with the newest packages. */
   readonly force?: boolean;
   /** What is being done, such as "installing npm packages". */
@@ -84,7 +87,11 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
     throw new TreeError(`${join(directory, RESERVED)}: the name is kept for what is made of a function; rename it`);
   }
   const hooksPackage = await digestProjectFiles(HOOKS_PACKAGE_FILES);
-  const rules = { version: STAGE_RULES_VERSION, hooksPackage };
+  const rules = {
+    version: STAGE_RULES_VERSION,
+    hooksPackage,
+    ...(options.isComplete === true && { isComplete: true }),
+  };
   const fitting = fit(entries, options);
   const digest = sha256Json({ rules, tree: treeDigest(entries), fitting });
   const folder = join(options.cacheDirectory ?? cacheDirectory(), 'apps', digest);
@@ -155,15 +162,20 @@ async function fillStage(
 ): Promise<Stamp> {
   await mkdir(files);
   await chmod(files, 0o755);
-  const stamp: Stamp = { packages: {}, notes: [...(await describeUnread(directory, entries, options.runtime))] };
-  await bringDebianPackages(directory, entries, files, scratch, options, stamp);
-  await bringPypiPackages(directory, entries, files, options, stamp);
+  const isComplete = options.isComplete === true;
+  const describe = isComplete ? describeAbsent : describeUnread;
+  const stamp: Stamp = { packages: {}, notes: [...(await describe(directory, entries, options.runtime))] };
+  if (!isComplete) {
+    await bringDebianPackages(directory, entries, files, scratch, options, stamp);
+    await bringPypiPackages(directory, entries, files, options, stamp);
+  }
   options.onProgress?.('copying files');
   await copyTree(directory, entries, files);
   if (treeDigest(await scanTree(directory)) !== treeDigest(entries)) {
     throw new TreeError(`${directory} was changed while it was copied; try again`);
   }
-  if (LOCKS.some((name) => hasFile(entries, name)) && !entries.some((entry) => entry.path === 'node_modules')) {
+  const hasLock = LOCKS.some((name) => hasFile(entries, name));
+  if (!isComplete && hasLock && !entries.some((entry) => entry.path === 'node_modules')) {
     options.onProgress?.('installing npm packages');
     stamp.notes.push(...(await addNpmPackages(files, scratch, options.signal)));
   }

@@ -23,7 +23,7 @@ const MAX_DEPTH = 256;
 const MAX_TARGET_BYTES = 3072;
 
 /** Types of files in Unix modes. */
-const TYPES: Readonly<Record<number, PlannedEntry['type'] | string>> = {
+const TYPES: Readonly<Record<number, string>> = {
   0o010000: 'a FIFO',
   0o020000: 'a device',
   0o040000: 'directory',

@@ -141,10 +141,13 @@ export class PackageStore {
   }
 
   async #names(): Promise<readonly string[]> {
-    return readdir(this.#directory).catch((error: unknown) => ignoreMissing(error) ?? []);
+    return readdir(this.#directory).catch((error: unknown) => {
+      ignoreMissing(error);
+      return [];
+    });
   }
 }
 
-function ignoreMissing(error: unknown): undefined {
+function ignoreMissing(error: unknown): void {
   if (codeOf(error) !== 'ENOENT') throw error;
 }

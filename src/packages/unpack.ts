@@ -91,7 +91,7 @@ function openZip(handle: FileHandle, size: number): Promise<ZipFile> {
   const options = { lazyEntries: true, decodeStrings: false, autoClose: false };
   return new Promise((resolve, reject) => {
     yauzl.fromRandomAccessReader(new Reader(handle, size), size, options, (error, zip) => {
-      if (error === null || error === undefined) resolve(zip);
+      if (error === null) resolve(zip);
       else reject(error);
     });
   });

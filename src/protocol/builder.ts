@@ -8,9 +8,16 @@ import type { RuntimeName } from './runtimes.ts';
 export const MAX_BUILDER_LINE_BYTES = 1024 * 1024;
 
 /** What is to be made ready. */
-export interface BuildRequest {
-  /** The function's directory. Absolute path, like all paths here. */
-  readonly directory: string;
+export type BuildRequest = BuildSource & BuildTarget;
+
+/**
+ * Absolute paths, like all here. A directory gets the packages that it names; a function package, which is a zip archive, is complete
+ * as it is. `handler`: `file.function`, of which the file must be in the package; null: that is not looked at.
+ */
+export type BuildSource =
+  { readonly directory: string } | { readonly package: string; readonly handler: string | null };
+
+export interface BuildTarget {
   /** Whose root file system the files are for; null: what they look like. */
   readonly runtime: RuntimeName | null;
   /** `image`: for virtual machines; `directory`: for plain processes. */
@@ -52,6 +59,7 @@ export type BuilderEvent =
  * | code           | what                                                                    | again?                 |
  * | -------------- | ----------------------------------------------------------------------- | ---------------------- |
  * | `bad_function` | something in the function's files cannot be used; the message says what  | gives the same         |
+ * | `bad_package`  | the function package cannot be used; the message says what to change     | gives the same         |
  * | `tool_failed`  | a program such as npm, pip or apt failed, or is not installed           | may work               |
  * | `host_failed`  | the host refused, such as by a full disk                                | may work               |
  * | `builder_lost` | the builder died or hung, and so did the next one with this build       | may work               |
@@ -60,7 +68,14 @@ export type BuilderEvent =
  * | `internal`     | a fault of ours                                                         | gives the same         |
  */
 export type BuildFailureCode =
-  'bad_function' | 'tool_failed' | 'host_failed' | 'builder_lost' | 'too_many' | 'too_long' | 'internal';
+  | 'bad_function'
+  | 'bad_package'
+  | 'tool_failed'
+  | 'host_failed'
+  | 'builder_lost'
+  | 'too_many'
+  | 'too_long'
+  | 'internal';
 
 const RETRYABLE: ReadonlySet<BuildFailureCode> = new Set([
   'tool_failed',

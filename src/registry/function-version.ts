@@ -8,8 +8,8 @@ export interface FunctionConfig {
   readonly runtime: RuntimeName | null;
   /** Root file system, absolute. Need not exist with the `process` VMM. */
   readonly runtimefsPath: string;
-  /** The function's own files, absolute; null: everything is in the root file system. */
-  readonly appfs: { readonly kind: 'image' | 'directory'; readonly path: string } | null;
+  /** The function's own files, absolute; null: everything is in the root file system. A package is a zip archive. */
+  readonly appfs: { readonly kind: 'image' | 'directory' | 'package'; readonly path: string } | null;
   readonly vcpus: number;
   readonly memoryMib: number;
   /** Most VMs at once; null: as many as memory allows. */

@@ -159,7 +159,7 @@ export class BuilderClient {
 
   /** Null if too many wait. */
   #jobFor(request: BuildRequest): Job | null {
-    const key = JSON.stringify([request.directory, request.runtime, request.appfs]);
+    const key = JSON.stringify(request);
     const same = this.#waiting.find((job) => job.key === key && job.losses === 0);
     if (same !== undefined) return same;
     if (this.#waiting.length >= MAX_WAITING) return null;

@@ -229,10 +229,11 @@ class FunctionList {
       complain('appfs', `\`appfs\`: ${path} does not exist; put the function there, or correct the name${guess}`);
       return undefined;
     }
+    if (kind === 'file' && path.endsWith('.zip')) return Object.freeze({ kind: 'package', path });
     if (kind === 'file' && capabilitiesOf(vmm).appfs === 'directory') {
       complain(
         'appfs',
-        `\`appfs\`: ${path} is an image, which --vmm process cannot use; name the function's directory`,
+        `\`appfs\`: ${path} is an image, which --vmm process cannot use; name the function's directory, or a zip archive`,
       );
       return undefined;
     }

@@ -4,7 +4,7 @@ import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../../protocol/runtim
 import type { Paths } from './paths.ts';
 
 /** The handler of a function that names none. */
-const DEFAULT_HANDLER = 'workload.handle';
+export const DEFAULT_HANDLER = 'workload.handle';
 
 /**
  * What to remark where the handler's module is not in the function's directory; null if it is. It may come with packages, so

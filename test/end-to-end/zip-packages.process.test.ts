@@ -1,0 +1,3 @@
+import { describeZipPackages } from './zip-packages.ts';
+
+describeZipPackages('process');
