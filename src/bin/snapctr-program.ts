@@ -31,6 +31,8 @@ const program: Command = new Command('snapctr')
     [],
   )
   .option('--keys <file>', KEYS_HELP)
+  .option('--tls-cert <file>', 'certificate in PEM: requests come over TLS; read anew when it changes')
+  .option('--tls-key <file>', 'its key in PEM')
   .option('--insecure', 'let others than this machine run functions without keys')
   .option('--audit-log <file>', AUDIT_HELP)
   .option('--output <file>', 'where result lines of a request file go (default: stdout)')

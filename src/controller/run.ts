@@ -16,6 +16,7 @@ import { builderCommand } from './builder/builder-command.ts';
 import { createBuild } from './builder/function-files.ts';
 import { ConfigError, loadConfig, type Config } from './config/config.ts';
 import { Controller } from './controller.ts';
+import { Certificate, CertificateError } from './gateway/certificate.ts';
 import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
@@ -39,6 +40,9 @@ export interface SnapctrFlags {
   /** Others may use the gateway without keys. */
   readonly insecure?: boolean;
   readonly auditLog?: string;
+  /** PEM; both or none. */
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
   readonly output?: string;
   readonly vmm: VmmWish;
   readonly accel: 'auto' | QemuAccelerator;
@@ -51,6 +55,13 @@ export interface SnapctrFlags {
   readonly bootTimeout: number;
   /** False with `--no-snapshots`. */
   readonly snapshots: boolean;
+}
+
+/** Who may come in, and how. */
+interface Access {
+  /** Null: there is no way in for others. */
+  readonly keys: WatchedKeys | null;
+  readonly certificate: Certificate | null;
 }
 
 export const EXIT_OK = 0;
@@ -87,6 +98,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     }
     const config = readConfig(flags);
     for (const note of config.notes) logger.warn(note);
+    const certificate = readCertificate(flags, logger);
     const keys = flags.port === undefined ? null : watchKeys(flags, logger);
     if (flags.port !== undefined) checkOpenness(flags, keys, await checkAddress(flags.host, flags.port));
     const registry = new FunctionRegistry();
@@ -124,7 +136,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
       if (flags.strict === true) refuseBroken(config, registry);
       process.on('SIGHUP', () => void functions.reload());
-      return await serveGateway(flags, config, registry, controller, keys, signals, logger);
+      return await serveGateway(flags, config, registry, controller, { keys, certificate }, signals, logger);
     } finally {
       deployments.close();
       logger.debug({ status: controller.status() }, 'closing');
@@ -134,7 +146,11 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     }
   } catch (error) {
     say(`snapctr: ${messageOf(error)}`);
-    const isUsage = error instanceof UsageError || error instanceof ConfigError || error instanceof KeyFileError;
+    const isUsage =
+      error instanceof UsageError ||
+      error instanceof ConfigError ||
+      error instanceof KeyFileError ||
+      error instanceof CertificateError;
     return isUsage ? EXIT_USAGE : EXIT_FAILED;
   } finally {
     await flushLog(LAST_LINES_MS);
@@ -152,6 +168,20 @@ function readConfig(flags: SnapctrFlags): Config {
     throw new UsageError(`--mem ${flags.mem}: this host has ${hostMemoryMib} MB; give less`);
   }
   return loadConfig(flags.config, { memoryMib: flags.mem, hostMemoryMib, vmm: flags.vmm, cwd: process.cwd() });
+}
+
+/** @returns null without TLS. @throws UsageError, CertificateError */
+function readCertificate({ tlsCert, tlsKey }: SnapctrFlags, logger: Logger): Certificate | null {
+  if (tlsCert === undefined && tlsKey === undefined) return null;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new UsageError('give both of --tls-cert FILE and --tls-key FILE, or none');
+  }
+  return new Certificate({
+    certFile: tlsCert,
+    keyFile: tlsKey,
+    onReload: () => logger.info(`the TLS certificate ${tlsCert} was read anew`),
+    onProblem: (message) => logger.warn(message),
+  });
 }
 
 /** @throws KeyFileError if there is a file of keys that cannot be used. */
@@ -227,15 +257,15 @@ async function serveGateway(
   config: Config,
   registry: FunctionRegistry,
   controller: Controller,
-  keys: WatchedKeys | null,
+  access: Access,
   signals: StopSignals,
   logger: Logger,
 ): Promise<number> {
-  const { gateway, finished } = createGateway(flags, config, registry, controller, keys, logger);
+  const { gateway, finished } = createGateway(flags, config, registry, controller, access, logger);
   await gateway.start();
   if (gateway instanceof HttpGateway) {
     const { host, port } = gateway.address;
-    say(`listening on http://${host.includes(':') ? `[${host}]` : host}:${port}`);
+    say(`listening on ${gateway.scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`);
   }
   // A drained request file still tells whether all it answered was well; a drained server was stopped as asked.
   let exitCode = EXIT_OK;
@@ -261,7 +291,7 @@ function createGateway(
   config: Config,
   registry: FunctionRegistry,
   controller: Controller,
-  keys: WatchedKeys | null,
+  { keys, certificate }: Access,
   logger: Logger,
 ): { readonly gateway: Gateway; readonly finished: Promise<number> } {
   const submit = controller.submit.bind(controller);
@@ -284,6 +314,7 @@ function createGateway(
     host: flags.host,
     port: flags.port ?? 0,
     allowedOrigins: flags.allowOrigin,
+    ...(certificate === null ? {} : { certificate }),
     access: new Authenticator({
       keys: () => keys?.current ?? null,
       region: config.lambda.region,

@@ -5,13 +5,15 @@
  * On plain `node:http`, without a framework: an invocation passes through here and everything per request counts.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ANYBODY, type Caller } from '../../auth/caller.ts';
 import { AccessError } from '../../auth/access-error.ts';
 import type { RequestHead } from '../../auth/sigv4/canonical-request.ts';
 import { SnapfaasError } from '../../protocol/errors.ts';
-import { ByteBudget } from './byte-budget.ts';
+import { ByteBudget, type ClientBudget } from './byte-budget.ts';
+import type { Certificate } from './certificate.ts';
 import type { Dialect } from './dialect.ts';
 import type { Gateway, SubmitTask } from './gateway.ts';
 import { errorAnswer, send, type Answer } from './http-answer.ts';
@@ -54,6 +56,8 @@ export interface HttpGatewayOptions extends Reports {
   /** What requests and their answers may take of memory together. */
   readonly requestMemoryBytes: number;
   readonly submit: SubmitTask;
+  /** Absent: requests come without TLS. */
+  readonly certificate?: Certificate;
   /** Who sends a request; see `Authenticator`. Default: anybody, who may do everything. */
   readonly access?: Access;
   /** Origins of web pages that may use the gateway; see `OriginPolicy`. Default: none but its own. */
@@ -87,6 +91,8 @@ export class HttpGateway implements Gateway {
   readonly #native: NativeDialect;
   readonly #lambda: LambdaApi | null;
   readonly #server: Server;
+  /** Connections whose TLS handshake is not done, by their client's address and port. */
+  readonly #handshakes = new Map<string, { readonly socket: Socket; readonly budget: ClientBudget }>();
   readonly #connections = new Map<Duplex, Connection>();
   #draining: Promise<void> | null = null;
   #openTasks = 0;
@@ -101,28 +107,60 @@ export class HttpGateway implements Gateway {
     this.#origins = this.#originPolicy(options.host);
     this.#native = new NativeDialect(options.maxPayloadBytes);
     this.#lambda = options.lambda === undefined ? null : new LambdaApi(options.lambda, this);
-    this.#server = createServer({
+    const settings = {
       requestTimeout: this.requestTimeoutMs,
       headersTimeout: this.requestTimeoutMs,
       connectionsCheckingInterval: Math.min(1000, Math.ceil(this.requestTimeoutMs / 4)),
       keepAliveTimeout: KEEP_ALIVE_MS,
       // Node's own answer has neither a body nor our headers.
       requireHostHeader: false,
-    });
+    };
+    this.#server =
+      options.certificate === undefined ? createServer(settings) : this.#secure(options.certificate, settings);
     // A client that closes its half has sent all it wants to, and waits for its answer (RFC 9112, 9.6).
     Object.assign(this.#server, { httpAllowHalfOpen: true });
-    this.#server.on('connection', (socket: Socket) => this.#connected(socket));
     this.#server.on('request', (incoming, response) => this.#admit(incoming, response, false));
     this.#server.on('checkContinue', (incoming, response) => this.#admit(incoming, response, true));
     this.#server.on('checkExpectation', (incoming, response) => this.#admit(incoming, response, false));
     this.#server.on('connect', (_incoming, socket) => this.#tunnel(socket));
     this.#server.on('clientError', (error, socket) => this.#onClientError(error, socket));
+    if (options.certificate !== undefined) return;
+    this.#server.on('connection', (socket: Socket) => {
+      const budget = this.#budgetFor(socket);
+      if (budget !== null) this.#connected(socket, budget);
+    });
+  }
+
+  /** A connection has its budget from its first byte on, and the time of a request for its handshake. */
+  #secure(certificate: Certificate, settings: object): TlsServer {
+    const handshakeTimeout = this.requestTimeoutMs;
+    const server = createTlsServer({ ...settings, ...certificate.pair, allowHalfOpen: true, handshakeTimeout });
+    server.prependListener('connection', (socket: Socket) => {
+      if (certificate.check()) server.setSecureContext(certificate.pair);
+      const budget = this.#budgetFor(socket);
+      if (budget === null) return;
+      const client = `${socket.remoteAddress ?? ''} ${socket.remotePort ?? ''}`;
+      this.#handshakes.set(client, { socket, budget });
+      socket.once('close', () => this.#handshakes.delete(client));
+    });
+    server.on('secureConnection', (socket) => {
+      const client = `${socket.remoteAddress ?? ''} ${socket.remotePort ?? ''}`;
+      const begun = this.#handshakes.get(client);
+      if (begun === undefined) return void socket.destroy();
+      this.#handshakes.delete(client);
+      this.#connected(socket, begun.budget);
+    });
+    return server;
   }
 
   /** Where the gateway listens; with port 0 the real port. Before `start` it is what was asked for. */
   get address(): { readonly host: string; readonly port: number } {
     const bound = this.#server.address() as AddressInfo | null;
     return { host: this.#options.host, port: bound?.port ?? this.#options.port };
+  }
+
+  get scheme(): 'http' | 'https' {
+    return this.#options.certificate === undefined ? 'http' : 'https';
   }
 
   get openConnections(): number {
@@ -159,6 +197,7 @@ export class HttpGateway implements Gateway {
   async close(): Promise<void> {
     this.#draining ??= Promise.resolve();
     const closed = this.#stopListening();
+    for (const { socket } of this.#handshakes.values()) socket.destroy();
     for (const connection of this.#connections.values()) {
       connection.destroy();
       // Not left to the socket's event, which comes after this promise is resolved.
@@ -180,29 +219,32 @@ export class HttpGateway implements Gateway {
     this.#lambda?.drain();
     if (this.#openTasks > 0) await new Promise<void>((resolve) => (this.#onNoTasks = resolve));
     void this.#stopListening();
+    for (const { socket } of this.#handshakes.values()) socket.destroy();
     for (const connection of this.#connections.values()) if (connection.idle) connection.destroy();
   }
 
   #originPolicy(address: string): OriginPolicy {
-    return new OriginPolicy(this.#options.host, address, this.#options.allowedOrigins ?? []);
+    return new OriginPolicy(this.#options.host, address, this.#options.allowedOrigins ?? [], this.scheme);
   }
 
   #stopListening(): Promise<void> {
     return new Promise((resolve) => this.#server.close(() => resolve()));
   }
 
-  #connected(socket: Socket): void {
+  /** Null: there are too many, and it is closed. */
+  #budgetFor(socket: Socket): ClientBudget | null {
     const budget = this.budget.connected(socket.remoteAddress ?? '');
-    if (budget === null) {
-      socket.destroy();
-      return;
-    }
+    if (budget === null) socket.destroy();
+    else socket.once('close', () => budget.disconnected());
+    return budget;
+  }
+
+  #connected(socket: Socket, budget: ClientBudget): void {
     const connection = new Connection(socket, budget, (error) => this.#answerOfNoDialect(error));
     this.#connections.set(socket, connection);
     socket.once('close', () => {
       this.#connections.delete(socket);
       connection.closed();
-      budget.disconnected();
     });
   }
 

@@ -20,6 +20,7 @@ export class OriginPolicy {
   readonly #isLoopback: boolean;
   readonly #listenHost: string;
   readonly #allowed: ReadonlySet<string>;
+  readonly #scheme: 'http' | 'https';
   /** Hosts in allowed origins: of a proxy in front, for example. */
   readonly #allowedHosts: ReadonlySet<string>;
   /** Most clients send one and the same. */
@@ -30,7 +31,8 @@ export class OriginPolicy {
    * @param address the address that this is.
    * @param allowed origins as browsers send them, such as `http://localhost:3000`, or `*`.
    */
-  constructor(listenHost: string, address: string, allowed: readonly string[]) {
+  constructor(listenHost: string, address: string, allowed: readonly string[], scheme: 'http' | 'https' = 'http') {
+    this.#scheme = scheme;
     this.#listenHost = listenHost.toLowerCase();
     this.#isLoopback = isLoopback(address);
     this.#allowed = new Set(allowed);
@@ -48,7 +50,7 @@ export class OriginPolicy {
     }
     this.#lastGoodHost = host;
     if (origin !== undefined) {
-      if (this.#allows(origin) || isOwn(origin, host)) return null;
+      if (this.#allows(origin) || isOwn(origin, host, this.#scheme)) return null;
       return forbidden(
         `web pages of ${shown(origin)} may not use this gateway; start snapctr with --allow-origin ${origin.slice(0, 200)} if they are to`,
       );
@@ -110,8 +112,8 @@ export function parseOrigin(text: string): string | null {
 }
 
 /** An address, not a name: where a name leads is for its owner to say, from one request to the next. */
-function isOwn(origin: string, host: string | undefined): boolean {
-  if (host === undefined || origin !== `http://${host.toLowerCase()}`) return false;
+function isOwn(origin: string, host: string | undefined, scheme: string): boolean {
+  if (host === undefined || origin !== `${scheme}://${host.toLowerCase()}`) return false;
   const name = hostName(host);
   return isLoopbackName(name) || isIP(name.replace(/^\[|\]$/g, '')) !== 0;
 }
