@@ -72,6 +72,8 @@ export interface SnapshotOptions {
   readonly onClosed?: () => void;
   /** When it is aborted nothing is tried again. */
   readonly signal: AbortSignal;
+  /** Told of what becomes of it until another one asks. */
+  readonly observer?: SnapshotObserver | undefined;
 }
 
 /** After a failure it is tried again: at first after this time, twice as late each time, at the latest after the other. In ms. */
@@ -119,7 +121,7 @@ export class Snapshot {
   readonly #options: SnapshotOptions;
   #state: SnapshotState = { is: 'absent' };
   #work: Work | null = null;
-  #observer: SnapshotObserver = {};
+  #observer: SnapshotObserver;
   readonly #hooks: PrepareHooks = {
     onProgress: (text) => this.#observer.onProgress?.(text),
     onLog: (header, text) => this.#observer.onLog?.(header, text) ?? null,
@@ -130,6 +132,11 @@ export class Snapshot {
 
   constructor(options: SnapshotOptions) {
     this.#options = options;
+    this.#observer = options.observer ?? {};
+  }
+
+  get observer(): SnapshotObserver {
+    return this.#observer;
   }
 
   get state(): SnapshotState {
@@ -150,8 +157,15 @@ export class Snapshot {
    */
   prepare(observer: SnapshotObserver = this.#observer): Promise<Prepared> {
     if (this.#state.is === 'retired') return Promise.reject(new Error('the snapshot is not needed any more'));
+    const isAnother = observer !== this.#observer;
     this.#observer = observer;
-    if (this.#work !== null && this.#state.is !== 'failed') return this.#work.prepared;
+    if (this.#work !== null && this.#state.is !== 'failed') {
+      // One that comes when all is done is told what those before it were.
+      if (isAnother && (this.#state.is === 'open' || this.#state.is === 'closed')) {
+        this.#work.prepared.then((prepared) => observer.onPrepared?.(prepared)).catch(() => undefined);
+      }
+      return this.#work.prepared;
+    }
     return this.#begin(this.#options.whenTurn);
   }
 

@@ -166,6 +166,7 @@ export class Snapshots {
       onOpened: () => this.#touch(snapshot),
       onClosed: () => this.#open.delete(snapshot),
       signal: this.#signal,
+      observer: before?.snapshot.observer,
     });
     const { preparations = 0 } = before ?? {};
     const known = { snapshot, identity, replacesAnother: before !== undefined, preparations };

@@ -13,6 +13,7 @@ import {
   type HeldSnapshot,
   type Made,
   type RecipeRequest,
+  type SnapshotObserver,
 } from '../../../src/firerunner/snapshots/snapshot.ts';
 import { SnapshotStore } from '../../../src/firerunner/snapshots/store.ts';
 import { ensure, sample, temporaryDirectory } from './layers.ts';
@@ -60,6 +61,9 @@ class Life {
   readonly #waiting = new Set<Promise<void>>();
   readonly #tick: (ms: number) => void;
   readonly #end = new AbortController();
+  #lastObserver: SnapshotObserver | null = null;
+  /** What the last one that asked for it was told last. */
+  #told: 'nothing' | 'prepared' | 'failed' = 'nothing';
   #open = 0;
   #isRetired = false;
   /** Refused since a VM was last restored. */
@@ -82,7 +86,7 @@ class Life {
     const held = this.#held[which % Math.max(1, this.#held.length)];
     switch (event) {
       case 'prepare':
-        this.#wait(this.snapshot.prepare());
+        this.#wait(this.snapshot.prepare(this.#observer()));
         break;
       case 'launch':
         this.#wait(this.snapshot.untilOpen().then(() => this.#hold()));
@@ -118,6 +122,18 @@ class Life {
         await this.#finish(event);
     }
     await this.#check();
+  }
+
+  /** Whoever asks for it to be prepared is told how that goes from then on. */
+  #observer(): SnapshotObserver {
+    const isLast = (): boolean => this.#lastObserver === observer;
+    const observer: SnapshotObserver = {
+      onPrepared: () => void (isLast() && (this.#told = 'prepared')),
+      onFailed: () => void (isLast() && (this.#told = 'failed')),
+    };
+    this.#lastObserver = observer;
+    this.#told = 'nothing';
+    return observer;
   }
 
   #wait(work: Promise<unknown>): void {
@@ -157,6 +173,10 @@ class Life {
     for (let i = 0; i < 3; i += 1) await turn();
     const { state, restorable } = this.snapshot;
     if (this.#isRetired) assert.equal(state.is, 'retired');
+    else if (this.#lastObserver !== null) {
+      if (state.is === 'open' || state.is === 'closed') assert.equal(this.#told, 'prepared', state.is);
+      if (state.is === 'failed') assert.equal(this.#told, 'failed', state.is);
+    }
     assert.equal(this.#open, restorable === null ? 0 : 1, 'opened and closed are told in turns');
     const used = new Set(this.#held.map((held) => held.restorable));
     if (restorable !== null) used.add(restorable);
