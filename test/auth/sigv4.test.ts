@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { AccessError, type AccessErrorName } from '../../src/auth/access-error.ts';
 import type { Authenticator } from '../../src/auth/authenticator.ts';
 import { openChunks } from '../../src/auth/sigv4/signed-chunks.ts';
@@ -365,6 +366,44 @@ test('signatures: headers of AWS that are not signed are refused, but for the to
   checkWhole(server, added('x-amz-security-token'));
   checkWhole(server, added('user-agent'));
   refused('IncompleteSignatureException', /more than once|is there/, () => checkWhole(server, added('x-amz-date')));
+});
+
+test('signatures: a byte that is changed anywhere in what was signed is found', () => {
+  const server = authenticator([KEY]);
+  const target = `${INVOKE}?Qualifier=prod`;
+  const changedAt = (text: string, at: number, to: number): string => {
+    const index = at % text.length;
+    return text.slice(0, index) + String.fromCharCode(to) + text.slice(index + 1);
+  };
+  fc.assert(
+    fc.property(
+      fc.constantFrom('method', 'target', 'body', 'value'),
+      fc.nat(),
+      fc.nat(),
+      // Neither blanks, which are made one, nor what stands for another spelling of the same.
+      fc.integer({ min: 0x21, max: 0xff }),
+      fc.constantFrom(undefined, null),
+      (part, which, at, to, contentHash) => {
+        const options = contentHash === undefined ? {} : { contentHash };
+        const request = signed('POST', target, '{"a":1}', options);
+        const values = request.rawHeaders.map((text, index) =>
+          index % 2 === 1 && part === 'value' && index === 1 + 2 * (which % (request.rawHeaders.length / 2))
+            ? changedAt(text, at, to)
+            : text,
+        );
+        const changed: TestRequest = {
+          method: part === 'method' ? changedAt(request.method, at, to) : request.method,
+          target: part === 'target' ? changedAt(target, at, to) : target,
+          rawHeaders: values,
+          body: part === 'body' ? Buffer.from(changedAt('{"a":1}', at, to), 'latin1') : request.body,
+        };
+        const isSame = JSON.stringify(changed) === JSON.stringify(request);
+        fc.pre(!isSame);
+        assert.throws(() => checkWhole(server, changed), AccessError);
+      },
+    ),
+    { numRuns: 3000 },
+  );
 });
 
 test('signatures: without keys everybody may do everything', () => {

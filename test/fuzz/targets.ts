@@ -1,4 +1,5 @@
 /** All parsers of the host that are given bytes or text from outside. */
+import { AUTH_TARGETS } from './parsers/auth.ts';
 import { FIRERUNNER_TARGETS } from './parsers/firerunner.ts';
 import { FUNCTION_CHANNEL } from './parsers/function-channel.ts';
 import { GATEWAY_TARGETS } from './parsers/gateway.ts';
@@ -11,6 +12,7 @@ export const PARSER_TARGETS: readonly ParserTarget[] = [
   ...PROTOCOL_TARGETS,
   FUNCTION_CHANNEL,
   ...GATEWAY_TARGETS,
+  ...AUTH_TARGETS,
   ...FIRERUNNER_TARGETS,
   ...IMAGES_TARGETS,
   ...STORAGE_TARGETS,
