@@ -128,8 +128,12 @@ class Life {
   #observer(): SnapshotObserver {
     const isLast = (): boolean => this.#lastObserver === observer;
     const observer: SnapshotObserver = {
-      onPrepared: () => void (isLast() && (this.#told = 'prepared')),
-      onFailed: () => void (isLast() && (this.#told = 'failed')),
+      onPrepared: () => {
+        if (isLast()) this.#told = 'prepared';
+      },
+      onFailed: () => {
+        if (isLast()) this.#told = 'failed';
+      },
     };
     this.#lastObserver = observer;
     this.#told = 'nothing';
