@@ -30,6 +30,7 @@ const controller = new Controller({
     functions: new Map(),
     vmmSettings: NO_SETTINGS,
     broken: [],
+    files: [],
     notes: [],
   },
   runnerCommand: [process.execPath, fileURLToPath(new URL('existing-vm.js', import.meta.url)), guestAddress],

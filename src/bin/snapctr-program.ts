@@ -45,6 +45,7 @@ const program: Command = new Command('snapctr')
   .addOption(new Option('--log-level <level>', 'least level that is logged').choices(LOG_LEVELS).default('info'))
   .option('--drain-timeout <s>', 'seconds that running requests get to finish after the first SIGTERM', seconds, 30)
   .option('--boot-timeout <s>', 'seconds from the launch of a VM to its loaded function', seconds, 60)
+  .option('--watch', 'read the configuration and directories of functions again when they change; SIGHUP does it once')
   .option('--strict', 'do not start if a function of the configuration cannot run')
   .option('--no-snapshots', 'boot every VM instead of restoring it from a snapshot of its function')
   .addHelpText(

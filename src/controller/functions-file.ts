@@ -7,6 +7,7 @@ import { messageOf } from '../protocol/errors.ts';
 import type { Build, Deployments } from '../registry/deployments.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
+import type { FileWatch } from './file-watch.ts';
 import type { Logger } from './log.ts';
 
 /** So many functions are dealt with at once; then the event loop has its turn. */
@@ -21,6 +22,8 @@ export interface FunctionsFileOptions {
   readonly load: () => Config;
   /** Called for each reading: whatever directories hold by then is what is deployed. */
   readonly createBuild: () => Build;
+  /** Told which files a change of would be one of functions; null: nobody watches. */
+  readonly watch: Pick<FileWatch, 'set' | 'close'> | null;
   readonly logger: Logger;
 }
 
@@ -61,14 +64,22 @@ export class FunctionsFile {
     return this.#after(() => this.#apply(config));
   }
 
+  /** Notices no more changes. */
+  async close(): Promise<void> {
+    await this.#options.watch?.close();
+  }
+
   #after(work: () => Promise<void>): Promise<void> {
     this.#work = this.#work.then(work);
     return this.#work;
   }
 
   async #apply(config: Config): Promise<void> {
-    const { deployments, createBuild } = this.#options;
+    const { deployments, createBuild, watch } = this.#options;
     this.#noteSettings(config);
+    const apps = [...config.functions.values()].flatMap(({ appfs }) => appfs?.path ?? []);
+    // Before the files are read, so that no change comes in between.
+    watch?.set([...config.files, ...apps]);
     const build = createBuild();
     const broken = config.broken.filter((one): one is BrokenFunction & { name: string } => one.name !== null);
     const names = new Set([...config.functions.keys(), ...broken.map(({ name }) => name)]);

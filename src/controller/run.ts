@@ -2,10 +2,7 @@
 import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Authenticator } from '../auth/authenticator.ts';
-import { AuditLog } from '../auth/audit-log.ts';
 import { KeyFileError } from '../auth/key-file.ts';
-import { WatchedKeys } from '../auth/keyring.ts';
-import { keyFileOf } from '../auth/key-place.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { QemuAccelerator } from '../protocol/runner.ts';
 import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
@@ -16,33 +13,27 @@ import { builderCommand } from './builder/builder-command.ts';
 import { createBuild } from './builder/function-files.ts';
 import { ConfigError, loadConfig, type Config } from './config/config.ts';
 import { Controller } from './controller.ts';
-import { Certificate, CertificateError } from './gateway/certificate.ts';
+import { CertificateError } from './gateway/certificate.ts';
 import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
-import { checkAddress } from './gateway/listen-check.ts';
+import { openAccess, type Access, type AccessFlags } from './access.ts';
+import { FileWatch } from './file-watch.ts';
 import { FunctionsFile } from './functions-file.ts';
-import { isLoopback } from './gateway/origin-policy.ts';
 import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
+import { StopSignals } from './stop-signals.ts';
+import { UsageError } from './usage-error.ts';
 
 /** The command line as commander hands it over. */
-export interface SnapctrFlags {
-  readonly config: string;
+export interface SnapctrFlags extends AccessFlags {
   /** MB. */
   readonly mem: number;
   readonly port?: number;
   readonly requests_file?: string;
-  readonly host: string;
   readonly allowOrigin: readonly string[];
-  /** Absent: `keys.json` beside the configuration, if it is there. */
-  readonly keys?: string;
-  /** Others may use the gateway without keys. */
-  readonly insecure?: boolean;
-  readonly auditLog?: string;
-  /** PEM; both or none. */
-  readonly tlsCert?: string;
-  readonly tlsKey?: string;
+  /** Changed files are read by themselves. */
+  readonly watch?: boolean;
   readonly output?: string;
   readonly vmm: VmmWish;
   readonly accel: 'auto' | QemuAccelerator;
@@ -55,13 +46,6 @@ export interface SnapctrFlags {
   readonly bootTimeout: number;
   /** False with `--no-snapshots`. */
   readonly snapshots: boolean;
-}
-
-/** Who may come in, and how. */
-interface Access {
-  /** Null: there is no way in for others. */
-  readonly keys: WatchedKeys | null;
-  readonly certificate: Certificate | null;
 }
 
 export const EXIT_OK = 0;
@@ -81,11 +65,6 @@ const LAST_LINES_MS = 1000;
 /** From the end of draining, or a second signal, to the end of the process at the latest, in ms. */
 const END_LIMIT_MS = 9000;
 
-/** What can go wrong before anything runs, in words for the user. */
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
-}
-
 /** @returns the exit code; nothing of the run is left by then. */
 export async function runController(flags: SnapctrFlags): Promise<number> {
   const logger = createLogger(flags.logLevel);
@@ -98,9 +77,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     }
     const config = readConfig(flags);
     for (const note of config.notes) logger.warn(note);
-    const certificate = readCertificate(flags, logger);
-    const keys = flags.port === undefined ? null : watchKeys(flags, logger);
-    if (flags.port !== undefined) checkOpenness(flags, keys, await checkAddress(flags.host, flags.port));
+    const access = flags.port === undefined ? null : await openAccess(flags, flags.port, logger);
     const registry = new FunctionRegistry();
     const controller = new Controller({
       config,
@@ -117,14 +94,15 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       atOnce: DEPLOYMENTS_AT_ONCE,
     });
     const builder = new BuilderClient(builderCommand(), logger);
-    const functions = new FunctionsFile({
+    const functions: FunctionsFile = new FunctionsFile({
       registry,
       deployments,
       load: () => readConfig(flags),
       createBuild: () => createBuild(builder, flags.vmm, logger),
+      watch: flags.watch === true ? createWatch(() => functions.reload(), logger) : null,
       logger,
     });
-    const signals = new StopSignals(logger);
+    const signals = new StopSignals({ onReload: () => void functions.reload(), onSecond: endInTime, logger });
     try {
       const deployed = functions.apply(config);
       // Requests for functions that are not ready yet wait; those of a file have their times.
@@ -135,13 +113,12 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       // Stopped as asked; but a file of requests has answers nobody got.
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
       if (flags.strict === true) refuseBroken(config, registry);
-      process.on('SIGHUP', () => void functions.reload());
-      return await serveGateway(flags, config, registry, controller, { keys, certificate }, signals, logger);
+      return await serveGateway(flags, config, registry, controller, access, signals, logger);
     } finally {
       deployments.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
-      await Promise.all([controller.close(), builder.close()]);
+      await Promise.all([controller.close(), builder.close(), functions.close()]);
       logger.debug({ status: controller.status() }, 'closed');
     }
   } catch (error) {
@@ -170,57 +147,11 @@ function readConfig(flags: SnapctrFlags): Config {
   return loadConfig(flags.config, { memoryMib: flags.mem, hostMemoryMib, vmm: flags.vmm, cwd: process.cwd() });
 }
 
-/** @returns null without TLS. @throws UsageError, CertificateError */
-function readCertificate({ tlsCert, tlsKey }: SnapctrFlags, logger: Logger): Certificate | null {
-  if (tlsCert === undefined && tlsKey === undefined) return null;
-  if (tlsCert === undefined || tlsKey === undefined) {
-    throw new UsageError('give both of --tls-cert FILE and --tls-key FILE, or none');
-  }
-  return new Certificate({
-    certFile: tlsCert,
-    keyFile: tlsKey,
-    onReload: () => logger.info(`the TLS certificate ${tlsCert} was read anew`),
-    onProblem: (message) => logger.warn(message),
+function createWatch(reload: () => Promise<void>, logger: Logger): FileWatch {
+  return new FileWatch({
+    onChange: () => void reload(),
+    onProblem: (message) => logger.warn(`changes of files may not be noticed: ${message}`),
   });
-}
-
-/** @throws KeyFileError if there is a file of keys that cannot be used. */
-function watchKeys(flags: SnapctrFlags, logger: Logger): WatchedKeys {
-  const { path, isRequired } = keyFileOf(flags.keys, flags.config);
-  const audit = new AuditLog(flags.auditLog ?? null, (line) => logger.info({ audit: true, ...line }, line.action));
-  const keys = new WatchedKeys({
-    path,
-    onChange: ({ added, removed }) => {
-      for (const [action, list] of [
-        ['keys.took', added],
-        ['keys.dropped', removed],
-      ] as const) {
-        for (const key of list)
-          audit.write({
-            action,
-            by: 'snapctr',
-            key: { id: key.id, name: key.name, role: key.role, functions: key.functions },
-            file: path,
-          });
-      }
-    },
-    onProblem: (message) => logger.error(message),
-  });
-  if (keys.current === null && isRequired) {
-    throw new UsageError(
-      `there is no file of keys ${path}; make one with "snapctr keys add NAME --role ROLE --keys ${path}"`,
-    );
-  }
-  return keys;
-}
-
-/** @throws UsageError if others could run functions without anybody having said so. */
-function checkOpenness({ host, insecure }: SnapctrFlags, keys: WatchedKeys | null, address: string): void {
-  if (isLoopback(address) || insecure === true || keys === null || keys.current !== null) return;
-  throw new UsageError(
-    `--host ${host} lets others run functions, and there are no keys (${keys.path} is not there); ` +
-      'make one with "snapctr keys add", or start with --insecure',
-  );
 }
 
 /** @throws UsageError if a function of the configuration cannot run. */
@@ -230,34 +161,12 @@ function refuseBroken({ broken }: Config, registry: FunctionRegistry): void {
   if (problems.length > 0) throw new UsageError(problems.join('\n'));
 }
 
-/** SIGINT and SIGTERM: the first drains, the second ends at once. */
-class StopSignals {
-  readonly first: Promise<void>;
-  readonly second: Promise<void>;
-  #count = 0;
-
-  constructor(logger: Logger) {
-    let onFirst: () => void = () => undefined;
-    let onSecond: () => void = () => undefined;
-    this.first = new Promise((resolve) => (onFirst = resolve));
-    this.second = new Promise((resolve) => (onSecond = resolve));
-    const stop = (signal: NodeJS.Signals): void => {
-      this.#count += 1;
-      logger.info({ signal }, this.#count === 1 ? 'draining; a second signal ends at once' : 'ending at once');
-      if (this.#count === 1) return onFirst();
-      endInTime();
-      onSecond();
-    };
-    process.on('SIGINT', stop).on('SIGTERM', stop);
-  }
-}
-
 async function serveGateway(
   flags: SnapctrFlags,
   config: Config,
   registry: FunctionRegistry,
   controller: Controller,
-  access: Access,
+  access: Access | null,
   signals: StopSignals,
   logger: Logger,
 ): Promise<number> {
@@ -291,7 +200,7 @@ function createGateway(
   config: Config,
   registry: FunctionRegistry,
   controller: Controller,
-  { keys, certificate }: Access,
+  access: Access | null,
   logger: Logger,
 ): { readonly gateway: Gateway; readonly finished: Promise<number> } {
   const submit = controller.submit.bind(controller);
@@ -310,13 +219,14 @@ function createGateway(
     finished.catch(() => undefined);
     return { gateway, finished };
   }
+  if (access === null) throw new Error('bug: nobody said who may come in');
   const gateway = new HttpGateway({
     host: flags.host,
     port: flags.port ?? 0,
     allowedOrigins: flags.allowOrigin,
-    ...(certificate === null ? {} : { certificate }),
+    ...(access.certificate === null ? {} : { certificate: access.certificate }),
     access: new Authenticator({
-      keys: () => keys?.current ?? null,
+      keys: () => access.keys.current,
       region: config.lambda.region,
       service: 'lambda',
       now: Date.now,

@@ -13,7 +13,10 @@ const DEFAULT_MEMORY_MB = 1024;
 
 const CONFIG_FLAGS = ['--config', '-c'];
 const MEMORY_FLAGS = ['--mem'];
-const GATEWAY_FLAGS = ['--port', '-p', '--requests_file', '--requests-file'];
+const FILE_FLAGS = ['--requests_file', '--requests-file'];
+const GATEWAY_FLAGS = ['--port', '-p', ...FILE_FLAGS];
+/** Whoever works on a function sees what becomes of it; a file of requests is soon over. */
+const UNWATCHED_FLAGS = ['--watch', ...FILE_FLAGS];
 
 /** Runs the controller until it ends; returns its exit status. */
 export async function runController(args: readonly string[]): Promise<number> {
@@ -44,6 +47,7 @@ export function controllerArguments(
     ...(hasFlag(args, CONFIG_FLAGS) ? [] : ['--config', DEFAULT_CONFIG]),
     ...(hasFlag(args, MEMORY_FLAGS) ? [] : ['--mem', String(memoryMb)]),
     ...(hasFlag(args, GATEWAY_FLAGS) ? [] : ['--port', portOrDefault]),
+    ...(hasFlag(args, UNWATCHED_FLAGS) ? [] : ['--watch']),
     ...args,
   ];
 }

@@ -15,19 +15,20 @@ describe('npm start', () => {
       ...['--config', join('resources', 'controller.yaml')],
       ...['--mem', '1024'],
       ...['--port', '8080'],
+      '--watch',
     ]);
   });
 
   test('takes half the memory of a small host, and a port from the environment', () => {
     const argv = controllerArguments([], '9000', 1.5 * GIBIBYTE);
-    assert.deepEqual(argv.slice(2), ['--mem', '768', '--port', '9000']);
-    assert.deepEqual(controllerArguments([], '', 1).slice(2), ['--mem', '128', '--port', '8080']);
+    assert.deepEqual(argv.slice(2), ['--mem', '768', '--port', '9000', '--watch']);
+    assert.deepEqual(controllerArguments([], '', 1).slice(2), ['--mem', '128', '--port', '8080', '--watch']);
   });
 
   test('leaves to the user what the user says', () => {
     const config = ['--config', join('resources', 'controller.yaml')];
     const memory = ['--mem', '1024'];
-    const port = ['--port', '8080'];
+    const port = ['--port', '8080', '--watch'];
     const cases: readonly (readonly [given: readonly string[], added: readonly string[]])[] = [
       [
         ['-c', 'own.yaml'],
@@ -38,7 +39,11 @@ describe('npm start', () => {
         ['--mem', '512'],
         [...config, ...port],
       ],
-      [['-p9000'], [...config, ...memory]],
+      [['-p9000'], [...config, ...memory, '--watch']],
+      [
+        ['--watch', '-p9000'],
+        [...config, ...memory],
+      ],
       [
         ['--requests_file', 'requests.jsonl'],
         [...config, ...memory],

@@ -51,6 +51,8 @@ export interface Config {
   readonly broken: readonly BrokenFunction[];
   /** What firerunner is told of the host. */
   readonly vmmSettings: VmmSettings;
+  /** The files that were read, absolute. */
+  readonly files: readonly string[];
   /** What a user should know, one line each: keys without effect, paths found elsewhere. */
   readonly notes: readonly string[];
 }
@@ -127,7 +129,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
   if (problems.length === 0 && snapshotDirectory !== null) createDirectory(source, snapshotDirectory, problems);
 
   const isComplete = yaml !== null && kernelPath !== null && initrdPath !== null && list !== null;
-  if (problems.length > 0 || !isComplete || snapshotDirectory === null) {
+  if (problems.length > 0 || !isComplete || snapshotDirectory === null || functionList === null) {
     throw new ConfigError([...problems, ...(list?.broken.flatMap((one) => one.problems) ?? [])]);
   }
   return Object.freeze({
@@ -143,6 +145,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
       jailer: jailerSettings(yaml.jailer, files.absolute),
       network,
     }),
+    files: Object.freeze([resolve(context.cwd, path), functionList]),
     notes: Object.freeze(notes),
   });
 }
