@@ -12,6 +12,7 @@ import { firecracker } from './cases/firecracker.ts';
 import { firstStart } from './cases/first-start.ts';
 import { idleMemory } from './cases/idle-memory.ts';
 import { lambda } from './cases/lambda.ts';
+import { signatures } from './cases/signatures.ts';
 import { layers } from './cases/layers.ts';
 import { linear } from './cases/linear.ts';
 import { overload } from './cases/overload.ts';
@@ -26,6 +27,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   starts,
   layers,
   lambda,
+  signatures,
   burst,
   controllerMemory,
   firstStart,

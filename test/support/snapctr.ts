@@ -128,6 +128,8 @@ export async function startController(
     readonly args?: readonly string[];
     /** Start VMs from snapshots: `true` waits until all that can be made are ready, `being made` does not. */
     readonly snapshots?: boolean | 'being made';
+    /** A bearer token for all that is asked of it here, where there are keys. */
+    readonly token?: string;
     /** False: it need only listen. */
     readonly deployed?: boolean;
     /** On top of this process's own. */
@@ -170,10 +172,12 @@ export async function startController(
   if (typeof url !== 'string' || !url.startsWith('http')) {
     throw new Error(`snapctr ended with ${url}:\n${log.join('\n')}`);
   }
+  const authorization: Record<string, string> =
+    options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
   const post = async (body: string, signal?: AbortSignal): Promise<Answer> => {
     const response = await request(url, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...authorization },
       body,
       ...(signal === undefined ? {} : { signal }),
     });
@@ -181,7 +185,7 @@ export async function startController(
     return { status: response.status, headers: response.headers, text, body: JSON.parse(text) as unknown };
   };
   const status = async (): Promise<ControllerStatus> =>
-    (await (await request(`${url}/status`)).json()) as ControllerStatus;
+    (await (await request(`${url}/status`, { headers: authorization })).json()) as ControllerStatus;
   const controller: RunningController = {
     url,
     pid: child.pid ?? 0,
