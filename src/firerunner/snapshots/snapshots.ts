@@ -104,6 +104,7 @@ export class Snapshots {
     if (known.preparations > 0) return;
     known.snapshot.retire();
     this.#known.delete(key);
+    if (spec.machine.appfsPath !== null) this.#builds.digests.forget(spec.machine.appfsPath);
   }
 
   /** See `dumpLayer`. */

@@ -31,6 +31,11 @@ export class FileDigests {
     digest.catch(() => this.#known.delete(path));
     return digest;
   }
+
+  /** Nobody will ask for this one soon. */
+  forget(path: string): void {
+    this.#known.delete(path);
+  }
 }
 
 /** The files that a VM of this machine is made of. */

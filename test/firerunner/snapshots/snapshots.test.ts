@@ -61,6 +61,27 @@ describe('snapshots of a firerunner', { timeout: 200_000 }, () => {
     await vm.kill();
   });
 
+  test('one that was prepared twice is closed when both are forgotten, and its layer stays for whoever asks next', async () => {
+    const snapshots = open();
+    const spec = named('f');
+    await snapshots.prepare(spec);
+    let told = 0;
+    await snapshots.prepare(spec, { onPrepared: () => (told += 1) });
+    const first = await held(snapshots, spec);
+    snapshots.forget(spec);
+    assert.equal(await own(snapshots, spec), first.restorable);
+    snapshots.forget(spec);
+    snapshots.forget(spec);
+    // A VM that is launched from it meanwhile has its files.
+    const { vm, invoke } = await host.launch(first.restorable);
+    assert.deepEqual(await invoke(1), { echo: 1, calls: 1 });
+    await vm.kill();
+    first.release();
+    const again = await snapshots.prepare(spec);
+    assert.deepEqual([told, again.builtMs], [1, null]);
+    assert.notEqual(await own(snapshots, spec), first.restorable);
+  });
+
   test('a launch waits for a snapshot that is in the store, also before its turn; for a base layer if its own has to be made', async () => {
     const first = host.openSnapshots();
     const specs = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name) => named(name));
