@@ -100,6 +100,18 @@ export function functionsComeAndGo(vmm: TestVmm): void {
       await controller.until(({ vms, functions }) => vms['new'] === undefined && functions === 2);
     });
 
+    test('a change that leaves the snapshot as it is does not wait for one', async () => {
+      const before = readFileSync(list(), 'utf8');
+      writeFileSync(list(), before.replace('appfs: f\n', 'appfs: f\n  timeout: 1\n'));
+      const began = Date.now();
+      await reload();
+      // Two minutes is what a snapshot that does not come is waited for.
+      assert.ok(Date.now() - began < 60_000);
+      assert.equal(errorOf(await controller.invoke('f', { n: 1, s: 5 }))?.code, 'function_timeout');
+      writeFileSync(list(), before);
+      await reload();
+    });
+
     test('what cannot be used changes nothing, and says so', async () => {
       const before = readFileSync(list(), 'utf8');
       for (const [text, words] of [

@@ -93,7 +93,8 @@ describe('networks of VMs, fake-firecracker', { skip: problem ?? false, timeout:
     const lost = parseJournal(readFileSync(journal(), 'utf8')).findLast(({ event }) => event === 'load');
     process.kill(lost?.pid ?? 0, 'SIGKILL');
     await running().until((status) => status.vms['sleeper']?.idle === 1);
-    const answers = await Promise.all([running().invoke('sleeper', 500), running().invoke('sleeper', 500)]);
+    // Longer than a restore takes: otherwise the second one would get the VM of the first.
+    const answers = await Promise.all([running().invoke('sleeper', 4000), running().invoke('sleeper', 4000)]);
     assert.deepEqual(answers.map(startOf).sort(), ['restored', 'warm']);
     assert.equal(told('/snapshot/load').length, before + 1);
   });

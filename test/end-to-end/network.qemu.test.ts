@@ -227,7 +227,7 @@ describe('networks of VMs', { skip: problem ?? false, timeout: 240_000 }, () => 
 
   test('when all taps are with busy VMs a request is refused, and others take those of idle VMs', async () => {
     const running = await start(true);
-    const held = { port: server.port, hold: 2000 };
+    const held = { port: server.port, hold: 6000 };
     const busy = [running.invoke('python', held), running.invoke('node', held)];
     await running.until(({ vms }) => vms['python']?.busy === 1 && vms['node']?.busy === 1, 30_000);
     const refused = await running.invoke('other', {});
