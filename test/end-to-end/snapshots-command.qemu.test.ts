@@ -200,7 +200,7 @@ describe('snapctr snapshots', { timeout: 240_000 }, () => {
       const lines = finished.stderr
         .trimEnd()
         .split('\n')
-        .filter((line) => !line.startsWith('{'));
+        .filter((line) => !/^(\{|usage: )/.test(line));
       assert.equal(lines.length, 1, finished.stderr);
       assert.match(lines[0] ?? '', why);
     }
