@@ -96,6 +96,7 @@ test('config: the smallest useful files, and the defaults', () => {
       lambda: { region: 'us-east-1', accountId: '000000000000' },
       snapshotDirectory: join(directory, 'images/snapshots'),
       vmmSettings: { firecracker: { path: null, prestarted: 2 }, jailer: null, network: null },
+      files: [join(directory, 'controller.yaml'), join(directory, 'functions.yaml')],
       notes: [],
     });
     assert.deepEqual(Object.fromEntries(functions), {
