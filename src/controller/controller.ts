@@ -190,7 +190,7 @@ export class Controller {
   /**
    * Has the snapshot of a version made that is not published yet; it is to be published or discarded afterwards.
    *
-   * @throws SnapfaasError `function_error` if its code does not load; the version is not followed any more then.
+   * @throws SnapfaasError `function_error` if its code does not load.
    */
   async prepare(version: FunctionVersion): Promise<void> {
     this.#snapshots.add(version);

@@ -31,37 +31,38 @@ export class FunctionsFile {
   readonly #options: FunctionsFileOptions;
   /** Names of functions that are this source's. */
   #names: ReadonlySet<string> = new Set();
+  /** As they were at the start. */
   #settings: string | null = null;
-  #work: Promise<void> = Promise.resolve();
+  /** Readings are done one after the other; what comes of one does not keep the next. */
+  #reading: Promise<unknown> = Promise.resolve();
   #readings = 0;
 
   constructor(options: FunctionsFileOptions) {
     this.#options = options;
   }
 
-  /** Reads the files again; a reading under way is finished first. Resolves when all that has changed answers, or has failed. */
-  reload(): Promise<void> {
-    const { load, logger } = this.#options;
+  /**
+   * Reads the files again. What an earlier reading has not brought to an end is called off where it is for the same functions:
+   * an import that hangs does not keep its own mend waiting. Resolves when all functions answer, or have failed.
+   */
+  async reload(): Promise<void> {
+    const { logger } = this.#options;
     const reading = (this.#readings += 1);
-    return this.#after(async () => {
+    const config = await this.#inTurn(async () => {
       // Several signals in a row ask for one reading.
-      if (reading !== this.#readings) return;
-      let config: Config;
-      try {
-        config = load();
-      } catch (error) {
-        logger.error(`the configuration cannot be used, and nothing is changed: ${messageOf(error)}`);
-        return;
-      }
-      for (const note of config.notes) logger.warn(note);
-      await this.#apply(config);
-      logger.info({ functions: config.functions.size }, 'the functions are as the configuration has them');
+      const read = reading === this.#readings ? this.#read() : null;
+      return read === null ? null : { read, settled: await this.#deploy(read) };
     });
+    if (config === null) return;
+    await this.#settle(config.read, config.settled);
+    // A later one tells how it ended.
+    if (reading !== this.#readings) return;
+    logger.info({ functions: config.read.functions.size }, 'the functions are as the configuration has them');
   }
 
   /** Resolves when every function answers or has failed. */
-  apply(config: Config): Promise<void> {
-    return this.#after(() => this.#apply(config));
+  async apply(config: Config): Promise<void> {
+    await this.#settle(config, await this.#inTurn(() => this.#deploy(config)));
   }
 
   /** Notices no more changes. */
@@ -69,12 +70,27 @@ export class FunctionsFile {
     await this.#options.watch?.close();
   }
 
-  #after(work: () => Promise<void>): Promise<void> {
-    this.#work = this.#work.then(work);
-    return this.#work;
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#reading.then(work);
+    this.#reading = done.catch(() => undefined);
+    return done;
   }
 
-  async #apply(config: Config): Promise<void> {
+  /** Null, and a word in the log, if the files cannot be used. */
+  #read(): Config | null {
+    const { load, logger } = this.#options;
+    try {
+      const config = load();
+      for (const note of config.notes) logger.warn(note);
+      return config;
+    } catch (error) {
+      logger.error(`the configuration cannot be used, and nothing is changed: ${messageOf(error)}`);
+      return null;
+    }
+  }
+
+  /** Begins a deployment of each function. @returns what each comes to, when it has come to it. */
+  async #deploy(config: Config): Promise<readonly Promise<void>[]> {
     const { deployments, createBuild, watch } = this.#options;
     this.#noteSettings(config);
     const apps = [...config.functions.values()].flatMap(({ appfs }) => appfs?.path ?? []);
@@ -91,6 +107,10 @@ export class FunctionsFile {
       settled.push(deployments.deploy(fn, build));
       if (settled.length % AT_ONCE === 0) await nextTurn();
     }
+    return settled;
+  }
+
+  async #settle(config: Config, settled: readonly Promise<void>[]): Promise<void> {
     await Promise.all(settled);
     this.#tellFailures(config);
   }
@@ -98,12 +118,11 @@ export class FunctionsFile {
   /** All but the functions is fixed for the life of the controller. */
   #noteSettings(config: Config): void {
     const text = JSON.stringify({ ...config, functions: null, broken: null, notes: null });
-    if (this.#settings !== null && this.#settings !== text) {
-      this.#options.logger.warn(
-        'settings of the controller itself have changed; they take effect when it is started again',
-      );
-    }
-    this.#settings = text;
+    this.#settings ??= text;
+    if (this.#settings === text) return;
+    this.#options.logger.warn(
+      'settings of the controller itself have changed; they take effect when it is started again',
+    );
   }
 
   #tellFailures({ broken }: Config): void {

@@ -1,0 +1,114 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Config } from '../../src/controller/config/config.ts';
+import { FunctionsFile } from '../../src/controller/functions-file.ts';
+import { createLogger } from '../../src/controller/log.ts';
+import { DEFAULT_ACCOUNT } from '../../src/protocol/arn.ts';
+import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
+import { Deployments, type Build } from '../../src/registry/deployments.ts';
+import { FunctionRegistry } from '../../src/registry/function-registry.ts';
+import { functionConfig } from '../support/scripted-guests.ts';
+
+/** A configuration of functions with this memory. */
+function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Config> = {}): Config {
+  return {
+    memoryMib: 1024,
+    kernelPath: '',
+    initrdPath: '',
+    maxPayloadBytes: 1,
+    queueCapacity: 1,
+    queueWaitMs: 1,
+    queueTimeoutMs: 1,
+    requestMemoryMib: 1,
+    snapshotDirectory: '',
+    standbyMib: 0,
+    lambda: DEFAULT_ACCOUNT,
+    functions: new Map(
+      Object.entries(functions).map(([name, memoryMib]) => [name, functionConfig(name, { memoryMib })]),
+    ),
+    broken: [],
+    vmmSettings: NO_SETTINGS,
+    files: [],
+    notes: [],
+    ...keys,
+  };
+}
+
+/** Builds of functions with this memory never end. */
+const HANGS = 666;
+
+function createBench(first: Config) {
+  const registry = new FunctionRegistry();
+  const deployments = new Deployments({
+    registry,
+    prepare: () => Promise.resolve(),
+    discard: () => undefined,
+    atOnce: 10,
+  });
+  const build: Build = ({ memoryMib, ...fn }) =>
+    memoryMib === HANGS ? new Promise(() => undefined) : Promise.resolve({ ...fn, memoryMib, version: '$LATEST' });
+  let config: Config | Error = first;
+  const watched: string[][] = [];
+  const file = new FunctionsFile({
+    registry,
+    deployments,
+    load: () => {
+      if (config instanceof Error) throw config;
+      return config;
+    },
+    createBuild: () => build,
+    watch: { set: (paths) => watched.push([...paths]), close: () => Promise.resolve() },
+    logger: createLogger('silent'),
+  });
+  const shown = (): unknown =>
+    Object.fromEntries(registry.list().map(({ name, latest, state }) => [name, latest?.memoryMib ?? state]));
+  return {
+    file,
+    watched,
+    shown,
+    reload: (next: Config | Error) => {
+      config = next;
+      return file.reload();
+    },
+  };
+}
+
+test('functions file: what it says is what there is, reading by reading', async () => {
+  const first = configOf({ a: 128, b: 128 });
+  const { file, shown, reload } = createBench(first);
+  await file.apply(first);
+  assert.deepEqual(shown(), { a: 128, b: 128 });
+  await reload(configOf({ b: 256, c: 128 }, { broken: [{ name: 'bad', problems: ['wrong'] }] }));
+  assert.deepEqual(shown(), { b: 256, bad: 'Failed', c: 128 });
+  await reload(new Error('no YAML'));
+  assert.deepEqual(shown(), { b: 256, bad: 'Failed', c: 128 });
+  await reload(configOf({ c: 512 }, { broken: [{ name: 'b', problems: ['wrong'] }] }));
+  assert.deepEqual(shown(), { b: 256, c: 512 });
+});
+
+test('functions file: an entry that has become wrong leaves its function as it was', async () => {
+  const first = configOf({ a: 128 });
+  const { file, shown, reload } = createBench(first);
+  await file.apply(first);
+  await reload(configOf({}, { broken: [{ name: 'a', problems: ['wrong'] }] }));
+  assert.deepEqual(shown(), { a: 128 });
+});
+
+test('functions file: a deployment that hangs keeps neither its own mend waiting, nor other functions', async () => {
+  const first = configOf({ a: 128, other: 128 });
+  const { file, shown, reload } = createBench(first);
+  await file.apply(first);
+  const hanging = reload(configOf({ a: HANGS, other: 256 }));
+  await reload(configOf({ a: 512, other: 512 }));
+  assert.deepEqual(shown(), { a: 512, other: 512 });
+  await hanging;
+});
+
+test('functions file: what changed last is watched and answers, however many readings are asked for at once', async () => {
+  const first = configOf({ a: 128 }, { files: ['controller.yaml'] });
+  const { file, watched, shown, reload } = createBench(first);
+  await file.apply(first);
+  const readings = [256, 512, 384].map((memoryMib) => reload(configOf({ a: memoryMib }, { files: [`${memoryMib}`] })));
+  await Promise.all(readings);
+  assert.deepEqual([shown(), watched], [{ a: 384 }, [['controller.yaml'], ['384']]]);
+});
