@@ -1,4 +1,4 @@
-/** Runs in the builder and in snapctr. What can be wrong with a function package; each message says what to change. */
+/** Runs in the builder. What can be wrong with a function package; each message says what to change. */
 
 export type PackageErrorCode =
   /** It is no zip archive, or not a whole one. */
@@ -17,9 +17,7 @@ export type PackageErrorCode =
   | 'bad_link'
   /** Neither a file, a directory nor a symbolic link. */
   | 'special_file'
-  | 'handler_missing'
-  /** The store has no room for it. */
-  | 'store_full';
+  | 'handler_missing';
 
 export class PackageError extends Error {
   override readonly name = 'PackageError';
