@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { parse } from 'yaml';
 import { ConfigError, loadConfig, type Config } from '../controller/config/config.ts';
-import { formatProblem } from '../controller/config/yaml.ts';
+import { formatProblem } from '../yaml/yaml-file.ts';
 import { EXIT_FAILED, EXIT_OK } from '../controller/run.ts';
 import type { RootFileSystem, Subject } from '../doctor/context.ts';
 import { examine } from '../doctor/doctor.ts';

@@ -1,7 +1,7 @@
 /** What both programs do with their command line. */
 import { readFileSync } from 'node:fs';
 import { InvalidArgumentError, type Command } from 'commander';
-import { nearest } from '../controller/config/spelling.ts';
+import { nearest } from '../yaml/spelling.ts';
 import { parseOrigin } from '../controller/gateway/origin-policy.ts';
 
 /** The original's flags have underscores; both spellings work for every flag. */

@@ -7,7 +7,7 @@ import { messageOf } from '../protocol/errors.ts';
 import type { Build, Deployments } from '../registry/deployments.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
-import type { FileWatch } from './file-watch.ts';
+import type { FileWatch } from '../storage/file-watch.ts';
 import type { Logger } from './log.ts';
 
 /** So many functions are dealt with at once; then the event loop has its turn. */

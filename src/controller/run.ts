@@ -18,7 +18,7 @@ import { FileGateway } from './gateway/file.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { openAccess, type Access, type AccessFlags } from './access.ts';
-import { FileWatch } from './file-watch.ts';
+import { FileWatch } from '../storage/file-watch.ts';
 import { FunctionsFile } from './functions-file.ts';
 import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';

@@ -9,11 +9,12 @@ import type { FunctionConfig } from '../../registry/function-version.ts';
 import { readFunctions, type BrokenEntry, type FunctionContext } from './functions.ts';
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
-import { check, controllerDefaults, controllerSchema } from './schema.ts';
+import { controllerDefaults, controllerSchema } from './schema.ts';
 import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
-import { ConfigError, formatProblem, YamlFile, type Problem } from './yaml.ts';
+import { check } from '../../yaml/check.ts';
+import { ConfigError, formatProblem, YamlFile, type Problem } from '../../yaml/yaml-file.ts';
 
-export { ConfigError } from './yaml.ts';
+export { ConfigError } from '../../yaml/yaml-file.ts';
 
 /**
  * A function that the configuration names and that cannot run: its entry is wrong, or its files could not be made ready. The

@@ -6,16 +6,16 @@ import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vm
 import type { FunctionConfig } from '../../registry/function-version.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
-import { Spelling } from './spelling.ts';
+import { check } from '../../yaml/check.ts';
+import { Spelling } from '../../yaml/spelling.ts';
 import {
-  check,
   DEFAULT_TIMEOUT_S,
   functionSchema,
   UNUSED_FUNCTION_KEYS,
   type FunctionYaml,
   type UnusedFunctionKey,
 } from './schema.ts';
-import { formatProblem, YamlFile, type Problem } from './yaml.ts';
+import { formatProblem, YamlFile, type Problem } from '../../yaml/yaml-file.ts';
 
 /** What to add where the language is not known. */
 const ANY_RUNTIME = RUNTIME_NAMES.map((name) => `\`runtime: ${name}\``).join(' or ');

@@ -3,9 +3,9 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { NetworkSettings } from '../../protocol/vmm-settings.ts';
 import { isNetworkAddress, parseCidr, parseIpv4, TAP_NAME, tapCapacity } from '../../protocol/tap-addresses.ts';
-import { check } from './schema.ts';
-import { expected } from './values.ts';
-import { ConfigError, YamlFile, type Problem } from './yaml.ts';
+import { check } from '../../yaml/check.ts';
+import { expected } from '../../yaml/values.ts';
+import { ConfigError, YamlFile, type Problem } from '../../yaml/yaml-file.ts';
 
 /** More interfaces than hosts are asked to have. */
 const MAX_TAPS = 1024;

@@ -9,8 +9,8 @@ import {
   type FirecrackerSettings,
   type JailerSettings,
 } from '../../protocol/vmm-settings.ts';
-import { expected, text, wholeNumber } from './values.ts';
-import type { Problem, YamlFile } from './yaml.ts';
+import { expected, text, wholeNumber } from '../../yaml/values.ts';
+import type { Problem, YamlFile } from '../../yaml/yaml-file.ts';
 
 const DEFAULT_CHROOT_BASE = '/srv/jailer';
 export const DEFAULT_PRESTARTED = 2;

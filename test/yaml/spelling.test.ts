@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { nearest, Spelling } from '../../../src/controller/config/spelling.ts';
+import { nearest, Spelling } from '../../src/yaml/spelling.ts';
 
 test('spelling: guesses come to an end, however many names are wrong', () => {
   const names = Array.from({ length: 100 }, (_, i) => `function-${i}`);

@@ -1,4 +1,4 @@
-/** Runs in snapctr. Tells when files or directories change, for `--watch`. */
+/** Runs in snapctr, and in `snapctr dev`. Tells when files or directories change. */
 import { watch, type FSWatcher } from 'chokidar';
 import { basename } from 'node:path';
 

@@ -1,4 +1,4 @@
-/** Runs in snapctr. Guesses which key a misspelt one was meant to be. */
+/** Runs in snapctr, and in the commands that read YAML. Guesses which key a misspelt one was meant to be. */
 
 /** Of a word with all others: some hundred names a word, for some hundred words; a second at most. */
 const MOST_COMPARISONS = 100_000;

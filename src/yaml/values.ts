@@ -1,4 +1,4 @@
-/** Runs in snapctr. Single values of the configuration files, and what is said of those that do not fit. */
+/** Runs in snapctr, and in the commands that read YAML. Single values of YAML files, and what is said of those that do not fit. */
 import { z } from 'zod';
 
 /** The same `expected` words for a missing value, one of another type and one out of range. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FileWatch } from '../../src/controller/file-watch.ts';
+import { FileWatch } from '../../src/storage/file-watch.ts';
 
 /** How long a change may take to be told on a busy machine, in ms. */
 const PATIENCE_MS = 10_000;

@@ -1,8 +1,8 @@
-/** Runs in snapctr. YAML files that remember where everything stood, so that a problem can be shown at its place. */
+/** Runs in snapctr, and in the commands that read YAML. YAML files that remember where everything stood, so that a problem can be shown at its place. */
 import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type YAMLError } from 'yaml';
-import { messageOf } from '../../protocol/errors.ts';
+import { messageOf } from '../protocol/errors.ts';
 
 /** A place in a configuration file; lines and columns count from 1. A flag has no line. */
 export interface Problem {
