@@ -2,7 +2,9 @@
  * Runs in snapctr. Finds out who sends a request: by an AWS signature (header or presigned), or by `Authorization: Bearer ID.SECRET`.
  * All that can be checked is checked before the body is taken.
  */
+import { createHash } from 'node:crypto';
 import { AccessError } from './access-error.ts';
+import type { BodyOpener } from './body-opener.ts';
 import { ANYBODY, KeyHolder, WHOLE, type Caller, type Proof } from './caller.ts';
 import { KnownKey, type KeyRing } from './keyring.ts';
 import {
@@ -14,7 +16,7 @@ import {
 } from './sigv4/canonical-request.ts';
 import { basicFormat, signatureClaim, type SignatureClaim } from './sigv4/claim.ts';
 import { ALGORITHM, EMPTY_HASH, hashHex, isSame, scopeText, sign } from './sigv4/signature.ts';
-import { openChunks, SIGNED_CHUNKS } from './sigv4/signed-chunks.ts';
+import { ChunkOpener, SIGNED_CHUNKS } from './sigv4/signed-chunks.ts';
 
 export interface AuthenticatorOptions {
   /** Null: there are none, and everybody may do everything. */
@@ -138,7 +140,7 @@ function prove(
   };
   const declared = contentHash(claim, headers);
   if (declared === null) {
-    if (hasBody(headers)) return { isWhole: false, open: (body) => (check(hashHex(body)), body) };
+    if (hasBody(headers)) return { isWhole: false, bodyOpener: () => new HashedBody(check) };
     check(EMPTY_HASH);
     return WHOLE;
   }
@@ -152,9 +154,9 @@ function prove(
   if (declared === UNSIGNED) return WHOLE;
   if (chunks !== undefined) {
     const seed = { key, timestamp: claim.timestamp, scope, signature: claim.signature, ...chunks };
-    return { isWhole: true, open: (body) => withDecodedLength(openChunks(body, seed), headers) };
+    return { isWhole: true, bodyOpener: () => new MeasuredBody(new ChunkOpener(seed), headers) };
   }
-  return { isWhole: true, open: (body) => withHash(body, declared) };
+  return { isWhole: true, bodyOpener: () => new HashedBody((hash) => checkHash(hash, declared)) };
 }
 
 /** What is not signed could have been added by anybody on the way. */
@@ -183,15 +185,54 @@ function hasBody(headers: HeaderValues): boolean {
   return length !== '0' || headers.has('transfer-encoding');
 }
 
-function withHash(body: Buffer, declared: string): Buffer {
-  if (isSame(declared, hashHex(body))) return body;
-  throw mismatch('The body is not the one that x-amz-content-sha256 has the hash of.');
+/** Hands the hash of the body on when that has come. */
+class HashedBody implements BodyOpener {
+  readonly #check: (hash: string) => void;
+  readonly #hash = createHash('sha256');
+
+  constructor(check: (hash: string) => void) {
+    this.#check = check;
+  }
+
+  push(piece: Buffer): readonly Buffer[] {
+    this.#hash.update(piece);
+    return [piece];
+  }
+
+  end(): void {
+    this.#check(this.#hash.digest('hex'));
+  }
 }
 
-function withDecodedLength(body: Buffer, headers: HeaderValues): Buffer {
-  const [declared] = headers.get('x-amz-decoded-content-length') ?? [];
-  if (declared === undefined || declared === String(body.length)) return body;
-  throw mismatch(`x-amz-decoded-content-length says ${declared.slice(0, 20)}, and the body has ${body.length} bytes.`);
+function checkHash(hash: string, declared: string): void {
+  if (!isSame(declared, hash)) throw mismatch('The body is not the one that x-amz-content-sha256 has the hash of.');
+}
+
+/** Of what is in chunks, the length is told as well. */
+class MeasuredBody implements BodyOpener {
+  readonly #opener: BodyOpener;
+  readonly #declared: string | undefined;
+  #bytes = 0;
+
+  constructor(opener: BodyOpener, headers: HeaderValues) {
+    this.#opener = opener;
+    this.#declared = headers.get('x-amz-decoded-content-length')?.[0];
+  }
+
+  push(piece: Buffer): readonly Buffer[] {
+    const opened = this.#opener.push(piece);
+    for (const { length } of opened) this.#bytes += length;
+    return opened;
+  }
+
+  end(): void {
+    this.#opener.end();
+    const declared = this.#declared;
+    if (declared === undefined || declared === String(this.#bytes)) return;
+    throw mismatch(
+      `x-amz-decoded-content-length says ${declared.slice(0, 20)}, and the body has ${this.#bytes} bytes.`,
+    );
+  }
 }
 
 function mismatch(message: string): AccessError {

@@ -1,5 +1,6 @@
 /** Runs in snapctr. Who sends a request, and what it may do. */
 import { AccessError } from './access-error.ts';
+import { AS_IT_IS, type BodyOpener } from './body-opener.ts';
 import type { KnownKey } from './keyring.ts';
 import { OPERATIONS, roleMay, type Operation } from './operations.ts';
 
@@ -8,7 +9,7 @@ export interface Caller {
   /** Name and id of its key, for logs; null: anybody. */
   readonly key: { readonly id: string; readonly name: string } | null;
   /**
-   * False: the signature covers the body, and what the caller says of itself is proved with the body, by `open`. Until then
+   * False: the signature covers the body, and what the caller says of itself is proved with the body, by `bodyOpener`. Until then
    * it must not learn anything but errors of the signature.
    */
   readonly isProven: boolean;
@@ -16,8 +17,8 @@ export interface Caller {
   authorize(operation: Operation, functionName?: string): void;
   /** Whether a list shows the function. */
   mayList(functionName: string): boolean;
-  /** @param body as it came. @returns what is meant by it. @throws AccessError if it is not what was signed. */
-  open(body: Buffer): Buffer;
+  /** Takes the body, before anything of it is used. */
+  bodyOpener(): BodyOpener;
 }
 
 /** Where there are no keys. */
@@ -26,18 +27,18 @@ export const ANYBODY: Caller = {
   isProven: true,
   authorize: () => undefined,
   mayList: () => true,
-  open: (body) => body,
+  bodyOpener: () => AS_IT_IS,
 };
 
 /** What a caller proves that it has the secret of its key by. */
 export interface Proof {
   readonly isWhole: boolean;
-  /** See `Caller.open`. */
-  open(body: Buffer): Buffer;
+  /** See `Caller.bodyOpener`. */
+  bodyOpener(): BodyOpener;
 }
 
 /** A bearer token, or a signature that leaves the body out. */
-export const WHOLE: Proof = { isWhole: true, open: (body) => body };
+export const WHOLE: Proof = { isWhole: true, bodyOpener: () => AS_IT_IS };
 
 export class KeyHolder implements Caller {
   readonly #known: KnownKey;
@@ -76,7 +77,7 @@ export class KeyHolder implements Caller {
     return this.#known.isFor(functionName);
   }
 
-  open(body: Buffer): Buffer {
-    return this.#proof.open(body);
+  bodyOpener(): BodyOpener {
+    return this.#proof.bodyOpener();
   }
 }

@@ -1,5 +1,6 @@
 /** Signed requests for tests, made by a signer of their own: what clients do, not what the server's code does. */
 import { createHash, createHmac } from 'node:crypto';
+import { openWhole } from '../../src/auth/body-opener.ts';
 import { Authenticator } from '../../src/auth/authenticator.ts';
 import type { Key } from '../../src/auth/key-file.ts';
 import { KnownKey } from '../../src/auth/keyring.ts';
@@ -107,5 +108,5 @@ export function signatureOf(request: TestRequest): string {
 
 /** All that a server does with a request before it runs anything. @returns the body that is meant. */
 export function checkWhole(auth: Authenticator, request: TestRequest): Buffer {
-  return auth.authenticate(request, request.target).open(request.body);
+  return openWhole(auth.authenticate(request, request.target).bodyOpener(), request.body);
 }

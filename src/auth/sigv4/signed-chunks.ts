@@ -10,8 +10,9 @@
  *   \r\n
  * ```
  */
-import type { KeyObject } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { AccessError } from '../access-error.ts';
+import type { BodyOpener } from '../body-opener.ts';
 import { ALGORITHM, EMPTY_HASH, hashHex, isSame, sign } from './signature.ts';
 
 /** By the value of `x-amz-content-sha256`, whether headers come behind the body. */
@@ -37,43 +38,100 @@ export interface ChunkSeed {
   readonly hasTrailer: boolean;
 }
 
-/**
- * @param body as it came.
- * @returns the pieces put together.
- * @throws AccessError if one of them is not what was signed, or the form is not that above.
- */
-export function openChunks(body: Buffer, { key, timestamp, scope, signature, hasTrailer }: ChunkSeed): Buffer {
-  const pieces: Buffer[] = [];
-  let previous = signature;
-  let at = 0;
-  let isLast = false;
-  for (;;) {
-    const end = body.subarray(at, at + MAX_LINE_BYTES).indexOf(LINE_END);
-    const line = end === -1 ? '' : body.toString('latin1', at, at + end);
-    const [, size, given] = /^([0-9A-Fa-f]{1,8});chunk-signature=([0-9a-f]{64})$/.exec(line) ?? [];
-    if (size === undefined || given === undefined) throw broken('a chunk does not begin with its size and signature');
-    at += end + LINE_END.length;
-    const bytes = Number.parseInt(size, 16);
-    if (bytes > 0 && isLast) throw broken(`only the last chunk may have less than ${SMALLEST_CHUNK_BYTES} bytes`);
-    isLast = bytes < SMALLEST_CHUNK_BYTES;
-    const piece = body.subarray(at, at + bytes);
-    if (piece.length < bytes) throw broken('the body ends within a chunk');
-    at += bytes;
-    const hash = bytes === 0 ? EMPTY_HASH : hashHex(piece);
-    const expected = sign(key, `${ALGORITHM}-PAYLOAD`, [timestamp, scope, previous, EMPTY_HASH, hash]);
-    if (!isSame(expected, given)) throw broken('the signature of a chunk does not match');
-    previous = given;
-    if (bytes === 0) break;
-    if (body.toString('latin1', at, at + LINE_END.length) !== LINE_END) throw broken('a chunk is longer than it says');
-    at += LINE_END.length;
-    pieces.push(piece);
+const EMPTY = Buffer.alloc(0);
+
+/** Takes such a body apart, in whatever pieces it comes; keeps no more of it than a line or the trailer. */
+export class ChunkOpener implements BodyOpener {
+  readonly #seed: ChunkSeed;
+  #state: 'line' | 'chunk' | 'line end' | 'trailer' = 'line';
+  /** What has come of a line or the trailer. */
+  #held: Buffer = EMPTY;
+  #previous: string;
+  #isLast = false;
+  /** Of the chunk that is being read: what its line says, the bytes to come, and the hash of those that have. */
+  #given = '';
+  #missing = 0;
+  #hash = createHash('sha256');
+
+  constructor(seed: ChunkSeed) {
+    this.#seed = seed;
+    this.#previous = seed.signature;
   }
-  if (body.length - at > MAX_TRAILER_BYTES) throw broken('the body goes on behind its last chunk');
-  const rest = body.toString('latin1', at);
-  if (hasTrailer) checkTrailer(rest, (hash) => sign(key, `${ALGORITHM}-TRAILER`, [timestamp, scope, previous, hash]));
-  else if (rest !== LINE_END) throw broken('the body goes on behind its last chunk');
-  const [first] = pieces;
-  return pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces);
+
+  push(piece: Buffer): readonly Buffer[] {
+    let rest = this.#held.length === 0 ? piece : Buffer.concat([this.#held, piece]);
+    const opened: Buffer[] = [];
+    for (;;) {
+      const used = this.#step(rest, opened);
+      if (used === null) break;
+      rest = rest.subarray(used);
+    }
+    // Of chunks nothing is left over, so what is held is small, and a copy of its own.
+    this.#held = rest.length === 0 ? EMPTY : Buffer.from(rest);
+    return opened;
+  }
+
+  end(): void {
+    const { key, timestamp, scope, hasTrailer } = this.#seed;
+    if (this.#state === 'line') throw noChunk();
+    if (this.#state !== 'trailer') throw broken('the body ends within a chunk');
+    const rest = this.#held.toString('latin1');
+    if (!hasTrailer) {
+      if (rest !== LINE_END) throw broken('the body goes on behind its last chunk');
+      return;
+    }
+    checkTrailer(rest, (hash) => sign(key, `${ALGORITHM}-TRAILER`, [timestamp, scope, this.#previous, hash]));
+  }
+
+  /** @returns how many bytes it took; null: it needs more of them. */
+  #step(rest: Buffer, opened: Buffer[]): number | null {
+    switch (this.#state) {
+      case 'line':
+        return this.#readLine(rest);
+      case 'chunk': {
+        if (rest.length === 0) return null;
+        const part = rest.subarray(0, this.#missing);
+        this.#hash.update(part);
+        opened.push(part);
+        this.#missing -= part.length;
+        if (this.#missing === 0) this.#checkChunk(this.#hash.digest('hex'), 'line end');
+        return part.length;
+      }
+      case 'line end':
+        if (rest.length < LINE_END.length) return null;
+        if (rest.toString('latin1', 0, LINE_END.length) !== LINE_END) throw broken('a chunk is longer than it says');
+        this.#state = 'line';
+        return LINE_END.length;
+      case 'trailer':
+        if (rest.length > MAX_TRAILER_BYTES) throw broken('the body goes on behind its last chunk');
+        return null;
+    }
+  }
+
+  #readLine(rest: Buffer): number | null {
+    const end = rest.subarray(0, MAX_LINE_BYTES).indexOf(LINE_END);
+    if (end === -1 && rest.length < MAX_LINE_BYTES) return null;
+    const line = end === -1 ? '' : rest.toString('latin1', 0, end);
+    const [, size, given] = /^([0-9A-Fa-f]{1,8});chunk-signature=([0-9a-f]{64})$/.exec(line) ?? [];
+    if (size === undefined || given === undefined) throw noChunk();
+    const bytes = Number.parseInt(size, 16);
+    if (bytes > 0 && this.#isLast) throw broken(`only the last chunk may have less than ${SMALLEST_CHUNK_BYTES} bytes`);
+    this.#isLast = bytes < SMALLEST_CHUNK_BYTES;
+    this.#given = given;
+    this.#missing = bytes;
+    this.#hash = createHash('sha256');
+    if (bytes === 0) this.#checkChunk(EMPTY_HASH, 'trailer');
+    else this.#state = 'chunk';
+    return end + LINE_END.length;
+  }
+
+  #checkChunk(hash: string, next: 'line end' | 'trailer'): void {
+    const { key, timestamp, scope } = this.#seed;
+    const expected = sign(key, `${ALGORITHM}-PAYLOAD`, [timestamp, scope, this.#previous, EMPTY_HASH, hash]);
+    if (!isSame(expected, this.#given)) throw broken('the signature of a chunk does not match');
+    this.#previous = this.#given;
+    this.#state = next;
+  }
 }
 
 /** Checksums in it are not counted again: it is signed, and so is all they are of. */
@@ -90,6 +148,10 @@ function checkTrailer(rest: string, expected: (hash: string) => string): void {
   });
   if (!isSame(expected(hashHex(canonical.join(''))), given))
     throw broken('the signature of its trailer does not match');
+}
+
+function noChunk(): AccessError {
+  return broken('a chunk does not begin with its size and signature');
 }
 
 function broken(what: string): AccessError {

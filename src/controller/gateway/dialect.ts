@@ -9,6 +9,8 @@ import type { Answer, HeaderList } from './http-answer.ts';
 export interface Dialect {
   /** Largest body, in bytes. */
   readonly maxBodyBytes: number;
+  /** Takes the body in pieces, so that it may be larger than memory has room for. Absent: `begin` gets it whole. */
+  readonly sink?: BodySink;
   /** Whether what was begun goes on when its client hangs up; its answer is dropped then. */
   readonly outlivesClient: boolean;
   /** Why the request is refused before its body is read; null: it is not. */
@@ -18,6 +20,7 @@ export interface Dialect {
   /**
    * The request is complete.
    *
+   * @param body empty if there is a `sink`.
    * @param id of the task, should there be one.
    * @param output for parts of an answer that are sent before its outcome is known.
    * @returns what to run, or an answer without running anything, which may take a while.
@@ -28,6 +31,14 @@ export interface Dialect {
   answer(outcome: Outcome, id: string): Answer;
   /** The answer to a request that was refused, by an error of this dialect or any of ours. `isTask`: it had become one. */
   refusal(error: unknown, id: string, isTask: boolean): Answer;
+}
+
+/** What a body goes to piece by piece. It never fails: what is wrong is told by `begin`, once it is known who asks. */
+export interface BodySink {
+  /** @returns a promise if it is full: it takes the next piece when that is resolved. */
+  write(piece: Buffer): Promise<void> | null;
+  /** The body will never be complete, or is refused; what was taken of it goes. `begin` is not called any more. */
+  discard(): void;
 }
 
 /** Parts of an answer on their way to the client. */

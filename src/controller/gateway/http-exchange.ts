@@ -11,6 +11,7 @@
 import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ANYBODY, type Caller } from '../../auth/caller.ts';
+import { openWhole, type BodyOpener } from '../../auth/body-opener.ts';
 import type { SnapfaasError } from '../../protocol/errors.ts';
 import { newTaskId, type Invocation, type Outcome, type Task } from '../task.ts';
 import { isAnswer, type Dialect, type PartialOutput } from './dialect.ts';
@@ -35,6 +36,8 @@ export interface ExchangeOwner {
 const EMPTY = Buffer.alloc(0);
 /** How long a body of unknown length waits for room for its next piece, in ms. */
 const ROOM_PATIENCE_MS = 2000;
+/** What a body takes of memory at most that goes to a sink piece by piece. */
+const STREAMED_BYTES = 512 * 1024;
 
 export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   readonly id = newTaskId();
@@ -53,6 +56,8 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   #more: Buffer[] | null = null;
   /** All that has come, where there are several pieces and their length was declared. */
   #whole: Buffer | null = null;
+  /** What the body has to pass on its way to the dialect's sink, if there is one; null from `begin` on. */
+  #opener: BodyOpener | null = null;
   #declaredBytes = 0;
   #bodyBytes = 0;
   /** Of the budget, for the request. */
@@ -88,11 +93,14 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
       return this.refuse(this.#dialect.tooLarge(declaredBytes), { waiting, close: true });
     }
     if (this.#owner.draining) return this.refuse(shuttingDown(), { waiting });
-    if (!this.#connection.budget.tryTake(declaredBytes)) {
-      return this.refuse(this.#connection.budget.exhausted(declaredBytes), { waiting, close: true });
+    const isStreamed = this.#dialect.sink !== undefined;
+    const room = isStreamed ? STREAMED_BYTES : declaredBytes;
+    if (!this.#connection.budget.tryTake(room)) {
+      return this.refuse(this.#connection.budget.exhausted(room), { waiting, close: true });
     }
-    this.#takenBytes = declaredBytes;
+    this.#takenBytes = room;
     this.#declaredBytes = declaredBytes;
+    if (isStreamed) this.#opener = this.#caller.bodyOpener();
     if (waiting) this.#response.writeContinue();
     this.#incoming.on('data', (chunk: Buffer) => this.#take(chunk));
     this.#incoming.on('end', () => this.#complete());
@@ -152,6 +160,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     if (this.#state !== 'reading') return;
     const bodyBytes = this.#bodyBytes + chunk.length;
     if (bodyBytes > this.#dialect.maxBodyBytes) return this.refuse(this.#dialect.tooLarge(), { close: true });
+    if (this.#opener !== null) return this.#pass(this.#opener, chunk);
     const missing = bodyBytes - this.#takenBytes;
     if (missing <= 0 || this.#connection.budget.tryTake(missing)) return this.#keep(chunk);
     this.#incoming.pause();
@@ -161,6 +170,20 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
       this.#keep(chunk);
       this.#incoming.resume();
     });
+  }
+
+  /** Nothing is read while the sink is full. */
+  #pass(opener: BodyOpener, chunk: Buffer): void {
+    this.#bodyBytes += chunk.length;
+    try {
+      let full: Promise<void> | null = null;
+      for (const piece of opener.push(chunk)) full = this.#dialect.sink?.write(piece) ?? full;
+      if (full === null) return;
+      this.#incoming.pause();
+      void full.then(() => this.#incoming.resume());
+    } catch (error) {
+      this.refuse(error, { close: true });
+    }
   }
 
   #keep(chunk: Buffer): void {
@@ -185,9 +208,9 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     if (this.#state !== 'reading') return;
     const pieces = this.#more;
     const body = this.#whole ?? (pieces === null ? this.#body : Buffer.concat(pieces, this.#bodyBytes));
-    this.#dropBody();
+    this.#forgetBody();
     try {
-      const begun = this.#begin(this.#caller.open(body));
+      const begun = this.#begin(this.#open(body));
       if (begun instanceof Promise) return void this.#answerLater(begun);
       if (isAnswer(begun)) return this.#answerAtOnce(begun);
       if (this.#owner.draining) throw shuttingDown();
@@ -198,9 +221,17 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     }
   }
 
+  /** @throws AccessError if it is not what was signed. */
+  #open(body: Buffer): Buffer {
+    if (this.#opener === null) return openWhole(this.#caller.bodyOpener(), body);
+    this.#opener.end();
+    return EMPTY;
+  }
+
   #begin(body: Buffer): ReturnType<Dialect['begin']> {
     const refusal = this.#caller.isProven ? null : this.#dialect.headerProblem(this.#incoming.headers);
     if (refusal !== null) throw refusal;
+    this.#opener = null;
     return this.#dialect.begin(body, this.id, this);
   }
 
@@ -275,7 +306,15 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     return hasRoom;
   }
 
+  /** It is not going to be used. */
   #dropBody(): void {
+    this.#forgetBody();
+    if (this.#opener === null) return;
+    this.#opener = null;
+    this.#dialect.sink?.discard();
+  }
+
+  #forgetBody(): void {
     this.#body = EMPTY;
     this.#more = null;
     this.#whole = null;

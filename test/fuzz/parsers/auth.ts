@@ -10,7 +10,7 @@ import {
   signedChunks,
   type TestRequest,
 } from '../../auth/requests.ts';
-import { outcomeOf } from '../properties.ts';
+import { chunksOf, outcomeOf } from '../properties.ts';
 import type { ParserTarget } from '../target.ts';
 
 const SERVER = authenticator([KEY]);
@@ -80,11 +80,21 @@ const SIGNED_CHUNKS: ParserTarget = {
   name: 'signed-chunks',
   tokens: ['\r\n', ';chunk-signature=', '0', '2000', 'ffffffff', 'x-amz-trailer-signature:'],
   generate: () => CHUNKED,
-  check(input, { isValid }) {
+  check(input, { isValid, random }) {
     const outcome = outcomeOf([AccessError], () => checkWhole(SERVER, { ...HEAD, body: input }));
     if (isValid) assert.ok('value' in outcome);
+    const inPieces = outcomeOf([AccessError], () => checkInPieces(chunksOf(input, random)));
+    assert.equal('value' in inPieces, 'value' in outcome);
+    if ('value' in outcome && 'value' in inPieces) assert.deepEqual(inPieces.value, outcome.value);
     if ('value' in outcome) assert.equal(outcome.value.toString(), 'x'.repeat(8192) + '{"a":1}');
   },
 };
+
+function checkInPieces(pieces: readonly Buffer[]): Buffer {
+  const opener = SERVER.authenticate(HEAD, HEAD.target).bodyOpener();
+  const opened = pieces.flatMap((piece) => opener.push(piece));
+  opener.end();
+  return Buffer.concat(opened);
+}
 
 export const AUTH_TARGETS: readonly ParserTarget[] = [SIGNED_REQUEST, SIGNED_CHUNKS];
