@@ -1,5 +1,6 @@
 /** All parsers of the host that are given bytes or text from outside. */
 import { AUTH_TARGETS } from './parsers/auth.ts';
+import { CONTROL_TARGETS } from './parsers/control.ts';
 import { FIRERUNNER_TARGETS } from './parsers/firerunner.ts';
 import { FUNCTION_CHANNEL } from './parsers/function-channel.ts';
 import { GATEWAY_TARGETS } from './parsers/gateway.ts';
@@ -13,6 +14,7 @@ export const PARSER_TARGETS: readonly ParserTarget[] = [
   FUNCTION_CHANNEL,
   ...GATEWAY_TARGETS,
   ...AUTH_TARGETS,
+  ...CONTROL_TARGETS,
   ...FIRERUNNER_TARGETS,
   ...IMAGES_TARGETS,
   ...STORAGE_TARGETS,
