@@ -18,17 +18,21 @@ export interface BuildObserver {
 /** @throws what `failureCode` knows; the signal's reason. Then every program that it ran has ended, and nothing of it is left. */
 export function build(request: BuildRequest, observer: BuildObserver, signal: AbortSignal): Promise<Built> {
   return endingTools(signal, () => {
-    if ('directory' in request) return buildDirectory(request.directory, false, request, observer, signal);
-    observer.onProgress('unpacking the package');
-    return withUnpacked(request, signal, (directory, withoutIt) => {
-      const named = { ...observer, onNote: (text: string): void => observer.onNote(withoutIt(text)) };
-      return buildDirectory(directory, true, request, named, signal);
+    const isComplete = 'package' in request;
+    if (!isComplete && request.layers.length === 0) {
+      return buildDirectory(request.directory, [], isComplete, request, observer, signal);
+    }
+    observer.onProgress(isComplete ? 'unpacking the package' : 'unpacking layers');
+    return withUnpacked(request, signal, ({ directory, layers, withoutThem }) => {
+      const named = { ...observer, onNote: (text: string): void => observer.onNote(withoutThem(text)) };
+      return buildDirectory(directory, layers, isComplete, request, named, signal);
     });
   });
 }
 
 async function buildDirectory(
   directory: string,
+  layers: readonly string[],
   isComplete: boolean,
   { runtime, appfs }: BuildRequest,
   observer: BuildObserver,
@@ -38,6 +42,7 @@ async function buildDirectory(
     ...(runtime !== null && { runtime }),
     onHost: appfs === 'directory',
     isComplete,
+    layers,
     onProgress: (text) => observer.onProgress(text),
     signal,
   });

@@ -1,53 +1,103 @@
-/** Runs in the builder. A function package as a directory, for as long as it is staged. */
+/** Runs in the builder. A function package and layers as directories, for as long as they are staged. */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, rm, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { TreeError } from '../images/tree.ts';
+import { MAX_UNPACKED_BYTES } from '../packages/entries.ts';
 import { PackageError } from '../packages/package-error.ts';
 import { unpackPackage } from '../packages/unpack.ts';
-import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../protocol/runtimes.ts';
+import { MAX_LAYERS, type BuildRequest } from '../protocol/builder.ts';
+import { RUNTIME_NAMES, RUNTIMES } from '../protocol/runtimes.ts';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { makeWritableDirectory } from '../storage/make-directory.ts';
 import { OwnedNames } from '../storage/owned-names.ts';
 
 const UNPACKED = new OwnedNames('.snapfaas-unpacked-');
 
-export interface PackageSource {
-  readonly package: string;
-  readonly handler: string | null;
-  readonly runtime: RuntimeName | null;
+export interface Unpacked {
+  /** The function's files. */
+  readonly directory: string;
+  /** One for each layer, in their order. */
+  readonly layers: readonly string[];
+  /** Takes directories of which nobody knows out of a text. */
+  readonly withoutThem: (text: string) => string;
 }
 
 /**
- * Unpacks a package, and removes what was unpacked when `work` is done.
+ * Unpacks what is packed, and removes what was unpacked when `work` is done. All archives together may hold
+ * `MAX_UNPACKED_BYTES`; directories, which somebody of this host has made, are not counted.
  *
- * @param work its second argument takes the directory, of which nobody knows, out of a text.
  * @throws PackageError; TreeError; the signal's reason.
  */
 export async function withUnpacked<T>(
-  source: PackageSource,
+  request: BuildRequest,
   signal: AbortSignal,
-  work: (directory: string, withoutIt: (text: string) => string) => Promise<T>,
+  work: (unpacked: Unpacked) => Promise<T>,
 ): Promise<T> {
   const place = join(cacheDirectory(), 'unpacked');
   await makeWritableDirectory(place, CACHE_HELP);
   await UNPACKED.removeAbandoned(place);
-  const directory = join(place, await UNPACKED.make(randomUUID()));
-  const withoutIt = (text: string): string => text.replaceAll(`${directory}/`, '').replaceAll(directory, 'the package');
+  const own = join(place, await UNPACKED.make(randomUUID()));
+  const shown = new Map<string, string>();
+  const withoutThem = (text: string): string =>
+    [...shown].reduce((rest, [path, name]) => rest.replaceAll(path, name), text);
   try {
-    await unpackPackage(source.package, directory, signal);
-    checkHandler(directory, source);
-    return await work(directory, withoutIt);
+    await mkdir(own, { mode: 0o700 });
+    return await work({ ...(await unpackAll(request, own, shown, signal)), withoutThem });
   } catch (error) {
-    throw error instanceof TreeError ? new TreeError(withoutIt(error.message), { cause: error }) : error;
+    throw error instanceof TreeError ? new TreeError(withoutThem(error.message), { cause: error }) : error;
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await rm(own, { recursive: true, force: true });
   }
 }
 
+/** @param shown gets the names for paths that nobody knows. */
+async function unpackAll(
+  request: BuildRequest,
+  own: string,
+  shown: Map<string, string>,
+  signal: AbortSignal,
+): Promise<Pick<Unpacked, 'directory' | 'layers'>> {
+  if (request.layers.length > MAX_LAYERS) {
+    throw new PackageError('too_large', `the function has more than ${MAX_LAYERS} layers; merge some into one`);
+  }
+  let room = MAX_UNPACKED_BYTES;
+  const unpackOne = async (file: string, to: string): Promise<string> => {
+    const target = join(own, to);
+    room -= await unpackPackage(file, target, signal, room);
+    return target;
+  };
+  let directory: string;
+  if ('directory' in request) directory = request.directory;
+  else {
+    directory = await unpackOne(request.package, 'package');
+    shown.set(`${directory}/`, '').set(directory, 'the package');
+    // A handler may come with a layer, as those of tools that wrap others do.
+    if (request.layers.length === 0) checkHandler(directory, request);
+  }
+  const layers: string[] = [];
+  for (const [index, layer] of request.layers.entries()) {
+    if ((await stat(layer)).isDirectory()) {
+      layers.push(layer);
+      continue;
+    }
+    const name = `layer ${index + 1} (${basename(layer)})`;
+    try {
+      layers.push(await unpackOne(layer, `layer-${index + 1}`));
+    } catch (error) {
+      throw error instanceof PackageError ? new PackageError(error.code, `${name}: ${error.message}`) : error;
+    }
+    shown.set(join(own, `layer-${index + 1}`), name);
+  }
+  return { directory, layers };
+}
+
 /** @throws PackageError if the handler's file is not in the package. */
-function checkHandler(directory: string, { handler, runtime }: PackageSource): void {
+function checkHandler(
+  directory: string,
+  { handler, runtime }: Pick<Extract<BuildRequest, { package: string }>, 'handler' | 'runtime'>,
+): void {
   if (handler === null || runtime === null) return;
   const { moduleOf, moduleEndings } = RUNTIMES[runtime];
   const module = moduleOf(handler);

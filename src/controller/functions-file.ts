@@ -93,7 +93,9 @@ export class FunctionsFile {
   async #deploy(config: Config): Promise<readonly Promise<void>[]> {
     const { deployments, createBuild, watch } = this.#options;
     this.#noteSettings(config);
-    const apps = [...config.functions.values()].flatMap(({ appfs }) => appfs?.path ?? []);
+    const apps = [...config.functions.values()].flatMap(({ appfs, layers }) =>
+      appfs === null ? [] : [appfs.path, ...layers],
+    );
     // Before the files are read, so that no change comes in between.
     watch?.set([...config.files, ...apps]);
     const build = createBuild();

@@ -13,6 +13,8 @@
  * | `requirements.txt`      | `/usr/local` of that                                                | `app-pypi.ts`   |
  * | `package-lock.json`     | `node_modules`                                                      |                 |
  *
+ * Layers become `/opt` of that root, each laid over those before it and over what Debian packages have there.
+ *
  * Both results are kept by content: DIGEST is over the files of DIR and the rules, so the same directory is staged once.
  * The `process` driver runs functions from `files/`; virtual machines mount the image as /srv.
  */
@@ -54,6 +56,8 @@ export interface StageOptions {
   readonly onHost?: boolean;
   /** It comes with all it needs, as a function package does: nothing is installed. */
   readonly isComplete?: boolean;
+  /** Directories that become /opt, each laid over those before it. */
+  readonly layers?: readonly string[];
   /** Stage again, with the newest packages. */
   readonly force?: boolean;
   /** What is being done, such as "installing npm packages". */
@@ -87,13 +91,21 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
     throw new TreeError(`${join(directory, RESERVED)}: the name is kept for what is made of a function; rename it`);
   }
   const hooksPackage = await digestProjectFiles(HOOKS_PACKAGE_FILES);
+  const layers: Layer[] = [];
+  for (const layer of options.layers ?? []) layers.push({ directory: layer, entries: await scanTree(layer) });
   const rules = {
     version: STAGE_RULES_VERSION,
     hooksPackage,
     ...(options.isComplete === true && { isComplete: true }),
   };
-  const fitting = fit(entries, options);
-  const digest = sha256Json({ rules, tree: treeDigest(entries), fitting });
+  const fitting = fit(entries, layers, options);
+  const laidOver = layers.map((layer) => treeDigest(layer.entries));
+  const digest = sha256Json({
+    rules,
+    tree: treeDigest(entries),
+    fitting,
+    ...(laidOver.length > 0 && { layers: laidOver }),
+  });
   const folder = join(options.cacheDirectory ?? cacheDirectory(), 'apps', digest);
   const staged = { digest, directory: join(folder, 'files') };
 
@@ -105,7 +117,7 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
       const other = options.force === true ? undefined : await readStamp(folder);
       if (other !== undefined) return other;
       const files = join(buildFolder.scratch, 'files');
-      const made = await fillStage(directory, entries, files, buildFolder, { ...options, ...fitting });
+      const made = await fillStage({ directory, entries }, layers, files, buildFolder, { ...options, ...fitting });
       // Node takes a file's module format from the nearest package.json above it: in a VM there is none above /srv.
       await writeFile(join(folder, 'package.json'), '{}\n');
       // In a VM it is above /srv as well, as part of the root file system.
@@ -131,8 +143,17 @@ async function readStamp(folder: string): Promise<Stamp | undefined> {
   }
 }
 
+/** Of the root file system's. */
+const OPT_FOLDER = `${SYSTEM_FOLDER}/opt`;
+
 function hasFile(entries: readonly TreeEntry[], path: string): boolean {
   return entries.some((entry) => entry.path === path && entry.type === 'file');
+}
+
+/** A directory as it was read. */
+interface Layer {
+  readonly directory: string;
+  readonly entries: readonly TreeEntry[];
 }
 
 const RESERVED = dirname(SYSTEM_FOLDER);
@@ -143,8 +164,10 @@ interface Fitting {
   readonly onHost: boolean;
 }
 
-function fit(entries: readonly TreeEntry[], options: StageOptions): Fitting | null {
-  const hasModules = entries.some(({ path }) => /^(?!.*\bnode_modules\/).*\.py$/.test(path));
+function fit(entries: readonly TreeEntry[], layers: readonly Layer[], options: StageOptions): Fitting | null {
+  const hasModules = [entries, ...layers.map((layer) => layer.entries)].some((all) =>
+    all.some(({ path }) => /^(?!.*\bnode_modules\/).*\.py$/.test(path)),
+  );
   const isNode = entries.some(({ path }) => /^[^/]+\.([mc]?[jt]s)$|^package\.json$/.test(path));
   if (!hasModules && !hasFile(entries, PACKAGES_FILE) && !hasFile(entries, REQUIREMENTS_FILE)) return null;
   return {
@@ -154,8 +177,8 @@ function fit(entries: readonly TreeEntry[], options: StageOptions): Fitting | nu
 }
 
 async function fillStage(
-  directory: string,
-  entries: readonly TreeEntry[],
+  { directory, entries }: Layer,
+  layers: readonly Layer[],
   files: string,
   { scratch }: BuildFolder,
   options: StageOptions,
@@ -170,10 +193,8 @@ async function fillStage(
     await bringPypiPackages(directory, entries, files, options, stamp);
   }
   options.onProgress?.('copying files');
-  await copyTree(directory, entries, files);
-  if (treeDigest(await scanTree(directory)) !== treeDigest(entries)) {
-    throw new TreeError(`${directory} was changed while it was copied; try again`);
-  }
+  await copyUnchanged({ directory, entries }, files);
+  for (const layer of layers) await copyUnchanged(layer, join(files, OPT_FOLDER));
   const hasLock = LOCKS.some((name) => hasFile(entries, name));
   if (!isComplete && hasLock && !entries.some((entry) => entry.path === 'node_modules')) {
     options.onProgress?.('installing npm packages');
@@ -181,6 +202,14 @@ async function fillStage(
   }
   await finishPython(files, options, stamp);
   return stamp;
+}
+
+async function copyUnchanged({ directory, entries }: Layer, target: string): Promise<void> {
+  await mkdir(target, { recursive: true });
+  await copyTree(directory, entries, target);
+  if (treeDigest(await scanTree(directory)) !== treeDigest(entries)) {
+    throw new TreeError(`${directory} was changed while it was copied; try again`);
+  }
 }
 
 async function bringDebianPackages(

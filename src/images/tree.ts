@@ -1,8 +1,9 @@
 /** Runs in the builder and in `npm start`. A function's directory, read with the rules for what may go into an image. */
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, lstat, mkdir, readdir, readlink, realpath, stat, symlink, unlink } from 'node:fs/promises';
+import { chmod, copyFile, lstat, mkdir, readdir, readlink, realpath, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { sha256File, sha256Json } from '../storage/digest.ts';
+import { hasCode } from '../storage/error-code.ts';
 
 /** Raised when the same directory is to give another result than before. */
 const TREE_RULES_VERSION = 1;
@@ -109,18 +110,21 @@ export function treeDigest(entries: readonly TreeEntry[]): string {
   return sha256Json({ rules: TREE_RULES_VERSION, entries });
 }
 
-/** Copies the entries of `directory` into `target`, readable by everyone. What is already there is overwritten. */
+/**
+ * Copies the entries of `directory` into `target`, readable by everyone. What is already there is overwritten, whatever it is;
+ * two directories become one.
+ */
 export async function copyTree(directory: string, entries: readonly TreeEntry[], target: string): Promise<void> {
   for (const entry of entries) {
     if (entry.type !== 'directory') continue;
-    await mkdir(join(target, entry.path), { recursive: true });
+    await makeRealDirectory(join(target, entry.path));
     await chmod(join(target, entry.path), 0o755);
   }
   const others = entries.filter((entry) => entry.type !== 'directory');
   await forEachFile(others, async (entry) => {
     const path = join(target, entry.path);
     // Writing to a link that is there would write to what it points at.
-    await removeFile(path);
+    await rm(path, { recursive: true, force: true });
     if (entry.type === 'symlink') return symlink(entry.target, path);
     await copyFile(join(directory, entry.path), path);
     await chmod(path, entry.executable ? 0o755 : 0o644);
@@ -145,10 +149,14 @@ async function forEachFile<T>(files: readonly T[], work: (file: T) => Promise<vo
   if (failures.length > 0) throw failures[0];
 }
 
-async function removeFile(path: string): Promise<void> {
+/** A link to a directory would lead what is copied into it elsewhere. */
+async function makeRealDirectory(path: string): Promise<void> {
   try {
-    await unlink(path);
+    await mkdir(path);
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    if (!hasCode(error, 'EEXIST')) throw error;
+    if ((await lstat(path)).isDirectory()) return;
+    await rm(path);
+    await mkdir(path);
   }
 }

@@ -54,8 +54,19 @@ export class Plan {
   readonly #entries = new Map<string, PlannedEntry>();
   /** Those that entries are in. */
   readonly #directories = new Set<string>();
+  readonly #maxBytes: number;
   #count = 0;
   #bytes = 0;
+
+  /** @param maxBytes `MAX_UNPACKED_BYTES`, less what was unpacked beside it. */
+  constructor(maxBytes = MAX_UNPACKED_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
+
+  /** Unpacked. */
+  get bytes(): number {
+    return this.#bytes;
+  }
 
   /** @throws PackageError */
   add(entry: Entry): void {
@@ -69,12 +80,13 @@ export class Plan {
     const type = typeOf(entry, name, shown);
     checkContents(entry, type, shown);
     this.#bytes += entry.uncompressedSize;
-    if (this.#bytes > MAX_UNPACKED_BYTES) {
-      const mib = MAX_UNPACKED_BYTES / 1024 / 1024;
-      throw new PackageError(
-        'too_large',
-        `the package is larger than ${mib} MB unpacked; leave files out, or use a layer`,
-      );
+    if (this.#bytes > this.#maxBytes) {
+      const limit = `${MAX_UNPACKED_BYTES / 1024 / 1024} MB unpacked`;
+      const what =
+        this.#maxBytes === MAX_UNPACKED_BYTES
+          ? `the package is larger than ${limit}`
+          : `the function's code and its layers are together larger than ${limit}`;
+      throw new PackageError('too_large', `${what}; leave files out`);
     }
     if (segments.length === 0) {
       if (type === 'directory') return;

@@ -16,7 +16,7 @@ import { crc32 } from 'node:zlib';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
 import { systemCodeOf } from '../storage/error-code.ts';
 import { OwnedNames } from '../storage/owned-names.ts';
-import { checkTarget, Plan, type PlannedEntry } from './entries.ts';
+import { checkTarget, MAX_UNPACKED_BYTES, Plan, type PlannedEntry } from './entries.ts';
 import { PackageError } from './package-error.ts';
 
 /** Read at once. */
@@ -28,17 +28,25 @@ export const UNPACKING = new OwnedNames('.snapfaas-unpack-');
 /**
  * Unpacks the zip archive `file` to the new directory `target`, which is there only once it is whole. Times are not kept.
  *
+ * @param maxBytes most bytes unpacked, if there is less room than for one that is alone.
+ * @returns bytes unpacked.
  * @throws PackageError; the signal's reason; NodeJS.ErrnoException, such as of a full disk. Then nothing is left.
  */
-export async function unpackPackage(file: string, target: string, signal?: AbortSignal): Promise<void> {
+export async function unpackPackage(
+  file: string,
+  target: string,
+  signal?: AbortSignal,
+  maxBytes = MAX_UNPACKED_BYTES,
+): Promise<number> {
   await UNPACKING.removeAbandoned(dirname(target));
   const own = join(dirname(target), await UNPACKING.make(randomUUID().slice(0, 8)));
   const handle = await open(file, 'r');
   try {
     await mkdir(own, { mode: 0o700 });
-    await asPackage(() => unpack(handle, own, signal));
+    const bytes = await asPackage(() => unpack(handle, own, maxBytes, signal));
     await chmod(own, 0o755);
     await rename(own, target);
+    return bytes;
   } catch (error) {
     await rm(own, { recursive: true, force: true });
     throw error;
@@ -48,9 +56,9 @@ export async function unpackPackage(file: string, target: string, signal?: Abort
 }
 
 /** What the library finds wrong is said by plain errors; those of the host are not the package's. */
-async function asPackage(work: () => Promise<void>): Promise<void> {
+async function asPackage<T>(work: () => Promise<T>): Promise<T> {
   try {
-    await work();
+    return await work();
   } catch (cause) {
     if (!(cause instanceof Error) || cause instanceof PackageError || systemCodeOf(cause) !== undefined) throw cause;
     if (cause.name === 'AbortError' || cause.name === 'TimeoutError') throw cause;
@@ -63,10 +71,15 @@ async function asPackage(work: () => Promise<void>): Promise<void> {
   }
 }
 
-async function unpack(handle: FileHandle, own: string, signal: AbortSignal | undefined): Promise<void> {
+async function unpack(
+  handle: FileHandle,
+  own: string,
+  maxBytes: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
   const { size } = await handle.stat();
   const zip = await openZip(handle, size);
-  const plan = new Plan();
+  const plan = new Plan(maxBytes);
   for await (const entry of zip.eachEntry()) {
     if (signal?.aborted === true) throw new Aborted(signal);
     plan.add(entry);
@@ -84,6 +97,7 @@ async function unpack(handle: FileHandle, own: string, signal: AbortSignal | und
   }
   for (const [path, target] of links) await symlink(target, join(own, path));
   for (const [path, mode] of [...directories].reverse()) await chmod(join(own, path), mode);
+  return plan.bytes;
 }
 
 function openZip(handle: FileHandle, size: number): Promise<ZipFile> {

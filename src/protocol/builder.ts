@@ -7,6 +7,9 @@ import type { RuntimeName } from './runtimes.ts';
 /** Longest line either side sends, in bytes. */
 export const MAX_BUILDER_LINE_BYTES = 1024 * 1024;
 
+/** AWS Lambda's limit on layers of a function. */
+export const MAX_LAYERS = 5;
+
 /** What is to be made ready. */
 export type BuildRequest = BuildSource & BuildTarget;
 
@@ -22,6 +25,8 @@ export interface BuildTarget {
   readonly runtime: RuntimeName | null;
   /** `image`: for virtual machines; `directory`: for plain processes. */
   readonly appfs: 'image' | 'directory';
+  /** What is to be below /opt: zip archives or directories, each laid over those before it; at most `MAX_LAYERS`. */
+  readonly layers: readonly string[];
 }
 
 /** A function's files, ready to be used. */
@@ -59,7 +64,7 @@ export type BuilderEvent =
  * | code           | what                                                                    | again?                 |
  * | -------------- | ----------------------------------------------------------------------- | ---------------------- |
  * | `bad_function` | something in the function's files cannot be used; the message says what  | gives the same         |
- * | `bad_package`  | the function package cannot be used; the message says what to change     | gives the same         |
+ * | `bad_package`  | a package or layer cannot be used; the message says what to change       | gives the same         |
  * | `tool_failed`  | a program such as npm, pip or apt failed, or is not installed           | may work               |
  * | `host_failed`  | the host refused, such as by a full disk                                | may work               |
  * | `builder_lost` | the builder died or hung, and so did the next one with this build       | may work               |

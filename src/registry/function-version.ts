@@ -10,6 +10,11 @@ export interface FunctionConfig {
   readonly runtimefsPath: string;
   /** The function's own files, absolute; null: everything is in the root file system. A package is a zip archive. */
   readonly appfs: { readonly kind: 'image' | 'directory' | 'package'; readonly path: string } | null;
+  /**
+   * Layers, absolute, at most `MAX_LAYERS`: zip archives, or directories. What is in them is below /opt, later ones over earlier ones.
+   * Empty where `appfs` is an image or null.
+   */
+  readonly layers: readonly string[];
   readonly vcpus: number;
   readonly memoryMib: number;
   /** Most VMs at once; null: as many as memory allows. */

@@ -11,6 +11,7 @@ import { BuildError, type BuildRequest } from '../../src/protocol/builder.ts';
 import { BUILDER } from '../support/snapctr.ts';
 import { isRunning, until } from '../end-to-end/processes.ts';
 import { makeApp, temporaryDirectory } from '../images/temporary.ts';
+import { makeZip } from '../packages/zip.ts';
 
 const LOCK = JSON.stringify({ name: 'app', lockfileVersion: 3, packages: { '': {} } });
 
@@ -42,7 +43,7 @@ describe('builder', { timeout: 120_000 }, () => {
   });
 
   const requestFor = async (files: readonly (readonly [string, string])[]): Promise<BuildRequest> => {
-    return { directory: await makeApp(files), runtime: 'nodejs', appfs: 'image' };
+    return { directory: await makeApp(files), runtime: 'nodejs', appfs: 'image', layers: [] };
   };
   const endless = (): Promise<BuildRequest> =>
     requestFor([
@@ -77,8 +78,37 @@ describe('builder', { timeout: 120_000 }, () => {
     assert.deepEqual(await client.build(request), image);
   });
 
+  test('unpacks layers, and says which of them cannot be used', async () => {
+    const request = await requestFor([['index.js', '']]);
+    const write = async (name: string, zip: Buffer): Promise<string> => {
+      await writeFile(join(place, name), zip);
+      return join(place, name);
+    };
+    const good = await write('good.zip', makeZip([{ name: 'nodejs/node_modules/a/index.js', data: '1' }]));
+    const staged = await client.build({ ...request, appfs: 'directory', layers: [good, good] });
+    assert.equal(readFileSync(join(staged.path, '.snapfaas/root/opt/nodejs/node_modules/a/index.js'), 'utf8'), '1');
+    const packed = await write('package.zip', makeZip([{ name: 'index.js', data: '' }]));
+    const cases: readonly (readonly [Buffer, RegExp])[] = [
+      [Buffer.from('PK'), /^layer 2 \(bad\.zip\): the package is not a zip archive/],
+      [makeZip([{ name: '../x', data: '' }]), /^layer 2 \(bad\.zip\): the name "\.\.\/x" leads out of the package/],
+      [makeZip([{ name: 'big', size: 250 * 1024 * 1024 }]), /^layer 2 .* together larger than 250 MB unpacked; leave/],
+    ];
+    for (const [zip, words] of cases) {
+      const bad = await write('bad.zip', zip);
+      for (const source of [request, { ...request, package: packed, handler: 'index.handler' }]) {
+        await assert.rejects(client.build({ ...source, layers: [good, bad] }), (error) => {
+          assert.ok(error instanceof BuildError && error.code === 'bad_package' && !error.isRetryable);
+          assert.match(error.message, words);
+          return true;
+        });
+      }
+    }
+    await assert.rejects(client.build({ ...request, layers: Array<string>(6).fill(good) }), /more than 5 layers/);
+    assert.deepEqual(leftovers(), []);
+  });
+
   test('says what cannot be used, and goes on', async () => {
-    const request = { directory: join(place, 'nowhere'), runtime: null, appfs: 'image' } as const;
+    const request = { directory: join(place, 'nowhere'), runtime: null, appfs: 'image', layers: [] } as const;
     await assert.rejects(
       client.build(request),
       (error) => error instanceof BuildError && error.code === 'bad_function',

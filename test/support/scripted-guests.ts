@@ -33,6 +33,7 @@ export function functionConfig(name: string, keys: Partial<FunctionVersion> = {}
     timeoutMs: 60_000,
     handler: null,
     environment: {},
+    layers: [],
     snapshotLayers: null,
     network: false,
     ...keys,

@@ -31,7 +31,7 @@ export function createBuild(builder: BuilderClient, vmm: VmmWish, logger: Logger
     if (source === null) return Object.freeze({ ...fn, version: LATEST });
     const given = 'package' in source ? source.package : source.directory;
     try {
-      const path = await prepare({ ...source, runtime: fn.runtime, appfs }, given);
+      const path = await prepare({ ...source, runtime: fn.runtime, appfs, layers: fn.layers }, given);
       return Object.freeze({ ...fn, version: LATEST, appfs: { kind: appfs, path } });
     } catch (error) {
       throw new Error(`${given} cannot be made ready: ${messageOf(error)}`, { cause: error });

@@ -143,6 +143,7 @@ class FunctionList {
       runtime,
       runtimefsPath,
       appfs,
+      layers: this.#layers(yaml, appfs, complain),
       vcpus: yaml.vcpus ?? 1,
       memoryMib,
       concurrencyLimit: this.#concurrencyLimit(index, yaml),
@@ -238,6 +239,36 @@ class FunctionList {
       return undefined;
     }
     return Object.freeze({ kind: kind === 'file' ? 'image' : 'directory', path });
+  }
+
+  #layers(
+    { layers }: FunctionYaml,
+    appfs: FunctionConfig['appfs'],
+    complain: (key: string, message: string) => void,
+  ): FunctionConfig['layers'] {
+    const { appfsDirectory, paths } = this.#context;
+    if (!layers || layers.length === 0 || appfsDirectory === null) return [];
+    if (appfs === null || appfs.kind === 'image') {
+      const instead = "name the function's directory or a zip archive as `appfs`";
+      complain(
+        'layers',
+        `\`layers\` cannot be laid over ${appfs === null ? 'a root file system' : 'an image'}; ${instead}`,
+      );
+    }
+    return Object.freeze(
+      layers.flatMap((name) => {
+        const path = below(appfsDirectory, name);
+        if (path === null) {
+          complain('layers', `\`layers\` must name what is below \`appfs_dir\`, not ${JSON.stringify(name)}`);
+          return [];
+        }
+        if (paths.kindOf(path) === 'missing') {
+          const guess = this.#guessBeside(path);
+          complain('layers', `\`layers\`: ${path} does not exist; put the layer there, or correct the name${guess}`);
+        }
+        return [path];
+      }),
+    );
   }
 
   /** Such as " (did you mean x?)", where there is something of a similar name. */

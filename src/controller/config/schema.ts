@@ -1,6 +1,7 @@
 /** Runs in snapctr. The shapes of the two configuration files, and the words for what does not fit them. */
 import { z } from 'zod';
 import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
+import { MAX_LAYERS } from '../../protocol/builder.ts';
 import { MAX_PAYLOAD_BYTES } from '../../protocol/guest.ts';
 import { RUNTIME_NAMES } from '../../protocol/runtimes.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
@@ -131,6 +132,7 @@ const handler = expected(
   `1 to ${MAX_HANDLER_LENGTH} characters, such as \`index.handler\` or \`src/app.handler\`, none of them a control character`,
 );
 const timeout = expected(`a number of seconds above 0 and up to ${MAX_TIMEOUT_S}`);
+const layers = expected('a list of zip archives or directories below `appfs_dir`, the last laid over the others');
 const layerDirectories = expected('the directory of a function layer, or a list of such directories');
 const variableName = expected('letters, digits and `_`, not beginning with a digit');
 
@@ -145,6 +147,10 @@ export const functionSchema = z.strictObject(
     runtime: z.enum(RUNTIME_NAMES, expected(RUNTIME_NAMES.map((runtime) => `\`${runtime}\``).join(' or '))).nullish(),
     runtimefs: text('the name of a file below `runtimefs_dir`').nullish(),
     appfs: z.string(expected('the name of a file or directory below `appfs_dir`, or empty')).nullish(),
+    layers: z
+      .array(text('a layer'), layers)
+      .max(MAX_LAYERS, { error: `has more than ${MAX_LAYERS} layers; merge some into one` })
+      .nullish(),
     handler: z
       .string(handler)
       .max(MAX_HANDLER_LENGTH, handler)

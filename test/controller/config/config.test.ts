@@ -108,6 +108,7 @@ test('config: the smallest useful files, and the defaults', () => {
         vcpus: 1,
         memoryMib: 128,
         concurrencyLimit: null,
+        layers: [],
         snapshotLayers: null,
         network: false,
         timeoutMs: 60_000,
@@ -117,6 +118,14 @@ test('config: the smallest useful files, and the defaults', () => {
     });
     assert(existsSync(join(directory, 'images/snapshots')), 'snapshot_dir is created');
   });
+});
+
+test('config: layers, in their order', () => {
+  const { layers } = only('- {name: f, runtime: python3, appfs: hello, layers: [hello.ext4, hello]}\n');
+  assert.deepEqual(
+    layers.map((path) => path.split('/').slice(-2).join('/')),
+    ['apps/hello.ext4', 'apps/hello'],
+  );
 });
 
 test('config: everything set', () => {
@@ -153,6 +162,7 @@ network: {taps: [tap0], subnet: 10.0.0.0/31}\n`;
       timeoutMs: 1500,
       handler: 'src/app.main',
       environment: { LEVEL: '1', _empty: '' },
+      layers: [],
       snapshotLayers: null,
       network: true,
     });
@@ -710,6 +720,18 @@ const refusals: readonly Refusal[] = [
   },
   {
     title: 'the directory of all functions as appfs',
+    ...withFunctions(`- {${f}, appfs: hello, layers: [../x.zip]}\n`, /`layers` must name what is below `appfs_dir`/),
+    ...withFunctions(
+      `- {${f}, appfs: hello, layers: [helo]}\n`,
+      /apps\/helo does not exist; .* \(did you mean hello\?\)/,
+    ),
+    ...withFunctions(`- {${f}, appfs: hello.ext4, layers: [hello]}\n`, /`layers` cannot be laid over an image; name/),
+    ...withFunctions(`- {${f}, layers: [hello]}\n`, /`layers` cannot be laid over a root file system; name/),
+    ...withFunctions(
+      `- {${f}, appfs: hello, layers: hello}\n`,
+      /`layers` must be a list of zip archives or directories/,
+    ),
+    ...withFunctions(`- {${f}, appfs: hello, layers: [a, a, a, a, a, a]}\n`, /`layers` has more than 5 layers; merge/),
     ...withFunctions(`- {${f}, appfs: .}\n`, /`appfs` must name a file or directory below/),
   },
   {
