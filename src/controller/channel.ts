@@ -153,10 +153,14 @@ export class Channel<T extends Abortable, G> {
     this.#isServing = false;
   }
 
-  /** None of the items of this flow that wait will ever have a grant. */
-  refuse(of: object, error: SnapfaasError): void {
-    const flow = this.#flows.get(of);
-    for (let queued = flow?.items.first; queued != null; queued = flow?.items.first) this.#drop(queued, error);
+  /** Refuses the items of this flow that will never have a grant. @param problemOf why; null for those that may. */
+  refuse(of: object, problemOf: (item: T) => SnapfaasError | null): void {
+    for (let queued = this.#flows.get(of)?.items.first ?? null; queued !== null;) {
+      const { next } = queued;
+      const error = problemOf(queued.item);
+      if (error !== null) this.#drop(queued, error);
+      queued = next;
+    }
   }
 
   /** Refuses new items and those that wait; every receiver gets null. */

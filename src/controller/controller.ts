@@ -29,7 +29,7 @@ import { Ledger } from './pool/ledger.ts';
 import { Metrics } from './metrics.ts';
 import { RunnerClient } from './runner/runner-client.ts';
 import { Standby } from './pool/standby.ts';
-import type { Outcome, Task } from './task.ts';
+import type { Invocation, Outcome, Task } from './task.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import { startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
@@ -165,7 +165,8 @@ export class Controller {
     registry.listen({
       onPublished: (version) => this.#onPublished(version),
       onRetired: (version) => this.#onRetired(version),
-      onUnavailable: (name, error) => this.#onUnavailable(name, error),
+      onUnavailable: (name) => this.#onUnavailable(name),
+      onLimited: (name, limit) => this.#onLimited(name, limit),
     });
   }
 
@@ -182,9 +183,15 @@ export class Controller {
     this.#pool.retire(version);
   }
 
-  #onUnavailable(name: string, error: SnapfaasError): void {
-    this.#channel.refuse(this.#flowOf(this.#pool.useOf(name)), error);
+  #onUnavailable(name: string): void {
+    this.#channel.refuse(this.#flowOf(this.#pool.useOf(name)), (job) => this.#problemOf(job));
     if (this.#registry.get(name) === undefined) this.#pool.forget(name);
+  }
+
+  #onLimited(name: string, limit: number | null): void {
+    const use = this.#pool.useOf(name);
+    use.concurrencyLimit = limit;
+    this.#channel.serve(this.#flowOf(use));
   }
 
   /**
@@ -233,9 +240,8 @@ export class Controller {
   /** The gateways' way in; see `SubmitTask`. */
   submit(task: Task): void {
     try {
-      const name = task.request.function;
-      const fn = this.#find(name);
-      const use = fn?.use ?? this.#pool.useOf(name);
+      const fn = this.#find(task.request);
+      const use = fn?.use ?? this.#pool.useOf(task.request.function);
       if (fn !== null) this.#pool.check(fn, () => this.#channel.expectedWaitMs(this.#flowOf(use)));
       this.#channel.send({ task, use, fn, signal: task.signal, submittedAt: performance.now() });
     } catch (error) {
@@ -245,12 +251,12 @@ export class Controller {
   }
 
   /**
-   * Null: its first version is not ready yet.
+   * Null: what it asks for is not ready yet.
    *
    * @throws SnapfaasError `function_not_found`, or `vm_launch_failed` for one that cannot run.
    */
-  #find(name: string): FunctionVms | null {
-    const version = this.#registry.resolve(name);
+  #find({ function: name, qualifier = null }: Invocation): FunctionVms | null {
+    const version = this.#registry.resolve(name, qualifier);
     return version === null ? null : (this.#pool.find(version) ?? null);
   }
 
@@ -258,7 +264,7 @@ export class Controller {
   #lookUp(job: Job): FunctionVms | null {
     if (job.fn?.isRetired === false) return job.fn;
     try {
-      job.fn = this.#find(job.task.request.function);
+      job.fn = this.#find(job.task.request);
     } catch {
       return null;
     }
@@ -266,13 +272,19 @@ export class Controller {
   }
 
   /** Why a job is not to wait any longer; null if it is. */
-  #giveUp({ fn, task }: Job): SnapfaasError | null {
+  #giveUp(job: Job): SnapfaasError | null {
+    const { fn } = job;
     if (fn?.isRetired === false) return this.#pool.giveUp(fn, this.#options.config.queueWaitMs);
+    return this.#problemOf(job);
+  }
+
+  /** Why nothing will ever answer what a job asks for; null: something may. */
+  #problemOf({ fn, task }: Job): SnapfaasError | null {
+    if (fn?.isRetired === false) return null;
     try {
-      this.#find(task.request.function);
+      this.#find(task.request);
       return null;
     } catch (error) {
-      // Its function went while a worker had it.
       return SnapfaasError.from(error);
     }
   }

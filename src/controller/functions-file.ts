@@ -90,7 +90,7 @@ export class FunctionsFile {
   }
 
   /** Begins a deployment of each function. @returns what each comes to, when it has come to it. */
-  async #deploy(config: Config): Promise<readonly Promise<void>[]> {
+  async #deploy(config: Config): Promise<readonly Promise<unknown>[]> {
     const { deployments, createBuild, watch } = this.#options;
     this.#noteSettings(config);
     const apps = [...config.functions.values()].flatMap(({ appfs, layers }) =>
@@ -104,7 +104,7 @@ export class FunctionsFile {
     for (const name of this.#names) if (!names.has(name)) deployments.remove(name);
     this.#names = names;
     for (const { name, problems } of broken) deployments.refuse(name, problems);
-    const settled: Promise<void>[] = [];
+    const settled: Promise<unknown>[] = [];
     for (const fn of config.functions.values()) {
       settled.push(deployments.deploy(fn, build));
       if (settled.length % AT_ONCE === 0) await nextTurn();
@@ -112,7 +112,7 @@ export class FunctionsFile {
     return settled;
   }
 
-  async #settle(config: Config, settled: readonly Promise<void>[]): Promise<void> {
+  async #settle(config: Config, settled: readonly Promise<unknown>[]): Promise<void> {
     await Promise.all(settled);
     this.#tellFailures(config);
   }

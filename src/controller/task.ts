@@ -33,6 +33,8 @@ export function shownStart(outcome: Outcome): StartKind | null {
 /** What a function is to be called with. */
 export interface Invocation {
   readonly function: string;
+  /** A number, an alias or `$LATEST`; null or absent: `$LATEST`. */
+  readonly qualifier?: string | null;
   /** The event: JSON in UTF-8, which reaches the function byte for byte. */
   readonly payload: Buffer;
   /** Absent for requests of our own interface: their results must be JSON, and come in one piece. */

@@ -1,4 +1,4 @@
-/** Runs in the builder. What can be wrong with a function package; each message says what to change. */
+/** Runs in snapctr and in the builder. What can be wrong with a function package; each message says what to change. */
 
 export type PackageErrorCode =
   /** It is no zip archive, or not a whole one. */
@@ -9,6 +9,8 @@ export type PackageErrorCode =
   | 'encrypted'
   | 'unsupported_compression'
   | 'too_large'
+  /** All packages together have as many bytes as they may. */
+  | 'store_full'
   | 'too_many_entries'
   /** A name leads out of the package, or cannot be a file's. */
   | 'bad_name'

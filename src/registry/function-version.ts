@@ -4,6 +4,8 @@ import type { RuntimeName } from '../protocol/runtimes.ts';
 /** A function as its source describes it: immutable. */
 export interface FunctionConfig {
   readonly name: string;
+  /** `$LATEST`, or the number it was published under, as text. */
+  readonly version: string;
   /** Language; null if neither the configuration nor the image tells. Never null with the `process` VMM. */
   readonly runtime: RuntimeName | null;
   /** Root file system, absolute. Need not exist with the `process` VMM. */
@@ -35,10 +37,7 @@ export interface FunctionConfig {
  * The key of all that lasts longer than a request: VMs, snapshots, what is known of its code. A change of the function is
  * another version.
  */
-export interface FunctionVersion extends FunctionConfig {
-  /** `$LATEST` until it is published under a number. */
-  readonly version: string;
-}
+export type FunctionVersion = FunctionConfig;
 
 /** Whether a VM of the one is as good as a VM of the other. */
 export function isSameVersion(one: FunctionVersion, other: FunctionVersion): boolean {

@@ -377,18 +377,20 @@ test('channel: whatever is sent, received, given up and late, each item ends exa
   );
 });
 
-test('channel: a flow is refused whole, and the others are left alone', async () => {
+test('channel: of a flow those are refused that wait in vain, and the others are left alone', async () => {
   const { channel, dropped, without, receive } = bench(10);
   without.add(flows.a);
-  for (const name of ['a1', 'a2']) channel.send(item(name, flows.a));
+  for (const name of ['a1', 'a2', 'a3']) channel.send(item(name, flows.a));
   channel.send(item('b1', flows.b));
-  channel.refuse(flows.a, new SnapfaasError('function_not_found', 'there is no such function'));
-  channel.refuse(flows.c, new SnapfaasError('function_not_found', 'nothing waits for it'));
+  channel.refuse(flows.a, ({ name }) =>
+    name === 'a2' ? null : new SnapfaasError('function_not_found', 'there is no such function'),
+  );
+  channel.refuse(flows.c, () => new SnapfaasError('function_not_found', 'nothing waits for it'));
   assert.deepEqual(dropped, [
     ['a1', 'function_not_found'],
-    ['a2', 'function_not_found'],
+    ['a3', 'function_not_found'],
   ]);
-  assert.deepEqual([channel.length, await receive()], [1, 'b1']);
+  assert.deepEqual([channel.length, await receive()], [2, 'b1']);
 });
 
 test('channel: a flow behind any number of others without a grant has its turn soon', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Deployments, type Build } from '../../src/registry/deployments.ts';
+import { Deployments, type Build, type DeploymentOutcome } from '../../src/registry/deployments.ts';
 import { FunctionRegistry } from '../../src/registry/function-registry.ts';
 import type { FunctionVersion } from '../../src/registry/function-version.ts';
 import { functionConfig } from '../support/scripted-guests.ts';
@@ -33,7 +33,7 @@ function createBench({ atOnce = 4 } = {}) {
     await step(`build ${shown(version)}`);
     return version;
   };
-  const deploy = (name: string, memoryMib: number): Promise<void> =>
+  const deploy = (name: string, memoryMib: number): Promise<DeploymentOutcome> =>
     deployments.deploy(functionConfig(name, { memoryMib }), build);
   const end = async (what: string, error?: Error): Promise<void> => {
     const waiter = waiting.get(what);

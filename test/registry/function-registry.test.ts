@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { SnapfaasError } from '../../src/protocol/errors.ts';
 import { FunctionRegistry } from '../../src/registry/function-registry.ts';
 import { functionConfig } from '../support/scripted-guests.ts';
+
+/** Why requests for it are refused; null: they are not. */
+function refusal(registry: FunctionRegistry, name: string, qualifier: string | null = null): string | null {
+  try {
+    registry.resolve(name, qualifier);
+    return null;
+  } catch (error) {
+    return SnapfaasError.from(error).code;
+  }
+}
 
 /** A registry, and all it tells. */
 function createRegistry() {
@@ -10,7 +21,7 @@ function createRegistry() {
   registry.listen({
     onPublished: ({ name, memoryMib }) => told.push(`published ${name} ${memoryMib}`),
     onRetired: ({ name, memoryMib }) => told.push(`retired ${name} ${memoryMib}`),
-    onUnavailable: (name, { code }) => told.push(`unavailable ${name} ${code}`),
+    onUnavailable: (name) => told.push(`unavailable ${name} ${refusal(registry, name)}`),
   });
   const states = (name: string): unknown => {
     const { state, lastUpdateStatus, problems, latest } = registry.get(name) ?? {};
@@ -23,7 +34,7 @@ test('registry: an unknown function is function_not_found', () => {
   const { registry } = createRegistry();
   assert.throws(() => registry.resolve('nobody'), {
     code: 'function_not_found',
-    message: 'there is no function "nobody" in the configuration',
+    message: 'there is no function "nobody"',
   });
 });
 

@@ -1,5 +1,4 @@
 /** Runs in snapctr. Makes functions' files ready for the VMM, by the builder. */
-import { LATEST } from '../../protocol/arn.ts';
 import type { BuildRequest, BuildSource } from '../../protocol/builder.ts';
 import { messageOf } from '../../protocol/errors.ts';
 import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
@@ -28,11 +27,11 @@ export function createBuild(builder: BuilderClient, vmm: VmmWish, logger: Logger
   };
   return async (fn) => {
     const source = sourceOf(fn);
-    if (source === null) return Object.freeze({ ...fn, version: LATEST });
+    if (source === null) return Object.freeze({ ...fn });
     const given = 'package' in source ? source.package : source.directory;
     try {
       const path = await prepare({ ...source, runtime: fn.runtime, appfs, layers: fn.layers }, given);
-      return Object.freeze({ ...fn, version: LATEST, appfs: { kind: appfs, path } });
+      return Object.freeze({ ...fn, appfs: { kind: appfs, path } });
     } catch (error) {
       throw new Error(`${given} cannot be made ready: ${messageOf(error)}`, { cause: error });
     }

@@ -1,6 +1,7 @@
 /** Runs in snapctr. The function list: each entry checked against the machine and the files around it. */
 import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
+import { LATEST } from '../../protocol/arn.ts';
 import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vmms.ts';
 import type { FunctionConfig } from '../../registry/function-version.ts';
@@ -140,6 +141,7 @@ class FunctionList {
     }
     return Object.freeze({
       name: yaml.name,
+      version: LATEST,
       runtime,
       runtimefsPath,
       appfs,

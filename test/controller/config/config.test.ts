@@ -102,6 +102,7 @@ test('config: the smallest useful files, and the defaults', () => {
     assert.deepEqual(Object.fromEntries(functions), {
       hello: {
         name: 'hello',
+        version: '$LATEST',
         runtime: 'python3',
         runtimefsPath: join(directory, 'images/runtimefs/python3.ext4'),
         appfs: { kind: 'directory', path: join(directory, 'apps/hello') },
@@ -153,6 +154,7 @@ network: {taps: [tap0], subnet: 10.0.0.0/31}\n`;
     assert.deepEqual(config.lambda, { region: 'eu-west-1', accountId: '123456789012' });
     assert.deepEqual(config.functions.get('A.b_c-9'), {
       name: 'A.b_c-9',
+      version: '$LATEST',
       runtime: 'nodejs',
       runtimefsPath: join(directory, 'images/runtimefs/python3.ext4'),
       appfs: { kind: 'image', path: join(directory, 'apps/hello.ext4') },

@@ -1,0 +1,46 @@
+/** Runs in snapctr. What a version's record means for the host: the image of its runtime, its package, its share. */
+import { join } from 'node:path';
+import { LATEST } from '../protocol/arn.ts';
+import { runtimeOfAwsName } from '../protocol/runtimes.ts';
+import type { FunctionConfig } from '../registry/function-version.ts';
+import type { VersionRecord } from '../registry/records.ts';
+import { ControlError } from './control-error.ts';
+
+/** AWS gives a function a whole CPU at this much memory, and another one for as much again. */
+const MIB_PER_VCPU = 1769;
+
+export interface HostPlaces {
+  /** Where the images of runtimes are. */
+  readonly runtimefsDirectory: string;
+  readonly packagePath: (sha256: string) => string;
+}
+
+/**
+ * @param number null: `$LATEST`.
+ * @throws ControlError `invalid` for a runtime that is none of ours.
+ */
+export function configOf(
+  name: string,
+  { settings, code }: VersionRecord,
+  number: number | null,
+  { runtimefsDirectory, packagePath }: HostPlaces,
+): FunctionConfig {
+  const runtime = runtimeOfAwsName(settings.runtime);
+  if (runtime === null) throw new ControlError('invalid', `the runtime ${settings.runtime} is not offered here`);
+  return Object.freeze({
+    name,
+    version: number === null ? LATEST : String(number),
+    runtime,
+    runtimefsPath: join(runtimefsDirectory, `${runtime}.ext4`),
+    appfs: Object.freeze({ kind: 'package', path: packagePath(code.sha256) }),
+    layers: Object.freeze(settings.layers.map(({ code: layer }) => packagePath(layer.sha256))),
+    vcpus: Math.max(1, Math.round(settings.memoryMib / MIB_PER_VCPU)),
+    memoryMib: settings.memoryMib,
+    concurrencyLimit: null,
+    timeoutMs: settings.timeoutS * 1000,
+    handler: settings.handler,
+    environment: Object.freeze({ ...settings.environment }),
+    snapshotLayers: null,
+    network: false,
+  });
+}

@@ -1,0 +1,391 @@
+/**
+ * Runs in snapctr. The operations on functions that were made over the API:
+ *
+ * ```
+ *   operation ──▶ record, checked ──put──▶ on disk ──▶ answer
+ *                                            └──▶ Deployments ──▶ FunctionRegistry ──▶ VMs, snapshots
+ *                                                     └── outcome ──▶ record
+ * ```
+ *
+ * An operation is answered when its record is on disk; those on one function are done one after the other. Functions of the YAML
+ * files are none of these: their files are edited instead.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { functionArn, type LambdaAccount } from '../protocol/arn.ts';
+import { messageOf } from '../protocol/errors.ts';
+import { Turns } from '../protocol/turns.ts';
+import type { PackageStore, ReceivedPackage } from '../packages/store.ts';
+import type { Build, Deployments } from '../registry/deployments.ts';
+import type { FunctionRegistry } from '../registry/function-registry.ts';
+import type { RecordBucket } from '../registry/record-store.ts';
+import {
+  newest,
+  packagesOf,
+  type AliasRecord,
+  type FunctionRecord,
+  type LayerUse,
+  type PolicyRecord,
+  type VersionRecord,
+} from '../registry/records.ts';
+import * as aliases from './alias-changes.ts';
+import * as changes from './changes.ts';
+import { ControlError, hostFailed } from './control-error.ts';
+import { describe } from './describe.ts';
+import type * as shapes from './descriptions.ts';
+import { reasonOf } from './failure-reason.ts';
+import { configOf, type HostPlaces } from './function-config.ts';
+
+/** So many functions are dealt with at once; then the event loop has its turn. */
+const AT_ONCE = 50;
+
+export interface FunctionControlOptions {
+  readonly records: RecordBucket<FunctionRecord>;
+  readonly packages: PackageStore;
+  readonly registry: FunctionRegistry;
+  readonly deployments: Deployments;
+  readonly build: Build;
+  readonly runtimefsDirectory: string;
+  readonly account: LambdaAccount;
+  /** The file that a function is to be changed in; null: it is no function of a file. */
+  readonly fileOf: (name: string) => string | null;
+  /** @throws ControlError `invalid` if there is no such version of a layer. */
+  readonly layerOf: (reference: shapes.LayerReference) => LayerUse;
+  readonly onProblem: (name: string, message: string) => void;
+}
+
+export class FunctionControl {
+  readonly #options: FunctionControlOptions;
+  readonly #places: HostPlaces;
+  readonly #records = new Map<string, FunctionRecord>();
+  /** Why a record cannot be used, by name. */
+  readonly #damaged = new Map<string, string>();
+  readonly #turns = new Turns<string>();
+  /** What answered before a restart: until it does again, nothing takes its place. */
+  readonly #restoring = new Map<string, Promise<unknown>>();
+
+  private constructor(options: FunctionControlOptions) {
+    const { packages, runtimefsDirectory } = options;
+    this.#options = options;
+    this.#places = { runtimefsDirectory, packagePath: (sha256) => packages.pathOf(sha256) };
+  }
+
+  /** Resolves when all functions that are kept can be asked for; they are deployed from then on. */
+  static async open(options: FunctionControlOptions): Promise<FunctionControl> {
+    const control = new FunctionControl(options);
+    const { records, damaged } = await options.records.load();
+    for (const { name, problem } of damaged) {
+      control.#damaged.set(name, problem);
+      options.registry.fail(name, [problem]);
+      options.onProblem(name, problem);
+    }
+    for (const [index, record] of records.entries()) {
+      control.#remember(record);
+      control.#restore(record);
+      if (index % AT_ONCE === 0) await nextTurn();
+    }
+    return control;
+  }
+
+  /** Resolves when no operation is under way. */
+  async close(): Promise<void> {
+    await this.#turns.idle();
+  }
+
+  /** What is kept of a function; undefined: there is none, it is one of the YAML files, or its record is damaged. */
+  find(name: string): FunctionRecord | undefined {
+    return this.#records.get(name);
+  }
+
+  /**
+   * @param qualifier null, `$LATEST`, a number or an alias.
+   * @throws ControlError `not_found`
+   */
+  describe(name: string, qualifier: string | null): shapes.FunctionDescription {
+    const arn = this.#arnOf(name);
+    const record = this.#recordOf(name, qualifier);
+    return describe(record, this.#options.registry.get(name), qualifier, arn);
+  }
+
+  /** `$LATEST` first, then by number. @throws ControlError `not_found` */
+  versions(name: string): readonly shapes.FunctionDescription[] {
+    const { published } = this.#recordOf(name);
+    return [null, ...published.map(({ number }) => String(number))].map((version) => this.describe(name, version));
+  }
+
+  /** Resolves when the function is kept; it is deployed from then on. @throws ControlError; then nothing is kept. */
+  create(input: shapes.CreateInput): Promise<shapes.FunctionDescription> {
+    const { name, code, settings, publish } = input;
+    return this.#turns.take(name, async () => {
+      this.#checkFree(name);
+      const layers = settings.layers.map(this.#options.layerOf);
+      const record = changes.created(input, layers, codeOf(code));
+      configOf(name, newest(record), null, this.#places);
+      await this.#withPackage(code, () => this.#put(record));
+      void this.#deploy(record);
+      return this.describe(name, publish ? '1' : null);
+    });
+  }
+
+  /** @throws ControlError; then nothing is changed. */
+  updateCode(name: string, input: shapes.UpdateCodeInput): Promise<shapes.FunctionDescription> {
+    const { code, dryRun, publish, revisionId } = input;
+    return this.#turns.take(name, async () => {
+      const before = this.#recordOf(name);
+      this.#checkChange(before, revisionId);
+      const record = changes.codeUpdated(before, codeOf(code), publish);
+      const qualifier = publish ? String(record.lastNumber) : null;
+      if (dryRun) return describe(record, this.#options.registry.get(name), qualifier, this.#arnOf(name));
+      await this.#withPackage(code, () => this.#put(record));
+      void this.#deploy(record);
+      return this.describe(name, qualifier);
+    });
+  }
+
+  /** @throws ControlError; then nothing is changed. */
+  updateConfiguration(name: string, input: shapes.UpdateConfigurationInput): Promise<shapes.FunctionDescription> {
+    return this.#turns.take(name, async () => {
+      const before = this.#recordOf(name);
+      this.#checkChange(before, input.revisionId);
+      const layers = input.settings.layers?.map(this.#options.layerOf) ?? null;
+      const record = changes.configurationUpdated(before, input, layers);
+      configOf(name, newest(record), null, this.#places);
+      await this.#put(record);
+      void this.#deploy(record);
+      return this.describe(name, null);
+    });
+  }
+
+  /** The function with all of its versions; what is damaged is set aside. @throws ControlError */
+  delete(name: string): Promise<void> {
+    return this.#turns.take(name, async () => {
+      const record = this.#damaged.has(name) ? undefined : this.#recordOf(name);
+      await hostFailed(() => this.#options.records.delete(name));
+      this.#records.delete(name);
+      this.#damaged.delete(name);
+      this.#options.deployments.remove(name);
+      if (record !== undefined) this.#release(record);
+    });
+  }
+
+  /** One that is not there is deleted already. @throws ControlError `conflict` if an alias leads to it; `invalid` */
+  async deleteVersion(name: string, version: string): Promise<void> {
+    await this.#change(name, (record, arn) => changes.versionDeleted(record, version, arn));
+    this.#options.deployments.removeVersion(name, version);
+  }
+
+  /** @throws ControlError */
+  publish(name: string, input: shapes.PublishInput): Promise<shapes.FunctionDescription> {
+    return this.#turns.take(name, async () => {
+      const { record, version, isNew } = changes.published(this.#recordOf(name), input, this.#arnOf(name));
+      if (isNew) {
+        await this.#put(record);
+        void this.#deployVersion(name, version, version.number);
+      }
+      return this.describe(name, String(version.number));
+    });
+  }
+
+  /** @throws ControlError `not_found` */
+  alias(name: string, alias: string): AliasRecord {
+    return aliases.aliasOf(this.#recordOf(name), alias, this.#arnOf(name));
+  }
+
+  /** @throws ControlError */
+  async createAlias(name: string, input: shapes.AliasInput): Promise<AliasRecord> {
+    await this.#change(name, (record, arn) => aliases.aliasCreated(record, input, arn));
+    return this.alias(name, input.name);
+  }
+
+  /** @throws ControlError */
+  async updateAlias(name: string, alias: string, input: shapes.UpdateAliasInput): Promise<AliasRecord> {
+    const after = await this.#change(name, (record, arn) => aliases.aliasUpdated(record, alias, input, arn));
+    return aliases.aliasOf(after, alias, this.#arnOf(name));
+  }
+
+  /** One that is not there is deleted already. @throws ControlError */
+  async deleteAlias(name: string, alias: string): Promise<void> {
+    await this.#change(name, (record) => aliases.aliasDeleted(record, alias));
+  }
+
+  /** @throws ControlError */
+  async tag(name: string, tags: Readonly<Record<string, string>>): Promise<void> {
+    await this.#change(name, (record) => aliases.tagged(record, tags));
+  }
+
+  /** @throws ControlError */
+  async untag(name: string, keys: readonly string[]): Promise<void> {
+    await this.#change(name, (record) => aliases.untagged(record, keys));
+  }
+
+  /** @param most VMs at once; 0: it cannot be invoked; null: as many as memory allows. @throws ControlError */
+  async setReservedConcurrency(name: string, most: number | null): Promise<void> {
+    await this.#change(name, (record) => ({ ...record, reservedConcurrency: most }));
+  }
+
+  /** Null: nobody was given any. @throws ControlError `not_found` */
+  policy(name: string, qualifier: string | null): PolicyRecord | null {
+    return aliases.policyOf(this.#recordOf(name, qualifier), qualifier, this.#arnOf(name));
+  }
+
+  /** @throws ControlError */
+  async addPermission(name: string, input: shapes.PermissionInput): Promise<void> {
+    await this.#change(name, (record, arn) => aliases.permissionAdded(record, input, arn));
+  }
+
+  /** @param revisionId of the policy; null: whichever. @throws ControlError */
+  async removePermission(
+    name: string,
+    qualifier: string | null,
+    sid: string,
+    revisionId: string | null,
+  ): Promise<void> {
+    await this.#change(name, (record, arn) => aliases.permissionRemoved(record, qualifier, sid, revisionId, arn));
+  }
+
+  /** @param qualifier a number or an alias. @throws ControlError */
+  async setProvisionedConcurrency(name: string, qualifier: string, requested: number): Promise<void> {
+    await this.#change(name, (record, arn) => aliases.provisioned(record, qualifier, requested, arn));
+  }
+
+  /** @throws ControlError */
+  async deleteProvisionedConcurrency(name: string, qualifier: string): Promise<void> {
+    await this.#change(name, (record) => aliases.unprovisioned(record, qualifier));
+  }
+
+  usage(): shapes.AccountUsage {
+    let reservedConcurrency = 0;
+    for (const record of this.#records.values()) reservedConcurrency += record.reservedConcurrency ?? 0;
+    const { registry, packages } = this.#options;
+    return { functionCount: registry.size, codeBytes: packages.usedBytes, reservedConcurrency };
+  }
+
+  #arnOf(name: string): string {
+    return functionArn(this.#options.account, name);
+  }
+
+  /** @throws ControlError */
+  #recordOf(name: string, qualifier: string | null = null): FunctionRecord {
+    const record = this.#records.get(name);
+    if (record !== undefined) return record;
+    const file = this.#options.fileOf(name);
+    if (file !== null) {
+      throw new ControlError('conflict', `The function ${name} is one of the file ${file}; change it there.`);
+    }
+    const problem = this.#damaged.get(name);
+    if (problem !== undefined) {
+      throw new ControlError('conflict', `${problem}; delete the function, and create it again`);
+    }
+    const suffix = qualifier === null ? '' : `:${qualifier}`;
+    throw new ControlError('not_found', `Function not found: ${this.#arnOf(name)}${suffix}`);
+  }
+
+  /** @throws ControlError `conflict` */
+  #checkFree(name: string): void {
+    const file = this.#options.fileOf(name);
+    const whose = file === null ? '' : `; it is one of the file ${file}`;
+    if (this.#records.has(name) || this.#damaged.has(name) || file !== null) {
+      throw new ControlError('conflict', `Function already exist: ${name}${whose}`);
+    }
+  }
+
+  /** @throws ControlError */
+  #checkChange(record: FunctionRecord, revisionId: string | null): void {
+    changes.checkIdle(record, this.#arnOf(record.name));
+    changes.checkRevision(revisionId, newest(record).revisionId);
+  }
+
+  #change(name: string, change: (record: FunctionRecord, arn: string) => FunctionRecord): Promise<FunctionRecord> {
+    return this.#turns.take(name, async () => {
+      const after = change(this.#recordOf(name), this.#arnOf(name));
+      await this.#put(after);
+      return after;
+    });
+  }
+
+  /** A package that is not needed after all is left to the caller, or removed. */
+  async #withPackage(code: ReceivedPackage, work: () => Promise<void>): Promise<void> {
+    await hostFailed(() => code.keep());
+    try {
+      await work();
+    } finally {
+      await this.#options.packages.release(code.sha256);
+    }
+  }
+
+  /** @throws ControlError `host_failed`; then the record of before is kept. */
+  async #put(record: FunctionRecord): Promise<void> {
+    await hostFailed(() => this.#options.records.put(record));
+    this.#remember(record);
+  }
+
+  /** What is in memory is what runs. */
+  #remember(record: FunctionRecord): void {
+    const { name, reservedConcurrency } = record;
+    const { packages, registry } = this.#options;
+    const before = this.#records.get(name);
+    this.#records.set(name, record);
+    for (const sha256 of packagesOf(record)) packages.hold(sha256);
+    if (before !== undefined) this.#release(before);
+    if (before === undefined || before.aliases !== record.aliases) registry.setAliases(name, record.aliases);
+    if (before?.reservedConcurrency !== reservedConcurrency) registry.setLimit(name, reservedConcurrency);
+  }
+
+  #release(record: FunctionRecord): void {
+    for (const sha256 of packagesOf(record)) void this.#options.packages.release(sha256);
+  }
+
+  /** After a restart: what answered answers again, and what was under way is taken up. */
+  #restore(record: FunctionRecord): void {
+    const { name, latest, wanted, published } = record;
+    if (latest !== null) {
+      const restored = this.#deployVersion(name, latest, null).finally(() => this.#restoring.delete(name));
+      this.#restoring.set(name, restored);
+    }
+    for (const version of published) void this.#deployVersion(name, version, version.number);
+    if (wanted?.update.status === 'InProgress') void this.#deploy(record);
+    else if (latest === null && wanted !== null) this.#options.registry.fail(name, [wanted.update.reason.message]);
+  }
+
+  async #deployVersion(name: string, version: VersionRecord, number: number | null): Promise<void> {
+    const { deployments, build, onProblem } = this.#options;
+    const outcome = await deployments.deploy(configOf(name, version, number, this.#places), build);
+    if (outcome.status === 'failed') onProblem(name, messageOf(outcome.error));
+  }
+
+  /** Brings what is wanted to where requests get it, and keeps how that ended. */
+  async #deploy({ name, wanted }: FunctionRecord): Promise<void> {
+    if (wanted === null) return;
+    const restored = this.#restoring.get(name);
+    if (restored !== undefined) await restored;
+    if (this.#records.get(name)?.wanted?.revisionId !== wanted.revisionId) return;
+    const { deployments, build } = this.#options;
+    const outcome = await deployments.deploy(configOf(name, wanted, null, this.#places), build);
+    if (outcome.status === 'called_off') return;
+    await this.#turns.take(name, async () => {
+      const before = this.#records.get(name);
+      if (before?.wanted?.revisionId !== wanted.revisionId) return;
+      const after =
+        outcome.status === 'deployed'
+          ? changes.deployed(before)
+          : changes.failed(before, { status: 'Failed', reason: reasonOf(outcome.error) });
+      await this.#settle(after);
+      const number = outcome.status === 'deployed' ? before.publishing : null;
+      const version = after.published.find((one) => one.number === number);
+      if (version !== undefined) void this.#deployVersion(name, version, version.number);
+    });
+  }
+
+  /** How a deployment ended holds also if it cannot be written: after a crash it is taken up again, and ends the same. */
+  async #settle(record: FunctionRecord): Promise<void> {
+    try {
+      await this.#put(record);
+    } catch (error) {
+      this.#remember(record);
+      this.#options.onProblem(record.name, `how its deployment ended could not be kept: ${messageOf(error)}`);
+    }
+  }
+}
+
+function codeOf({ sha256, bytes }: ReceivedPackage): FunctionRecord['published'][number]['code'] {
+  return { sha256, bytes };
+}

@@ -1,0 +1,198 @@
+/**
+ * Runs in snapctr. What is kept of functions and layers that were made over the API: one record for each function and for each
+ * name of layers, whole by itself. All are plain JSON, immutable, and replaced as a whole; `record-schema.ts` checks what comes
+ * from a disk.
+ *
+ * ```
+ *   create ──▶ wanted ──deployed──▶ latest ──publish──▶ published, under a number
+ *                ▲   └──failed: stays, with the reason; what was `latest` still is
+ *                └── update
+ * ```
+ */
+
+/** The version that has no number. */
+export type LatestName = '$LATEST';
+
+export type JsonValue =
+  null | boolean | number | string | readonly JsonValue[] | { readonly [member: string]: JsonValue };
+
+/** A package in the store, as it was sent. */
+export interface CodeRecord {
+  /** In hex: its name in the store. AWS tells it in base64, see `base64Digest`. */
+  readonly sha256: string;
+  /** Of the zip archive. */
+  readonly bytes: number;
+}
+
+/** A version of a layer that a function uses: the layer may be deleted, and the function goes on. */
+export interface LayerUse {
+  readonly name: string;
+  readonly version: number;
+  readonly code: CodeRecord;
+}
+
+/** What a version of a function is, beside its code. */
+export interface FunctionSettings {
+  /** As AWS names it, such as "python3.12". */
+  readonly runtime: string;
+  /** ARN; nobody takes it on here. */
+  readonly role: string;
+  /** `file.function`. */
+  readonly handler: string;
+  readonly description: string;
+  readonly timeoutS: number;
+  readonly memoryMib: number;
+  /** Null: it was never set. */
+  readonly environment: Readonly<Record<string, string>> | null;
+  /** Base first; they are put into `/opt` in this order. */
+  readonly layers: readonly LayerUse[];
+  /** Null: a VM may serve several tenants, one after the other. */
+  readonly tenancy: 'PER_TENANT' | null;
+  /** Members of the API that are taken and told as they were given, and have no effect here, such as `TracingConfig`. */
+  readonly remembered: Readonly<Record<string, JsonValue>>;
+}
+
+export interface VersionRecord {
+  readonly settings: FunctionSettings;
+  readonly code: CodeRecord;
+  /** A UUID; another one after each change. */
+  readonly revisionId: string;
+  /** ISO 8601, UTC, with milliseconds. */
+  readonly modified: string;
+}
+
+/** A version that never changes. */
+export interface PublishedRecord extends VersionRecord {
+  /** From 1 on; no number is given twice while the function lives. */
+  readonly number: number;
+}
+
+export interface Reason {
+  /** What went wrong and what to change. */
+  readonly message: string;
+  /** AWS's `StateReasonCode` and `LastUpdateStatusReasonCode`. */
+  readonly code: ReasonCode;
+}
+
+/** The ones of AWS that are used here; docs of `FunctionConfiguration`. */
+export type ReasonCode =
+  /** It is being made ready. */
+  | 'Creating'
+  /** The package cannot be used. */
+  | 'InvalidZipFileException'
+  /** The code does not load, or the handler is not there. */
+  | 'FunctionError'
+  /** The host refused; the same may work later. */
+  | 'InternalError'
+  /** Its record or its files are damaged. */
+  | 'InvalidConfiguration';
+
+/** Of `wanted`. */
+export type UpdateRecord = { readonly status: 'InProgress' } | { readonly status: 'Failed'; readonly reason: Reason };
+
+export interface AliasRecord {
+  readonly name: string;
+  /** What it leads to: a number, or `$LATEST`. */
+  readonly version: number | LatestName;
+  readonly description: string;
+  /** A share of the requests, above 0 and up to 1, goes to another published version; null: all go to `version`. */
+  readonly routing: { readonly version: number; readonly weight: number } | null;
+  readonly revisionId: string;
+}
+
+/** Who may do something with a function, beside the holders of keys. Members as AddPermission takes them; null: not given. */
+export interface PolicyStatement {
+  readonly sid: string;
+  /** Such as "lambda:InvokeFunction". */
+  readonly action: string;
+  /** A service, such as "s3.amazonaws.com"; an account or ARN; or "*". */
+  readonly principal: string;
+  readonly sourceArn: string | null;
+  readonly sourceAccount: string | null;
+  readonly principalOrgId: string | null;
+  readonly eventSourceToken: string | null;
+  readonly functionUrlAuthType: 'NONE' | 'AWS_IAM' | null;
+  readonly invokedViaFunctionUrl: boolean | null;
+}
+
+export interface PolicyRecord {
+  readonly statements: readonly PolicyStatement[];
+  /** Another one after each change. */
+  readonly revisionId: string;
+}
+
+/** The qualifier that a policy has which was added without one. */
+export const UNQUALIFIED = '';
+
+export interface FunctionRecord {
+  readonly name: string;
+  /** What answers, or answered last; null: no version was ever deployed. */
+  readonly latest: VersionRecord | null;
+  /** What is being deployed, or has failed; the API tells of this one. Null: `latest` is all there is. */
+  readonly wanted: (VersionRecord & { readonly update: UpdateRecord }) | null;
+  /** By number, ascending. */
+  readonly published: readonly PublishedRecord[];
+  /** The number given last; 0: none was. */
+  readonly lastNumber: number;
+  /** Whether `wanted` is published when it is deployed, and under which number; null: it is not. */
+  readonly publishing: number | null;
+  /** By name, ascending. */
+  readonly aliases: readonly AliasRecord[];
+  /** By qualifier, `UNQUALIFIED` for that of the function itself. */
+  readonly policies: Readonly<Record<string, PolicyRecord>>;
+  readonly tags: Readonly<Record<string, string>>;
+  /** Most VMs at once, all versions together; 0: it cannot be invoked; null: as many as memory allows. */
+  readonly reservedConcurrency: number | null;
+  /** VMs that are kept ready, by qualifier: a number, or an alias. */
+  readonly provisioned: Readonly<Record<string, ProvisionedRecord>>;
+}
+
+export interface ProvisionedRecord {
+  readonly requested: number;
+  /** ISO 8601, UTC. */
+  readonly modified: string;
+}
+
+export interface LayerVersionRecord {
+  /** From 1 on. */
+  readonly version: number;
+  readonly code: CodeRecord;
+  readonly description: string;
+  readonly licenseInfo: string | null;
+  /** As AWS names them; empty: none were given. */
+  readonly compatibleRuntimes: readonly string[];
+  readonly compatibleArchitectures: readonly string[];
+  /** ISO 8601, UTC, with milliseconds. */
+  readonly created: string;
+  readonly policy: PolicyRecord | null;
+}
+
+/** All versions of the layers of one name. */
+export interface LayerRecord {
+  readonly name: string;
+  /** By number, ascending; those that were deleted are missing. */
+  readonly versions: readonly LayerVersionRecord[];
+  /** The number given last: none is given twice. */
+  readonly lastVersion: number;
+}
+
+/** A digest as AWS Lambda tells it (`CodeSha256`). */
+export function base64Digest({ sha256 }: CodeRecord): string {
+  return Buffer.from(sha256, 'hex').toString('base64');
+}
+
+/** What a change of the function begins with, and the API tells of `$LATEST`. */
+export function newest({ wanted, latest }: FunctionRecord): VersionRecord {
+  const newest = wanted ?? latest;
+  if (newest === null) throw new Error('bug: a function was kept without a version');
+  return newest;
+}
+
+/** The packages that a function cannot do without, in hex. */
+export function* packagesOf({ latest, wanted, published }: FunctionRecord): Iterable<string> {
+  for (const version of [latest, wanted, ...published]) {
+    if (version === null) continue;
+    yield version.code.sha256;
+    for (const { code } of version.settings.layers) yield code.sha256;
+  }
+}
