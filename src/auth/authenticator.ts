@@ -23,11 +23,12 @@ export interface AuthenticatorOptions {
   readonly keys: () => KeyRing | null;
   /** What signatures have to be for. */
   readonly region: string;
-  readonly service: string;
   /** ms since the epoch. */
   readonly now: () => number;
 }
 
+/** By the name that AWS's clients sign for. */
+const LAMBDA_SERVICE = 'lambda';
 /** How far the clocks of client and server may be apart, in ms. */
 export const MAX_SKEW_MS = 5 * 60 * 1000;
 const UNSIGNED = 'UNSIGNED-PAYLOAD';
@@ -50,9 +51,10 @@ export class Authenticator {
 
   /**
    * @param target of the request, from its path on.
+   * @param service that a signature has to be for.
    * @throws AccessError if it is nobody's that is known.
    */
-  authenticate(head: RequestHead, target: string): Caller {
+  authenticate(head: RequestHead, target: string, service = LAMBDA_SERVICE): Caller {
     const keys = this.#options.keys();
     if (keys === null) return ANYBODY;
     const headers = headerValues(head.rawHeaders);
@@ -66,7 +68,7 @@ export class Authenticator {
     if (claim === null) {
       throw new AccessError('MissingAuthenticationTokenException', 'Missing Authentication Token');
     }
-    this.#checkScope(claim);
+    this.#checkScope(claim, service);
     this.#checkTime(claim);
     const path = mark === -1 ? target : target.slice(0, mark);
     const known = keys.get(claim.keyId);
@@ -77,8 +79,8 @@ export class Authenticator {
     return new KeyHolder(known, proof);
   }
 
-  #checkScope({ scope, timestamp }: SignatureClaim): void {
-    const { region, service } = this.#options;
+  #checkScope({ scope, timestamp }: SignatureClaim, service: string): void {
+    const { region } = this.#options;
     if (scope.region !== region) {
       throw mismatch(`Credential should be scoped to a valid region: '${region}', not '${scope.region.slice(0, 64)}'.`);
     }

@@ -23,6 +23,10 @@ export const OPERATIONS = {
   'lambda:ListFunctions': { least: 'deploy', on: 'functions' },
   'lambda:GetFunction': { least: 'deploy', on: 'function' },
   'lambda:GetFunctionConfiguration': { least: 'deploy', on: 'function' },
+  'logs:DescribeLogGroups': { least: 'deploy', on: 'functions' },
+  'logs:DescribeLogStreams': { least: 'deploy', on: 'function' },
+  'logs:FilterLogEvents': { least: 'deploy', on: 'function' },
+  'logs:GetLogEvents': { least: 'deploy', on: 'function' },
   'snapfaas:ReadMetrics': { least: 'invoke', on: 'host' },
   'snapfaas:ReadStatus': { least: 'admin', on: 'host' },
 } as const satisfies Record<string, OperationRow>;

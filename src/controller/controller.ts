@@ -13,6 +13,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SnapfaasError } from '../protocol/errors.ts';
+import type { FunctionLogs } from '../logs/function-logs.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
@@ -43,6 +44,8 @@ export interface ControllerOptions extends LaunchOptions {
   /** firerunner's program and arguments, `--serve` included. */
   readonly runnerCommand: readonly string[];
   readonly logger: Logger;
+  /** Absent: what functions print is not kept. */
+  readonly functionLogs?: Pick<FunctionLogs, 'vmLog'>;
   /** Default: each function in its turn, and memory by `FairShare`. */
   readonly discipline?: Discipline;
 }
@@ -116,7 +119,11 @@ export class Controller {
     this.#pool = new VmPool({
       ledger: this.#ledger,
       policy: this.#policy,
-      createVm: (fn, isAhead) => new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead),
+      createVm: (fn, isAhead) => {
+        const { name, version } = fn.config;
+        const log = options.functionLogs?.vmLog(name, version) ?? null;
+        return new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead, log);
+      },
       startVm: (vm) => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm),
       onLaunched: (vm, timings) => {
         this.metrics.onLaunched(timings);

@@ -1,13 +1,8 @@
 /** Runs in snapctr. What a caller may want to know of one invocation besides its result: times, and the end of its output. */
 import { MAX_LOG_BYTES_PER_REQUEST } from '../protocol/guest.ts';
-import type { LaunchTimings } from '../protocol/runner.ts';
+import type { InvocationTimes } from '../logs/invocation-lines.ts';
 
-export interface InvocationReport {
-  /** From handing the event to the VM until the answer. */
-  readonly durationMs: number;
-  readonly memoryMib: number;
-  /** How the VM came up; null if the invocation was not the first on it. */
-  readonly launch: LaunchTimings | null;
+export interface InvocationReport extends InvocationTimes {
   /** The last `KEPT_CHARACTERS` that the function printed, stdout and stderr in the order of their arrival. */
   readonly output: string;
 }

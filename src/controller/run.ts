@@ -228,7 +228,6 @@ function createGateway(
     access: new Authenticator({
       keys: () => access.keys.current,
       region: config.lambda.region,
-      service: 'lambda',
       now: Date.now,
     }),
     maxPayloadBytes,

@@ -18,11 +18,11 @@ export const NOW = Date.UTC(2026, 0, 2, 3, 4, 5);
 
 export function authenticator(
   keys: readonly Key[] | null,
-  options: { readonly now?: number; readonly region?: string; readonly service?: string } = {},
+  options: { readonly now?: number; readonly region?: string } = {},
 ): Authenticator {
   const ring = keys === null ? null : new Map(keys.map((key) => [key.id, new KnownKey(key)]));
-  const { now = NOW, region = 'us-east-1', service = 'lambda' } = options;
-  return new Authenticator({ keys: () => ring, region, service, now: () => now });
+  const { now = NOW, region = 'us-east-1' } = options;
+  return new Authenticator({ keys: () => ring, region, now: () => now });
 }
 
 export interface TestRequest {
@@ -107,6 +107,6 @@ export function signatureOf(request: TestRequest): string {
 }
 
 /** All that a server does with a request before it runs anything. @returns the body that is meant. */
-export function checkWhole(auth: Authenticator, request: TestRequest): Buffer {
-  return openWhole(auth.authenticate(request, request.target).bodyOpener(), request.body);
+export function checkWhole(auth: Authenticator, request: TestRequest, service?: string): Buffer {
+  return openWhole(auth.authenticate(request, request.target, service).bodyOpener(), request.body);
 }

@@ -30,8 +30,7 @@ import {
 const INVOKE = '/2015-03-31/functions/hello/invocations';
 
 const VECTOR_TIME = Date.UTC(2015, 7, 30, 12, 36);
-const vectorServer = (now = VECTOR_TIME): Authenticator =>
-  authenticator([{ ...KEY, ...VECTOR_KEY }], { now, service: 'service' });
+const vectorServer = (now = VECTOR_TIME): Authenticator => authenticator([{ ...KEY, ...VECTOR_KEY }], { now });
 
 /** Texts of the suite are UTF-8; `node:http` gives a character for each byte. */
 const bytes = (text: string): string => Buffer.from(text).toString('latin1');
@@ -91,9 +90,11 @@ for (const vector of VECTORS) {
   test(`signatures of AWS's test suite: ${vector.name}`, () => {
     for (const request of [withHeader(vector), presigned(vector)]) {
       if (request === null) continue;
-      assert.deepEqual(checkWhole(vectorServer(), request), request.body);
+      assert.deepEqual(checkWhole(vectorServer(), request, 'service'), request.body);
       const other = { ...request, method: 'PUT' };
-      refused('InvalidSignatureException', /does not match the signature/, () => checkWhole(vectorServer(), other));
+      refused('InvalidSignatureException', /does not match the signature/, () =>
+        checkWhole(vectorServer(), other, 'service'),
+      );
     }
   });
 }
@@ -150,26 +151,26 @@ test('signatures: presigned requests hold as long as they say, and clocks may be
   assert.ok(link !== null);
   const minute = 60_000;
   for (const at of [-5 * minute, 0, 6 * minute, VECTOR_EXPIRES_S * 1000]) {
-    checkWhole(vectorServer(VECTOR_TIME + at), link);
+    checkWhole(vectorServer(VECTOR_TIME + at), link, 'service');
   }
   refused(
     'InvalidSignatureException',
     /^Signature expired: 20150830T133600Z is now earlier than 20150830T133601Z/,
-    () => checkWhole(vectorServer(VECTOR_TIME + VECTOR_EXPIRES_S * 1000 + 1000), link),
+    () => checkWhole(vectorServer(VECTOR_TIME + VECTOR_EXPIRES_S * 1000 + 1000), link, 'service'),
   );
   refused('InvalidSignatureException', /^Signature not yet current: 20150830T123600Z is still later/, () =>
-    checkWhole(vectorServer(VECTOR_TIME - 5 * minute - 1000), link),
+    checkWhole(vectorServer(VECTOR_TIME - 5 * minute - 1000), link, 'service'),
   );
   const longer = presigned(vector, VECTOR_EXPIRES_S + 1);
   assert.ok(longer !== null);
-  refused('InvalidSignatureException', /does not match/, () => checkWhole(vectorServer(), longer));
+  refused('InvalidSignatureException', /does not match/, () => checkWhole(vectorServer(), longer, 'service'));
   const request = withHeader(vector);
-  for (const at of [-5 * minute, 5 * minute]) checkWhole(vectorServer(VECTOR_TIME + at), request);
+  for (const at of [-5 * minute, 5 * minute]) checkWhole(vectorServer(VECTOR_TIME + at), request, 'service');
   refused('InvalidSignatureException', /^Signature expired: .* \(20150830T124101Z - 5 min\.\)/, () =>
-    checkWhole(vectorServer(VECTOR_TIME + 5 * minute + 1000), request),
+    checkWhole(vectorServer(VECTOR_TIME + 5 * minute + 1000), request, 'service'),
   );
   refused('InvalidSignatureException', /^Signature not yet current/, () =>
-    checkWhole(vectorServer(VECTOR_TIME - 5 * minute - 1000), request),
+    checkWhole(vectorServer(VECTOR_TIME - 5 * minute - 1000), request, 'service'),
   );
 });
 

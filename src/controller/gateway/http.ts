@@ -37,15 +37,17 @@ import {
   type Reports,
 } from './http-reports.ts';
 import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
+import { LogsApi, type LogsApiOptions } from './logs/api.ts';
 import { NativeDialect } from './native.ts';
 import { isPreflight, OriginPolicy } from './origin-policy.ts';
 
 export interface Access {
   /**
    * @param target of the request, from its path on.
+   * @param service that a signature has to be for, such as "lambda".
    * @throws AccessError if it is nobody's that is known.
    */
-  authenticate(head: RequestHead, target: string): Caller;
+  authenticate(head: RequestHead, target: string, service: string): Caller;
 }
 
 export interface HttpGatewayOptions extends Reports {
@@ -64,6 +66,8 @@ export interface HttpGatewayOptions extends Reports {
   readonly allowedOrigins?: readonly string[];
   /** Absent: the Lambda API is not served. */
   readonly lambda?: LambdaApiOptions;
+  /** Absent: nor is that of CloudWatch Logs. */
+  readonly logs?: LogsApiOptions;
   /** Longest time from the first byte of a request to its last, in ms. Default 30,000. */
   readonly requestTimeoutMs?: number;
 }
@@ -90,6 +94,7 @@ export class HttpGateway implements Gateway {
   #origins: OriginPolicy;
   readonly #native: NativeDialect;
   readonly #lambda: LambdaApi | null;
+  readonly #logs: LogsApi | null;
   readonly #server: Server;
   /** Connections whose TLS handshake is not done, by their client's address and port. */
   readonly #handshakes = new Map<string, { readonly socket: Socket; readonly budget: ClientBudget }>();
@@ -107,6 +112,7 @@ export class HttpGateway implements Gateway {
     this.#origins = this.#originPolicy(options.host);
     this.#native = new NativeDialect(options.maxPayloadBytes);
     this.#lambda = options.lambda === undefined ? null : new LambdaApi(options.lambda, this);
+    this.#logs = options.logs === undefined ? null : new LogsApi(options.logs);
     const settings = {
       requestTimeout: this.requestTimeoutMs,
       headersTimeout: this.requestTimeoutMs,
@@ -271,21 +277,26 @@ export class HttpGateway implements Gateway {
       return this.#refuse(connection, incoming, response, ...wrongRoute(incoming.method ?? '', path));
     }
     try {
-      const caller = route === null || !isOpen(route) ? this.#authenticate(incoming, url) : ANYBODY;
+      const logs = isNative && LogsApi.owns(incoming.headers) ? this.#logs : null;
+      const service = logs === null ? 'lambda' : 'logs';
+      const caller = route === null || !isOpen(route) ? this.#authenticate(incoming, url, service) : ANYBODY;
       if (route !== null) {
         authorizeReport(route, caller);
         return this.#report(route, connection, incoming, response);
       }
-      const dialect = isNative ? this.#nativeDialect(caller) : this.#lambdaDialect(incoming, caller);
-      new Exchange(this, dialect ?? this.#native, connection, incoming, response, caller).receive(waiting);
+      const dialect =
+        logs?.dialectFor(incoming.headers, caller) ??
+        (isNative ? this.#nativeDialect(caller) : this.#lambdaDialect(incoming, caller)) ??
+        this.#native;
+      new Exchange(this, dialect, connection, incoming, response, caller).receive(waiting);
     } catch (error) {
       if (!(error instanceof AccessError)) throw error;
       this.#refuse(connection, incoming, response, error);
     }
   }
 
-  #authenticate(incoming: IncomingMessage, url: string): Caller {
-    return this.#options.access?.authenticate(incoming, originForm(url)) ?? ANYBODY;
+  #authenticate(incoming: IncomingMessage, url: string, service: string): Caller {
+    return this.#options.access?.authenticate(incoming, originForm(url), service) ?? ANYBODY;
   }
 
   #report(route: ReportPath, connection: Connection, incoming: IncomingMessage, response: ServerResponse): void {
@@ -316,7 +327,9 @@ export class HttpGateway implements Gateway {
     headers: string[] = [],
   ): void {
     const waiting = incoming.headers.expect !== undefined;
-    const dialect = this.#lambdaDialect(incoming, ANYBODY) ?? this.#native;
+    const logs = LogsApi.owns(incoming.headers) ? this.#logs : null;
+    const dialect =
+      logs?.dialectFor(incoming.headers, ANYBODY) ?? this.#lambdaDialect(incoming, ANYBODY) ?? this.#native;
     new Exchange(this, dialect, connection, incoming, response).refuse(error, { waiting, headers });
   }
 

@@ -12,6 +12,7 @@ import { FunctionChannel } from '../../protocol/function-channel.ts';
 import { FunctionError, Invoker, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
 import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
+import type { VmLog } from '../../logs/vm-log.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { FunctionUse } from './function-use.ts';
 import { IdlePlace, type FunctionVms } from './function-vms.ts';
@@ -64,6 +65,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   readonly gone: Promise<void>;
   readonly #owner: VmOwner;
   readonly #logger: Logger;
+  /** Null: what the function prints is not kept. */
+  readonly #log: VmLog | null;
   #state: VmState = 'launching';
   /** The function channel, dialled as soon as firerunner names it. */
   #connecting: Promise<FunctionChannel> | null = null;
@@ -80,7 +83,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** firerunner was asked to give its CPU back and has not said that it did: what is sent meanwhile may not be read. */
   #isResuming = false;
 
-  constructor(id: string, fn: FunctionVms, owner: VmOwner, logger: Logger, isAhead = false) {
+  constructor(id: string, fn: FunctionVms, owner: VmOwner, logger: Logger, isAhead = false, log: VmLog | null = null) {
     const { config, use } = fn;
     this.id = id;
     this.fn = fn;
@@ -91,6 +94,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.hasTap = config.network;
     this.#owner = owner;
     this.#logger = logger;
+    this.#log = log;
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
       this.#rejectReady = reject;
@@ -176,10 +180,21 @@ export class Vm implements IdleVm<Vm>, VmEvents {
             header: tail === null ? lambda.header : { ...lambda.header, log_end: true },
             sink: lambda.sink,
           });
+    if (this.#log !== null) this.#logTimes(this.#log, id, answer);
     if (!this.#isResuming) return answer;
     return answer.catch((error: unknown) => {
       throw this.#truthOf(error);
     });
+  }
+
+  #logTimes(log: VmLog, id: string, answer: Promise<InvokeResult>): void {
+    const launch = this.#invocations.count === 1 ? this.#timings : null;
+    const begunAt = performance.now();
+    log.begun(id);
+    const answered = (): void => {
+      log.answered(id, { durationMs: performance.now() - begunAt, memoryMib: this.memoryMib, launch });
+    };
+    answer.then(answered, answered);
   }
 
   /** A VM that stood still for all of its time did not run over it. */
@@ -260,6 +275,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     if (printed === null) return;
     if (this.#state === 'launching') this.#launchOutput.add(printed.text);
     const { id, text, isCut } = printed;
+    this.#log?.printed(id, text);
     const fields = { function: this.function.name, vm: this.id, stream, text, ...(isCut ? { cut: true } : {}) };
     this.#logger.info(id === null ? fields : { ...fields, request: id }, 'function output');
   }
@@ -285,6 +301,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     if (this.#exitLimit !== null) clearTimeout(this.#exitLimit);
     this.#exitLimit = null;
     this.#invocations.endAll();
+    this.#log?.close();
     this.#resolveGone();
   }
 

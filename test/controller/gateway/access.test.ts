@@ -9,10 +9,18 @@ import {
   ListFunctionsCommand,
   type LambdaServiceException,
 } from '@aws-sdk/client-lambda';
+import {
+  CloudWatchLogsClient,
+  DescribeLogGroupsCommand,
+  DescribeLogStreamsCommand,
+  FilterLogEventsCommand,
+  GetLogEventsCommand,
+} from '@aws-sdk/client-cloudwatch-logs';
 import type { Key } from '../../../src/auth/key-file.ts';
 import { OPERATIONS, ROLES, type Operation, type Role } from '../../../src/auth/operations.ts';
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
 import { createLogger } from '../../../src/controller/log.ts';
+import { FunctionLogs } from '../../../src/logs/function-logs.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
 import { functionConfig, registryOf } from '../../support/scripted-guests.ts';
 import { authenticator, signed, type TestRequest } from '../../auth/requests.ts';
@@ -42,8 +50,19 @@ async function withKeys(
     eventCapacity: 2,
     logger: createLogger('silent'),
   } as const;
+  const logs = {
+    account: DEFAULT_ACCOUNT,
+    logs: new FunctionLogs({
+      directory: '/nonexistent',
+      maxBytes: 1,
+      maxAgeMs: 1,
+      onProblem: (message) => assert.fail(message),
+      now: Date.now,
+    }),
+    isFunction: (name: string) => FUNCTIONS.some((fn) => fn.name === name),
+  };
   const access = authenticator(keys, { now: Date.now() });
-  await withGateway({ lambda, access, ...options }, (_, port) => use(`http://127.0.0.1:${port}`, port));
+  await withGateway({ lambda, logs, access, ...options }, (_, port) => use(`http://127.0.0.1:${port}`, port));
 }
 
 function sdk(endpoint: string, key: Pick<Key, 'id' | 'secret'>): LambdaClient {
@@ -51,6 +70,13 @@ function sdk(endpoint: string, key: Pick<Key, 'id' | 'secret'>): LambdaClient {
   const credentials = { accessKeyId: key.id, secretAccessKey: key.secret };
   return new LambdaClient({ region: 'us-east-1', endpoint, credentials, maxAttempts: 1 });
 }
+
+function logs(endpoint: string, key: Pick<Key, 'id' | 'secret'>): CloudWatchLogsClient {
+  const credentials = { accessKeyId: key.id, secretAccessKey: key.secret };
+  return new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, maxAttempts: 1 });
+}
+
+const group = (name: string): string => `/aws/lambda/${name}`;
 
 /** The name of the error that a call ends with; null: it does not. */
 async function outcomeOf(call: Promise<unknown>): Promise<string | null> {
@@ -83,6 +109,17 @@ const WAYS: Readonly<Record<Operation, readonly ((url: string, key: Key, name: s
     'lambda:GetFunctionConfiguration': [
       (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new GetFunctionConfigurationCommand({ FunctionName }))),
     ],
+    'logs:DescribeLogGroups': [(url, key) => outcomeOf(logs(url, key).send(new DescribeLogGroupsCommand({})))],
+    'logs:DescribeLogStreams': [
+      (url, key, name) => outcomeOf(logs(url, key).send(new DescribeLogStreamsCommand({ logGroupName: group(name) }))),
+    ],
+    'logs:FilterLogEvents': [
+      (url, key, name) => outcomeOf(logs(url, key).send(new FilterLogEventsCommand({ logGroupName: group(name) }))),
+    ],
+    'logs:GetLogEvents': [
+      (url, key, name) =>
+        outcomeOf(logs(url, key).send(new GetLogEventsCommand({ logGroupName: group(name), logStreamName: 'a' }))),
+    ],
     'snapfaas:ReadMetrics': [(url, key) => native(`${url}/metrics`, key, {})],
     'snapfaas:ReadStatus': [(url, key) => native(`${url}/status`, key, {})],
   };
@@ -102,6 +139,10 @@ const MAY: Readonly<Record<Role, readonly Operation[]>> = {
     'lambda:ListFunctions',
     'lambda:GetFunction',
     'lambda:GetFunctionConfiguration',
+    'logs:DescribeLogGroups',
+    'logs:DescribeLogStreams',
+    'logs:FilterLogEvents',
+    'logs:GetLogEvents',
   ],
   admin: Object.keys(OPERATIONS) as Operation[],
 };

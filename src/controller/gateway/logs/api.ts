@@ -1,0 +1,298 @@
+/**
+ * Runs in snapctr. The part of the API of CloudWatch Logs by which `aws logs tail`, `sam logs` and `snapctr logs` read what functions
+ * printed: `POST /` with the operation in the header `X-Amz-Target`. There is one log group for each function, `/aws/lambda/NAME`,
+ * and in it a stream for each VM.
+ */
+import type { IncomingHttpHeaders } from 'node:http';
+import { AccessError } from '../../../auth/access-error.ts';
+import type { Caller } from '../../../auth/caller.ts';
+import type { Operation } from '../../../auth/operations.ts';
+import { FilterPatternError, filterOf } from '../../../logs/filter-pattern.ts';
+import type { FunctionLogs } from '../../../logs/function-logs.ts';
+import type { LogEvent } from '../../../logs/log-event.ts';
+import { positionId, positionOf, type FoundEvent, type LogPosition } from '../../../logs/log-reader.ts';
+import { logGroup, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
+import { SnapfaasError } from '../../../protocol/errors.ts';
+import type { Dialect } from '../dialect.ts';
+import { answer, type Answer } from '../http-answer.ts';
+import { LogsError, readBody, type Body } from './body.ts';
+
+/** `X-Amz-Target` of this API, up to the operation's name. */
+const TARGET = /^Logs_20140328\.(\w{1,64})$/;
+const CONTENT_TYPE = 'application/x-amz-json-1.1';
+const MAX_BODY_BYTES = 64 * 1024;
+/** CloudWatch's own limits. */
+const MAX_EVENTS = 10_000;
+const MOST_LISTED = 50;
+/** Of the events of one answer together, in bytes or so; the rest comes with the next page. */
+const MAX_ANSWER_CHARACTERS = 1024 * 1024;
+
+export interface LogsApiOptions {
+  readonly account: LambdaAccount;
+  readonly logs: Pick<FunctionLogs, 'names' | 'sizeOf' | 'read' | 'readLast'>;
+  /** Whether a function of that name is there; it may not have printed anything yet. */
+  readonly isFunction: (name: string) => boolean;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+export class LogsApi {
+  readonly #options: LogsApiOptions;
+
+  constructor(options: LogsApiOptions) {
+    this.#options = options;
+  }
+
+  /** Whether a request with these headers is one to this API. */
+  static owns(headers: IncomingHttpHeaders): boolean {
+    const target = headers['x-amz-target'];
+    return typeof target === 'string' && TARGET.test(target);
+  }
+
+  dialectFor(headers: IncomingHttpHeaders, caller: Caller): Dialect {
+    const target = headers['x-amz-target'];
+    const [, operation = ''] = TARGET.exec(typeof target === 'string' ? target : '') ?? [];
+    return new LogsDialect((body) => this.#run(operation, readBody(body), caller));
+  }
+
+  async #run(operation: string, body: Body, caller: Caller): Promise<Json> {
+    switch (operation) {
+      case 'FilterLogEvents':
+        return this.#filterLogEvents(body, caller);
+      case 'GetLogEvents':
+        return this.#getLogEvents(body, caller);
+      case 'DescribeLogGroups':
+        return this.#describeLogGroups(body, caller);
+      case 'DescribeLogStreams':
+        return this.#describeLogStreams(body, caller);
+      default:
+        throw new LogsError('UnknownOperationException', `${operation} is not offered`);
+    }
+  }
+
+  async #filterLogEvents(body: Body, caller: Caller): Promise<Json> {
+    const name = await this.#functionOf(body, 'logs:FilterLogEvents', caller);
+    const streams = body.strings('logStreamNames');
+    const prefix = body.string('logStreamNamePrefix');
+    const matches = filter(body.string('filterPattern') ?? '');
+    const limit = body.integer('limit', 1, MAX_EVENTS) ?? MAX_EVENTS;
+    const page = await this.#options.logs.read(name, {
+      fromMs: body.integer('startTime', 0) ?? 0,
+      toMs: (body.integer('endTime', 0) ?? Infinity) + 1,
+      after: token(body.string('nextToken')),
+      limit,
+      accepts: (event) =>
+        (streams === null || streams.includes(event.stream)) &&
+        (prefix === null || event.stream.startsWith(prefix)) &&
+        matches(event.message),
+    });
+    const { events, next } = cut(page.events, page.next);
+    return {
+      events: events.map((event) => ({
+        logStreamName: event.stream,
+        ...shown(event),
+        eventId: positionId(event.position),
+      })),
+      searchedLogStreams: [],
+      ...(next === null ? {} : { nextToken: positionId(next) }),
+    };
+  }
+
+  async #getLogEvents(body: Body, caller: Caller): Promise<Json> {
+    const name = await this.#functionOf(body, 'logs:GetLogEvents', caller);
+    const stream = body.required('logStreamName');
+    const { logs } = this.#options;
+    const query = {
+      fromMs: body.integer('startTime', 0) ?? 0,
+      toMs: body.integer('endTime', 0) ?? Infinity,
+      limit: body.integer('limit', 1, MAX_EVENTS) ?? MAX_EVENTS,
+      accepts: (event: LogEvent): boolean => event.stream === stream,
+    };
+    const [direction, position] = directionOf(body.string('nextToken'));
+    const isForward = direction === 'f' || (direction === null && body.boolean('startFromHead') === true);
+    if (isForward) {
+      const page = await logs.read(name, { ...query, after: position });
+      const { events, next } = cut(page.events, page.next);
+      const [first] = events;
+      return pageOf(events, first?.position ?? position ?? page.end, next ?? page.end);
+    }
+    const { events, next, end } = await logs.readLast(name, { ...query, before: position });
+    return pageOf(events, next ?? { begunMs: 0, offset: 0 }, position ?? end);
+  }
+
+  async #describeLogGroups(body: Body, caller: Caller): Promise<Json> {
+    caller.authorize('logs:DescribeLogGroups');
+    const prefix = body.string('logGroupNamePrefix') ?? '';
+    const pattern = body.string('logGroupNamePattern') ?? '';
+    const after = body.string('nextToken') ?? '';
+    const limit = body.integer('limit', 1, MOST_LISTED) ?? MOST_LISTED;
+    const names = (await this.#options.logs.names()).filter((name) => {
+      const group = logGroup(name);
+      return caller.mayList(name) && group.startsWith(prefix) && group.includes(pattern) && group > after;
+    });
+    const logGroups: Json[] = [];
+    for (const name of names.slice(0, limit)) {
+      const size = await this.#options.logs.sizeOf(name);
+      logGroups.push({
+        logGroupName: logGroup(name),
+        creationTime: size?.begunMs ?? 0,
+        metricFilterCount: 0,
+        arn: `${this.#arnOf(name)}:*`,
+        logGroupArn: this.#arnOf(name),
+        storedBytes: size?.bytes ?? 0,
+        logGroupClass: 'STANDARD',
+      });
+    }
+    const last = names[limit - 1];
+    return { logGroups, ...(names.length > limit && last !== undefined ? { nextToken: logGroup(last) } : {}) };
+  }
+
+  /** What is told of streams is what the last events tell. */
+  async #describeLogStreams(body: Body, caller: Caller): Promise<Json> {
+    const name = await this.#functionOf(body, 'logs:DescribeLogStreams', caller);
+    const prefix = body.string('logStreamNamePrefix') ?? '';
+    const limit = body.integer('limit', 1, MOST_LISTED) ?? MOST_LISTED;
+    const byTime = body.string('orderBy') === 'LastEventTime';
+    const after = body.string('nextToken');
+    const streams = new Map<string, { firstMs: number; lastMs: number }>();
+    const note = ({ stream, timeMs }: LogEvent): false => {
+      if (!stream.startsWith(prefix)) return false;
+      const known = streams.get(stream);
+      if (known === undefined) streams.set(stream, { firstMs: timeMs, lastMs: timeMs });
+      else known.lastMs = timeMs;
+      return false;
+    };
+    const query = { fromMs: 0, toMs: Infinity, limit: 1, accepts: note };
+    for (let at: LogPosition | null = null; ;) {
+      const { next }: { readonly next: LogPosition | null } = await this.#options.logs.read(name, {
+        ...query,
+        after: at,
+      });
+      if (next === null) break;
+      at = next;
+    }
+    const sorted = [...streams].sort(([a, { lastMs: aMs }], [b, { lastMs: bMs }]) =>
+      byTime && aMs !== bMs ? aMs - bMs : a < b ? -1 : 1,
+    );
+    if (body.boolean('descending') === true) sorted.reverse();
+    const from = after === null ? 0 : sorted.findIndex(([stream]) => stream === after) + 1;
+    const page = sorted.slice(from, from + limit);
+    const last = page.at(-1);
+    return {
+      logStreams: page.map(([stream, { firstMs, lastMs }]) => ({
+        logStreamName: stream,
+        creationTime: firstMs,
+        firstEventTimestamp: firstMs,
+        lastEventTimestamp: lastMs,
+        lastIngestionTime: lastMs,
+        arn: `${this.#arnOf(name)}:log-stream:${stream}`,
+        storedBytes: 0,
+      })),
+      ...(from + limit < sorted.length && last !== undefined ? { nextToken: last[0] } : {}),
+    };
+  }
+
+  /** @throws LogsError ResourceNotFoundException for a group that is none; AccessError. */
+  async #functionOf(body: Body, operation: Operation, caller: Caller): Promise<string> {
+    const identifier = body.string('logGroupIdentifier');
+    const group = identifier?.replace(/^arn:.*:log-group:/, '').replace(/:\*$/, '') ?? body.required('logGroupName');
+    const name = group.startsWith(logGroup('')) ? group.slice(logGroup('').length) : '';
+    // Before it is looked up: whose function it is not, is not told whether it is there.
+    caller.authorize(operation, name);
+    const { logs, isFunction } = this.#options;
+    if (!isFunction(name) && (await logs.sizeOf(name)) === null) {
+      throw new LogsError('ResourceNotFoundException', 'The specified log group does not exist.');
+    }
+    return name;
+  }
+
+  #arnOf(name: string): string {
+    const { region, accountId } = this.#options.account;
+    return `arn:${PARTITION}:logs:${region}:${accountId}:log-group:${logGroup(name)}`;
+  }
+}
+
+class LogsDialect implements Dialect {
+  readonly maxBodyBytes = MAX_BODY_BYTES;
+  readonly outlivesClient = false;
+  readonly #run: (body: Buffer) => Promise<Json>;
+
+  constructor(run: (body: Buffer) => Promise<Json>) {
+    this.#run = run;
+  }
+
+  headerProblem(): null {
+    return null;
+  }
+
+  tooLarge(): LogsError {
+    return new LogsError('InvalidParameterException', `the request must be smaller than ${MAX_BODY_BYTES} bytes`);
+  }
+
+  async begin(body: Buffer, id: string): Promise<Answer> {
+    return jsonAnswer(200, await this.#run(body), id);
+  }
+
+  answer(): never {
+    throw new Error('nothing was run');
+  }
+
+  refusal(error: unknown, id: string): Answer {
+    if (error instanceof LogsError) return jsonAnswer(400, { __type: error.type, message: error.message }, id);
+    if (error instanceof AccessError) return jsonAnswer(403, { __type: error.reason, message: error.message }, id);
+    const { httpStatus, message } = SnapfaasError.from(error);
+    const type = httpStatus === 429 ? 'ThrottlingException' : httpStatus < 500 ? 'InvalidParameterException' : null;
+    return jsonAnswer(httpStatus, { __type: type ?? 'ServiceUnavailableException', message }, id);
+  }
+}
+
+function jsonAnswer(status: number, value: Json, id: string): Answer {
+  return answer(status, CONTENT_TYPE, Buffer.from(JSON.stringify(value)), ['x-amzn-requestid', id]);
+}
+
+function shown({ timeMs, message }: LogEvent): Json {
+  return { timestamp: timeMs, message, ingestionTime: timeMs };
+}
+
+function pageOf(events: readonly FoundEvent[], back: LogPosition, forward: LogPosition): Json {
+  return {
+    events: events.map(shown),
+    nextBackwardToken: `b/${positionId(back)}`,
+    nextForwardToken: `f/${positionId(forward)}`,
+  };
+}
+
+/** As many of the events as one answer may hold, but one at least. */
+function cut(
+  events: readonly FoundEvent[],
+  next: LogPosition | null,
+): { readonly events: readonly FoundEvent[]; readonly next: LogPosition | null } {
+  let characters = 0;
+  const excess = events.findIndex(
+    ({ message }, at) => (characters += message.length) > MAX_ANSWER_CHARACTERS && at > 0,
+  );
+  const first = events[excess];
+  return first === undefined ? { events, next } : { events: events.slice(0, excess), next: first.position };
+}
+
+function filter(pattern: string): (message: string) => boolean {
+  try {
+    return filterOf(pattern);
+  } catch (error) {
+    if (!(error instanceof FilterPatternError)) throw error;
+    throw new LogsError('InvalidParameterException', `Invalid filter pattern: ${error.message}`);
+  }
+}
+
+function token(text: string | null): LogPosition | null {
+  if (text === null) return null;
+  const position = positionOf(text);
+  if (position === null) throw new LogsError('InvalidParameterException', 'The specified nextToken is invalid.');
+  return position;
+}
+
+function directionOf(text: string | null): readonly ['f' | 'b' | null, LogPosition | null] {
+  if (text === null) return [null, null];
+  const [, direction, id = ''] = /^([fb])\/(.*)$/.exec(text) ?? [];
+  return [direction === 'b' ? 'b' : 'f', token(direction === undefined ? '' : id)];
+}

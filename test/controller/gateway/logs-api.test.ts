@@ -1,0 +1,193 @@
+/** The Logs API as AWS's own clients use it, and what it says to those who ask wrongly. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import {
+  CloudWatchLogsClient,
+  DescribeLogGroupsCommand,
+  DescribeLogStreamsCommand,
+  FilterLogEventsCommand,
+  GetLogEventsCommand,
+  paginateFilterLogEvents,
+  type CloudWatchLogsServiceException,
+} from '@aws-sdk/client-cloudwatch-logs';
+import { FunctionLogs } from '../../../src/logs/function-logs.ts';
+import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
+import { withGateway } from './http-client.ts';
+
+const GROUP = '/aws/lambda/hello';
+/** Functions of which something was printed, and one of which nothing was. */
+const [HELLO, OTHER, SILENT] = ['hello', 'other', 'silent'];
+
+async function withApi(
+  use: (client: CloudWatchLogsClient, logs: FunctionLogs, url: string) => Promise<void>,
+): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'logs-api-'));
+  const logs = new FunctionLogs({
+    directory,
+    maxBytes: 1e9,
+    maxAgeMs: 1e9,
+    onProblem: (message) => assert.fail(message),
+    now: Date.now,
+  });
+  const isFunction = (name: string): boolean => [HELLO, OTHER, SILENT].includes(name);
+  try {
+    await withGateway({ logs: { account: DEFAULT_ACCOUNT, logs, isFunction } }, async (_, port) => {
+      const endpoint = `http://127.0.0.1:${port}`;
+      const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
+      const client = new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, maxAttempts: 1 });
+      await use(client, logs, endpoint);
+      client.destroy();
+    });
+  } finally {
+    await logs.close();
+    rmSync(directory, { recursive: true });
+  }
+}
+
+test('Logs API: events of a group, by words, streams and pages', () =>
+  withApi(async (client, logs) => {
+    const first = logs.vmLog(HELLO, '$LATEST');
+    const second = logs.vmLog(HELLO, '3');
+    for (let index = 0; index < 25; index++) first.printed('a', `ERROR ${index}\n`);
+    second.printed('b', 'fine\n');
+    const all = [];
+    for await (const { events = [] } of paginateFilterLogEvents({ client, pageSize: 10 }, { logGroupName: GROUP })) {
+      assert.ok(events.length <= 10);
+      all.push(...events);
+    }
+    assert.equal(all.length, 26);
+    assert.equal(new Set(all.map(({ eventId }) => eventId)).size, 26);
+    assert.deepEqual(
+      all.map(({ eventId = '' }) => eventId).sort(),
+      all.map(({ eventId }) => eventId),
+    );
+    assert.ok(all.every(({ timestamp = 0 }) => Math.abs(timestamp - Date.now()) < 60_000));
+    const streams = [...new Set(all.map(({ logStreamName = '' }) => logStreamName))];
+    assert.equal(streams.length, 2);
+    const [one = '', other = ''] = streams;
+    const wordy = await client.send(new FilterLogEventsCommand({ logGroupName: GROUP, filterPattern: 'ERROR -1' }));
+    assert.deepEqual(
+      wordy.events?.map(({ message }) => message),
+      [0, 2, 3, 4, 5, 6, 7, 8, 9, 20, 22, 23, 24].map((index) => `ERROR ${index}`),
+    );
+    const identified = await client.send(
+      new FilterLogEventsCommand({
+        logGroupIdentifier: `arn:aws:logs:us-east-1:000000000000:log-group:${GROUP}:*`,
+        logStreamNames: [other],
+      }),
+    );
+    assert.deepEqual(
+      identified.events?.map(({ message }) => message),
+      ['fine'],
+    );
+    const { logStreams = [] } = await client.send(
+      new DescribeLogStreamsCommand({ logGroupName: GROUP, orderBy: 'LastEventTime', descending: true, limit: 1 }),
+    );
+    assert.equal(logStreams.length, 1);
+    assert.ok(streams.includes(logStreams[0]?.logStreamName ?? ''));
+    const named = await client.send(new DescribeLogStreamsCommand({ logGroupName: GROUP, logStreamNamePrefix: one }));
+    assert.deepEqual(
+      named.logStreams?.map(({ logStreamName }) => logStreamName),
+      [one],
+    );
+  }));
+
+test('Logs API: a stream forwards from its head and backwards from its end, and what comes later', () =>
+  withApi(async (client, logs) => {
+    const log = logs.vmLog(HELLO, '$LATEST');
+    for (let index = 0; index < 10; index++) log.printed('a', `${index}\n`);
+    logs.vmLog(HELLO, '$LATEST').printed('b', 'of another stream\n');
+    const { events = [] } = await client.send(new FilterLogEventsCommand({ logGroupName: GROUP, limit: 1 }));
+    const where = { logGroupName: GROUP, logStreamName: events[0]?.logStreamName, limit: 4 };
+    const get = async (rest: object): Promise<{ found: string; back: string; forward: string }> => {
+      const answer = await client.send(new GetLogEventsCommand({ ...where, ...rest }));
+      const found = answer.events?.map(({ message }) => message).join('') ?? '';
+      return { found, back: answer.nextBackwardToken ?? '', forward: answer.nextForwardToken ?? '' };
+    };
+    const last = await get({});
+    assert.equal(last.found, '6789');
+    const before = await get({ nextToken: last.back });
+    assert.equal(before.found, '2345');
+    const head = await get({ nextToken: before.back });
+    assert.equal(head.found, '01');
+    assert.equal((await get({ nextToken: head.back })).found, '');
+    const fromHead = await get({ startFromHead: true });
+    assert.equal(fromHead.found, '0123');
+    const next = await get({ nextToken: fromHead.forward });
+    assert.equal(next.found, '4567');
+    const rest = await get({ nextToken: next.forward });
+    assert.equal(rest.found, '89');
+    log.printed('a', 'later\n');
+    const later = await get({ nextToken: rest.forward });
+    assert.equal(later.found, 'later');
+    assert.equal((await get({ nextToken: last.forward })).found, 'later');
+    // By this clients know that they have all of it.
+    assert.equal((await get({ nextToken: later.forward })).forward, later.forward);
+  }));
+
+test('Logs API: groups of functions that have printed something', () =>
+  withApi(async (client, logs) => {
+    for (const name of [HELLO, OTHER, 'gone']) logs.vmLog(name, '1').printed('a', 'x\n');
+    const { logGroups = [], nextToken } = await client.send(new DescribeLogGroupsCommand({ limit: 2 }));
+    assert.deepEqual(
+      logGroups.map(({ logGroupName }) => logGroupName),
+      ['/aws/lambda/gone', GROUP],
+    );
+    assert.ok(logGroups.every(({ storedBytes = 0, creationTime = 0 }) => storedBytes > 50 && creationTime > 0));
+    const more = await client.send(new DescribeLogGroupsCommand({ limit: 2, nextToken }));
+    assert.deepEqual(
+      more.logGroups?.map(({ arn }) => arn),
+      ['arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/other:*'],
+    );
+    assert.equal(more.nextToken, undefined);
+    const some = await client.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: '/aws/lambda/h' }));
+    assert.equal(some.logGroups?.length, 1);
+    const none = await client.send(new FilterLogEventsCommand({ logGroupName: '/aws/lambda/silent' }));
+    assert.deepEqual(none.events, []);
+  }));
+
+const WRONG: readonly (readonly [what: string, input: object, name: string, message: RegExp])[] = [
+  ['a group of nobody', { logGroupName: '/aws/lambda/nobody' }, 'ResourceNotFoundException', /does not exist/],
+  ['a group that leads elsewhere', { logGroupName: '/aws/lambda/../../etc' }, 'ResourceNotFoundException', /not exist/],
+  ['a group of another service', { logGroupName: '/aws/ecs/a' }, 'ResourceNotFoundException', /does not exist/],
+  ['no group', {}, 'InvalidParameterException', /'logGroupName' must be given/],
+  ['a token that is none', { logGroupName: GROUP, nextToken: '12' }, 'InvalidParameterException', /nextToken/],
+  ['a limit of 0', { logGroupName: GROUP, limit: 0 }, 'InvalidParameterException', /'limit' must be a whole number/],
+  ['a pattern for JSON', { logGroupName: GROUP, filterPattern: '{ $.a = 1 }' }, 'InvalidParameterException', /JSON/],
+];
+
+for (const [what, input, name, message] of WRONG) {
+  test(`Logs API: ${what} is refused`, () =>
+    withApi(async (client) => {
+      await assert.rejects(
+        client.send(new FilterLogEventsCommand(input)),
+        (error: CloudWatchLogsServiceException) => error.name === name && message.test(error.message),
+      );
+    }));
+}
+
+const BODIES: readonly (readonly [body: string, type: string])[] = [
+  ['{', 'SerializationException'],
+  ['[]', 'SerializationException'],
+  ['null', 'SerializationException'],
+  [`{"logGroupName": 5}`, 'InvalidParameterException'],
+  [`{"logGroupName": "${GROUP}", "logStreamNames": "a"}`, 'InvalidParameterException'],
+  [`{"logGroupName": "${GROUP}", "x": "${'x'.repeat(70_000)}"}`, 'InvalidParameterException'],
+  [`{"logGroupName": "${GROUP}", "startTime": -1}`, 'InvalidParameterException'],
+];
+
+test('Logs API: bodies that are none, and operations that are not offered', () =>
+  withApi(async (_client, _logs, url) => {
+    const post = async (operation: string, body: string): Promise<string> => {
+      const headers = { 'x-amz-target': `Logs_20140328.${operation}`, 'content-type': 'application/x-amz-json-1.1' };
+      const response = await fetch(url, { method: 'POST', headers, body });
+      assert.equal(response.status, 400);
+      assert.equal(response.headers.get('content-type'), 'application/x-amz-json-1.1');
+      return ((await response.json()) as { readonly __type: string }).__type;
+    };
+    for (const [body, type] of BODIES) assert.equal(await post('FilterLogEvents', body), type, body.slice(0, 60));
+    assert.equal(await post('PutLogEvents', '{}'), 'UnknownOperationException');
+  }));
