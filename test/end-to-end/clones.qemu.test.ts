@@ -33,7 +33,7 @@ const CLOCK_TOLERANCE_MS = 100;
 const SNAPSHOTS_PATIENCE_MS = 300_000;
 
 const PYTHON = `
-import hashlib, os, queue, random, secrets, ssl, tempfile, threading, time, uuid
+import hashlib, os, queue, random, secrets, sqlite3, ssl, tempfile, threading, time, uuid
 
 def draw_one():
     return {
@@ -96,9 +96,17 @@ class Busy:
 
 early = Thread()
 busy = Busy()
+own = random.Random()
+database = sqlite3.connect(':memory:')
+
+def draw_of_function(rounds):
+    return {
+        'Random()': [str(own.getrandbits(64)) for _ in range(rounds)],
+        'SQLite': [database.execute('select hex(randomblob(8))').fetchone()[0] for _ in range(rounds)],
+    }
 
 def draw(rounds, thorough):
-    places = {'main': draw_here, 'early thread': early.draw}
+    places = {'main': draw_here, 'early thread': early.draw, 'made by the function': draw_of_function}
     if thorough:
         places |= {'new thread': Thread().draw, 'child': draw_in_child}
     drawn = {place: draw_there(rounds) for place, draw_there in places.items()}

@@ -297,6 +297,141 @@ def handle(event):
     ),
   );
 
+  /** What a function has made itself while it was imported, each as an expression; and whether it may go on in every copy. */
+  const MADE_AT_IMPORT: Readonly<Record<string, readonly [expression: string, goesOn: boolean]>> = {
+    'Random()': ['drawn(random.Random())', false],
+    'Random(None)': ['drawn(random.Random(None))', false],
+    'Random() that was used': ['(lambda r: [r.gauss(0, 1), drawn(r)][1])(random.Random())', false],
+    'a seed that was taken back': ['(lambda r: [r.seed(), drawn(r)][1])(random.Random(5))', false],
+    'a subclass that cannot be hashed': ['drawn(Unhashable())', false],
+    'a subclass that takes its seed late': ['drawn(Late())', false],
+    'a default of a parameter': ['mask.__defaults__[0].random', false],
+    'of a library of the function': ['mine.generator.random', false],
+    'Random(1)': ['drawn(random.Random(1))', true],
+    'Random of a text': ['drawn(random.Random("seed"))', true],
+    'a seed that was given later': ['(lambda r: [r.seed(1), drawn(r)][1])(random.Random())', true],
+    'a state that was set': [
+      '(lambda r: [r.setstate(random.Random(3).getstate()), drawn(r)][1])(random.Random())',
+      true,
+    ],
+    'a copy': ['drawn(copy.deepcopy(random.Random()))', true],
+    SystemRandom: ['drawn(random.SystemRandom())', false],
+    'random() of SQLite': ['lambda: database.execute("select random()").fetchone()[0]', false],
+    'randomblob() of SQLite': ['lambda: database.execute("select hex(randomblob(8))").fetchone()[0]', false],
+    'the key of multiprocessing': ['lambda: bytes(multiprocessing.current_process().authkey).hex()', false],
+    ...(hasNumpy() && {
+      'numpy.random.default_rng()': ['numpy.random.default_rng().random', false],
+      'numpy.random.RandomState()': ['numpy.random.RandomState().random_sample', false],
+      'numpy: a bit generator': ['numpy.random.Generator(numpy.random.Philox()).random', false],
+      'numpy: a child of a sequence': [
+        'numpy.random.default_rng(numpy.random.SeedSequence().spawn(2)[1]).random',
+        false,
+      ],
+      'numpy.random.default_rng(1)': ['numpy.random.default_rng(1).random', true],
+      'numpy: 128 bits of entropy': ['numpy.random.default_rng(2**127 + 12345).random', true],
+    }),
+  };
+
+  /** Answers with what this process draws, and with what its copy of the moment of the import does. */
+  const COPIED = `
+import copy, multiprocessing, os, random, sqlite3
+${hasNumpy() ? 'import numpy' : ''}
+import mine
+database = sqlite3.connect(':memory:')
+database.execute('select random()')
+class Unhashable(random.Random):
+    __hash__ = None
+    def __eq__(self, other):
+        raise RuntimeError
+class Late(random.Random):
+    def __init__(self):
+        super().__init__(1)
+        self.seed()
+def mask(generator=random.Random()):
+    pass
+def drawn(generator):
+    return generator.random
+draws = [${Object.values(MADE_AT_IMPORT)
+    .map(([expression]) => `(${expression})`)
+    .join(', ')}]
+reading, writing = os.pipe()
+wanted, want = os.pipe()
+if os.fork() == 0:
+    os.close(want)
+    os.read(wanted, 1)
+    os.write(writing, repr([draw() for draw in draws]).encode())
+    os._exit(0)
+def handle(event):
+    os.write(want, b'x')
+    of_copy = eval(os.read(reading, 10000))
+    os.wait()
+    tools = [random.Random.seed.__qualname__, any('snapfaas' in getattr(one, '__module__', '') for one in __import__('sys').meta_path)]
+    return [[draw() for draw in draws], of_copy, tools]
+`;
+
+  for (const restored of [true, false]) {
+    test(`${restored ? 'seeds' : 'without a restore leaves'} what the function has made without a seed of its own`, async () => {
+      const guest = await GuestProcess.start('python', {
+        'workload.py': COPIED,
+        'mine.py': 'import random\ngenerator = random.Random()\n',
+      });
+      try {
+        const loaded = await guest.import();
+        assert.equal(loaded.type, FrameType.loaded, loaded.payload.toString());
+        if (restored) {
+          await seal(guest);
+          await seal(guest, GENERATORS);
+        }
+        await start(guest, restored);
+        const [own, copied, tools] = (await result(guest)) as [unknown[], unknown[], unknown];
+        const always = ['SystemRandom'];
+        for (const [at, [what, [, goesOn]]] of Object.entries(MADE_AT_IMPORT).entries()) {
+          const isEqual = own[at] === copied[at];
+          assert.equal(isEqual, (goesOn || !restored) && !always.includes(what), what);
+        }
+        assert.deepEqual(tools, ['Random.seed', false], 'nothing is left of what took the notes');
+      } finally {
+        await guest.stop();
+      }
+    });
+  }
+
+  test('leaves a key of multiprocessing that the function has set', () =>
+    withImported(
+      `
+import multiprocessing
+multiprocessing.current_process().authkey = b'k' * 32
+def handle(event):
+    return bytes(multiprocessing.current_process().authkey).decode()
+`,
+      async (guest) => {
+        await seal(guest);
+        await start(guest, true);
+        assert.equal(await result(guest), 'k'.repeat(32));
+      },
+    ));
+
+  test('has modules that it looks at be what they are elsewhere', () =>
+    withImported(
+      `
+import importlib, importlib.util, inspect, multiprocessing.process, pickle, random
+def tell(module):
+    return [type(module.__loader__).__name__, module.__spec__.loader is module.__loader__, module.__file__ == inspect.getfile(module)]
+at_import = [tell(random), tell(multiprocessing.process), inspect.getsource(random) != '',
+    str(inspect.signature(random.Random.seed)), random.Random.seed.__doc__ != '',
+    type(pickle.loads(pickle.dumps(random.Random()))) is random.Random,
+    importlib.util.find_spec('random').origin == random.__file__]
+importlib.reload(random)
+def handle(event):
+    return at_import
+`,
+      async (guest) => {
+        await start(guest, false);
+        const loader = ['SourceFileLoader', true, true];
+        assert.deepEqual(await result(guest), [loader, loader, true, '(self, a=None, version=2)', true, true, true]);
+      },
+    ));
+
   test('gives interpreters of the same process new seeds', () =>
     withImported(
       `

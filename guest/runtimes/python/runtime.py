@@ -15,6 +15,7 @@ they act:
     snapfaas_original    how it is called, and what becomes of what it does: handlers of the original's style
     snapfaas_lambda      the same for AWS Lambda's, with snapfaas_lambda_json and snapfaas_lambda_log
     snapfaas_snapshot    SEAL and START: all between the import and the first invocation; snapshot_restore_py has the hooks
+    snapfaas_generators  what is random in it, for a process that may be one of many copies
     snapfaas_serve       INVOKE
     snapfaas_context     the handler's second argument
     snapfaas_failure     exceptions as the host gets them

@@ -10,9 +10,11 @@ import sys
 from collections import deque
 from functools import partial
 
-# The whole state of a Mersenne Twister.
+from snapfaas_generators import Twisters
+
+# The whole state of a Mersenne Twister; and as much as Python takes for the seed of one.
 STATE_WORDS = 624
-STATE_BYTES = 4 * STATE_WORDS
+SEED_BYTES = 4 * STATE_WORDS
 POLLIN = 1
 
 
@@ -27,13 +29,16 @@ def exchange(fd, frame):
     """
     write, poll, getrandom = functions_that_hold('write', 'poll', 'getrandom')
     descriptor = array_over(bytearray(fd.to_bytes(4, sys.byteorder) + POLLIN.to_bytes(2, sys.byteorder) + bytes(2)))
-    state = bytearray(STATE_BYTES)
+
+    def fill(buffer):
+        # Again whenever a signal has interrupted it.
+        return exhausting(iter(partial(getrandom, array_over(buffer), len(buffer), 0), len(buffer)))
+
     steps = [
         partial(write, fd, frame, len(frame)),
-        # Again whenever a signal has interrupted them.
+        # The same.
         exhausting(iter(partial(poll, descriptor, 1, -1), 1)),
-        exhausting(iter(partial(getrandom, array_over(state), STATE_BYTES, 0), STATE_BYTES)),
-        *steps_that_reseed(state),
+        *steps_that_reseed(fill),
     ]
     exhausting(map(operator.call, steps))()
 
@@ -70,17 +75,21 @@ def array_over(buffer):
     return Bytes.from_buffer(buffer)
 
 
-def steps_that_reseed(state):
-    """What C can do alone for the generators that all threads share, once `state` is filled with random bytes."""
+def steps_that_reseed(fill):
+    """What C can do alone for the generators that threads share. `fill`: the step that fills a buffer with random bytes."""
     random, numpy, tempfile = (sys.modules.get(name) for name in ('random', 'numpy.random', 'tempfile'))
-    generator = getattr(random, '_inst', None)
-    seed = getattr(sys.modules.get('_random'), 'Random', object).__dict__.get('seed')
-    if seed is not None and isinstance(generator, sys.modules['_random'].Random):
-        number = map(partial(int.from_bytes, byteorder=sys.byteorder), (state,))
-        yield exhausting(map(partial(seed, generator), number))
-        yield partial(setattr, generator, 'gauss_next', None)
+    kind = getattr(sys.modules.get('_random'), 'Random', None)
+    for generator in (getattr(random, '_inst', None), *Twisters.living()):
+        if kind is not None and isinstance(generator, kind):
+            seed = bytearray(SEED_BYTES)
+            yield fill(seed)
+            number = map(partial(int.from_bytes, byteorder=sys.byteorder), (seed,))
+            yield exhausting(map(partial(kind.seed, generator), number))
+            yield partial(generator.__dict__.__setitem__, 'gauss_next', None)
     twister = getattr(getattr(getattr(numpy, 'mtrand', None), '_rand', None), '_bit_generator', None)
     if type(twister).__name__ == 'MT19937':
+        state = bytearray(4 * STATE_WORDS)
+        yield fill(state)
         words = {'key': memoryview(state).cast('I'), 'pos': STATE_WORDS}
         yield partial(setattr, twister, 'state', {'bit_generator': 'MT19937', 'state': words})
     if tempfile is not None:

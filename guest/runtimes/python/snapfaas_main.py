@@ -3,13 +3,14 @@ import json
 import os
 import sys
 
+import snapfaas_generators
 from snapfaas_channel import HELLO, LOAD, LOAD_FAILED, LOADED, SEAL, Channel, ChannelLost, HostGone
 from snapfaas_lambda import LambdaStyle
 from snapfaas_load import load
 from snapfaas_original import OriginalStyle
 from snapfaas_output import FrameOutput, OwnLog, exit_status, flush, leave, send_output_as_frames
 from snapfaas_serve import serve
-from snapfaas_snapshot import renew, seal_generators, wait_for_start, write_sealed
+from snapfaas_snapshot import renew, wait_for_start, write_sealed
 from snapfaas_wrapper import VARIABLE, start_wrapper, take_load
 
 PROTOCOL_VERSION = 5
@@ -30,6 +31,7 @@ def main():
         stream.reconfigure(encoding='utf-8', errors='backslashreplace', line_buffering=True)
     request = take_load() or receive_load(control)
     renew()
+    snapfaas_generators.note()
     if request['output'] == 'frames':
         send_output_as_frames(control)
     style = (LambdaStyle if request['style'] == 'lambda' else OriginalStyle)(request)
@@ -57,7 +59,7 @@ def receive_load(control):
     control.write_frame(HELLO, header=json.dumps(hello).encode())
     kind, _, payload = control.read_frame()
     while kind == SEAL:  # before the base layer
-        seal_generators()
+        snapfaas_generators.seal()
         write_sealed(control)
         kind, _, payload = control.read_frame()
     if kind != LOAD:

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+import snapfaas_generators
 import snapfaas_hold
 import snapshot_restore_py
 from snapfaas_channel import HOOK_FAILED, REHEARSE, SEAL, SEALED, START, STARTED, Channel, ChannelLost, make_frame
@@ -30,6 +31,7 @@ def wait_for_start(control, style):
             restored = json.loads(str(header, 'utf-8'))['restored']
             if restored:
                 renew()  # before all else: threads of the function run as well
+            snapfaas_generators.stop_noting()
             style.prepare()
             if restored:
                 for hook in snapshot_restore_py.get_after_restore():
@@ -46,11 +48,12 @@ def wait_for_start(control, style):
                 run_hook(control, style, 'Runtime.BeforeSnapshotError', *before_snapshot.pop())
             style.prepare()
             rehearse(style)
+            snapfaas_generators.find()
             # What lives until here lives on: the collector need not look at it, nor dirty its pages, again.
             gc.collect()
             gc.freeze()
         elif step == 'generators':
-            seal_generators()
+            snapfaas_generators.seal()
         else:
             raise ChannelLost('SEAL asks for an unknown step: %s' % step)
         flush()
@@ -105,68 +108,13 @@ def rehearse(style):
     writing.close()
 
 
-# ---- Random generators and clocks -------------------------------------------------------------------------------------
-
-
-def seal_generators():
-    """Has OpenSSL's generators note the time of the day, which is far in the future. After a restore each finds at its
-    next use that time went backwards, and reseeds itself; those derived from it follow."""
-    openssl = sys.modules.get('_ssl')
-    if openssl is not None:
-        openssl.RAND_bytes(1)
+# ---- The process is another one --------------------------------------------------------------------------------------
 
 
 def renew():
     """This process may be the copy of another: generators get new seeds, and times that were noted are moved."""
-    for name, reseed in GENERATORS:
-        module = sys.modules.get(name)
-        if module is not None:
-            try:
-                reseed(module)
-            except Exception:
-                pass  # a module of the function's that only has the name
+    snapfaas_generators.reseed()
     Clock.correct()
-
-
-def reseed_random(random):
-    random.seed()
-
-
-def reseed_uuid(uuid):
-    """uuid1: a node of its own, and no library that remembers another."""
-    uuid._generate_time_safe = None
-    uuid._node = int.from_bytes(os.urandom(6), 'big') | 1 << 40  # the bit says that it is no hardware address
-    uuid._last_timestamp = None
-
-
-def reseed_tempfile(tempfile):
-    tempfile._name_sequence = None
-
-
-RESEED_INTERPRETER = """
-import sys
-if 'random' in sys.modules: sys.modules['random'].seed()
-if 'tempfile' in sys.modules: sys.modules['tempfile']._name_sequence = None
-"""
-
-
-def reseed_interpreters(interpreters):
-    """Each interpreter of this process has modules of its own."""
-    current = interpreters.get_current()
-    for other in interpreters.list_all():
-        if other != current:
-            interpreters.run_string(other[0] if isinstance(other, tuple) else other, RESEED_INTERPRETER)
-
-
-# By the module that holds them.
-GENERATORS = (
-    ('random', reseed_random),
-    ('numpy.random', reseed_random),
-    ('uuid', reseed_uuid),
-    ('tempfile', reseed_tempfile),
-    ('_xxsubinterpreters', reseed_interpreters),
-    ('_interpreters', reseed_interpreters),
-)
 
 
 class Clock:
