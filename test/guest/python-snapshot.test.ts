@@ -432,6 +432,25 @@ def handle(event):
       },
     ));
 
+  test('has the collector of garbage wait while the function is imported, unless it is told otherwise', () =>
+    withImported(
+      'import gc\nseen = gc.get_threshold()\ndef handle(event):\n    return [seen, gc.get_threshold(), gc.isenabled()]\n',
+      async (guest) => {
+        await start(guest, false);
+        const [atImport, now, isEnabled] = (await result(guest)) as [number[], number[], boolean];
+        assert.ok((atImport[0] ?? 0) > (now[0] ?? 0));
+        assert.deepEqual([atImport.slice(1), isEnabled], [now.slice(1), true]);
+      },
+    ).then(() =>
+      withImported(
+        'import gc\ngc.set_threshold(123, 4, 5)\ndef handle(event):\n    return gc.get_threshold()\n',
+        async (guest) => {
+          await start(guest, false);
+          assert.deepEqual(await result(guest), [123, 4, 5]);
+        },
+      ),
+    ));
+
   test('gives interpreters of the same process new seeds', () =>
     withImported(
       `
