@@ -194,7 +194,11 @@ async function fillStage(
   }
   options.onProgress?.('copying files');
   await copyUnchanged({ directory, entries }, files);
-  for (const layer of layers) await copyUnchanged(layer, join(files, OPT_FOLDER));
+  for (const layer of layers) {
+    await copyUnchanged(layer, join(files, OPT_FOLDER));
+    const agents = layer.entries.filter(({ path, type }) => type === 'file' && dirname(path) === 'extensions');
+    for (const { path } of agents) stamp.notes.push(`the extension ${path} of a layer is not started`);
+  }
   const hasLock = LOCKS.some((name) => hasFile(entries, name));
   if (!isComplete && hasLock && !entries.some((entry) => entry.path === 'node_modules')) {
     options.onProgress?.('installing npm packages');

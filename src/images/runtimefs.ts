@@ -16,7 +16,8 @@ const DIRECTORIES = [
   'srv/lib',
   'srv/package',
   'etc',
-  'opt',
+  // Here before layers bring it: the dynamic linker looks for it once.
+  'opt/lib',
   'var',
   'var/task',
   'root',

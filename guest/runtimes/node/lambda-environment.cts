@@ -1,7 +1,7 @@
 /** What a function of Lambda's style finds around it: variables, module paths, the global `awslambda`. */
-import Module = require('node:module');
 import { readRandom } from './generators.cjs';
 import { HttpResponseStream, streamifyResponse } from './lambda-stream.cjs';
+import { layerPlaces, searchNodePath } from './layers.cjs';
 import type { LoadRequest } from './protocol.cjs';
 
 /** The host knows all but what depends on the guest; the function's own variables come last, but for what AWS reserves. */
@@ -15,7 +15,7 @@ export function setEnvironment(request: LoadRequest): void {
     {
       PWD: root,
       LD_LIBRARY_PATH: libraries,
-      NODE_PATH: `${root}/node_modules:${root}`,
+      NODE_PATH: [...layerPlaces(root), `${root}/node_modules`, root].join(':'),
       AWS_LAMBDA_LOG_GROUP_NAME: request.log_group,
       _HANDLER: request.handler ?? 'workload.handle',
     },
@@ -27,8 +27,7 @@ export function setEnvironment(request: LoadRequest): void {
       LAMBDA_RUNTIME_DIR: __dirname,
     },
   );
-  // Node reads NODE_PATH when it starts.
-  (Module as unknown as { _initPaths(): void })._initPaths();
+  searchNodePath();
 }
 
 export function addGlobals(): void {

@@ -30,6 +30,7 @@ import { openRegistry } from './hooks.cjs';
 import { IdleEvents } from './idle-events.cjs';
 import { Invocations } from './invocations.cjs';
 import { Lifecycle, sendSealed } from './lifecycle.cjs';
+import { importFromLayers } from './layers.cjs';
 import { loadHandler } from './loading.cjs';
 import { OriginalStyle } from './original-style.cjs';
 import { sendOutputAsFrames, sendOutputToPipes } from './output.cjs';
@@ -87,6 +88,7 @@ function load(request: LoadRequest, control: Incoming, idleEvents: IdleEvents): 
   const style = makeStyle(request, invocations);
   style.setEnvironment(request);
   runWrapper(request);
+  importFromLayers(request.root);
   const loading = new Loading(style);
   let stage: Stage = loading;
   process.on('beforeExit', () => {

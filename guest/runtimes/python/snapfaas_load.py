@@ -32,7 +32,7 @@ def load(request, style):
     standard = [entry for entry in sys.path if os.path.join(os.path.abspath(entry), '') != OWN_DIRECTORY]
     wanted = [entry for entry in request['environment'].get('PYTHONPATH', '').split(':') if entry]
     brought = brought_packages(root)
-    sys.path[:] = style.search_path(root, wanted, standard) + brought
+    sys.path[:] = style.search_path(root, layer_places(root) + wanted, standard) + brought
     obey_path_files(brought)
     module_name, function_name = style.split_handler()
     module = import_with_patient_collector(module_name)
@@ -83,6 +83,24 @@ def brought_packages(root):
     importlib.invalidate_caches()
     in_machine = root in ('/srv', '/var/task')
     return [os.path.join('/' if in_machine else system, p) for p in places if os.path.isdir(os.path.join(system, p))]
+
+
+def layer_places(root):
+    """Where layers have modules, in AWS Lambda's order. Those for other versions of Python count where there are none for this one."""
+    in_machine = root in ('/srv', '/var/task')
+    folder = os.path.join('/opt' if in_machine else os.path.join(root, '.snapfaas', 'root', 'opt'), 'python')
+    if not os.path.isdir(folder):
+        return []
+    importlib.invalidate_caches()
+    versions = {}
+    for name in os.listdir(os.path.join(folder, 'lib')) if os.path.isdir(os.path.join(folder, 'lib')) else []:
+        place = os.path.join(folder, 'lib', name, 'site-packages')
+        minor = name[len('python3.') :]
+        if name.startswith('python3.') and minor.isdecimal() and os.path.isdir(place):
+            versions[int(minor)] = place
+    own = versions.get(sys.version_info[1])
+    places = [versions[minor] for minor in sorted(versions, reverse=True)] if own is None else [own]
+    return places + [folder]
 
 
 def obey_path_files(places):

@@ -35,7 +35,12 @@ function runtimeEnvironment(spec: MachineSpec): NodeJS.ProcessEnv {
     // The function's files are read-only in a VM; here they are shared by all processes of the function.
     PYTHONDONTWRITEBYTECODE: '1',
   };
-  if (spec.appfsPath !== null) environment['LD_LIBRARY_PATH'] = join(spec.appfsPath, 'lib');
+  if (spec.appfsPath !== null) {
+    // Nothing can be laid over the host's own /opt.
+    const layers = join(spec.appfsPath, '.snapfaas', 'root', 'opt');
+    environment['LD_LIBRARY_PATH'] = `${join(spec.appfsPath, 'lib')}:${join(layers, 'lib')}`;
+    environment['PATH'] = `${environment['PATH'] ?? ''}:${join(layers, 'bin')}`;
+  }
   return environment;
 }
 

@@ -1,0 +1,3 @@
+import { describeLayers } from './layers.ts';
+
+describeLayers('process');
