@@ -4,8 +4,11 @@ import { LOG_LEVELS } from '../controller/log.ts';
 import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../controller/run.ts';
 import { registerImagesCommand } from '../images/command.ts';
 import { SMALLEST_VM_MIB, VMM_NAMES } from '../protocol/vmms.ts';
+import { registerDeployCommand } from './deploy-command.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
 import { acceptBothSpellings, origins, packageVersion, seconds, tellingUsage, wholeNumber } from './flags.ts';
+import { registerFunctionsCommands } from './functions-command.ts';
+import { registerInvokeCommand } from './invoke-command.ts';
 import { AUDIT_HELP, KEYS_HELP, registerKeysCommand } from './keys-command.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
@@ -75,6 +78,9 @@ Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 
   });
 
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
+registerDeployCommand(program);
+registerInvokeCommand(program);
+registerFunctionsCommands(program);
 registerImagesCommand(program);
 registerSnapshotsCommand(program);
 registerNetworkCommand(program);

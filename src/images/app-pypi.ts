@@ -29,6 +29,8 @@ const DOWNLOAD_TIMEOUT_MS = 1_800_000;
 
 /** From a root file system's root. */
 const PREFIX = join('usr', 'local');
+/** Where modules are, from there. */
+export const modulesOf = (python: GuestPython): string => join('lib', `python${python.version}`, 'dist-packages');
 
 export interface PypiOptions {
   /** Where sets are kept, in `python/sets/` below it. Default: `cacheDirectory()`. */
@@ -48,7 +50,7 @@ export async function addRequirements(
   target: string,
   options: PypiOptions,
 ): Promise<Readonly<Record<string, string>>> {
-  const set = await fetchSet(wanted, await guestPython(), options);
+  const set = await fetchSet(wanted, options);
   await mkdir(join(target, PREFIX), { recursive: true });
   await runTool('cp', ['-a', '--reflink=auto', '--', `${set.directory}/.`, join(target, PREFIX)]);
   return Object.fromEntries(Object.entries(set.versions).map(([name, version]) => [`pypi:${name}`, version]));
@@ -64,7 +66,7 @@ export function vendoredNames(entries: readonly TreeEntry[]): ReadonlySet<string
   return names;
 }
 
-interface PackageSet {
+export interface PackageSet {
   /** To be laid over `/usr/local`. */
   readonly directory: string;
   readonly versions: Readonly<Record<string, string>>;
@@ -72,7 +74,12 @@ interface PackageSet {
 
 const versionsSchema = z.record(z.string(), z.string());
 
-async function fetchSet(wanted: Requirements, python: GuestPython, options: PypiOptions): Promise<PackageSet> {
+/**
+ * The packages in the cache, fetched unless they are there.
+ * @throws ToolError if pip finds no wheels for the guest, or there is no apt to bring pip.
+ */
+export async function fetchSet(wanted: Requirements, options: PypiOptions): Promise<PackageSet> {
+  const python = await guestPython();
   const digest = sha256Json({ version: SET_RULES_VERSION, python: python.version, wanted });
   const folder = join(options.cacheDirectory ?? cacheDirectory(), 'python', 'sets', digest);
   const directory = join(folder, 'local');

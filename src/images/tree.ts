@@ -33,30 +33,42 @@ export class TreeError extends Error {
 /**
  * Every file, directory and link below `directory`, sorted by path; paths are relative to it.
  *
+ * @param skips what is left out, with all that is in it; a directory's path ends in a slash.
  * @throws TreeError if it is no directory, or holds a link that leads out of it, a device, a socket or a FIFO.
  */
-export async function scanTree(directory: string): Promise<readonly TreeEntry[]> {
+export async function scanTree(
+  directory: string,
+  skips: (path: string) => boolean = () => false,
+): Promise<readonly TreeEntry[]> {
   const status = await stat(directory).catch(() => undefined);
   if (status === undefined) throw new TreeError(`the directory ${directory} does not exist`);
   if (!status.isDirectory()) throw new TreeError(`${directory} is not a directory`);
   const entries: TreeEntry[] = [];
   const files: FoundFile[] = [];
-  await scan(await realpath(directory), '', entries, files);
+  await scan(await realpath(directory), '', { entries, files, skips });
   await forEachFile(files, async ({ absolute, path, executable }) => {
     entries.push({ path, type: 'file', executable, sha256: await sha256File(absolute) });
   });
   return entries.sort((left, right) => (left.path < right.path ? -1 : 1));
 }
 
-async function scan(root: string, folder: string, entries: TreeEntry[], files: FoundFile[]): Promise<void> {
+interface Scan {
+  readonly entries: TreeEntry[];
+  readonly files: FoundFile[];
+  readonly skips: (path: string) => boolean;
+}
+
+async function scan(root: string, folder: string, found: Scan): Promise<void> {
+  const { entries, files, skips } = found;
   for (const name of await readdir(join(root, folder))) {
     if (SKIPPED.has(name)) continue;
     const path = join(folder, name);
     const absolute = join(root, path);
     const status = await lstat(absolute);
+    if (skips(status.isDirectory() ? `${path}/` : path)) continue;
     if (status.isDirectory()) {
       entries.push({ path, type: 'directory' });
-      await scan(root, path, entries, files);
+      await scan(root, path, found);
     } else if (status.isFile()) {
       files.push({ absolute, path, executable: (status.mode & 0o111) !== 0 });
     } else if (status.isSymbolicLink()) {
