@@ -25,6 +25,7 @@ const controller = new Controller({
     queueTimeoutMs: 300_000,
     requestMemoryMib: 256,
     snapshotDirectory: '',
+    runtimefsDirectory: '/',
     standbyMib: 0,
     lambda: DEFAULT_ACCOUNT,
     functions: new Map(),

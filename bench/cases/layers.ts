@@ -65,7 +65,7 @@ async function launchSpec(place: string, name: string, { runtime, files }: Measu
       runtime,
       network: false,
     },
-    function: { name, handler: null, environment: {}, arn: '' },
+    function: { name, version: '$LATEST', handler: null, environment: {}, arn: '' },
     bootTimeoutMs: 60_000,
     snapshots: { kind: 'store', directory: join(place, 'store') },
   };

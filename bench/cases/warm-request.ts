@@ -138,7 +138,7 @@ export const warmRequest: Benchmark = {
             runtime: 'python3',
             network: false,
           },
-          function: { name: 'hello-python', handler: null, environment: {}, arn: '' },
+          function: { name: 'hello-python', version: '$LATEST', handler: null, environment: {}, arn: '' },
           bootTimeoutMs: 60_000,
           snapshots: null,
         },

@@ -49,6 +49,10 @@ const program: Command = new Command('snapctr')
   .option('--drain-timeout <s>', 'seconds that running requests get to finish after the first SIGTERM', seconds, 30)
   .option('--boot-timeout <s>', 'seconds from the launch of a VM to its loaded function', seconds, 60)
   .option('--watch', 'read the configuration and directories of functions again when they change; SIGHUP does it once')
+  .option(
+    '--data-dir <directory>',
+    'directory of what is made over the API (default: $XDG_DATA_HOME/snapfaas); one snapctr at a time',
+  )
   .option('--strict', 'do not start if a function of the configuration cannot run')
   .option('--no-snapshots', 'boot every VM instead of restoring it from a snapshot of its function')
   .addHelpText(

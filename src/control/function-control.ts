@@ -79,7 +79,7 @@ export class FunctionControl {
       options.onProblem(name, problem);
     }
     for (const [index, record] of records.entries()) {
-      control.#remember(record);
+      await control.#remember(record);
       control.#restore(record);
       if (index % AT_ONCE === 0) await nextTurn();
     }
@@ -94,6 +94,11 @@ export class FunctionControl {
   /** What is kept of a function; undefined: there is none, it is one of the YAML files, or its record is damaged. */
   find(name: string): FunctionRecord | undefined {
     return this.#records.get(name);
+  }
+
+  /** Whether the name is that of a function made over the API, damaged or not. */
+  has(name: string): boolean {
+    return this.#records.has(name) || this.#damaged.has(name);
   }
 
   /**
@@ -163,7 +168,7 @@ export class FunctionControl {
       this.#records.delete(name);
       this.#damaged.delete(name);
       this.#options.deployments.remove(name);
-      if (record !== undefined) this.#release(record);
+      if (record !== undefined) await this.#release(record);
     });
   }
 
@@ -315,23 +320,23 @@ export class FunctionControl {
   /** @throws ControlError `host_failed`; then the record of before is kept. */
   async #put(record: FunctionRecord): Promise<void> {
     await hostFailed(() => this.#options.records.put(record));
-    this.#remember(record);
+    await this.#remember(record);
   }
 
-  /** What is in memory is what runs. */
-  #remember(record: FunctionRecord): void {
+  /** What is in memory is what runs, at once. Resolves when packages that are not needed any more are gone. */
+  async #remember(record: FunctionRecord): Promise<void> {
     const { name, reservedConcurrency } = record;
     const { packages, registry } = this.#options;
     const before = this.#records.get(name);
     this.#records.set(name, record);
     for (const sha256 of packagesOf(record)) packages.hold(sha256);
-    if (before !== undefined) this.#release(before);
     if (before === undefined || before.aliases !== record.aliases) registry.setAliases(name, record.aliases);
     if (before?.reservedConcurrency !== reservedConcurrency) registry.setLimit(name, reservedConcurrency);
+    if (before !== undefined) await this.#release(before);
   }
 
-  #release(record: FunctionRecord): void {
-    for (const sha256 of packagesOf(record)) void this.#options.packages.release(sha256);
+  async #release(record: FunctionRecord): Promise<void> {
+    for (const sha256 of packagesOf(record)) await this.#options.packages.release(sha256);
   }
 
   /** After a restart: what answered answers again, and what was under way is taken up. */
@@ -380,7 +385,7 @@ export class FunctionControl {
     try {
       await this.#put(record);
     } catch (error) {
-      this.#remember(record);
+      await this.#remember(record);
       this.#options.onProblem(record.name, `how its deployment ended could not be kept: ${messageOf(error)}`);
     }
   }

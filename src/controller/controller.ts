@@ -179,6 +179,8 @@ export class Controller {
 
   #onPublished(version: FunctionVersion): void {
     const fn = this.#pool.add(version);
+    const limit = this.#registry.get(version.name)?.concurrencyLimit;
+    if (limit !== undefined) fn.use.concurrencyLimit = limit;
     this.#snapshots.add(version);
     if (this.#snapshots.isReady(version)) this.#standby.addCandidate(fn);
     this.#channel.serve(this.#flowOf(fn.use));

@@ -22,6 +22,8 @@ export interface FunctionsFileOptions {
   readonly load: () => Config;
   /** Called for each reading: whatever directories hold by then is what is deployed. */
   readonly createBuild: () => Build;
+  /** Whether a function of this name was made over the API: then it is not this source's. */
+  readonly isTaken?: (name: string) => boolean;
   /** Told which files a change of would be one of functions; null: nobody watches. */
   readonly watch: Pick<FileWatch, 'set' | 'close'> | null;
   readonly logger: Logger;
@@ -31,6 +33,8 @@ export class FunctionsFile {
   readonly #options: FunctionsFileOptions;
   /** Names of functions that are this source's. */
   #names: ReadonlySet<string> = new Set();
+  /** The list of functions, as it was read last. */
+  #file = '';
   /** As they were at the start. */
   #settings: string | null = null;
   /** Readings are done one after the other; what comes of one does not keep the next. */
@@ -65,6 +69,11 @@ export class FunctionsFile {
     await this.#settle(config, await this.#inTurn(() => this.#deploy(config)));
   }
 
+  /** The file that a function is to be changed in; null: it is none of this source's. */
+  fileOf(name: string): string | null {
+    return this.#names.has(name) ? this.#file : null;
+  }
+
   /** Notices no more changes. */
   async close(): Promise<void> {
     await this.#options.watch?.close();
@@ -91,7 +100,7 @@ export class FunctionsFile {
 
   /** Begins a deployment of each function. @returns what each comes to, when it has come to it. */
   async #deploy(config: Config): Promise<readonly Promise<unknown>[]> {
-    const { deployments, createBuild, watch } = this.#options;
+    const { deployments, createBuild, watch, isTaken = () => false } = this.#options;
     this.#noteSettings(config);
     const apps = [...config.functions.values()].flatMap(({ appfs, layers }) =>
       appfs === null ? [] : [appfs.path, ...layers],
@@ -99,13 +108,18 @@ export class FunctionsFile {
     // Before the files are read, so that no change comes in between.
     watch?.set([...config.files, ...apps]);
     const build = createBuild();
+    const isOurs = (name: string): boolean => !isTaken(name);
     const broken = config.broken.filter((one): one is BrokenFunction & { name: string } => one.name !== null);
-    const names = new Set([...config.functions.keys(), ...broken.map(({ name }) => name)]);
+    const all = [...config.functions.keys(), ...broken.map(({ name }) => name)];
+    const names = new Set(all.filter(isOurs));
+    this.#tellTaken(all.filter(isTaken));
+    this.#file = config.files.at(-1) ?? '';
     for (const name of this.#names) if (!names.has(name)) deployments.remove(name);
     this.#names = names;
-    for (const { name, problems } of broken) deployments.refuse(name, problems);
+    for (const { name, problems } of broken) if (isOurs(name)) deployments.refuse(name, problems);
     const settled: Promise<unknown>[] = [];
     for (const fn of config.functions.values()) {
+      if (isTaken(fn.name)) continue;
       settled.push(deployments.deploy(fn, build));
       if (settled.length % AT_ONCE === 0) await nextTurn();
     }
@@ -125,6 +139,16 @@ export class FunctionsFile {
     this.#options.logger.warn(
       'settings of the controller itself have changed; they take effect when it is started again',
     );
+  }
+
+  #tellTaken(names: readonly string[]): void {
+    for (const name of names.slice(0, MAX_TOLD)) {
+      const advice = 'delete that one, or give this one another name';
+      this.#options.logger.error({ function: name }, `a function of this name was made over the API: ${advice}`);
+    }
+    const more = names.length - MAX_TOLD;
+    if (more > 0)
+      this.#options.logger.error(`${more} more functions have names of functions that were made over the API`);
   }
 
   #tellFailures({ broken }: Config): void {

@@ -6,8 +6,12 @@ import { KeyFileError } from '../auth/key-file.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { QemuAccelerator } from '../protocol/runner.ts';
 import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
+import { Control } from '../control/control.ts';
+import { defaultDataDirectory, openDataDirectory, type DataDirectory } from '../control/data-directory.ts';
 import { Deployments } from '../registry/deployments.ts';
 import { FunctionRegistry } from '../registry/function-registry.ts';
+import { RecordStoreError } from '../registry/record-files.ts';
+import { DirectoryError } from '../storage/make-directory.ts';
 import { BuilderClient } from './builder/builder-client.ts';
 import { builderCommand } from './builder/builder-command.ts';
 import { createBuild } from './builder/function-files.ts';
@@ -40,6 +44,8 @@ export interface SnapctrFlags extends AccessFlags {
   readonly logLevel: LogLevel;
   /** A broken function stops the start. */
   readonly strict?: boolean;
+  /** Where what is made over the API is kept; default: below the user's data home, for requests over HTTP. */
+  readonly dataDir?: string;
   /** Seconds. */
   readonly drainTimeout: number;
   /** Seconds. */
@@ -94,16 +100,30 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       atOnce: DEPLOYMENTS_AT_ONCE,
     });
     const builder = new BuilderClient(builderCommand(), logger);
+    const data = await openData(flags);
+    let control: Control | null = null;
     const functions: FunctionsFile = new FunctionsFile({
       registry,
       deployments,
       load: () => readConfig(flags),
       createBuild: () => createBuild(builder, flags.vmm, logger),
+      isTaken: (name) => control?.functions.has(name) === true,
       watch: flags.watch === true ? createWatch(() => functions.reload(), logger) : null,
       logger,
     });
     const signals = new StopSignals({ onReload: () => void functions.reload(), onSecond: endInTime, logger });
     try {
+      if (data !== null) {
+        control = await Control.open(data, {
+          registry,
+          deployments,
+          build: (fn, signal) => createBuild(builder, flags.vmm, logger)(fn, signal),
+          runtimefsDirectory: config.runtimefsDirectory,
+          account: config.lambda,
+          fileOf: (name) => functions.fileOf(name),
+          onProblem: (name, message) => logger.error({ function: name }, message),
+        });
+      }
       const deployed = functions.apply(config);
       // Requests for functions that are not ready yet wait; those of a file have their times.
       const isAwaited = flags.strict === true || flags.requests_file !== undefined;
@@ -118,7 +138,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       deployments.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
-      await Promise.all([controller.close(), builder.close(), functions.close()]);
+      await Promise.all([controller.close(), builder.close(), functions.close(), control?.close() ?? data?.close()]);
       logger.debug({ status: controller.status() }, 'closed');
     }
   } catch (error) {
@@ -127,6 +147,8 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       error instanceof UsageError ||
       error instanceof ConfigError ||
       error instanceof KeyFileError ||
+      error instanceof RecordStoreError ||
+      error instanceof DirectoryError ||
       error instanceof CertificateError;
     return isUsage ? EXIT_USAGE : EXIT_FAILED;
   } finally {
@@ -145,6 +167,12 @@ function readConfig(flags: SnapctrFlags): Config {
     throw new UsageError(`--mem ${flags.mem}: this host has ${hostMemoryMib} MB; give less`);
   }
   return loadConfig(flags.config, { memoryMib: flags.mem, hostMemoryMib, vmm: flags.vmm, cwd: process.cwd() });
+}
+
+/** Null: nobody can make anything over an API, and nobody wants what was made. */
+async function openData(flags: SnapctrFlags): Promise<DataDirectory | null> {
+  if (flags.dataDir === undefined && flags.port === undefined) return null;
+  return openDataDirectory(flags.dataDir ?? defaultDataDirectory());
 }
 
 function createWatch(reload: () => Promise<void>, logger: Logger): FileWatch {

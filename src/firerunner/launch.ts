@@ -8,7 +8,7 @@
  *      any of these ──▶ failed: the VM is killed
  * ```
  */
-import { LATEST, logGroup } from '../protocol/arn.ts';
+import { logGroup } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { MAX_LAMBDA_RESULT_BYTES, MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
 import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings, MachineSpec } from '../protocol/runner.ts';
@@ -207,7 +207,7 @@ export function loadRequest(
   spec: LaunchSpec,
   initialization: LoadRequest['initialization'],
 ): LoadRequest {
-  const { name, handler, environment, arn } = spec.function;
+  const { name, version, handler, environment, arn } = spec.function;
   const style = handler === null ? 'original' : 'lambda';
   const { isolates } = VMMS[driver.name];
   return {
@@ -216,7 +216,7 @@ export function loadRequest(
     root: isolates ? GUEST_APP_ROOTS[style] : (spec.machine.appfsPath ?? '/'),
     style,
     initialization,
-    version: LATEST,
+    version,
     arn,
     log_group: logGroup(name),
     environment: style === 'lambda' ? lambdaEnvironment(spec) : environment,

@@ -1,7 +1,7 @@
 /** Runs in firerunner. From flags to one of its two front doors. */
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { DEFAULT_ACCOUNT, functionArn } from '../protocol/arn.ts';
+import { DEFAULT_ACCOUNT, functionArn, LATEST } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { LaunchSpec, QemuAccelerator } from '../protocol/runner.ts';
 import type { RuntimeName } from '../protocol/runtimes.ts';
@@ -147,6 +147,7 @@ function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
     },
     function: {
       name: flags.id,
+      version: LATEST,
       handler: flags.handler ?? null,
       environment: parseEnvironment(flags.env ?? []),
       arn: functionArn(DEFAULT_ACCOUNT, flags.id),

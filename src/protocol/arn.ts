@@ -21,7 +21,7 @@ export function functionArn({ region, accountId }: LambdaAccount, name: string):
   return `arn:${PARTITION}:lambda:${region}:${accountId}:function:${name}`;
 }
 
-/** The only version that a function has. */
+/** The version of a function that has no number. */
 export const LATEST = '$LATEST';
 
 export function logGroup(functionName: string): string {

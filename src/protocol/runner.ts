@@ -52,6 +52,8 @@ export interface MachineSpec {
 
 export interface FunctionSpec {
   readonly name: string;
+  /** `$LATEST`, or the number it was published under. */
+  readonly version: string;
   /** `file.function`; null: the original's `workload` and `handle`. */
   readonly handler: string | null;
   readonly environment: Readonly<Record<string, string>>;

@@ -134,7 +134,6 @@ export class FunctionRegistry {
     this.#set(name, version.version, active);
     if (before === version) return;
     for (const { onPublished } of this.#listeners) onPublished?.(version);
-    this.#tellLimit(name);
     if (before !== null) this.#retire(before);
   }
 
@@ -183,7 +182,7 @@ export class FunctionRegistry {
   /** How many of its VMs may run at once, whatever its versions say. */
   setLimit(name: string, concurrencyLimit: number | null): void {
     this.#replace({ ...this.#entryOf(name), concurrencyLimit });
-    this.#tellLimit(name);
+    for (const { onLimited } of this.#listeners) onLimited?.(name, concurrencyLimit);
   }
 
   #entryOf(name: string): RegisteredFunction {
@@ -220,12 +219,6 @@ export class FunctionRegistry {
 
   #unavailable(name: string): void {
     for (const { onUnavailable } of this.#listeners) onUnavailable?.(name);
-  }
-
-  #tellLimit(name: string): void {
-    const limit = this.#functions.get(name)?.concurrencyLimit;
-    if (limit === undefined) return;
-    for (const { onLimited } of this.#listeners) onLimited?.(name, limit);
   }
 }
 

@@ -8,6 +8,8 @@ import { runNode } from './child.ts';
 import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
 
 const DEFAULT_CONFIG = join('resources', 'controller.yaml');
+/** What is made over the API stays with the checkout. */
+const DEFAULT_DATA = 'data';
 const DEFAULT_PORT = '8080';
 const DEFAULT_MEMORY_MB = 1024;
 
@@ -15,6 +17,7 @@ const CONFIG_FLAGS = ['--config', '-c'];
 const MEMORY_FLAGS = ['--mem'];
 const FILE_FLAGS = ['--requests_file', '--requests-file'];
 const GATEWAY_FLAGS = ['--port', '-p', ...FILE_FLAGS];
+const DATA_FLAGS = ['--data-dir', '--data_dir', ...FILE_FLAGS];
 /** Whoever works on a function sees what becomes of it; a file of requests is soon over. */
 const UNWATCHED_FLAGS = ['--watch', ...FILE_FLAGS];
 
@@ -47,6 +50,7 @@ export function controllerArguments(
     ...(hasFlag(args, CONFIG_FLAGS) ? [] : ['--config', DEFAULT_CONFIG]),
     ...(hasFlag(args, MEMORY_FLAGS) ? [] : ['--mem', String(memoryMb)]),
     ...(hasFlag(args, GATEWAY_FLAGS) ? [] : ['--port', portOrDefault]),
+    ...(hasFlag(args, DATA_FLAGS) ? [] : ['--data-dir', DEFAULT_DATA]),
     ...(hasFlag(args, UNWATCHED_FLAGS) ? [] : ['--watch']),
     ...args,
   ];

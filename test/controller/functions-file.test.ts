@@ -21,6 +21,7 @@ function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Con
     queueTimeoutMs: 1,
     requestMemoryMib: 1,
     snapshotDirectory: '',
+    runtimefsDirectory: '/',
     standbyMib: 0,
     lambda: DEFAULT_ACCOUNT,
     functions: new Map(

@@ -24,7 +24,7 @@ const SPEC: LaunchSpec = {
     runtime: 'python3',
     network: false,
   },
-  function: { name: 'f', handler: null, environment: {}, arn: '' },
+  function: { name: 'f', version: '$LATEST', handler: null, environment: {}, arn: '' },
   bootTimeoutMs: 1_000_000_000,
   snapshots: null,
 };

@@ -21,7 +21,7 @@ const spec: LaunchSpec = {
     runtime: 'python3',
     network: false,
   },
-  function: { name: '', handler: null, environment: {}, arn: '' },
+  function: { name: '', version: '$LATEST', handler: null, environment: {}, arn: '' },
   bootTimeoutMs: 60_000,
   snapshots: { kind: 'store', directory: '' },
 };

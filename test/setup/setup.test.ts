@@ -15,20 +15,29 @@ describe('npm start', () => {
       ...['--config', join('resources', 'controller.yaml')],
       ...['--mem', '1024'],
       ...['--port', '8080'],
+      ...['--data-dir', 'data'],
       '--watch',
     ]);
   });
 
   test('takes half the memory of a small host, and a port from the environment', () => {
     const argv = controllerArguments([], '9000', 1.5 * GIBIBYTE);
-    assert.deepEqual(argv.slice(2), ['--mem', '768', '--port', '9000', '--watch']);
-    assert.deepEqual(controllerArguments([], '', 1).slice(2), ['--mem', '128', '--port', '8080', '--watch']);
+    assert.deepEqual(argv.slice(2), ['--mem', '768', '--port', '9000', '--data-dir', 'data', '--watch']);
+    assert.deepEqual(controllerArguments([], '', 1).slice(2), [
+      '--mem',
+      '128',
+      '--port',
+      '8080',
+      '--data-dir',
+      'data',
+      '--watch',
+    ]);
   });
 
   test('leaves to the user what the user says', () => {
     const config = ['--config', join('resources', 'controller.yaml')];
     const memory = ['--mem', '1024'];
-    const port = ['--port', '8080', '--watch'];
+    const port = ['--port', '8080', '--data-dir', 'data', '--watch'];
     const cases: readonly (readonly [given: readonly string[], added: readonly string[]])[] = [
       [
         ['-c', 'own.yaml'],
@@ -39,9 +48,9 @@ describe('npm start', () => {
         ['--mem', '512'],
         [...config, ...port],
       ],
-      [['-p9000'], [...config, ...memory, '--watch']],
+      [['-p9000'], [...config, ...memory, '--data-dir', 'data', '--watch']],
       [
-        ['--watch', '-p9000'],
+        ['--watch', '-p9000', '--data-dir=there'],
         [...config, ...memory],
       ],
       [

@@ -1,6 +1,7 @@
 /** One of our programs as a child process that a test talks to while it runs. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { PROJECT_ROOT, type Finished, type Workspace } from './snapctr.ts';
 
 export interface RunningProgram {
@@ -19,6 +20,8 @@ export interface RunningProgram {
   kill(signal: NodeJS.Signals): void;
 }
 
+let started = 0;
+
 /** @param options.env on top of this process's own environment. */
 export function startProgram(
   program: string,
@@ -28,7 +31,12 @@ export function startProgram(
   const child = spawn(process.execPath, [program, ...args], {
     stdio: 'pipe',
     cwd: PROJECT_ROOT,
-    env: { ...process.env, SNAPFAAS_RUN_DIR: options.workspace.runDirectory, ...options.env },
+    env: {
+      ...process.env,
+      SNAPFAAS_RUN_DIR: options.workspace.runDirectory,
+      XDG_DATA_HOME: join(options.workspace.directory, `data-of-${(started += 1)}`),
+      ...options.env,
+    },
   });
   const output = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));

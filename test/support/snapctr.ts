@@ -65,7 +65,7 @@ export function createWorkspace(functions: readonly TestFunction[], controllerKe
       ...Object.entries({ memory: 128, ...fn.keys }).map(([key, value]) => `  ${key}: ${value}`),
     ].join('\n'),
   );
-  writeFileSync(join(directory, 'functions.yaml'), `${entries.join('\n')}\n`);
+  writeFileSync(join(directory, 'functions.yaml'), entries.length === 0 ? '[]\n' : `${entries.join('\n')}\n`);
   const config = join(directory, 'controller.yaml');
   writeFileSync(
     config,
@@ -248,8 +248,12 @@ export async function run(
 }
 
 /** Run directories and staged functions apart from those of any other controller on this machine. */
+let dataHomes = 0;
+
+/** Each with a data directory of its own, as several may run at once; those that are to share one are given it by `--data-dir`. */
 export function environment(workspace: Workspace): NodeJS.ProcessEnv {
-  return { ...process.env, SNAPFAAS_RUN_DIR: workspace.runDirectory, XDG_CACHE_HOME: TEST_CACHE };
+  const XDG_DATA_HOME = join(workspace.directory, `data-${(dataHomes += 1)}`);
+  return { ...process.env, SNAPFAAS_RUN_DIR: workspace.runDirectory, XDG_CACHE_HOME: TEST_CACHE, XDG_DATA_HOME };
 }
 
 /** What is left of a workspace's firerunners: processes that name its run directory, and entries in it. */

@@ -43,6 +43,8 @@ export interface Config {
   /** What requests over HTTP and their answers may take of memory together. */
   readonly requestMemoryMib: number;
   readonly snapshotDirectory: string;
+  /** Where root file systems are looked for by name. */
+  readonly runtimefsDirectory: string;
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;
   /** What functions are told of the AWS account they run in, and clients see in ARNs. */
@@ -139,6 +141,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     initrdPath,
     ...controllerDefaults(yaml, context.memoryMib),
     snapshotDirectory,
+    runtimefsDirectory: runtimefs ?? '/',
     functions: list.functions,
     broken: Object.freeze(list.broken.map(shown)),
     vmmSettings: Object.freeze({

@@ -26,6 +26,7 @@ export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOp
     },
     function: {
       name: fn.name,
+      version: fn.version,
       handler: fn.handler,
       environment: fn.environment,
       arn: functionArn(config.lambda, fn.name),

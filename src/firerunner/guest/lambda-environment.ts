@@ -2,7 +2,7 @@
  * Runs in firerunner. The environment of a handler in the style of AWS Lambda, as far as it does not depend on the guest:
  * the runtime adds what does (`LAMBDA_TASK_ROOT`, `PATH`, `AWS_EXECUTION_ENV` and so on). Names as AWS documents them.
  */
-import { LATEST, logGroup } from '../../protocol/arn.ts';
+import { logGroup } from '../../protocol/arn.ts';
 import type { LaunchSpec } from '../../protocol/runner.ts';
 
 /** Those that tell what the function is called. */
@@ -15,7 +15,7 @@ export function lambdaEnvironment({ function: fn, machine }: LaunchSpec): Readon
     AWS_DEFAULT_REGION: region,
     AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(machine.memoryMib),
     AWS_LAMBDA_FUNCTION_NAME: fn.name,
-    AWS_LAMBDA_FUNCTION_VERSION: LATEST,
+    AWS_LAMBDA_FUNCTION_VERSION: fn.version,
     AWS_LAMBDA_LOG_GROUP_NAME: logGroup(fn.name),
     AWS_REGION: region,
     AWS_XRAY_CONTEXT_MISSING: 'LOG_ERROR',

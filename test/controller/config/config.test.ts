@@ -95,6 +95,7 @@ test('config: the smallest useful files, and the defaults', () => {
       standbyMib: 256,
       lambda: { region: 'us-east-1', accountId: '000000000000' },
       snapshotDirectory: join(directory, 'images/snapshots'),
+      runtimefsDirectory: join(directory, 'images/runtimefs'),
       vmmSettings: { firecracker: { path: null, prestarted: 2 }, jailer: null, network: null },
       files: [join(directory, 'controller.yaml'), join(directory, 'functions.yaml')],
       notes: [],

@@ -36,7 +36,7 @@ const SPEC: LaunchSpec = {
     runtime: 'nodejs',
     network: false,
   },
-  function: { name: 'f', handler: null, environment: {}, arn: '' },
+  function: { name: 'f', version: '$LATEST', handler: null, environment: {}, arn: '' },
   bootTimeoutMs: 1000,
   snapshots: null,
 };

@@ -239,7 +239,13 @@ function launchSpec(appfsPath: string, store: string): LaunchSpec {
       runtime: 'python3',
       network: false,
     },
-    function: { name: 'f', handler: null, environment: {}, arn: 'arn:aws:lambda:us-east-1:000000000000:function:f' },
+    function: {
+      name: 'f',
+      version: '$LATEST',
+      handler: null,
+      environment: {},
+      arn: 'arn:aws:lambda:us-east-1:000000000000:function:f',
+    },
     bootTimeoutMs: 20_000,
     snapshots: { kind: 'store', directory: store },
   };

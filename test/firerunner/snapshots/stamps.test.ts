@@ -27,7 +27,7 @@ test('stamps: layers made by older rules are neither found in a store nor taken 
     assert.equal(await store.open('base', stamp), null);
     const spec = {
       machine,
-      function: { name: 'f', handler: null, environment: {}, arn: '' },
+      function: { name: 'f', version: '$LATEST', handler: null, environment: {}, arn: '' },
       snapshots: { kind: 'layers', directories: [layer.directory] },
     } as unknown as LaunchSpec;
     await assert.rejects(
