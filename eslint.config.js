@@ -1,7 +1,18 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'images/', 'node_modules/', 'examples/', 'scripts/', 'bench/*.js', 'eslint.config.js'] },
+  {
+    ignores: [
+      'resources/templates/**',
+      'dist/',
+      'images/',
+      'node_modules/',
+      'examples/',
+      'scripts/',
+      'bench/*.js',
+      'eslint.config.js',
+    ],
+  },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: {

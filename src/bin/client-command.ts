@@ -110,6 +110,13 @@ function checkedToken(token: string): string | null {
   );
 }
 
+/** A failure in a line or some, for whoever goes on after it. */
+export function describeFailure(error: unknown): string {
+  const message = messageOf(error);
+  const type = error instanceof ClientError ? error.type : null;
+  return type === null || message.startsWith(type) ? message : `${type}: ${message}`;
+}
+
 /** @returns the exit status. A stack says nothing to someone who has misspelt a name; what is our fault is thrown on. */
 function tellFailure(error: unknown, signal: AbortSignal, asJson: boolean): number {
   if (signal.aborted) return EXIT.interrupted;
@@ -119,8 +126,7 @@ function tellFailure(error: unknown, signal: AbortSignal, asJson: boolean): numb
   if (!isKnown) throw error;
   const message = messageOf(error);
   const { code, type } = error instanceof ClientError ? error : { code: codeOfTool(error), type: null };
-  const named = type === null || message.startsWith(type) ? message : `${type}: ${message}`;
-  process.stderr.write(`error: ${named}${hint(type)}\n`);
+  process.stderr.write(`error: ${describeFailure(error)}${hint(type)}\n`);
   if (asJson) process.stdout.write(`${JSON.stringify({ error: { code, type, message } }, null, 2)}\n`);
   return code === 'bad_input' ? EXIT.usage : EXIT.failed;
 }

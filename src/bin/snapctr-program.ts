@@ -4,7 +4,9 @@ import { LOG_LEVELS } from '../controller/log.ts';
 import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../controller/run.ts';
 import { registerImagesCommand } from '../images/command.ts';
 import { SMALLEST_VM_MIB, VMM_NAMES } from '../protocol/vmms.ts';
+import { registerCompletionCommand } from './completion-command.ts';
 import { registerDeployCommand } from './deploy-command.ts';
+import { registerDevCommands } from './dev-command.ts';
 import { registerDoctorCommand } from './doctor-command.ts';
 import { acceptBothSpellings, origins, packageVersion, seconds, tellingUsage, wholeNumber } from './flags.ts';
 import { registerFunctionsCommands } from './functions-command.ts';
@@ -83,6 +85,7 @@ Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 
 
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
 registerDeployCommand(program);
+registerDevCommands(program);
 registerInvokeCommand(program);
 registerFunctionsCommands(program);
 registerImagesCommand(program);
@@ -90,5 +93,6 @@ registerSnapshotsCommand(program);
 registerNetworkCommand(program);
 registerKeysCommand(program);
 registerDoctorCommand(program);
+registerCompletionCommand(program);
 await program.parseAsync(acceptBothSpellings(program, process.argv));
 process.exit();

@@ -1,0 +1,67 @@
+/** When `snapctr dev` deploys. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { develop } from '../../src/client/dev-loop.ts';
+
+const PATIENCE_MS = 20_000;
+
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + PATIENCE_MS;
+  while (!condition()) {
+    assert.ok(performance.now() < deadline, 'it did not happen in time');
+    await sleep(20);
+  }
+}
+
+test('a directory is deployed at once, after each save, and once more if it was saved meanwhile; a failure is told', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'snapfaas-test-'));
+  const save = (text: string): void => writeFileSync(join(directory, 'index.js'), text);
+  save('0');
+  const stop = new AbortController();
+  const failures: unknown[] = [];
+  let begun = 0;
+  let done = 0;
+  let running = 0;
+  let hold: Promise<void> | null = null;
+  let failing = false;
+  const loop = develop(directory, {
+    deploy: async () => {
+      begun += 1;
+      running += 1;
+      assert.equal(running, 1, 'one at a time');
+      await hold;
+      running -= 1;
+      if (failing) throw new Error('no');
+      done += 1;
+    },
+    onFailure: (error) => void failures.push(error),
+    onProblem: (text) => assert.fail(text),
+    signal: stop.signal,
+  });
+  await until(() => done === 1);
+  // The watch may not have begun yet: a save is repeated until it is seen.
+  await until(() => (save(String(performance.now())), done > 1));
+  await until(() => running === 0);
+  let release = (): void => undefined;
+  hold = new Promise((resolve) => (release = resolve));
+  let before = begun;
+  await until(() => (save(String(performance.now())), begun > before));
+  save('saved while it is deployed');
+  await sleep(400);
+  before = done;
+  hold = null;
+  release();
+  await until(() => done >= before + 2);
+  failing = true;
+  await until(() => (save(String(performance.now())), failures.length > 0));
+  failing = false;
+  before = done;
+  await until(() => (save(String(performance.now())), done > before));
+  stop.abort();
+  await loop;
+  rmSync(directory, { recursive: true });
+});
