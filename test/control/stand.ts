@@ -12,6 +12,7 @@ import type { ReceivedPackage } from '../../src/packages/store.ts';
 import { Deployments } from '../../src/registry/deployments.ts';
 import { FunctionRegistry } from '../../src/registry/function-registry.ts';
 import type { VmmName } from '../../src/protocol/vmms.ts';
+import { oneByOne } from '../support/one-by-one.ts';
 import { makeZip } from '../packages/zip.ts';
 import { BUILDER, FIRERUNNER, type Workspace } from '../support/snapctr.ts';
 
@@ -84,10 +85,6 @@ export async function openStand(workspace: Workspace, data: string, vmm: VmmName
       await Promise.all([controller.close(), builder.close(), control.close()]);
     },
   };
-}
-
-export async function* oneByOne<T>(parts: readonly T[]): AsyncGenerator<T> {
-  for (const part of parts) yield await Promise.resolve(part);
 }
 
 /** The package of a handler `main.handle` in Python that answers with this text, its version and its event. */

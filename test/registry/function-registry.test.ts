@@ -118,3 +118,91 @@ test('registry: lists are in the order of names, and as new as the last change',
     ['c', 'a'],
   );
 });
+
+test('registry: a version with a number answers beside the newest one, until it is removed', () => {
+  const { registry, told } = createRegistry();
+  const [latest, first] = [functionConfig('f'), functionConfig('f', { version: '1', memoryMib: 256 })];
+  registry.publish(latest);
+  registry.deploying('f', '1');
+  assert.equal(registry.resolve('f', '1'), null, 'pending');
+  assert.equal(registry.deployingCount, 1);
+  registry.publish(first);
+  assert.deepEqual(
+    [registry.resolve('f'), registry.resolve('f', '$LATEST'), registry.resolve('f', '1')],
+    [latest, latest, first],
+  );
+  assert.deepEqual([...registry.versions()], [latest, first]);
+  assert.equal(registry.deployingCount, 0);
+  registry.removeVersion('f', '1');
+  assert.equal(refusal(registry, 'f', '1'), 'function_not_found');
+  assert.equal(registry.resolve('f'), latest);
+  assert.deepEqual(told, ['published f 128', 'published f 256', 'retired f 256', 'unavailable f null']);
+});
+
+test('registry: a version with a number that fails stops nothing else, and all go with their function', () => {
+  const { registry, told } = createRegistry();
+  registry.publish(functionConfig('f'));
+  registry.publish(functionConfig('f', { version: '2', memoryMib: 512 }));
+  registry.deploying('f', '1');
+  registry.fail('f', ['the package is gone'], '1');
+  assert.equal(refusal(registry, 'f', '1'), 'vm_launch_failed');
+  assert.deepEqual([refusal(registry, 'f'), refusal(registry, 'f', '2')], [null, null]);
+  told.length = 0;
+  registry.remove('f');
+  assert.deepEqual(told, ['retired f 128', 'retired f 512', 'unavailable f function_not_found']);
+  assert.equal(registry.deployingCount, 0);
+});
+
+test('registry: qualifiers that name nothing are not found', () => {
+  const { registry } = createRegistry();
+  registry.publish(functionConfig('f'));
+  registry.setAliases('f', [{ name: 'gone', version: 9, routing: null }]);
+  for (const qualifier of [
+    '0',
+    '1',
+    '01',
+    '9',
+    'gone',
+    'nobody',
+    '',
+    'constructor',
+    '__proto__',
+    '$LATEST.PUBLISHED',
+  ]) {
+    assert.equal(refusal(registry, 'f', qualifier), 'function_not_found', qualifier);
+  }
+});
+
+/** Values from 0 to 1, the same ones for a seed (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+test('registry: an alias shares requests out by its weights', () => {
+  const requests = 20_000;
+  for (const [seed, weight] of [0, 0.01, 0.1, 0.5, 0.75, 1].entries()) {
+    const registry = new FunctionRegistry(seeded(seed + 1));
+    for (const version of ['1', '2']) registry.publish(functionConfig('f', { version }));
+    registry.setAliases('f', [{ name: 'live', version: 1, routing: { version: 2, weight } }]);
+    let toSecond = 0;
+    for (let request = 0; request < requests; request += 1) {
+      if (registry.resolve('f', 'live')?.version === '2') toSecond += 1;
+    }
+    const expected = requests * weight;
+    if (weight === 0 || weight === 1) assert.equal(toSecond, expected);
+    else {
+      const chiSquare = (toSecond - expected) ** 2 / expected + (toSecond - expected) ** 2 / (requests - expected);
+      // One degree of freedom; a fair share is above this once in a thousand.
+      assert.ok(
+        chiSquare < 10.83,
+        `weight ${weight}, seed ${seed + 1}: ${toSecond} of ${requests}, chi-square ${chiSquare}`,
+      );
+    }
+  }
+});
