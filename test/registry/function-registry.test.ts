@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
 import { FunctionRegistry } from '../../src/registry/function-registry.ts';
 import { functionConfig } from '../support/scripted-guests.ts';
+import { seeded } from '../support/seeded.ts';
 
 /** Why requests for it are refused; null: they are not. */
 function refusal(registry: FunctionRegistry, name: string, qualifier: string | null = null): string | null {
@@ -172,17 +173,6 @@ test('registry: qualifiers that name nothing are not found', () => {
     assert.equal(refusal(registry, 'f', qualifier), 'function_not_found', qualifier);
   }
 });
-
-/** Values from 0 to 1, the same ones for a seed (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 test('registry: an alias shares requests out by its weights', () => {
   const requests = 20_000;
