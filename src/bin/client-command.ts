@@ -5,6 +5,7 @@
 import type { Command } from 'commander';
 import { ClientError } from '../client/client-error.ts';
 import { LambdaClient } from '../client/lambda-client.ts';
+import { LogsClient } from '../client/logs-client.ts';
 import { inStep, progressOn, type ProgressStep } from '../images/progress.ts';
 import { MissingFileError } from '../images/project.ts';
 import { ToolError } from '../images/tool.ts';
@@ -28,6 +29,7 @@ export interface ClientFlags {
 /** One command that runs. */
 export interface Session {
   readonly client: LambdaClient;
+  readonly logs: LogsClient;
   readonly json: boolean;
   /** Aborts when the user has enough. */
   readonly signal: AbortSignal;
@@ -79,9 +81,10 @@ function openSession(flags: ClientFlags, signal: AbortSignal): Session {
   const progress = progressOn(process.stderr);
   const token = flags.token ?? process.env[TOKEN_VARIABLE] ?? '';
   const endpoint = parseEndpoint(flags.endpoint ?? process.env[ENDPOINT_VARIABLE] ?? '');
-  const client = new LambdaClient({ endpoint, token: checkedToken(token), signal });
+  const options = { endpoint, token: checkedToken(token), signal };
   return {
-    client,
+    client: new LambdaClient(options),
+    logs: new LogsClient(options),
     json: flags.json === true,
     signal,
     step: (name, work, describe) => inStep(progress, name, work, describe),

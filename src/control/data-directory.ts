@@ -16,6 +16,8 @@ const HELP = 'name another one with --data-dir';
 export interface DataDirectory {
   readonly records: RecordStore;
   readonly packages: PackageStore;
+  /** Where the logs of functions are. */
+  readonly logs: string;
   /** Another snapctr may have it then. */
   close(): Promise<void>;
 }
@@ -35,7 +37,7 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     const records = await openRecordFiles(directory);
     const limits = { maxBytes: MAX_PACKAGE_BYTES, quotaBytes: QUOTA_BYTES };
     const packages = await PackageStore.open(join(directory, 'packages'), limits);
-    return { records, packages, close: release };
+    return { records, packages, logs: join(directory, 'logs'), close: release };
   } catch (error) {
     await release();
     throw error;

@@ -8,6 +8,7 @@ import type { QemuAccelerator } from '../protocol/runner.ts';
 import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
 import { Control } from '../control/control.ts';
 import { defaultDataDirectory, openDataDirectory, type DataDirectory } from '../control/data-directory.ts';
+import { FunctionLogs } from '../logs/function-logs.ts';
 import { Deployments } from '../registry/deployments.ts';
 import { FunctionRegistry } from '../registry/function-registry.ts';
 import { RecordStoreError } from '../registry/record-files.ts';
@@ -61,6 +62,9 @@ export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 
 const MIB = 1024 * 1024;
+/** Logs of all functions together, and how long a file of them stays that nobody writes to; docs/logs.md names both. */
+const LOGS_MAX_BYTES = 1024 * MIB;
+const LOGS_MAX_AGE_MS = 14 * 24 * 3600 * 1000;
 /** Most of what a deployment waits for has limits of its own. */
 const DEPLOYMENTS_AT_ONCE = 100;
 /** After everything was answered or called off, the last bytes may take this long to leave, in ms. */
@@ -85,9 +89,12 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     for (const note of config.notes) logger.warn(note);
     const access = flags.port === undefined ? null : await openAccess(flags, flags.port, logger);
     const registry = new FunctionRegistry();
+    const data = await openData(flags, logger);
+    const functionLogs = data === null ? null : openLogs(data, logger);
     const controller = new Controller({
       config,
       registry,
+      ...(functionLogs === null ? {} : { functionLogs }),
       runnerCommand: runnerCommand(flags, config),
       bootTimeoutMs: flags.bootTimeout * 1000,
       useSnapshots: flags.snapshots,
@@ -100,7 +107,6 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       atOnce: DEPLOYMENTS_AT_ONCE,
     });
     const builder = new BuilderClient(builderCommand(), logger);
-    const data = await openData(flags);
     let control: Control | null = null;
     const functions: FunctionsFile = new FunctionsFile({
       registry,
@@ -133,12 +139,14 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       // Stopped as asked; but a file of requests has answers nobody got.
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
       if (flags.strict === true) refuseBroken(config, registry);
-      return await serveGateway(flags, config, registry, controller, access, signals, logger);
+      return await serveGateway(flags, config, registry, controller, access, functionLogs, signals, logger);
     } finally {
       deployments.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
-      await Promise.all([controller.close(), builder.close(), functions.close(), control?.close() ?? data?.close()]);
+      await Promise.all([controller.close(), builder.close(), functions.close()]);
+      await functionLogs?.close();
+      await (control?.close() ?? data?.close());
       logger.debug({ status: controller.status() }, 'closed');
     }
   } catch (error) {
@@ -169,10 +177,31 @@ function readConfig(flags: SnapctrFlags): Config {
   return loadConfig(flags.config, { memoryMib: flags.mem, hostMemoryMib, vmm: flags.vmm, cwd: process.cwd() });
 }
 
-/** Null: nobody can make anything over an API, and nobody wants what was made. */
-async function openData(flags: SnapctrFlags): Promise<DataDirectory | null> {
-  if (flags.dataDir === undefined && flags.port === undefined) return null;
-  return openDataDirectory(flags.dataDir ?? defaultDataDirectory());
+/**
+ * Null: nothing is kept. Nobody asks a file of requests for what was made over an API; and whoever named no directory may run a second
+ * snapctr, or have no home.
+ */
+async function openData({ dataDir, port }: SnapctrFlags, logger: Logger): Promise<DataDirectory | null> {
+  if (dataDir !== undefined) return openDataDirectory(dataDir);
+  if (port === undefined) return null;
+  try {
+    return await openDataDirectory(defaultDataDirectory());
+  } catch (error) {
+    logger.warn(
+      `functions can be neither made nor changed over the API, and their logs are not kept: ${messageOf(error)}`,
+    );
+    return null;
+  }
+}
+
+function openLogs({ logs }: DataDirectory, logger: Logger): FunctionLogs {
+  return new FunctionLogs({
+    directory: logs,
+    maxBytes: LOGS_MAX_BYTES,
+    maxAgeMs: LOGS_MAX_AGE_MS,
+    onProblem: (message) => logger.warn(message),
+    now: Date.now,
+  });
 }
 
 function createWatch(reload: () => Promise<void>, logger: Logger): FileWatch {
@@ -195,10 +224,11 @@ async function serveGateway(
   registry: FunctionRegistry,
   controller: Controller,
   access: Access | null,
+  functionLogs: FunctionLogs | null,
   signals: StopSignals,
   logger: Logger,
 ): Promise<number> {
-  const { gateway, finished } = createGateway(flags, config, registry, controller, access, logger);
+  const { gateway, finished } = createGateway(flags, config, registry, controller, access, functionLogs, logger);
   await gateway.start();
   if (gateway instanceof HttpGateway) {
     const { host, port } = gateway.address;
@@ -229,6 +259,7 @@ function createGateway(
   registry: FunctionRegistry,
   controller: Controller,
   access: Access | null,
+  functionLogs: FunctionLogs | null,
   logger: Logger,
 ): { readonly gateway: Gateway; readonly finished: Promise<number> } {
   const submit = controller.submit.bind(controller);
@@ -269,6 +300,15 @@ function createGateway(
       eventCapacity: config.queueCapacity,
       logger,
     },
+    ...(functionLogs === null
+      ? {}
+      : {
+          logs: {
+            account: config.lambda,
+            logs: functionLogs,
+            isFunction: (name) => registry.get(name) !== undefined,
+          },
+        }),
     readiness: () => controller.readiness(),
     status: () => controller.status(),
     metrics: () => controller.metrics.render(),

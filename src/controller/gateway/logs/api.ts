@@ -75,6 +75,8 @@ export class LogsApi {
     const streams = body.strings('logStreamNames');
     const prefix = body.string('logStreamNamePrefix');
     const matches = filter(body.string('filterPattern') ?? '');
+    // Not one of AWS's members.
+    const request = body.string('requestId');
     const limit = body.integer('limit', 1, MAX_EVENTS) ?? MAX_EVENTS;
     const page = await this.#options.logs.read(name, {
       fromMs: body.integer('startTime', 0) ?? 0,
@@ -84,6 +86,7 @@ export class LogsApi {
       accepts: (event) =>
         (streams === null || streams.includes(event.stream)) &&
         (prefix === null || event.stream.startsWith(prefix)) &&
+        (request === null || event.requestId === request) &&
         matches(event.message),
     });
     const { events, next } = cut(page.events, page.next);
