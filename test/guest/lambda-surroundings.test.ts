@@ -337,6 +337,49 @@ exports.handler = answer('first'); exports.other = answer('other');`,
   }
 });
 
+suite('variables that an interpreter reads only when it starts', () => {
+  const python =
+    'import os, sys, warnings\ndef handler(event, context): return [os.getpid() > 0, %]\nhandle = handler\n';
+  const node = 'exports.handler = async () => [process.pid > 0, %]; exports.handle = exports.handler;';
+  const tables = [
+    ['python', python, { PYTHONOPTIMIZE: '2' }, 'sys.flags.optimize', 2],
+    ['python', python, { PYTHONHASHSEED: '0' }, 'hash("a") == hash("a") and sys.flags.hash_randomization', 0],
+    ['python', python, { PYTHONWARNINGS: 'error' }, 'warnings.filters[0][0]', 'error'],
+    ['python', python, { PYTHONDEVMODE: '1' }, 'sys.flags.dev_mode', true],
+    ['python', python, { PYTHONUNBUFFERED: '1' }, 'os.environ.get("_SNAPFAAS_LOAD_FD")', null],
+    ['python', python, { PYTHONOPTIMIZE: '' }, 'sys.flags.optimize', 0],
+    ['node', node, { NODE_OPTIONS: '--enable-source-maps' }, 'process.sourceMapsEnabled', true],
+    ['node', node, { NODE_OPTIONS: '--stack-trace-limit=3 --no-deprecation' }, 'process.noDeprecation', true],
+    ['node', node, { NODE_OPTIONS: '--require ./before.js' }, 'globalThis.before', 'ran'],
+    ['node', node, { NODE_OPTIONS: '--enable-source-maps --require ./before.js' }, 'globalThis.before', 'ran'],
+    ['node', node, { NODE_OPTIONS: ' ' }, 'process.env._SNAPFAAS_LOAD_FD ?? null', null],
+    ['node', node, { MALLOC_ARENA_MAX: '1' }, 'process.env.MALLOC_ARENA_MAX', '1'],
+  ] as const;
+  for (const style of ['lambda', 'original'] as const) {
+    for (const [language, source, environment, expression, expected] of tables) {
+      test(`${language}, ${style}: ${JSON.stringify(environment)} has its effect`, () =>
+        withFiles(
+          language,
+          {
+            [language === 'python' ? 'workload.py' : 'workload.js']: source.replace('%', expression),
+            'before.js': 'globalThis.before = "ran";',
+          },
+          { style, environment, handler: style === 'lambda' ? 'workload.handler' : null },
+          async (guest) => assert.deepEqual(await resultOf(guest), [true, expected]),
+        ));
+    }
+  }
+
+  test('node: options that Node refuses end it as on AWS, and it says which', async () => {
+    const guest = await GuestProcess.start('node', { 'app.js': 'exports.handler = async () => 1;' });
+    await assert.rejects(
+      guest.load({ style: 'lambda', handler: 'app.handler', environment: { NODE_OPTIONS: '--bogus' } }),
+    );
+    assert.deepEqual(await guest.remove(), { status: 9, signal: null });
+    assert.match((await guest.printedBy(0)).stderr, /--bogus is not allowed in NODE_OPTIONS/);
+  });
+});
+
 suite('unusual names of handlers', () => {
   const names = [
     ['.build/v1.2/index.handler', '.build/v1.2/index.js'],

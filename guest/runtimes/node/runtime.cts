@@ -48,7 +48,7 @@ import {
 import type { Stage } from './stage.cjs';
 import type { Handler, Style } from './style.cjs';
 import { prepareThread } from './threads.cjs';
-import { runWrapper, takeLoad } from './wrapper.cjs';
+import { startAgain, takeLoad } from './wrapper.cjs';
 
 /** The import of the function. */
 class Loading implements Stage {
@@ -87,7 +87,7 @@ function load(request: LoadRequest, control: Incoming, idleEvents: IdleEvents): 
   if (request.output === 'frames') sendOutputAsFrames(() => invocations.number);
   const style = makeStyle(request, invocations);
   style.setEnvironment(request);
-  runWrapper(request);
+  startAgain(request);
   importFromLayers(request.root);
   const loading = new Loading(style);
   let stage: Stage = loading;

@@ -1,8 +1,9 @@
 /**
  * AWS_LAMBDA_EXEC_WRAPPER: a program of the function's that is started in place of the runtime, with the runtime's command
- * as its arguments. It may change the environment and the command before it starts that.
+ * as its arguments. It may change the environment and the command before it starts that. And variables of the function's that
+ * Node reads only when it starts: it starts once more, without a wrapper.
  *
- * The runtime that it starts is this one once more, in a fresh interpreter: it finds its channels where they were, and LOAD
+ * The runtime that is started is this one once more, in a fresh interpreter: it finds its channels where they were, and LOAD
  * in a file, since init has sent that already. Node cannot replace its own process with descriptors open: this one waits,
  * and ends as the other does.
  */
@@ -14,6 +15,9 @@ import { CONTROL_FD, FUNCTION_FD, type LoadRequest } from './protocol.cjs';
 
 const VARIABLE = 'AWS_LAMBDA_EXEC_WRAPPER';
 const LOAD_FD_VARIABLE = '_SNAPFAAS_LOAD_FD';
+const READ_AT_START = ['GLIBC_TUNABLES', 'LD_PRELOAD', 'MALLOC_ARENA_MAX', 'NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS'];
+/** The one option that is set for most functions can be had without another start, and the memory that it takes. */
+const SOURCE_MAPS = '--enable-source-maps';
 /** Behind the channels. */
 const LOAD_FD = 5;
 const CANNOT_START = 127;
@@ -29,24 +33,38 @@ export function takeLoad(): LoadRequest | null {
   return { ...request, is_wrapped: true, handler: process.env['_HANDLER'] ?? request.handler };
 }
 
-/** Runs the wrapper if the function has one, and ends with it. The function's environment is set. */
-export function runWrapper(request: LoadRequest): void {
-  const wrapper = request.environment[VARIABLE];
-  if (wrapper === undefined || wrapper === '' || request.style !== 'lambda' || request.is_wrapped === true) return;
+/**
+ * Runs the wrapper if the function has one, or this runtime again if the function's environment asks for it, and ends with
+ * that. The function's environment is set.
+ */
+export function startAgain(request: LoadRequest): void {
+  if (request.is_wrapped === true) return;
+  const wrapper = request.style === 'lambda' ? (request.environment[VARIABLE] ?? '') : '';
+  if (wrapper === '' && !isReadAtStart(request.environment)) return;
   const [, runtime = ''] = process.argv;
+  const command = [process.execPath, ...process.execArgv, runtime];
+  const [program = '', ...args] = wrapper === '' ? command : [wrapper, ...command];
   // Here, so that others do not pay for it.
   const childProcess = require('node:child_process') as typeof import('node:child_process');
-  const { error, status, signal } = childProcess.spawnSync(wrapper, [process.execPath, ...process.execArgv, runtime], {
+  const { error, status, signal } = childProcess.spawnSync(program, args, {
     cwd: request.root,
     env: { ...process.env, [LOAD_FD_VARIABLE]: String(LOAD_FD) },
     stdio: ['inherit', 'inherit', 'inherit', FUNCTION_FD, CONTROL_FD, openUnnamed(JSON.stringify(request))],
   });
   if (error !== undefined) {
-    writeFully(2, Buffer.from(`snapfaas: ${VARIABLE}: ${wrapper} cannot be started: ${error.message}\n`));
+    const what = wrapper === '' ? program : `${VARIABLE}: ${wrapper}`;
+    writeFully(2, Buffer.from(`snapfaas: ${what} cannot be started: ${error.message}\n`));
     process.exit(CANNOT_START);
   }
   if (signal !== null) process.kill(process.pid, signal);
   process.exit(status ?? 1);
+}
+
+function isReadAtStart(environment: LoadRequest['environment']): boolean {
+  const set = READ_AT_START.filter((name) => (environment[name] ?? '') !== '');
+  if (set.join() !== 'NODE_OPTIONS' || environment['NODE_OPTIONS']?.trim() !== SOURCE_MAPS) return set.length > 0;
+  process.setSourceMapsEnabled(true);
+  return false;
 }
 
 /** A file to be read, without a name. */

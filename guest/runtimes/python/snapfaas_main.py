@@ -11,7 +11,7 @@ from snapfaas_original import OriginalStyle
 from snapfaas_output import FrameOutput, OwnLog, exit_status, flush, leave, send_output_as_frames
 from snapfaas_serve import serve
 from snapfaas_snapshot import renew, wait_for_start, write_sealed
-from snapfaas_wrapper import VARIABLE, start_wrapper, take_load
+from snapfaas_wrapper import has_to_start_again, start_again, take_load
 
 PROTOCOL_VERSION = 5
 
@@ -37,8 +37,8 @@ def main():
     style = (LambdaStyle if request['style'] == 'lambda' else OriginalStyle)(request)
     try:
         style.set_environment()
-        if request['style'] == 'lambda' and os.environ.get(VARIABLE) and 'is_wrapped' not in request:
-            start_wrapper(request, function_channel, control)
+        if has_to_start_again(request):
+            start_again(request, function_channel, control)
         handle = load(request, style)
     except SystemExit as error:
         leave(exit_status(error))
