@@ -337,6 +337,48 @@ exports.handler = answer('first'); exports.other = answer('other');`,
   }
 });
 
+suite('what the runtime needs of the language and of Node, node', () => {
+  const replacements = {
+    'fake timers': `for (const name of ['setImmediate', 'setTimeout', 'setInterval', 'queueMicrotask']) globalThis[name] = () => 0;
+globalThis.Date = class {};`,
+    'JSON.stringify that refuses all but results': `const { stringify } = JSON;
+JSON.stringify = (value, ...more) => { if (!Array.isArray(value)) throw new Error('not mine'); return stringify(value, ...more); };`,
+    'fs that throws': `const fs = require('node:fs');
+for (const name of ['writeSync', 'readSync', 'openSync', 'closeSync', 'fstatSync', 'write']) fs[name] = () => { throw new Error('none'); };`,
+    'process.exit that does not': 'process.exit = () => {};',
+    'prototypes that are frozen': `for (const one of [Object, Array, Function, Promise, Error, Map, Set, Date]) Object.freeze(one.prototype);`,
+    'prototypes that have more': `Object.prototype.type = 1; Array.prototype.message = 2; Object.prototype.get = () => 1;`,
+  };
+  for (const [what, code] of Object.entries(replacements)) {
+    for (const at of ['import', 'invocation'] as const) {
+      test(`node: a function may have ${what}, from its ${at} on`, () =>
+        withFiles(
+          'node',
+          {
+            'app.js': `${at === 'import' ? code : ''}
+exports.handler = async (event, context) => {
+  ${at === 'import' ? '' : `if (event.first) { ${code} }`}
+  if (event.fail) throw new TypeError('failed');
+  console.log('logged');
+  return ['answered', context.awsRequestId !== ''];
+};`,
+          },
+          { handler: 'app.handler' },
+          async (guest) => {
+            for (const event of ['{"first":true}', '{}']) {
+              assert.deepEqual(await resultOf(guest, event), ['answered', true]);
+            }
+            const { type, message } = failureOf(await guest.invoke('{"fail":true}'));
+            assert.deepEqual([type, message], ['TypeError', 'failed']);
+            assert.match((await guest.printedBy(2)).stdout, /^\d{4}-\S+Z\t\S+\tINFO\tlogged\n$/);
+            assert.match((await guest.printedBy(3)).stdout, /TypeError.*failed/);
+            assert.deepEqual(await guest.stop(), { status: 0, signal: null });
+          },
+        ));
+    }
+  }
+});
+
 suite('variables that an interpreter reads only when it starts', () => {
   const python =
     'import os, sys, warnings\ndef handler(event, context): return [os.getpid() > 0, %]\nhandle = handler\n';

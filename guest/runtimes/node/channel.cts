@@ -9,8 +9,8 @@
  * All reads and writes block. That is the fastest way to receive: a read through the event loop costs an epoll round and
  * a thread hop more, some hundred microseconds in an emulated guest.
  */
-import fs = require('node:fs');
 import { MAX_FRAME_BYTES, PREFIX_BYTES } from './protocol.cjs';
+import { exit, fstatSync, readSync, writeSync } from './originals.cjs';
 
 const BUFFER_BYTES = 64 * 1024;
 
@@ -22,7 +22,7 @@ function sleep(milliseconds: number): void {
 /** Nobody can be answered any more: leave, so that the host learns it at once. */
 export function channelLost(reason: unknown): never {
   writeFully(2, Buffer.from(`snapfaas: the runtime lost its channel: ${String(reason)}\n`));
-  process.exit(1);
+  exit(1);
 }
 
 export function errorCode(error: unknown): unknown {
@@ -34,7 +34,7 @@ export function writeFully(fd: number, data: Uint8Array, end = data.length): unk
   let written = 0;
   while (written < end) {
     try {
-      written += fs.writeSync(fd, data, written, end - written);
+      written += writeSync(fd, data, written, end - written);
     } catch (error) {
       if (errorCode(error) !== 'EAGAIN') return error;
       sleep(1);
@@ -102,7 +102,7 @@ export class Incoming {
 
   constructor(fd: number) {
     this.#fd = fd;
-    this.#isDevice = fs.fstatSync(fd).isCharacterDevice();
+    this.#isDevice = fstatSync(fd).isCharacterDevice();
   }
 
   next(): void {
@@ -164,7 +164,7 @@ export class Incoming {
   #read(target: Buffer, from: number, to = target.length): number {
     for (let waitMs = 1; ; waitMs = Math.min(waitMs * 2, 8)) {
       try {
-        const count = fs.readSync(this.#fd, target, from, to - from, null);
+        const count = readSync(this.#fd, target, from, to - from, null);
         if (count > 0) return count;
       } catch (error) {
         if (errorCode(error) !== 'EAGAIN') channelLost(error);
@@ -172,7 +172,7 @@ export class Incoming {
         continue;
       }
       // A virtio port reads as ended while no host is connected to it; a socket's end is the end of our work.
-      if (!this.#isDevice) process.exit(0);
+      if (!this.#isDevice) exit(0);
       sleep(waitMs);
     }
   }

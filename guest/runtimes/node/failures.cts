@@ -1,6 +1,7 @@
 /** Whatever a function throws, in the words of the protocol. */
 import { errorCode } from './channel.cjs';
 import { MAX_FAILURE_BYTES, type FunctionFailure } from './protocol.cjs';
+import { toJson } from './originals.cjs';
 
 /** The error's class: its own `name` if it gave itself one, else that of its constructor. */
 function typeOfError(error: Error): string {
@@ -26,7 +27,7 @@ export function describe(thrown: unknown): FunctionFailure {
       const error = thrown as Error;
       return { type: typeOfError(error), message: String(error.message), stack: stackLines(error) };
     }
-    const text = typeof thrown === 'object' && thrown !== null ? JSON.stringify(thrown) : String(thrown);
+    const text = typeof thrown === 'object' && thrown !== null ? toJson(thrown) : String(thrown);
     return { type: thrown === null ? 'null' : typeof thrown, message: text, stack: [] };
   } catch {
     return { type: 'Error', message: 'the error could not be described', stack: [] };
@@ -50,9 +51,9 @@ export function describeLoadFailure(thrown: unknown): FunctionFailure {
 
 /** As JSON, cut where it would be larger than a frame of the control channel may be. */
 export function failureText(failure: FunctionFailure): string {
-  const text = JSON.stringify(failure);
+  const text = toJson(failure);
   if (Buffer.byteLength(text) <= MAX_FAILURE_BYTES) return text;
-  return JSON.stringify({
+  return toJson({
     type: failure.type.slice(0, 100),
     message: `${failure.message.slice(0, 2000)} [cut]`,
     stack: failure.stack.slice(0, 20).map((line) => line.slice(0, 100)),

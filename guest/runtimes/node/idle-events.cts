@@ -5,6 +5,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import { replaceMethod, type Call } from './replaced.cjs';
+import { inNextTurn } from './originals.cjs';
 
 /** An event may have consequences in the next turn: a socket's end is followed by its shutdown, and that by its 'close'. */
 const QUIET_TURNS = 2;
@@ -59,9 +60,9 @@ export class IdleEvents {
       events = now;
       turns += 1;
       if (quiet >= QUIET_TURNS || turns >= MOST_TURNS) next();
-      else setImmediate(turn);
+      else inNextTurn(turn);
     };
-    setImmediate(turn);
+    inNextTurn(turn);
   }
 }
 

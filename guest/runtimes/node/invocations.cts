@@ -2,7 +2,6 @@
  * Invocations, one at a time, from INVOKE on the function channel to RESULT or FAILURE. The path of a warm one is
  * `receive`, `#begin`, the style's `call`, `result`, `#answered`: one read, one call, one or two writes.
  */
-import fs = require('node:fs');
 import { channelLost, Incoming, makeFrame, send, sendFrame, writeFully } from './channel.cjs';
 import { describe, failureText } from './failures.cjs';
 import { collectGarbage, LARGE_BYTES } from './garbage.cjs';
@@ -23,6 +22,7 @@ import {
 } from './protocol.cjs';
 import type { Stage } from './stage.cjs';
 import type { Answers, Handler, Style } from './style.cjs';
+import { exit, inNextTurn, parseJson, toJson, writeSync } from './originals.cjs';
 
 const NOTHING = Buffer.alloc(0);
 const doneFrame = makeFrame(DONE, '', NOTHING);
@@ -111,7 +111,7 @@ export class Invocations implements Answers, Stage {
     const handler = isRehearsal ? style?.returnEvent : this.#handler;
     if (style === undefined || handler === undefined) throw new Error('an invocation came before the function');
     const headerText = channel.header();
-    const header = (headerText === '' ? {} : JSON.parse(headerText)) as InvokeHeader;
+    const header = (headerText === '' ? {} : parseJson(headerText)) as InvokeHeader;
     this.#wantsLogEnd = header.log_end === true;
     let event: unknown;
     try {
@@ -169,7 +169,7 @@ export class Invocations implements Answers, Stage {
   resultBytes(bytes: Uint8Array, contentType: string | undefined): void {
     if (bytes.length > this.#maxResultBytes) return this.#refuse(bytes.length);
     this.#isOpen = false;
-    const header = contentType === undefined ? '' : JSON.stringify({ content_type: contentType });
+    const header = contentType === undefined ? '' : toJson({ content_type: contentType });
     send(this.#fd, makeFrame(RESULT, header, bytes));
     this.#answered();
   }
@@ -188,13 +188,13 @@ export class Invocations implements Answers, Stage {
     this.#isOpen = false;
     send(this.#fd, makeFrame(FAILURE, '{"exiting":true}', Buffer.from(failureText(failure))));
     if (!this.#isRehearsal) this.#tellDone();
-    process.exit(status);
+    exit(status);
   }
 
   #answered(): void {
     if (!this.#isRehearsal) this.#tellDone();
     // Not called directly: one turn of the event loop lets ticks and closed handles go that would pile up otherwise.
-    setImmediate(this.#isLarge ? this.#tidyUp : this.#afterAnswer);
+    inNextTurn(this.#isLarge ? this.#tidyUp : this.#afterAnswer);
   }
 
   /** All that the invocation printed is written. */
@@ -219,7 +219,7 @@ export class Invocations implements Answers, Stage {
     if (this.#tellsDone) return;
     const begun = this.#isSettling ? this.number - 1 : this.number;
     try {
-      fs.writeSync(CONTROL_FD, makeFrame(ENDING, `{"begun":${begun}}`, NOTHING));
+      writeSync(CONTROL_FD, makeFrame(ENDING, `{"begun":${begun}}`, NOTHING));
     } catch {
       // The function has closed it, or nobody listens any more.
     }
@@ -234,6 +234,6 @@ export class Invocations implements Answers, Stage {
     const { type, message, stack } = describe(thrown);
     const lines = [`${type}: ${message}`, ...stack, ''];
     writeFully(2, Buffer.from(`snapfaas: uncaught between two invocations: ${lines.join('\n    ')}`));
-    process.exit(this.#style?.exitStatus(isRejection) ?? 1);
+    exit(this.#style?.exitStatus(isRejection) ?? 1);
   }
 }

@@ -5,6 +5,7 @@
 import util = require('node:util');
 import { detailsOf, errorForLog, showErrors, textOf } from './lambda-failures.cjs';
 import { writeLog } from './output.cjs';
+import { isoTime, toJson } from './originals.cjs';
 
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'] as const;
 type Level = (typeof LEVELS)[number];
@@ -21,14 +22,14 @@ export function setRequestId(id: string | null): void {
 }
 
 function write(level: Level, parameters: readonly unknown[]): void {
-  const time = new Date().toISOString();
+  const time = isoTime();
   const line = writesJson ? jsonLine(time, level, parameters) : textLine(time, level, parameters);
   writeLog(`${line}\n`);
 }
 
 /** All of a line but its text, so that a snapshot holds this warm: most functions log something. */
 export function rehearseLine(): void {
-  textLine(new Date().toISOString(), 'INFO', ['%s', 'rehearsal', { of: ['a', 1, true, null] }]);
+  textLine(isoTime(), 'INFO', ['%s', 'rehearsal', { of: ['a', 1, true, null] }]);
   writeLog('');
 }
 
@@ -41,13 +42,13 @@ function jsonLine(timestamp: string, level: Level, parameters: readonly unknown[
   const line = { timestamp, level, requestId };
   if (parameters.length > 1) {
     const error = parameters.find((one) => one instanceof Error);
-    return JSON.stringify({ ...line, message: util.format(...parameters), ...(error && detailsOf(error)) });
+    return toJson({ ...line, message: util.format(...parameters), ...(error && detailsOf(error)) });
   }
   const [message] = parameters;
   try {
-    return JSON.stringify({ ...line, message }, showErrors);
+    return toJson({ ...line, message }, showErrors);
   } catch {
-    return JSON.stringify({ ...line, message: util.format(message) });
+    return toJson({ ...line, message: util.format(message) });
   }
 }
 

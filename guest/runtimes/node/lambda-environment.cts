@@ -3,6 +3,7 @@ import { readRandom } from './generators.cjs';
 import { HttpResponseStream, streamifyResponse } from './lambda-stream.cjs';
 import { layerPlaces, searchNodePath } from './layers.cjs';
 import type { LoadRequest } from './protocol.cjs';
+import { isoTime } from './originals.cjs';
 
 /** The host knows all but what depends on the guest; the function's own variables come last, but for what AWS reserves. */
 export function setEnvironment(request: LoadRequest): void {
@@ -41,6 +42,6 @@ const random = Buffer.allocUnsafeSlow(16);
 /** A name that no other VM has, in Lambda's form: `2026/01/31/[$LATEST]` and 32 hex digits. */
 export function makeLogStreamName(version: string): string {
   readRandom(random);
-  const date = new Date().toISOString().slice(0, 10).replaceAll('-', '/');
+  const date = isoTime().slice(0, 10).replaceAll('-', '/');
   return `${date}/[${version}]${random.toString('hex')}`;
 }

@@ -2,6 +2,7 @@
 import util = require('node:util');
 import { errorCode } from './channel.cjs';
 import type { FunctionFailure } from './protocol.cjs';
+import { toJson } from './originals.cjs';
 
 /** An error with a name and a stack of Lambda's making. */
 export class RuntimeError extends Error {
@@ -157,9 +158,9 @@ export function errorForLog(thrown: unknown): string {
     return shown;
   };
   try {
-    return JSON.stringify(error, spread);
+    return toJson(error, spread);
   } catch {
     const { type, message, stack } = describeLambda(error);
-    return JSON.stringify({ errorType: type, errorMessage: message, trace: stack });
+    return toJson({ errorType: type, errorMessage: message, trace: stack });
   }
 }

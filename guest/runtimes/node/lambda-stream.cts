@@ -5,12 +5,12 @@
  * (`write` returns false, 'drain' comes late) and not the event loop. Where the host takes no CHUNKs the pieces are kept,
  * up to the limit of a result.
  */
-import fs = require('node:fs');
 import stream = require('node:stream');
 import { channelLost, errorCode, makeFrame, send } from './channel.cjs';
 import { RuntimeError } from './lambda-failures.cjs';
 import { CHUNK, MAX_CHUNK_BYTES } from './protocol.cjs';
 import type { Handler } from './style.cjs';
+import { toJson, write } from './originals.cjs';
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
@@ -139,7 +139,7 @@ export class ResponseStream extends stream.Writable {
       return;
     }
     const to = Math.min(from + MAX_CHUNK_BYTES, bytes.length);
-    const header = isFirst && this.contentType !== undefined ? JSON.stringify({ content_type: this.contentType }) : '';
+    const header = isFirst && this.contentType !== undefined ? toJson({ content_type: this.contentType }) : '';
     this.#toldContentType ||= header !== '';
     const frame = makeFrame(CHUNK, header, bytes.subarray(from, to));
     const next = (): void => {
@@ -158,7 +158,7 @@ export class ResponseStream extends stream.Writable {
   }
 
   #writeFrame(fd: number, frame: Buffer, from: number, next: () => void): void {
-    fs.write(fd, frame, from, frame.length - from, null, (error, count) => {
+    write(fd, frame, from, frame.length - from, null, (error, count) => {
       if (error !== null && errorCode(error) !== 'EAGAIN') channelLost(error);
       if (error !== null) {
         setTimeout(() => {

@@ -16,6 +16,7 @@ import { callStreamed } from './lambda-streamed.cjs';
 import { LoadError } from './loading.cjs';
 import type { FunctionFailure, InvokeHeader, LoadRequest } from './protocol.cjs';
 import type { Answers, Handler, HandlerPlace, HookKind, Style } from './style.cjs';
+import { exit } from './originals.cjs';
 
 const REJECTION_EXIT_STATUS = 128;
 const EXCEPTION_EXIT_STATUS = 129;
@@ -114,10 +115,10 @@ export class LambdaStyle implements Style {
     logFailure(isRejection ? 'Unhandled Promise Rejection' : 'Uncaught Exception', thrown);
     const status = this.exitStatus(isRejection);
     const current = this.#current;
-    if (current === undefined) process.exit(status);
+    if (current === undefined) exit(status);
     // A frame that is half written has to be whole first; meanwhile the call may have been answered.
     current.whenIdle(() => {
-      if (!this.#answers.isOpen(current.call)) process.exit(status);
+      if (!this.#answers.isOpen(current.call)) exit(status);
       this.#answers.failThenExit(thrown, status);
     });
   }

@@ -1,5 +1,4 @@
 /** From the imported function to its first invocation: what SEAL and START ask for on the control channel. */
-import fs = require('node:fs');
 import { channelLost, makeFrame, send, sendFrame, type Incoming } from './channel.cjs';
 import { finishCompilation } from './compilation.cjs';
 import { failureText } from './failures.cjs';
@@ -21,6 +20,7 @@ import {
 } from './protocol.cjs';
 import type { Stage } from './stage.cjs';
 import type { HookKind, Style } from './style.cjs';
+import { closeSync, exit, inNextTurn, openSync, parseJson, toJson } from './originals.cjs';
 
 const REHEARSALS = 40;
 const rehearsal = makeFrame(
@@ -31,7 +31,7 @@ const rehearsal = makeFrame(
 
 /** Which process reseeds itself: a wrapper may have started it. */
 export function sendSealed(): void {
-  send(CONTROL_FD, makeFrame(SEALED, JSON.stringify({ pid: process.pid }), Buffer.alloc(0)));
+  send(CONTROL_FD, makeFrame(SEALED, toJson({ pid: process.pid }), Buffer.alloc(0)));
 }
 
 export class Lifecycle implements Stage {
@@ -55,7 +55,7 @@ export class Lifecycle implements Stage {
 
   begin(): void {
     this.#enter(this.#invocations);
-    setImmediate(this.#obeyNext);
+    inNextTurn(this.#obeyNext);
   }
 
   /** Waits for SEAL or START and does what it says. */
@@ -63,7 +63,7 @@ export class Lifecycle implements Stage {
     const channel = this.#control;
     channel.next();
     if (channel.type === START) {
-      const { restored } = JSON.parse(channel.header()) as StartHeader;
+      const { restored } = parseJson(channel.header()) as StartHeader;
       if (restored) {
         this.#startRestored();
       } else {
@@ -73,7 +73,7 @@ export class Lifecycle implements Stage {
       return;
     }
     if (channel.type !== SEAL) channelLost(`expected SEAL or START, got a frame of type ${channel.type}`);
-    const { step } = JSON.parse(channel.header()) as SealHeader;
+    const { step } = parseJson(channel.header()) as SealHeader;
     if (step === 'hooks') {
       this.#sealHooks();
     } else {
@@ -97,10 +97,10 @@ export class Lifecycle implements Stage {
   }
 
   #rehearse(): void {
-    const nowhere = fs.openSync('/dev/null', 'w');
+    const nowhere = openSync('/dev/null', 'w');
     this.#style.prepare();
     this.#invocations.rehearse(REHEARSALS, nowhere, rehearsal, () => {
-      fs.closeSync(nowhere);
+      closeSync(nowhere);
       finishCompilation();
       this.#sealed();
     });
@@ -109,7 +109,7 @@ export class Lifecycle implements Stage {
   #sealed(): void {
     this.#enter(this.#invocations);
     sendSealed();
-    setImmediate(this.#obeyNext);
+    inNextTurn(this.#obeyNext);
   }
 
   #startRestored(): void {
@@ -131,14 +131,14 @@ export class Lifecycle implements Stage {
   #started(): void {
     this.#enter(this.#invocations);
     sendFrame(CONTROL_FD, STARTED, '');
-    setImmediate(() => {
+    inNextTurn(() => {
       this.#invocations.receive();
     });
   }
 
   #hookFailed(failure: FunctionFailure): never {
     sendFrame(CONTROL_FD, HOOK_FAILED, failureText(failure));
-    process.exit(1);
+    exit(1);
   }
 
   eventLoopIsEmpty(): void {

@@ -1,8 +1,8 @@
 /** Output of the function, and lines that are logged in its name. */
-import fs = require('node:fs');
 import stream = require('node:stream');
 import { makeFrame, send, writeFully } from './channel.cjs';
 import { CONTROL_FD, LOG } from './protocol.cjs';
+import { openSync, toJson } from './originals.cjs';
 
 /** Output is sent in pieces of this size where it goes as frames. */
 const LOG_BYTES = 60_000;
@@ -30,7 +30,7 @@ export function sendOutputToPipes(): void {
 /** Node has no `dup`. What is open as a socket, or belongs to another user, cannot be opened by its name. */
 function openAnew(fd: number): number {
   try {
-    return fs.openSync(`/proc/self/fd/${fd}`, 'w');
+    return openSync(`/proc/self/fd/${fd}`, 'w');
   } catch {
     return fd;
   }
@@ -81,7 +81,7 @@ export function rehearsePrinting(): void {
 /** @param invocation the number of the invocation under way, which each frame names. */
 export function sendOutputAsFrames(invocation: () => number): void {
   const writeOutput: WriteOutput = (fd, chunk) => {
-    const header = JSON.stringify({ request: invocation(), stream: fd === 1 ? 'stdout' : 'stderr' });
+    const header = toJson({ request: invocation(), stream: fd === 1 ? 'stdout' : 'stderr' });
     for (let at = 0; at < chunk.length; at += LOG_BYTES) {
       send(CONTROL_FD, makeFrame(LOG, header, chunk.subarray(at, at + LOG_BYTES)));
     }

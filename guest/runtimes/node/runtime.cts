@@ -49,6 +49,7 @@ import type { Stage } from './stage.cjs';
 import type { Handler, Style } from './style.cjs';
 import { prepareThread } from './threads.cjs';
 import { startAgain, takeLoad } from './wrapper.cjs';
+import { exit, inNextTurn } from './originals.cjs';
 
 /** The import of the function. */
 class Loading implements Stage {
@@ -72,7 +73,7 @@ class Loading implements Stage {
 
   #report(failure: FunctionFailure): never {
     sendFrame(CONTROL_FD, LOAD_FAILED, failureText(failure));
-    process.exit(1);
+    exit(1);
   }
 }
 
@@ -109,7 +110,7 @@ function load(request: LoadRequest, control: Incoming, idleEvents: IdleEvents): 
   };
   loadHandler(request, style).then(
     // In the next turn: what the import rejected and nobody handles is known then, and is a failure of the import.
-    (handler) => setImmediate(loaded, handler),
+    (handler) => inNextTurn(loaded, handler),
     (error: unknown) => loading.failed(error),
   );
 }
