@@ -83,7 +83,7 @@ export async function addPackages(
   scratch: string,
   target: string,
 ): Promise<BroughtPackages> {
-  const packages = await resolveClosure(names, await providedPackages(names, runtime));
+  const packages = await resolveClosure(names, await providedPackages(names, runtime), PACKAGES_FILE);
   const files = await downloadPackages(packages);
   await mkdir(target, { recursive: true });
   await layFrame(target);

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { makeWritableDirectory } from '../storage/make-directory.ts';
 import { OwnedNames } from '../storage/owned-names.ts';
-import { runTool } from './tool.ts';
+import { runTool, ToolError } from './tool.ts';
 
 export interface DebianPackage {
   readonly name: string;
@@ -32,11 +32,13 @@ const NEVER_UNPACKED = ['doc', 'man', 'info', 'locale', 'lintian', 'bug', 'doc-b
  * The packages that would be installed for `names`, without recommended ones, on a system that has `installed` and
  * nothing else; sorted by name.
  *
+ * @param source the file that `names` are from, for messages.
  * @throws ToolError if apt does not know a package (its lists may be missing: `apt-get update`).
  */
 export async function resolveClosure(
   names: readonly string[],
   installed: readonly DebianPackage[] = [],
+  source = 'Debian packages',
 ): Promise<readonly DebianPackage[]> {
   const state = await mkdtemp(join(tmpdir(), 'snapfaas-apt-'));
   try {
@@ -52,9 +54,26 @@ export async function resolveClosure(
     const flags = Object.entries(options).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
     const plan = await runTool('apt-get', ['-s', ...flags, '--no-install-recommends', 'install', '--', ...names]);
     return parsePlan(plan.toString('utf8'));
+  } catch (error) {
+    throw error instanceof ToolError ? (ofUnknownNames(error, source) ?? error) : error;
   } finally {
     await rm(state, { recursive: true, force: true });
   }
+}
+
+/** What apt says of names that stand for no package, in other words; null if it is about something else. */
+function ofUnknownNames(error: ToolError, source: string): ToolError | null {
+  const named = (pattern: RegExp): string =>
+    Array.from(error.message.matchAll(pattern), ([, name]) => `"${name}"`).join(', ');
+  const unknown = named(/^\s*E: Unable to locate package (\S+)$/gm);
+  const without = named(/^\s*E: Package '(\S+)' has no installation candidate$/gm);
+  const problems = [
+    unknown && `no Debian package is called ${unknown}: correct the name, or run "apt-get update" as root if it is new`,
+    without && `${without} names no package but what others provide: name one of these, "apt-cache showpkg" lists them`,
+  ].filter(Boolean);
+  return problems.length === 0
+    ? null
+    : new ToolError(error.command, `${source}: ${problems.join('; ')}`, { cause: error });
 }
 
 /** Those of `names` that the host's sources have. */

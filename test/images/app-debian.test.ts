@@ -34,6 +34,21 @@ describe('Debian packages of a function', () => {
     });
   }
 
+  for (const [what, lines, why] of [
+    ['does not exist', 'jq\njqq-of-nowhere\n', /: no Debian package is called "jqq-of-nowhere": correct the name/],
+    ['has no package of its own', 'awk\n', /"awk" names no package but what others provide: name one of these/],
+  ] as const) {
+    test(`a package that ${what} is named, and nothing else is said`, async () => {
+      const directory = await makeApp([['debian-packages.txt', lines]]);
+      const staging = stageApp(directory, { cacheDirectory: await temporaryDirectory() });
+      await assert.rejects(
+        staging,
+        (error: Error) =>
+          why.test(error.message) && /debian-packages\.txt/.test(error.message) && !/apt-get -s/.test(error.message),
+      );
+    });
+  }
+
   test('they can be left out, with a note, in a stage of their own', async () => {
     const directory = await makeApp([['debian-packages.txt', 'python3-pil\n']]);
     const staged = await stageApp(directory, { cacheDirectory: await temporaryDirectory(), onHost: true });
