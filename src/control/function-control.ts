@@ -11,11 +11,11 @@
  * files are none of these: their files are edited instead.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { functionArn, type LambdaAccount } from '../protocol/arn.ts';
+import { functionArn, LATEST, type LambdaAccount } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { Turns } from '../protocol/turns.ts';
 import type { PackageStore, ReceivedPackage } from '../packages/store.ts';
-import type { Build, Deployments } from '../registry/deployments.ts';
+import type { Build, DeploymentOutcome, Deployments } from '../registry/deployments.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
 import type { RecordBucket } from '../registry/record-store.ts';
 import {
@@ -352,9 +352,19 @@ export class FunctionControl {
   }
 
   async #deployVersion(name: string, version: VersionRecord, number: number | null): Promise<void> {
-    const { deployments, build, onProblem } = this.#options;
-    const outcome = await deployments.deploy(configOf(name, version, number, this.#places), build);
-    if (outcome.status === 'failed') onProblem(name, messageOf(outcome.error));
+    const outcome = await this.#bring(name, version, number);
+    if (outcome.status === 'failed') this.#options.onProblem(name, messageOf(outcome.error));
+  }
+
+  /** What a record says may be more than this release has, such as a runtime. */
+  async #bring(name: string, version: VersionRecord, number: number | null): Promise<DeploymentOutcome> {
+    const { deployments, build, registry } = this.#options;
+    try {
+      return await deployments.deploy(configOf(name, version, number, this.#places), build);
+    } catch (error) {
+      registry.fail(name, [messageOf(error)], number === null ? LATEST : String(number));
+      return { status: 'failed', error };
+    }
   }
 
   /** Brings what is wanted to where requests get it, and keeps how that ended. */
@@ -363,8 +373,7 @@ export class FunctionControl {
     const restored = this.#restoring.get(name);
     if (restored !== undefined) await restored;
     if (this.#records.get(name)?.wanted?.revisionId !== wanted.revisionId) return;
-    const { deployments, build } = this.#options;
-    const outcome = await deployments.deploy(configOf(name, wanted, null, this.#places), build);
+    const outcome = await this.#bring(name, wanted, null);
     if (outcome.status === 'called_off') return;
     await this.#turns.take(name, async () => {
       const before = this.#records.get(name);

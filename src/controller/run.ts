@@ -138,7 +138,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       const isStarted = await Promise.race([started.then(() => true), signals.first.then(() => false)]);
       // Stopped as asked; but a file of requests has answers nobody got.
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
-      if (flags.strict === true) refuseBroken(config, registry);
+      if (flags.strict === true) refuseBroken(config, registry, (name) => functions.fileOf(name) !== null);
       return await serveGateway(flags, config, registry, controller, access, functionLogs, signals, logger);
     } finally {
       deployments.close();
@@ -212,8 +212,8 @@ function createWatch(reload: () => Promise<void>, logger: Logger): FileWatch {
 }
 
 /** @throws UsageError if a function of the configuration cannot run. */
-function refuseBroken({ broken }: Config, registry: FunctionRegistry): void {
-  const failed = registry.list().filter(({ state }) => state === 'Failed');
+function refuseBroken({ broken }: Config, registry: FunctionRegistry, isOfFile: (name: string) => boolean): void {
+  const failed = registry.list().filter(({ name, state }) => state === 'Failed' && isOfFile(name));
   const problems = [...broken.filter(({ name }) => name === null), ...failed].flatMap((one) => one.problems);
   if (problems.length > 0) throw new UsageError(problems.join('\n'));
 }

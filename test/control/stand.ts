@@ -33,11 +33,12 @@ export async function openStand(workspace: Workspace, data: string, vmm: VmmName
   const logger = pino({ level: process.env['SNAPFAAS_TEST_LOG'] ?? 'silent' });
   const { memoryMib, cwd } = { memoryMib: MEMORY_MIB, cwd: process.cwd() };
   const config = loadConfig(workspace.config, { memoryMib, hostMemoryMib: memoryMib, vmm, cwd });
+  const guest = vmm === 'process' ? [] : ['--kernel', config.kernelPath, '--initrd', config.initrdPath];
   const registry = new FunctionRegistry();
   const controller = new Controller({
     config,
     registry,
-    runnerCommand: [process.execPath, FIRERUNNER, '--serve', '--vmm', vmm],
+    runnerCommand: [process.execPath, FIRERUNNER, '--serve', '--vmm', vmm, ...guest],
     bootTimeoutMs: 60_000,
     useSnapshots: true,
     logger,
