@@ -116,10 +116,12 @@ function logicalLines(text: string): readonly { readonly line: string; readonly 
       continue;
     }
     begun = null;
-    lines.push({ line: line.replace(/(^|\s)#.*$/, '').trim(), number });
+    lines.push({ line, number });
   }
-  if (begun !== null) lines.push({ line: begun.line.trim(), number: begun.number });
-  return lines.filter(({ line }) => line !== '');
+  if (begun !== null) lines.push(begun);
+  return lines
+    .map(({ line, number }) => ({ line: line.replace(/(^|\s)#.*$/, '').trim(), number }))
+    .filter(({ line }) => line !== '');
 }
 
 function whyRefused(text: string): string {

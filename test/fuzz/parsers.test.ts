@@ -17,7 +17,16 @@ const SLOW: readonly (readonly [string, string])[] = [
 ];
 
 /** What else did not hold once. */
-const FOUND: readonly (readonly [string, string])[] = [['origin', '\nn://\x1b\n']];
+const FOUND: readonly (readonly [string, string])[] = [
+  ['origin', '\nn://\x1b\n'],
+  ['requirements', '4; #\\'],
+  ['layer-manifest', manifestWith({ sha256: 'a', bytes: 0 }, { bytes: 1 })],
+];
+
+function manifestWith(part: object, another: object): string {
+  const parts = { state: part, index: part, pages: part, another };
+  return JSON.stringify({ format: 1, kind: 'base', stamp: {}, base: null, memory_bytes: 4096, parts, digest: '' });
+}
 
 describe('parsers, whatever they are given', { timeout: 300_000 }, () => {
   for (const target of PARSER_TARGETS) {

@@ -27,6 +27,8 @@ describe('requirements.txt', () => {
       ['pywin32==306 ; sys_platform == "win32" and extra == \'a/b\''],
     ],
     [`idna==3.4 \\\n    --hash=${HASH} \\\n    --hash ${HASH}\n`, [`idna==3.4 --hash=${HASH} --hash=${HASH}`]],
+    // The last line of a file is continued by nothing.
+    ['idna==3.4 # as it is \\', ['idna==3.4']],
     ['--prefer-binary\n--only-binary :all:\nidna\n', ['idna']],
   ];
   for (const [text, lines] of accepted) {

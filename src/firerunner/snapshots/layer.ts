@@ -226,7 +226,7 @@ function isStamp(value: unknown): value is LayerStamp {
 }
 
 function isParts(value: unknown): value is ManifestDraft['parts'] {
-  if (!isRecord(value)) return false;
+  if (!isRecord(value) || Object.keys(value).length !== PARTS.length) return false;
   return PARTS.every((name) => {
     const part = value[name];
     return isRecord(part) && typeof part['sha256'] === 'string' && isSize(part['bytes']);
