@@ -11,8 +11,10 @@
  * the one of after. No record needs another one, so there is nothing to be done about several files.
  */
 import { randomUUID } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { z } from 'zod';
 import { messageOf } from '../protocol/errors.ts';
 import { codeOf } from '../storage/error-code.ts';
@@ -28,8 +30,8 @@ const NAME = /^([a-zA-Z0-9_-]{1,140})\.json$/;
 const SCHEMA_FILE = 'registry.json';
 /** What was damaged when its record was deleted or put anew is kept under this ending. */
 const DAMAGED = '.damaged';
-/** Files that are read at once. */
-const AT_ONCE = 16;
+/** After so many ms of reading, the event loop has its turn. */
+const SLICE_MS = 5;
 /** A record is some kilobytes; a larger file is not read into memory. */
 const MAX_BYTES = 16 * 1024 * 1024;
 
@@ -117,20 +119,19 @@ class FileBucket<T extends { readonly name: string }> implements RecordBucket<T>
 
   async load(): Promise<Loaded<T>> {
     const names = (await readdir(this.#directory)).flatMap((file) => NAME.exec(file)?.[1] ?? []).sort();
-    const found = new Map<string, T | { readonly name: string; readonly problem: string }>();
-    let next = 0;
-    const read = async (): Promise<void> => {
-      for (let index = next++; index < names.length; index = next++) {
-        const name = names[index] ?? '';
-        found.set(name, await this.#read(name).catch((error: unknown) => ({ name, problem: messageOf(error) })));
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, read));
     const records: T[] = [];
     const damaged: { readonly name: string; readonly problem: string }[] = [];
-    for (const one of names.flatMap((name) => found.get(name) ?? [])) {
-      if ('problem' in one) damaged.push(one);
-      else records.push(one);
+    let sliceEnd = performance.now() + SLICE_MS;
+    for (const name of names) {
+      if (performance.now() >= sliceEnd) {
+        await nextTurn();
+        sliceEnd = performance.now() + SLICE_MS;
+      }
+      try {
+        records.push(this.#read(name));
+      } catch (error) {
+        damaged.push({ name, problem: messageOf(error) });
+      }
     }
     for (const { name } of damaged) this.#damaged.add(name);
     return { records, damaged };
@@ -148,9 +149,9 @@ class FileBucket<T extends { readonly name: string }> implements RecordBucket<T>
   }
 
   /** @throws Error with what is wrong with it. */
-  async #read(name: string): Promise<T> {
+  #read(name: string): T {
     const path = join(this.#directory, fileOf(name));
-    const record = this.#parse(path, await readBounded(path));
+    const record = this.#parse(path, readBounded(path));
     if (record.name === name) return record;
     throw new Error(`${path} has the record of another name, ${JSON.stringify(record.name)}; restore it from a copy`);
   }
@@ -184,14 +185,15 @@ function fileOf(name: string): string {
   return file;
 }
 
-async function readBounded(path: string): Promise<string> {
-  const handle = await open(path, 'r');
+/** At once: for many small files, promises take five times as long. */
+function readBounded(path: string): string {
+  const file = openSync(path, 'r');
   try {
-    const { size } = await handle.stat();
+    const { size } = fstatSync(file);
     if (size > MAX_BYTES) throw new Error(`${path} is damaged: it has ${size} bytes; restore it from a copy`);
-    return await handle.readFile('utf8');
+    return readFileSync(file, 'utf8');
   } finally {
-    await handle.close();
+    closeSync(file);
   }
 }
 
