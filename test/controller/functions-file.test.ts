@@ -38,7 +38,7 @@ function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Con
 /** Builds of functions with this memory never end. */
 const HANGS = 666;
 
-function createBench(first: Config) {
+function createBench(first: Config, taken: readonly string[] = []) {
   const registry = new FunctionRegistry();
   const deployments = new Deployments({
     registry,
@@ -58,6 +58,7 @@ function createBench(first: Config) {
       return config;
     },
     createBuild: () => build,
+    isTaken: (name) => taken.includes(name),
     watch: { set: (paths) => watched.push([...paths]), close: () => Promise.resolve() },
     logger: createLogger('silent'),
   });
@@ -65,6 +66,7 @@ function createBench(first: Config) {
     Object.fromEntries(registry.list().map(({ name, latest, state }) => [name, latest?.memoryMib ?? state]));
   return {
     file,
+    registry,
     watched,
     shown,
     reload: (next: Config | Error) => {
@@ -112,4 +114,22 @@ test('functions file: what changed last is watched and answers, however many rea
   const readings = [256, 512, 384].map((memoryMib) => reload(configOf({ a: memoryMib }, { files: [`${memoryMib}`] })));
   await Promise.all(readings);
   assert.deepEqual([shown(), watched], [{ a: 384 }, [['controller.yaml'], ['384']]]);
+});
+
+test('functions file: a name that was given over the API stays with the function that has it', async () => {
+  const first = configOf(
+    { a: 128, b: 128 },
+    { broken: [{ name: 'c', problems: ['wrong'] }], files: ['controller.yaml', 'functions.yaml'] },
+  );
+  const { file, registry, shown, reload } = createBench(first, ['a', 'c']);
+  for (const name of ['a', 'c']) registry.publish(functionConfig(name, { memoryMib: 512 }));
+  await file.apply(first);
+  assert.deepEqual(shown(), { a: 512, b: 128, c: 512 });
+  assert.deepEqual(
+    ['a', 'b', 'c', 'd'].map((name) => file.fileOf(name)),
+    [null, 'functions.yaml', null, null],
+  );
+  await reload(configOf({}));
+  assert.deepEqual(shown(), { a: 512, c: 512 });
+  assert.equal(file.fileOf('b'), null);
 });
