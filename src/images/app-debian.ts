@@ -58,7 +58,8 @@ export function parsePackages(path: string, bytes: Buffer): readonly string[] {
   for (const [index, line] of lines.entries()) {
     const name = line.replace(/#.*/, '').trim();
     if (name === '') continue;
-    if (!/^[a-z0-9][a-z0-9+.-]+$/.test(name)) throw new TreeError(`${path}:${index + 1}: ${whyNoName(name)}`);
+    // With a minus at its end apt would remove it.
+    if (!/^[a-z0-9][a-z0-9+.-]*[a-z0-9+.]$/.test(name)) throw new TreeError(`${path}:${index + 1}: ${whyNoName(name)}`);
     names.push(name);
   }
   return names;

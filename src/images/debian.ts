@@ -50,6 +50,8 @@ export async function resolveClosure(
       'Dir::Etc::preferences': join(state, 'preferences'),
       'Dir::Cache::pkgcache': '',
       'Dir::Cache::srcpkgcache': '',
+      // A name that no package has is none, and no regular expression for others.
+      'APT::Cmd::Pattern-Only': 'true',
     };
     const flags = Object.entries(options).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
     const plan = await runTool('apt-get', ['-s', ...flags, '--no-install-recommends', 'install', '--', ...names]);

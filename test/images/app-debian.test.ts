@@ -18,6 +18,7 @@ describe('Debian packages of a function', () => {
   const refused: readonly (readonly [line: string, why: RegExp])[] = [
     ['python3-pil; rm', /"python3-pil; rm" is not the name of a Debian package/],
     ['Python3', /is not the name of a Debian package/],
+    ['jq-', /"jq-" is not the name of a Debian package/],
     ['-o=Dir::Etc=/', /is not the name of a Debian package/],
     ['python3-pil=9.4', /versions cannot be chosen, apt takes its newest; write "python3-pil"/],
     ['ffmpeg/bookworm-backports', /versions cannot be chosen/],
@@ -36,6 +37,7 @@ describe('Debian packages of a function', () => {
 
   for (const [what, lines, why] of [
     ['does not exist', 'jq\njqq-of-nowhere\n', /: no Debian package is called "jqq-of-nowhere": correct the name/],
+    ['would be a pattern for others', 'libjpeg62.turbo\n', /: no Debian package is called "libjpeg62.turbo": correct/],
     ['has no package of its own', 'awk\n', /"awk" names no package but what others provide: name one of these/],
   ] as const) {
     test(`a package that ${what} is named, and nothing else is said`, async () => {
