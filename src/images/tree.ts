@@ -34,7 +34,8 @@ export class TreeError extends Error {
  * Every file, directory and link below `directory`, sorted by path; paths are relative to it.
  *
  * @param skips what is left out, with all that is in it; a directory's path ends in a slash.
- * @throws TreeError if it is no directory, or holds a link that leads out of it, a device, a socket or a FIFO.
+ * @throws TreeError if it is no directory, or holds a link that leads out of it, a device, a socket, a FIFO, or a name
+ * that is not UTF-8.
  */
 export async function scanTree(
   directory: string,
@@ -64,7 +65,11 @@ async function scan(root: string, folder: string, found: Scan): Promise<void> {
     if (SKIPPED.has(name)) continue;
     const path = join(folder, name);
     const absolute = join(root, path);
-    const status = await lstat(absolute);
+    const status = await lstat(absolute).catch((cause: unknown) => {
+      // What Node puts in place of bytes that are no UTF-8.
+      if (!hasCode(cause, 'ENOENT') || !name.includes('\uFFFD')) throw cause;
+      throw new TreeError(`${absolute}: its name is not UTF-8; rename it`);
+    });
     if (skips(status.isDirectory() ? `${path}/` : path)) continue;
     if (status.isDirectory()) {
       entries.push({ path, type: 'directory' });

@@ -19,6 +19,7 @@ import { before, describe, test } from 'node:test';
 import { exportApp, packApp, SIZE_CLASSES } from '../../src/images/app-image.ts';
 import { stageApp, type StagedApp } from '../../src/images/app-stage.ts';
 import { verifyFile } from '../../src/images/manifest.ts';
+import { scanTree } from '../../src/images/tree.ts';
 import { buildNodeRuntime } from '../support/guest-process.ts';
 import { debugfs, makeApp, temporaryDirectory } from './temporary.ts';
 
@@ -226,6 +227,16 @@ describe('function images', () => {
     // By its words it ends at `x`; really it starts from data/more.
     await symlink('more/../../../x', join(directory, 'sly'));
     await assert.rejects(stage(directory), /sly is a link to/);
+  });
+
+  test('a name that is not UTF-8 is refused, one with the sign for such names is not', async () => {
+    const directory = await makeApp([['\uFFFD.txt', 'fine']]);
+    assert.deepEqual(
+      (await scanTree(directory)).map(({ path }) => path),
+      ['\uFFFD.txt'],
+    );
+    await writeFile(Buffer.concat([Buffer.from(`${directory}/`), Buffer.of(0xff, 0xfe)]), '');
+    await assert.rejects(scanTree(directory), { name: 'TreeError', message: /: its name is not UTF-8; rename it$/ });
   });
 
   test('what is neither file, directory nor link is refused', async () => {
