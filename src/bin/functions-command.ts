@@ -187,12 +187,12 @@ function row({
   return [FunctionName, Runtime ?? '', Handler ?? '', memory, timeout, formatBytes(CodeSize ?? 0), time(LastModified)];
 }
 
-const VERSION_HEADING = ['VERSION', 'ALIASES', 'STATE', 'CHANGED', 'CODE', 'DESCRIPTION'];
+const VERSION_HEADING = ['VERSION', 'ALIASES', 'CHANGED', 'CODE', 'DESCRIPTION'];
 
 function versionRow(one: FunctionConfiguration, aliases: readonly Alias[]): readonly string[] {
-  const { Version, State, LastModified, CodeSha256, Description } = one;
+  const { Version, LastModified, CodeSha256, Description } = one;
   const names = aliases.filter(({ FunctionVersion }) => FunctionVersion === Version).map(({ Name }) => Name);
-  return [Version, names.join(','), State ?? '', time(LastModified), (CodeSha256 ?? '').slice(0, 8), Description ?? ''];
+  return [Version, names.join(','), time(LastModified), (CodeSha256 ?? '').slice(0, 8), Description ?? ''];
 }
 
 function describe(found: FunctionConfiguration): readonly string[] {

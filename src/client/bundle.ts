@@ -5,6 +5,7 @@
  * It is an ES module, whatever it was made of: those can wait at their top. What CommonJS modules expect to find they find as
  * globals, so that a module that declares the same names keeps its own.
  */
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { badInput } from './client-error.ts';
 
@@ -57,6 +58,21 @@ export async function bundle(directory: string, entry: string, modules: string |
   if (file === undefined) throw new Error(`esbuild made nothing of ${entry}`);
   const warnings = await formatMessages(result.warnings, { kind: 'warning', color: false });
   return { content: Buffer.from(file.contents), warnings: warnings.map((text) => text.trim()) };
+}
+
+/**
+ * Looks whether a file can be read as what its ending says, before it is deployed and fails there.
+ * @throws ClientError with the place of each mistake.
+ */
+export async function checkSyntax(directory: string, path: string): Promise<void> {
+  const { transform, formatMessages } = await import('esbuild');
+  const loader = /\.[mc]?ts$/.test(path) ? 'ts' : 'js';
+  const source = await readFile(join(directory, path), 'utf8');
+  await transform(source, { loader, sourcefile: path, logLevel: 'silent' }).catch(async (error: unknown) => {
+    if (!isBuildFailure(error)) throw error;
+    const said = await formatMessages(error.errors.slice(0, MAX_ERRORS), { kind: 'error', color: false });
+    return badInput(`${join(directory, path)} cannot be read:\n${said.join('').trimEnd()}`, error);
+  });
 }
 
 type Messages = Parameters<(typeof import('esbuild'))['formatMessages']>[0];

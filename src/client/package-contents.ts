@@ -19,7 +19,7 @@ import { vendoredNames } from '../images/app-pypi.ts';
 import { scanTree, type TreeEntry } from '../images/tree.ts';
 import { describeUnread } from '../images/unread-files.ts';
 import type { RuntimeName } from '../protocol/runtimes.ts';
-import { bundle } from './bundle.ts';
+import { bundle, checkSyntax } from './bundle.ts';
 import { badInput } from './client-error.ts';
 import { detectHandler, detectLanguage, handlerFile, languageOf, type Files } from './detection.ts';
 import type { FunctionSettings } from './function-settings.ts';
@@ -101,7 +101,10 @@ class Gathering {
     const isTypeScript = file !== null && /\.[mc]?tsx?$/.test(file);
     if (language === 'python3') await this.#python(own, files);
     else if (file !== null && (settings.bundle ?? isTypeScript)) await this.#bundle(own, files, file);
-    else await this.#node(own, files, ignored);
+    else {
+      if (file !== null) await checkSyntax(this.#directory, file);
+      await this.#node(own, files, ignored);
+    }
     if (language === 'python3' && handlerFile(handler, language, new Set(this.#entries.keys())) === null) {
       this.#refuseHandler(handler);
     }

@@ -130,7 +130,7 @@ describe('deploy', () => {
   test('a deployment that fails says why, and the next one is tried though its files are the same', async () => {
     await deploy({ 'index.js': PROGRAM });
     api.failing = 'the handler throws';
-    const bad = { 'index.js': 'throw 1; exports.handler = 1;' };
+    const bad = { 'index.js': 'exports.handler = 1; throw 1;' };
     await assert.rejects(deploy(bad), { code: 'not_deployed', message: 'the handler throws', type: 'InternalError' });
     api.failing = null;
     assert.equal((await deploy(bad)).change, 'updated');
@@ -157,6 +157,14 @@ describe('deploy', () => {
       (error: ClientError) =>
         error.code === 'bad_input' && /index\.ts:1:14/.test(error.message) && /npm install NAME/.test(error.message),
     );
+  });
+
+  test('a handler that is no JavaScript is told with its place, and not sent', async () => {
+    await assert.rejects(
+      deploy({ 'index.js': 'exports.handler = () => 1;\nconst x = ;' }),
+      (error: ClientError) => error.code === 'bad_input' && /index\.js:2:10/.test(error.message),
+    );
+    assert.equal(api.functions.size, 0);
   });
 
   test('what is ignored stays at home; in node_modules only what is said of it', async () => {
