@@ -9,10 +9,10 @@ import { develop } from '../../src/client/dev-loop.ts';
 
 const PATIENCE_MS = 60_000;
 
-async function until(condition: () => boolean): Promise<void> {
+async function until(condition: () => boolean, what: string): Promise<void> {
   const deadline = performance.now() + PATIENCE_MS;
   while (!condition()) {
-    assert.ok(performance.now() < deadline, 'it did not happen in time');
+    assert.ok(performance.now() < deadline, `not ${what}`);
     await sleep(20);
   }
 }
@@ -42,28 +42,29 @@ test('a directory is deployed at once, after each save, and once more if it was 
     onProblem: (text) => assert.fail(text),
     signal: stop.signal,
   });
-  await until(() => done === 1);
+  await until(() => done >= 1, 'deployed at once');
   t.after(async () => {
     stop.abort();
     await loop;
     rmSync(directory, { recursive: true });
   });
   // The watch may not have begun yet: a save is repeated until it is seen.
-  await until(() => (save(String(performance.now())), done > 1));
-  await until(() => running === 0);
+  let before = done;
+  await until(() => (save(String(performance.now())), done > before), 'deployed after a save');
+  await until(() => running === 0, 'quiet');
   let release = (): void => undefined;
   hold = new Promise((resolve) => (release = resolve));
-  let before = begun;
-  await until(() => (save(String(performance.now())), begun > before));
+  before = begun;
+  await until(() => (save(String(performance.now())), begun > before), 'begun');
   save('saved while it is deployed');
   await sleep(400);
   before = done;
   hold = null;
   release();
-  await until(() => done >= before + 2);
+  await until(() => done >= before + 2, 'deployed once more');
   failing = true;
-  await until(() => (save(String(performance.now())), failures.length > 0));
+  await until(() => (save(String(performance.now())), failures.length > 0), 'told');
   failing = false;
   before = done;
-  await until(() => (save(String(performance.now())), done > before));
+  await until(() => (save(String(performance.now())), done > before), 'deployed after a failure');
 });
