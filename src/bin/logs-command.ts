@@ -56,7 +56,6 @@ export function sinceMs(text: string, nowMs: number): number {
 
 /** What a function prints must not steer the terminal of whoever looks at it. */
 function shownEvent({ timestamp, message }: LogEvent): string {
-   
   const text = message.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => {
     return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
   });
