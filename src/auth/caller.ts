@@ -13,10 +13,10 @@ export interface Caller {
    * it must not learn anything but errors of the signature.
    */
   readonly isProven: boolean;
-  /** @param functionName for an operation on one function. @throws AccessError AccessDeniedException. */
-  authorize(operation: Operation, functionName?: string): void;
-  /** Whether a list shows the function. */
-  mayList(functionName: string): boolean;
+  /** @param target name of the function or layer, for an operation on one. @throws AccessError AccessDeniedException. */
+  authorize(operation: Operation, target?: string): void;
+  /** Whether a list shows the function or layer. */
+  mayList(name: string): boolean;
   /** Takes the body, before anything of it is used. */
   bodyOpener(): BodyOpener;
 }
@@ -58,23 +58,20 @@ export class KeyHolder implements Caller {
     return this.#proof.isWhole;
   }
 
-  authorize(operation: Operation, functionName?: string): void {
+  authorize(operation: Operation, target?: string): void {
     const { name, role } = this.#known.key;
     const what = `the key ${name} (role ${role}) may not do ${operation}`;
     const { least, on } = OPERATIONS[operation];
     if (!roleMay(role, operation)) {
       throw new AccessError('AccessDeniedException', `${what}, which takes the role ${least}`);
     }
-    if (on === 'function' && (functionName === undefined || !this.#known.isFor(functionName))) {
-      throw new AccessError(
-        'AccessDeniedException',
-        `${what} on the function ${functionName ?? '?'}: it is for others`,
-      );
+    if ((on === 'function' || on === 'layer') && (target === undefined || !this.#known.isFor(target))) {
+      throw new AccessError('AccessDeniedException', `${what} on the ${on} ${target ?? '?'}: it is for others`);
     }
   }
 
-  mayList(functionName: string): boolean {
-    return this.#known.isFor(functionName);
+  mayList(name: string): boolean {
+    return this.#known.isFor(name);
   }
 
   bodyOpener(): BodyOpener {

@@ -11,10 +11,10 @@ interface OperationRow {
   /** The first role that may. */
   readonly least: Role;
   /**
-   * What it is done to. `function`: one, which must be one of the key's; `functions`: all, of which the caller is shown the
-   * key's; `host`: what concerns no function alone.
+   * What it is done to. `function` and `layer`: one, whose name must be one of the key's; `functions` and `layers`: all, of which the
+   * caller is shown the key's; `host`: what concerns none alone.
    */
-  readonly on: 'function' | 'functions' | 'host';
+  readonly on: 'function' | 'functions' | 'layer' | 'layers' | 'host';
 }
 
 /** By the names that IAM policies have for them, where they have one. */
@@ -23,6 +23,44 @@ export const OPERATIONS = {
   'lambda:ListFunctions': { least: 'deploy', on: 'functions' },
   'lambda:GetFunction': { least: 'deploy', on: 'function' },
   'lambda:GetFunctionConfiguration': { least: 'deploy', on: 'function' },
+  'lambda:CreateFunction': { least: 'deploy', on: 'function' },
+  'lambda:UpdateFunctionCode': { least: 'deploy', on: 'function' },
+  'lambda:UpdateFunctionConfiguration': { least: 'deploy', on: 'function' },
+  'lambda:DeleteFunction': { least: 'deploy', on: 'function' },
+  'lambda:PublishVersion': { least: 'deploy', on: 'function' },
+  'lambda:ListVersionsByFunction': { least: 'deploy', on: 'function' },
+  'lambda:CreateAlias': { least: 'deploy', on: 'function' },
+  'lambda:GetAlias': { least: 'deploy', on: 'function' },
+  'lambda:UpdateAlias': { least: 'deploy', on: 'function' },
+  'lambda:DeleteAlias': { least: 'deploy', on: 'function' },
+  'lambda:ListAliases': { least: 'deploy', on: 'function' },
+  'lambda:ListTags': { least: 'deploy', on: 'function' },
+  'lambda:TagResource': { least: 'deploy', on: 'function' },
+  'lambda:UntagResource': { least: 'deploy', on: 'function' },
+  'lambda:PutFunctionConcurrency': { least: 'deploy', on: 'function' },
+  'lambda:GetFunctionConcurrency': { least: 'deploy', on: 'function' },
+  'lambda:DeleteFunctionConcurrency': { least: 'deploy', on: 'function' },
+  'lambda:PutProvisionedConcurrencyConfig': { least: 'deploy', on: 'function' },
+  'lambda:GetProvisionedConcurrencyConfig': { least: 'deploy', on: 'function' },
+  'lambda:DeleteProvisionedConcurrencyConfig': { least: 'deploy', on: 'function' },
+  'lambda:ListProvisionedConcurrencyConfigs': { least: 'deploy', on: 'function' },
+  'lambda:AddPermission': { least: 'deploy', on: 'function' },
+  'lambda:GetPolicy': { least: 'deploy', on: 'function' },
+  'lambda:RemovePermission': { least: 'deploy', on: 'function' },
+  'lambda:GetFunctionCodeSigningConfig': { least: 'deploy', on: 'function' },
+  'lambda:GetFunctionUrlConfig': { least: 'deploy', on: 'function' },
+  'lambda:ListFunctionUrlConfigs': { least: 'deploy', on: 'function' },
+  'lambda:GetFunctionEventInvokeConfig': { least: 'deploy', on: 'function' },
+  'lambda:ListFunctionEventInvokeConfigs': { least: 'deploy', on: 'function' },
+  'lambda:GetRuntimeManagementConfig': { least: 'deploy', on: 'function' },
+  'lambda:GetFunctionRecursionConfig': { least: 'deploy', on: 'function' },
+  'lambda:PublishLayerVersion': { least: 'deploy', on: 'layer' },
+  'lambda:GetLayerVersion': { least: 'deploy', on: 'layer' },
+  'lambda:DeleteLayerVersion': { least: 'deploy', on: 'layer' },
+  'lambda:ListLayerVersions': { least: 'deploy', on: 'layer' },
+  'lambda:ListLayers': { least: 'deploy', on: 'layers' },
+  'lambda:GetAccountSettings': { least: 'deploy', on: 'host' },
+  'lambda:ListEventSourceMappings': { least: 'deploy', on: 'host' },
   'logs:DescribeLogGroups': { least: 'deploy', on: 'functions' },
   'logs:DescribeLogStreams': { least: 'deploy', on: 'function' },
   'logs:FilterLogEvents': { least: 'deploy', on: 'function' },

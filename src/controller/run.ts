@@ -5,7 +5,7 @@ import { Authenticator } from '../auth/authenticator.ts';
 import { KeyFileError } from '../auth/key-file.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { QemuAccelerator } from '../protocol/runner.ts';
-import { capabilitiesOf, type VmmWish } from '../protocol/vmms.ts';
+import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../protocol/vmms.ts';
 import { Control } from '../control/control.ts';
 import { defaultDataDirectory, openDataDirectory, type DataDirectory } from '../control/data-directory.ts';
 import { FunctionLogs } from '../logs/function-logs.ts';
@@ -139,7 +139,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       // Stopped as asked; but a file of requests has answers nobody got.
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
       if (flags.strict === true) refuseBroken(config, registry, (name) => functions.fileOf(name) !== null);
-      return await serveGateway(flags, config, registry, controller, access, functionLogs, signals, logger);
+      return await serveGateway(flags, config, registry, controller, control, access, functionLogs, signals, logger);
     } finally {
       deployments.close();
       logger.debug({ status: controller.status() }, 'closing');
@@ -223,12 +223,22 @@ async function serveGateway(
   config: Config,
   registry: FunctionRegistry,
   controller: Controller,
+  control: Control | null,
   access: Access | null,
   functionLogs: FunctionLogs | null,
   signals: StopSignals,
   logger: Logger,
 ): Promise<number> {
-  const { gateway, finished } = createGateway(flags, config, registry, controller, access, functionLogs, logger);
+  const { gateway, finished } = createGateway(
+    flags,
+    config,
+    registry,
+    controller,
+    control,
+    access,
+    functionLogs,
+    logger,
+  );
   await gateway.start();
   if (gateway instanceof HttpGateway) {
     const { host, port } = gateway.address;
@@ -258,6 +268,7 @@ function createGateway(
   config: Config,
   registry: FunctionRegistry,
   controller: Controller,
+  control: Control | null,
   access: Access | null,
   functionLogs: FunctionLogs | null,
   logger: Logger,
@@ -295,6 +306,8 @@ function createGateway(
     lambda: {
       account: config.lambda,
       functions: registry,
+      plane: control,
+      maxConcurrency: Math.max(1, Math.floor(flags.mem / SMALLEST_VM_MIB)),
       interpreters: capabilitiesOf(flags.vmm).isolates ? 'images' : 'host',
       usesSnapshots: () => controller.usesSnapshots,
       eventCapacity: config.queueCapacity,

@@ -82,6 +82,10 @@ export class PackageStore {
     return this.#usedBytes;
   }
 
+  get quotaBytes(): number {
+    return this.#limits.quotaBytes;
+  }
+
   pathOf(sha256: string): string {
     return join(this.#directory, `${sha256}.zip`);
   }

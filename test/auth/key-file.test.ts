@@ -232,7 +232,13 @@ test('access: the docs have the table of operations', () => {
   const page = readFileSync(join(PROJECT_ROOT, 'docs/access.md'), 'utf8');
   const rows = [...page.matchAll(/^\| `((?:lambda|logs|snapfaas):\w+)` *\| `(\w+)` *\| ([\w ]+?) *\|/gm)];
   const table = Object.fromEntries(rows.map(([, name = '', least, on]) => [name, { least, on }]));
-  const ON = { function: 'the function', functions: 'all functions', host: 'the host' } as const;
+  const ON = {
+    function: 'the function',
+    functions: 'all functions',
+    layer: 'the layer',
+    layers: 'all layers',
+    host: 'the host',
+  } as const;
   const expected = Object.entries(OPERATIONS).map(([name, { least, on }]) => [name, { least, on: ON[on] }]);
   assert.deepEqual(table, Object.fromEntries(expected));
 });

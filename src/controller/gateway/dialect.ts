@@ -10,7 +10,7 @@ export interface Dialect {
   /** Largest body, in bytes. */
   readonly maxBodyBytes: number;
   /** Takes the body in pieces, so that it may be larger than memory has room for. Absent: `begin` gets it whole. */
-  readonly sink?: BodySink;
+  readonly sink?: BodySink | undefined;
   /** Whether what was begun goes on when its client hangs up; its answer is dropped then. */
   readonly outlivesClient: boolean;
   /** Why the request is refused before its body is read; null: it is not. */
@@ -46,6 +46,8 @@ export interface PartialOutput {
   /** The first one begins the answer. @returns false if the client does not keep up; `onDrain` tells when it has. */
   write(headers: HeaderList, part: Buffer): boolean;
   onDrain: () => void;
+  /** Nobody reads it any more; where nothing runs for it, `onDrain` tells of that as well. */
+  readonly isGone: boolean;
 }
 
 export function isAnswer(value: Invocation | Answer): value is Answer {

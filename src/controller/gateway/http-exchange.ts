@@ -145,6 +145,10 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     return this.#response.headersSent;
   }
 
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
   get bodyMissing(): boolean {
     return !this.#incoming.complete;
   }
@@ -152,6 +156,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   onSocketClosed(): void {
     this.#gone = true;
     this.#dropBody();
+    if (!this.#submitted) this.onDrain();
     // A task that runs is finished by its reply, which comes early if its signal aborts.
     if (this.#state !== 'running') this.#finish();
   }
@@ -250,9 +255,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     this.#state = 'answered';
     if (this.#gone) return this.#finish();
     this.#giveBack();
-    if (this.#owner.draining) answer.headers.push('connection', 'close');
-    send(this.#response, answer, () => this.#finish());
-    this.#awaitReader();
+    this.#send(answer);
   }
 
   #submit(request: Invocation): void {
@@ -270,6 +273,11 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     if (this.#gone) return this.#finish();
     const answer = this.#dialect.answer(outcome, this.id);
     this.#giveBack();
+    this.#send(answer);
+  }
+
+  /** Of an answer that has begun, its rest. */
+  #send(answer: Answer): void {
     if (this.#response.headersSent) {
       this.#response.end(answer.body, () => this.#finish());
     } else {

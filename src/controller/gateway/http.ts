@@ -30,7 +30,7 @@ import {
 import {
   answerReport,
   authorizeReport,
-  isOpen,
+  isOpen as isOpenReport,
   OpenReport,
   reportRoute,
   type ReportPath,
@@ -279,7 +279,8 @@ export class HttpGateway implements Gateway {
     try {
       const logs = isNative && LogsApi.owns(incoming.headers) ? this.#logs : null;
       const service = logs === null ? 'lambda' : 'logs';
-      const caller = route === null || !isOpen(route) ? this.#authenticate(incoming, url, service) : ANYBODY;
+      const isOpen = route === null ? LambdaApi.isOpen(incoming.method, path) : isOpenReport(route);
+      const caller = isOpen ? ANYBODY : this.#authenticate(incoming, url, service);
       if (route !== null) {
         authorizeReport(route, caller);
         return this.#report(route, connection, incoming, response);

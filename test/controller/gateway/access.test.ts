@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  AddPermissionCommand,
   GetFunctionCommand,
   GetFunctionConfigurationCommand,
   InvokeCommand,
   InvokeWithResponseStreamCommand,
   LambdaClient,
   ListFunctionsCommand,
+  RemovePermissionCommand,
   type LambdaServiceException,
 } from '@aws-sdk/client-lambda';
 import {
@@ -18,12 +20,15 @@ import {
 } from '@aws-sdk/client-cloudwatch-logs';
 import type { Key } from '../../../src/auth/key-file.ts';
 import { OPERATIONS, ROLES, type Operation, type Role } from '../../../src/auth/operations.ts';
+import type { ControlOperation } from '../../../src/controller/gateway/lambda/control/table.ts';
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import { FunctionLogs } from '../../../src/logs/function-logs.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
 import { functionConfig, registryOf } from '../../support/scripted-guests.ts';
 import { authenticator, signed, type TestRequest } from '../../auth/requests.ts';
+import { COMMANDS } from './lambda/control-commands.ts';
+import { withControl } from './lambda/control-plane.ts';
 import { echo, errorOf, MIB, RawClient, withGateway } from './http-client.ts';
 
 const FUNCTIONS = ['shop-cart', 'shop-pay', 'mail'].map((name) =>
@@ -42,9 +47,11 @@ async function withKeys(
   use: (url: string, port: number) => Promise<void>,
   options: Partial<HttpGatewayOptions> = {},
 ): Promise<void> {
+  const functions = registryOf(FUNCTIONS);
   const lambda = {
     account: DEFAULT_ACCOUNT,
-    functions: registryOf(FUNCTIONS),
+    functions,
+    maxConcurrency: 8,
     interpreters: 'host',
     usesSnapshots: () => false,
     eventCapacity: 2,
@@ -62,7 +69,11 @@ async function withKeys(
     isFunction: (name: string) => FUNCTIONS.some((fn) => fn.name === name),
   };
   const access = authenticator(keys, { now: Date.now() });
-  await withGateway({ lambda, logs, access, ...options }, (_, port) => use(`http://127.0.0.1:${port}`, port));
+  await withControl(functions, (plane) =>
+    withGateway({ lambda: { ...lambda, plane }, logs, access, ...options }, (_, port) =>
+      use(`http://127.0.0.1:${port}`, port),
+    ),
+  );
 }
 
 function sdk(endpoint: string, key: Pick<Key, 'id' | 'secret'>): LambdaClient {
@@ -88,41 +99,47 @@ async function outcomeOf(call: Promise<unknown>): Promise<string | null> {
 
 const bearerOf = ({ id, secret }: Key): Record<string, string> => ({ authorization: `Bearer ${id}.${secret}` });
 
+type ControlPermission = `lambda:${ControlOperation}`;
+
 /** Every way to ask for an operation: by the SDK, whose requests are signed, and by a bearer token. */
-const WAYS: Readonly<Record<Operation, readonly ((url: string, key: Key, name: string) => Promise<string | null>)[]>> =
-  {
-    'lambda:InvokeFunction': [
-      (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, Payload: '{}' }))),
-      (url, key, FunctionName) =>
-        outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, InvocationType: 'DryRun' }))),
-      (url, key, FunctionName) =>
-        outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, InvocationType: 'Event', Payload: '{}' }))),
-      (url, key, FunctionName) =>
-        outcomeOf(sdk(url, key).send(new InvokeWithResponseStreamCommand({ FunctionName, Payload: '{}' }))),
-      (url, key, name) =>
-        native(`${url}/`, key, { method: 'POST', body: JSON.stringify({ function: name, payload: 1 }) }),
-    ],
-    'lambda:ListFunctions': [(url, key) => outcomeOf(sdk(url, key).send(new ListFunctionsCommand({})))],
-    'lambda:GetFunction': [
-      (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new GetFunctionCommand({ FunctionName }))),
-    ],
-    'lambda:GetFunctionConfiguration': [
-      (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new GetFunctionConfigurationCommand({ FunctionName }))),
-    ],
-    'logs:DescribeLogGroups': [(url, key) => outcomeOf(logs(url, key).send(new DescribeLogGroupsCommand({})))],
-    'logs:DescribeLogStreams': [
-      (url, key, name) => outcomeOf(logs(url, key).send(new DescribeLogStreamsCommand({ logGroupName: group(name) }))),
-    ],
-    'logs:FilterLogEvents': [
-      (url, key, name) => outcomeOf(logs(url, key).send(new FilterLogEventsCommand({ logGroupName: group(name) }))),
-    ],
-    'logs:GetLogEvents': [
-      (url, key, name) =>
-        outcomeOf(logs(url, key).send(new GetLogEventsCommand({ logGroupName: group(name), logStreamName: 'a' }))),
-    ],
-    'snapfaas:ReadMetrics': [(url, key) => native(`${url}/metrics`, key, {})],
-    'snapfaas:ReadStatus': [(url, key) => native(`${url}/status`, key, {})],
-  };
+const WAYS: Readonly<
+  Record<
+    Exclude<Operation, ControlPermission>,
+    readonly ((url: string, key: Key, name: string) => Promise<string | null>)[]
+  >
+> = {
+  'lambda:InvokeFunction': [
+    (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, Payload: '{}' }))),
+    (url, key, FunctionName) =>
+      outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, InvocationType: 'DryRun' }))),
+    (url, key, FunctionName) =>
+      outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, InvocationType: 'Event', Payload: '{}' }))),
+    (url, key, FunctionName) =>
+      outcomeOf(sdk(url, key).send(new InvokeWithResponseStreamCommand({ FunctionName, Payload: '{}' }))),
+    (url, key, name) =>
+      native(`${url}/`, key, { method: 'POST', body: JSON.stringify({ function: name, payload: 1 }) }),
+  ],
+  'lambda:ListFunctions': [(url, key) => outcomeOf(sdk(url, key).send(new ListFunctionsCommand({})))],
+  'lambda:GetFunction': [
+    (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new GetFunctionCommand({ FunctionName }))),
+  ],
+  'lambda:GetFunctionConfiguration': [
+    (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new GetFunctionConfigurationCommand({ FunctionName }))),
+  ],
+  'logs:DescribeLogGroups': [(url, key) => outcomeOf(logs(url, key).send(new DescribeLogGroupsCommand({})))],
+  'logs:DescribeLogStreams': [
+    (url, key, name) => outcomeOf(logs(url, key).send(new DescribeLogStreamsCommand({ logGroupName: group(name) }))),
+  ],
+  'logs:FilterLogEvents': [
+    (url, key, name) => outcomeOf(logs(url, key).send(new FilterLogEventsCommand({ logGroupName: group(name) }))),
+  ],
+  'logs:GetLogEvents': [
+    (url, key, name) =>
+      outcomeOf(logs(url, key).send(new GetLogEventsCommand({ logGroupName: group(name), logStreamName: 'a' }))),
+  ],
+  'snapfaas:ReadMetrics': [(url, key) => native(`${url}/metrics`, key, {})],
+  'snapfaas:ReadStatus': [(url, key) => native(`${url}/status`, key, {})],
+};
 
 async function native(url: string, key: Key, init: RequestInit): Promise<string | null> {
   const response = await fetch(url, { ...init, headers: { ...bearerOf(key), 'content-type': 'application/json' } });
@@ -143,6 +160,7 @@ const MAY: Readonly<Record<Role, readonly Operation[]>> = {
     'logs:DescribeLogStreams',
     'logs:FilterLogEvents',
     'logs:GetLogEvents',
+    ...(Object.keys(OPERATIONS) as Operation[]).filter((operation) => operation.slice('lambda:'.length) in COMMANDS),
   ],
   admin: Object.keys(OPERATIONS) as Operation[],
 };
@@ -151,7 +169,7 @@ for (const role of ROLES) {
   test(`access: what a key of the role ${role} may do, and on which functions`, async () => {
     const key = keyOf(role, ['shop-*']);
     await withKeys([key], async (url) => {
-      for (const [operation, ways] of Object.entries(WAYS) as [Operation, (typeof WAYS)[Operation]][]) {
+      for (const [operation, ways] of Object.entries(WAYS) as [keyof typeof WAYS, (typeof WAYS)[keyof typeof WAYS]][]) {
         const may = MAY[role].includes(operation);
         const isOnOne = OPERATIONS[operation].on === 'function';
         for (const [index, way] of ways.entries()) {
@@ -165,6 +183,48 @@ for (const role of ROLES) {
     });
   });
 }
+
+for (const role of ROLES) {
+  test(`access: a key of the role ${role} may change what it is for, and nothing else`, async () => {
+    const key = keyOf(role, ['shop-*']);
+    await withKeys([key], async (url) => {
+      const client = sdk(url, key);
+      for (const [operation, send] of Object.entries(COMMANDS) as [ControlOperation, (typeof COMMANDS)['GetAlias']][]) {
+        const permission: Operation =
+          operation === 'GetLayerVersionByArn' ? 'lambda:GetLayerVersion' : `lambda:${operation}`;
+        const isDenied = async (name: string): Promise<boolean> =>
+          (await outcomeOf(send(client, name))) === 'AccessDeniedException';
+        assert.equal(await isDenied('shop-new'), !MAY[role].includes(permission), operation);
+        const { on } = OPERATIONS[permission];
+        if (on === 'function' || on === 'layer') assert.ok(await isDenied('mail'), `${operation} on another`);
+      }
+    });
+  });
+}
+
+test('access: statements of a policy let the holders of other keys run a function', async () => {
+  const [deploy, invoke] = [keyOf('deploy', ['*']), keyOf('invoke', ['none'])];
+  await withKeys([deploy, invoke], async (url) => {
+    const [owner, other] = [sdk(url, deploy), sdk(url, invoke)];
+    const FunctionName = 'made';
+    await COMMANDS.CreateFunction(owner, FunctionName);
+    const run = (): Promise<string | null> =>
+      outcomeOf(other.send(new InvokeCommand({ FunctionName, InvocationType: 'DryRun' })));
+    assert.equal(await run(), 'AccessDeniedException');
+    const Action = 'lambda:InvokeFunction';
+    const user = 'arn:aws:iam::000000000000:user/invoke';
+    const add = (StatementId: string, rest: { Principal: string; SourceArn?: string }): Promise<unknown> =>
+      owner.send(new AddPermissionCommand({ FunctionName, StatementId, Action, ...rest }));
+    await add('another', { Principal: 'arn:aws:iam::000000000000:user/deploy' });
+    await add('bucket', { Principal: 's3.amazonaws.com' });
+    await add('source', { Principal: '*', SourceArn: 'arn:aws:s3:::bucket' });
+    assert.equal(await run(), 'AccessDeniedException');
+    await add('right', { Principal: user });
+    assert.equal(await run(), null);
+    await owner.send(new RemovePermissionCommand({ FunctionName, StatementId: 'right' }));
+    assert.equal(await run(), 'AccessDeniedException');
+  });
+});
 
 test('access: a list shows the functions that the key is for', async () => {
   await withKeys([keyOf('deploy', ['*-cart', 'mail'])], async (url) => {

@@ -111,6 +111,8 @@ describe('web pages', () => {
     lambda: {
       account: DEFAULT_ACCOUNT,
       functions: registryOf([echoing]),
+      plane: null,
+      maxConcurrency: 8,
       interpreters: 'host',
       usesSnapshots: () => false,
       eventCapacity: 2,

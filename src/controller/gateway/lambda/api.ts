@@ -10,20 +10,39 @@ import type { SnapfaasError } from '../../../protocol/errors.ts';
 import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
 import type { Logger } from '../../log.ts';
 import { newTaskId } from '../../task.ts';
+import type { ReceivedPackage } from '../../../packages/store.ts';
+import { UNQUALIFIED } from '../../../registry/records.ts';
 import type { Dialect } from '../dialect.ts';
-import { jsonAnswer, type Answer, type HeaderList } from '../http-answer.ts';
+import type { HeaderList } from '../http-answer.ts';
 import type { ExchangeOwner } from '../http-exchange.ts';
 import { CodeFactsCache, type Interpreters } from './code-facts.ts';
-import { ApiError, apiErrorAnswer, apiErrorOf, identityHeaders, validationError } from './errors.ts';
+import { ok, type Call, type ControlPlane, type Result } from './control/call.ts';
+import { baseOf, CodeLinks } from './control/code-links.ts';
+import { controlApiError } from './control/control-errors.ts';
+import { ControlDialect, RefusedDialect } from './control/dialect.ts';
+import { DownloadDialect } from './control/download.ts';
+import {
+  getFunction as getKeptFunction,
+  getFunctionConfiguration as getKeptConfiguration,
+} from './control/functions.ts';
+import { layerOf } from './control/layers.ts';
+import { mayInvoke } from './control/policies.ts';
+import { CONTROL, isControl, type ControlOperation, type ControlRow } from './control/table.ts';
+import { ApiError, apiErrorOf, identityHeaders, validationError } from './errors.ts';
 import { EventInvocations } from './events.ts';
 import { failedFunction, getFunction, getFunctionConfiguration, listFunctions, type Catalogue } from './functions.ts';
 import { InvokeDialect, parseInvokeHeaders, type InvokeTarget } from './invoke.ts';
-import { findFunction, parseFunctionName, type FunctionReference } from './names.ts';
+import { findFunction, parseFunctionName, parseTagged, type FunctionReference } from './names.ts';
+import { findRoute, type Route } from './routes.ts';
 import { StreamDialect } from './stream.ts';
 
 export interface LambdaApiOptions {
   readonly account: LambdaAccount;
-  readonly functions: Pick<FunctionRegistry, 'get' | 'list'>;
+  readonly functions: Pick<FunctionRegistry, 'get' | 'list' | 'resolve'>;
+  /** What changes functions and layers; null: all functions are those of files. */
+  readonly plane: ControlPlane | null;
+  /** VMs of the smallest function that the host has memory for. */
+  readonly maxConcurrency: number;
   readonly interpreters: Interpreters;
   /** Whether VMs are restored from snapshots of their functions; asked each time. */
   readonly usesSnapshots: () => boolean;
@@ -33,37 +52,21 @@ export interface LambdaApiOptions {
 }
 
 const API_PATH = /^\/\d{4}-\d\d-\d\d(?:\/|$)/;
-/** What is to be done, by its name for permissions, and method and path, with a group for the function's name. */
-const ROUTES = [
-  ['invoke', 'lambda:InvokeFunction', 'POST', /^\/2015-03-31\/functions\/([^/]+)\/invocations\/?$/],
-  ['stream', 'lambda:InvokeFunction', 'POST', /^\/2021-11-15\/functions\/([^/]+)\/response-streaming-invocations\/?$/],
-  ['list', 'lambda:ListFunctions', 'GET', /^\/2015-03-31\/functions\/?$/],
-  ['get', 'lambda:GetFunction', 'GET', /^\/2015-03-31\/functions\/([^/]+)$/],
-  ['configuration', 'lambda:GetFunctionConfiguration', 'GET', /^\/2015-03-31\/functions\/([^/]+)\/configuration$/],
-] as const satisfies readonly (readonly [string, Operation, string, RegExp])[];
-
-interface Route {
-  readonly kind: (typeof ROUTES)[number][0];
-  readonly operation: Operation;
-  /** Of the path: the function's name, encoded. */
-  readonly segment: string;
-}
-
-/** Bodies of requests that have none by the API's model. */
-const MAX_IGNORED_BODY_BYTES = 64 * 1024;
 
 export class LambdaApi {
   readonly #options: LambdaApiOptions;
   readonly #owner: ExchangeOwner;
   readonly #events: EventInvocations;
   readonly #catalogue: Catalogue;
+  readonly #links = new CodeLinks();
 
   constructor(options: LambdaApiOptions, owner: ExchangeOwner) {
-    const { account, functions, interpreters, usesSnapshots } = options;
+    const { account, functions, plane, interpreters, usesSnapshots } = options;
     this.#options = options;
     this.#owner = owner;
     this.#events = new EventInvocations(owner, options.eventCapacity, options.logger);
-    this.#catalogue = { account, functions, facts: new CodeFactsCache(interpreters), usesSnapshots };
+    const kept = plane?.functions ?? null;
+    this.#catalogue = { account, functions, kept, facts: new CodeFactsCache(interpreters), usesSnapshots };
   }
 
   /** Whether a path belongs to this API. */
@@ -81,12 +84,17 @@ export class LambdaApi {
     this.#events.stop();
   }
 
+  /** Whether what is asked for proves itself, without a key. */
+  static isOpen(method: string | undefined, path: string): boolean {
+    return method === 'GET' && CodeLinks.owns(path);
+  }
+
   /** @param url the request target from the path on. */
   dialectFor(incoming: IncomingMessage, url: string, caller: Caller): Dialect {
     try {
       return this.#dialect(incoming, url, caller);
     } catch (error) {
-      return new FixedDialect(() => Promise.resolve({}), this.#owner.maxPayloadBytes, apiErrorOf(error));
+      return new RefusedDialect(controlApiError(error));
     }
   }
 
@@ -94,37 +102,133 @@ export class LambdaApi {
     const method = incoming.method ?? '';
     const [path = '', queryText = ''] = split(url);
     const query = new URLSearchParams(queryText);
-    const { account } = this.#options;
-    const found = route(method, path);
-    if (found === null) {
+    if (LambdaApi.isOpen(method, path)) return this.#download(path, query);
+    const route = routeOf(method, path, query);
+    if (route === null) {
       const shown = `${method} ${path.slice(0, 200)}`;
-      const advice = 'functions are configured in the YAML files of snapctr';
-      throw new ApiError('UnknownOperationException', `${shown} is not served: ${advice}`);
+      throw new ApiError('UnknownOperationException', `${shown} is not offered here.`);
     }
-    const { kind, operation, segment } = found;
-    if (kind === 'list') {
-      caller.authorize(operation);
-      return new FixedDialect(() => listFunctions(this.#catalogueFor(caller), query));
+    const { operation, parameters } = route;
+    const whole = { incoming, caller, parameters, query };
+    switch (operation) {
+      case 'Invoke':
+      case 'InvokeWithResponseStream':
+        return this.#invocation(operation, incoming, this.#referenceOf(whole), caller);
+      case 'ListFunctions':
+        caller.authorize('lambda:ListFunctions');
+        return new ControlDialect(operation, async () => ok(await listFunctions(this.#catalogueFor(caller), query)));
+      case 'GetFunction':
+      case 'GetFunctionConfiguration':
+        return this.#look(operation, whole);
+      default:
+        if (isControl(operation) && this.#options.plane !== null)
+          return this.#change(operation, this.#options.plane, whole);
+        throw new ApiError('UnknownOperationException', `The operation ${operation} is not offered here.`);
     }
-    const reference = parseFunctionName(decode(segment), query.get('Qualifier'), account);
-    // Before it is looked up: whose function it is not, is not told whether it is there.
-    caller.authorize(operation, reference.name);
-    const isInvocation = kind === 'invoke' || kind === 'stream';
-    const fn = findFunction(this.#options.functions, reference, account, isInvocation ? ':$LATEST' : '');
-    switch (kind) {
-      case 'get':
-        return new FixedDialect(() => getFunction(this.#catalogue, fn, reference.qualifier));
-      case 'configuration':
-        return new FixedDialect(() => getFunctionConfiguration(this.#catalogue, fn, reference.qualifier));
-      case 'invoke':
-      case 'stream': {
-        if (fn.state === 'Failed') throw failedFunction(fn);
-        const options = parseInvokeHeaders(incoming.headers, reference, account);
-        const target = this.#target(fn, reference);
-        if (kind === 'stream') return new StreamDialect(target, options);
-        return new InvokeDialect(target, options, this.#events);
-      }
+  }
+
+  #download(path: string, query: URLSearchParams): Dialect {
+    const sha256 = this.#links.check(path, query);
+    const { plane } = this.#options;
+    if (sha256 !== null && plane !== null) return new DownloadDialect(plane.packages.pathOf(sha256));
+    throw new ApiError('AccessDeniedException', 'The link is not valid any more; ask for a new one.', { cause: null });
+  }
+
+  #invocation(
+    operation: 'Invoke' | 'InvokeWithResponseStream',
+    incoming: IncomingMessage,
+    reference: FunctionReference,
+    caller: Caller,
+  ): Dialect {
+    const { account, functions } = this.#options;
+    this.#authorizeInvocation(reference, caller);
+    const { fn, version } = findFunction(functions, reference, account, ':$LATEST');
+    if (version?.state === 'Failed') throw failedFunction(version);
+    // An alias is followed once: the answer tells which way.
+    const chosen = functions.resolve(fn.name, reference.qualifier);
+    const options = parseInvokeHeaders(incoming.headers, reference, account);
+    const target: InvokeTarget = {
+      name: fn.name,
+      qualifier: chosen?.version ?? reference.qualifier,
+      latest: chosen,
+      maxEventBytes: this.#owner.maxPayloadBytes,
+    };
+    if (operation === 'InvokeWithResponseStream') return new StreamDialect(target, options);
+    return new InvokeDialect(target, options, this.#events);
+  }
+
+  /** By the key, or by the function's policy. Before it is looked up: whose function it is not, is not told whether it is there. */
+  #authorizeInvocation({ name, qualifier }: FunctionReference, caller: Caller): void {
+    try {
+      caller.authorize('lambda:InvokeFunction', name);
+    } catch (error) {
+      const { plane, account } = this.#options;
+      const record = plane?.functions.find(name);
+      const key = qualifier ?? UNQUALIFIED;
+      const policy = record !== undefined && Object.hasOwn(record.policies, key) ? record.policies[key] : undefined;
+      if (caller.key === null || !mayInvoke(policy ?? null, caller.key.name, account)) throw error;
     }
+  }
+
+  /** Operations that tell of the functions of files as well. */
+  #look(operation: 'GetFunction' | 'GetFunctionConfiguration', whole: WholeRequest): Dialect {
+    const { account, functions, plane } = this.#options;
+    const reference = this.#referenceOf(whole);
+    whole.caller.authorize(`lambda:${operation}`, reference.name);
+    if (plane?.functions.find(reference.name) !== undefined) {
+      const run = operation === 'GetFunction' ? getKeptFunction : getKeptConfiguration;
+      return new ControlDialect(operation, () => run(this.#call(plane, whole, reference, null, null)));
+    }
+    const { fn } = findFunction(functions, reference, account, '');
+    const look = operation === 'GetFunction' ? getFunction : getFunctionConfiguration;
+    return new ControlDialect(operation, async () => ok(await look(this.#catalogue, fn, reference.qualifier)));
+  }
+
+  #change(operation: ControlOperation, plane: ControlPlane, whole: WholeRequest): Dialect {
+    const row: ControlRow = CONTROL[operation];
+    const permission = permissionOf(operation);
+    const reference = row.on === 'function' || row.on === 'tagged' ? this.#referenceOf(whole, row.on) : null;
+    const { caller, parameters, query } = whole;
+    if (reference !== null) caller.authorize(permission, reference.name);
+    else if (row.on === 'layer') {
+      caller.authorize(permission, layerOf({ parameters, query, account: this.#options.account }));
+    } else if (row.on === 'account') caller.authorize(permission);
+    const run = (body: unknown, code: ReceivedPackage | null): Result | Promise<Result> =>
+      row.run(this.#call(plane, whole, reference, body, code));
+    return new ControlDialect(
+      operation,
+      run,
+      row.zip === undefined ? null : { path: row.zip, packages: plane.packages },
+    );
+  }
+
+  #call(
+    plane: ControlPlane,
+    { incoming, caller, parameters, query }: WholeRequest,
+    reference: FunctionReference | null,
+    body: unknown,
+    code: ReceivedPackage | null,
+  ): Call {
+    const { account, functions, maxConcurrency } = this.#options;
+    return {
+      plane,
+      account,
+      maxConcurrency,
+      registry: functions,
+      caller,
+      parameters,
+      query,
+      function: reference,
+      body,
+      code,
+      linkTo: (sha256) => this.#links.urlOf(baseOf(incoming), sha256),
+    };
+  }
+
+  #referenceOf({ parameters, query }: WholeRequest, on: 'function' | 'tagged' = 'function'): FunctionReference {
+    const { account } = this.#options;
+    if (on === 'tagged') return parseTagged(parameters['Resource'] ?? '', account);
+    return parseFunctionName(parameters['FunctionName'] ?? '', query.get('Qualifier'), account);
   }
 
   #catalogueFor(caller: Caller): Catalogue {
@@ -133,67 +237,30 @@ export class LambdaApi {
     const list = (): readonly RegisteredFunction[] => functions.list().filter(({ name }) => caller.mayList(name));
     return { ...this.#catalogue, functions: { list } };
   }
-
-  #target({ name, latest }: RegisteredFunction, reference: FunctionReference): InvokeTarget {
-    return { name, latest, reference, account: this.#options.account, maxEventBytes: this.#owner.maxPayloadBytes };
-  }
 }
 
-/** Answers without a function: with JSON, or with an error that was clear before the body came. */
-class FixedDialect implements Dialect {
-  readonly maxBodyBytes: number;
-  readonly outlivesClient = false;
-  readonly #answer: () => Promise<Readonly<Record<string, unknown>>>;
-  readonly #problem: ApiError | null;
-
-  constructor(
-    answer: () => Promise<Readonly<Record<string, unknown>>>,
-    maxBodyBytes = MAX_IGNORED_BODY_BYTES,
-    problem: ApiError | null = null,
-  ) {
-    this.maxBodyBytes = maxBodyBytes;
-    this.#answer = answer;
-    this.#problem = problem;
-  }
-
-  headerProblem(): ApiError | null {
-    return this.#problem;
-  }
-
-  tooLarge(): ApiError {
-    return new ApiError('RequestEntityTooLargeException', `Request must be smaller than ${this.maxBodyBytes} bytes`);
-  }
-
-  async begin(_body: Buffer, id: string): Promise<Answer> {
-    return jsonAnswer(200, await this.#answer(), ['x-amzn-requestid', id]);
-  }
-
-  answer(): never {
-    throw new Error('nothing was run');
-  }
-
-  refusal(error: unknown, id: string): Answer {
-    return apiErrorAnswer(apiErrorOf(error), id);
-  }
+/** What is known of a request before its body has come. */
+interface WholeRequest {
+  readonly incoming: IncomingMessage;
+  readonly caller: Caller;
+  readonly parameters: Route['parameters'];
+  readonly query: URLSearchParams;
 }
 
-function route(method: string, path: string): Route | null {
-  for (const [kind, operation, wanted, pattern] of ROUTES) {
-    const match = method === wanted ? pattern.exec(path) : null;
-    if (match !== null) return { kind, operation, segment: match[1] ?? '' };
+function permissionOf(operation: ControlOperation): Operation {
+  return operation === 'GetLayerVersionByArn' ? 'lambda:GetLayerVersion' : `lambda:${operation}`;
+}
+
+function routeOf(method: string, path: string, query: URLSearchParams): Route | null {
+  try {
+    return findRoute(method, path, query);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    throw validationError('path', path, 'Member must be percent-encoded UTF-8');
   }
-  return null;
 }
 
 function split(url: string): readonly string[] {
   const query = url.indexOf('?');
   return query === -1 ? [url] : [url.slice(0, query), url.slice(query + 1)];
-}
-
-function decode(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    throw validationError('functionName', segment, 'Member must be percent-encoded UTF-8');
-  }
 }

@@ -20,14 +20,18 @@ interface ApiErrorRow {
 
 export const API_ERRORS = {
   AccessDeniedException: { status: 403, type: null, messageKey: 'Message' },
+  CodeStorageExceededException: { status: 400, type: 'User', messageKey: 'message' },
   IncompleteSignatureException: { status: 403, type: null, messageKey: 'message' },
   InvalidParameterValueException: { status: 400, type: 'User', messageKey: 'message' },
   InvalidRequestContentException: { status: 400, type: 'User', messageKey: 'message' },
   InvalidSignatureException: { status: 403, type: null, messageKey: 'message' },
   MissingAuthenticationTokenException: { status: 403, type: null, messageKey: 'message' },
+  PreconditionFailedException: { status: 412, type: 'User', messageKey: 'message' },
+  ProvisionedConcurrencyConfigNotFoundException: { status: 404, type: 'User', messageKey: 'message' },
   RequestEntityTooLargeException: { status: 413, type: 'User', messageKey: 'message' },
   ResourceConflictException: { status: 409, type: 'User', messageKey: 'message' },
   ResourceNotFoundException: { status: 404, type: 'User', messageKey: 'Message' },
+  SerializationException: { status: 400, type: null, messageKey: 'message' },
   ServiceException: { status: 500, type: 'Service', messageKey: 'Message' },
   SnapStartException: { status: 400, type: 'User', messageKey: 'Message' },
   SnapStartTimeoutException: { status: 408, type: 'User', messageKey: 'Message' },

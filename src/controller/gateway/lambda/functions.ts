@@ -1,20 +1,26 @@
-/** Runs in snapctr. The read-only operations: GetFunction, GetFunctionConfiguration and ListFunctions. */
+/** Runs in snapctr. The functions of files, as GetFunction, GetFunctionConfiguration and ListFunctions tell them. */
 import { createHash } from 'node:crypto';
 import { LATEST, logGroup, functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
 import { scratchMib } from '../../../protocol/guest.ts';
-import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
+import type { FunctionControl } from '../../../control/function-control.ts';
+import type { FunctionRegistry, RegisteredFunction, VersionState } from '../../../registry/function-registry.ts';
 import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { ApiError, validationError } from './errors.ts';
 import type { CodeFactsCache } from './code-facts.ts';
+import { numberKey, pageOf, withMarker } from './control/call.ts';
+import { listedConfiguration } from './control/render.ts';
 
 /** What `MaxItems` may be; a page has no more than the second, whatever it is, as with AWS. */
 const MAX_ITEMS = 10_000;
 const MOST_ON_A_PAGE = 50;
+const PAGE = { most: MAX_ITEMS, atOnce: MOST_ON_A_PAGE } as const;
 
 type Json = Readonly<Record<string, unknown>>;
 
 export interface Catalogue {
   readonly functions: Pick<FunctionRegistry, 'list'>;
+  /** Functions that were made over the API; null: there are none. */
+  readonly kept: Pick<FunctionControl, 'find' | 'describe'> | null;
   readonly account: LambdaAccount;
   readonly facts: CodeFactsCache;
   /** Whether VMs are restored from snapshots of their functions. */
@@ -64,24 +70,38 @@ export async function listFunctions(catalogue: Catalogue, query: URLSearchParams
   if (version !== null && version !== 'ALL') {
     throw validationError('functionVersion', version, 'Member must satisfy enum value set: [ALL]');
   }
-  const all = catalogue.functions.list();
-  const from = readMarker(query.get('Marker'), all.length);
-  const to = from + Math.min(readMaxItems(query.get('MaxItems')), MOST_ON_A_PAGE);
-  const qualifier = version === 'ALL' ? LATEST : null;
+  const all = version === 'ALL' ? catalogue.functions.list().flatMap((fn) => versionsOf(catalogue, fn)) : null;
+  const entries = all ?? catalogue.functions.list().map((fn): Entry => ({ fn, version: null }));
+  const { items, nextMarker } = pageOf(entries, entryKey, query, PAGE);
   const page: Json[] = [];
   // One after the other: requests that run functions have the file system first.
-  for (const fn of all.slice(from, to)) {
-    const { latest } = fn;
-    page.push(latest === null ? names(catalogue, fn, qualifier) : await configuration(catalogue, latest, qualifier));
-  }
-  return {
-    Functions: page,
-    ...(to < all.length ? { NextMarker: String(to) } : {}),
-  };
+  for (const entry of items) page.push(await listed(catalogue, entry));
+  return withMarker({ Functions: page }, nextMarker);
+}
+
+interface Entry {
+  readonly fn: RegisteredFunction;
+  /** What its ARN ends with; null: nothing. */
+  readonly version: string | null;
+}
+
+function versionsOf({ kept }: Catalogue, fn: RegisteredFunction): readonly Entry[] {
+  const numbers = kept?.find(fn.name)?.published ?? [];
+  return [LATEST, ...numbers.map(({ number }) => String(number))].map((version) => ({ fn, version }));
+}
+
+function entryKey({ fn, version }: Entry): string {
+  return `${fn.name} ${version === null || version === LATEST ? '' : numberKey(Number(version))}`;
+}
+
+async function listed(catalogue: Catalogue, { fn, version }: Entry): Promise<Json> {
+  const { kept, account } = catalogue;
+  if (kept?.find(fn.name) !== undefined) return listedConfiguration(account, kept.describe(fn.name, version), version);
+  return fn.latest === null ? names(catalogue, fn, version) : configuration(catalogue, fn.latest, version);
 }
 
 /** The answer to an invocation of a function that cannot run. */
-export function failedFunction({ problems }: RegisteredFunction): ApiError {
+export function failedFunction({ problems }: VersionState): ApiError {
   const state =
     'The operation cannot be performed at this time. The function is currently in the following state: Failed';
   return new ApiError('ResourceConflictException', `${state}. ${problems.join('; ')}`);
@@ -150,23 +170,4 @@ function loggingConfig({ name, environment }: FunctionVersion): Json {
 function revisionId(fn: FunctionVersion, sha256: string): string {
   const hex = createHash('sha256').update(JSON.stringify(fn)).update(sha256).digest('hex');
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
-}
-
-function readMaxItems(text: string | null): number {
-  if (text === null) return MOST_ON_A_PAGE;
-  const items = readDecimal(text);
-  if (items !== null && items >= 1 && items <= MAX_ITEMS) return items;
-  throw validationError('maxItems', text, `Member must have value between 1 and ${MAX_ITEMS}`);
-}
-
-function readMarker(text: string | null, count: number): number {
-  if (text === null || text === '') return 0;
-  const from = readDecimal(text);
-  if (from !== null && from <= count) return from;
-  throw new ApiError('InvalidParameterValueException', `Invalid Marker: ${text.slice(0, 64)}`);
-}
-
-/** Digits alone: `Number` takes much more for a number. */
-function readDecimal(text: string): number | null {
-  return /^\d{1,9}$/.test(text) ? Number(text) : null;
 }

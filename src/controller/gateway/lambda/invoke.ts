@@ -24,10 +24,10 @@ const NO_EVENT = Buffer.from('{}');
 
 export interface InvokeTarget {
   readonly name: string;
+  /** Of the version, where that is known already; else as the caller gave it. */
+  readonly qualifier: string | null;
   /** What answers for it now, for outcomes that do not say; null: nothing does yet. */
   readonly latest: FunctionVersion | null;
-  readonly reference: FunctionReference;
-  readonly account: LambdaAccount;
   /** Largest event, in bytes. */
   readonly maxEventBytes: number;
 }
@@ -65,19 +65,19 @@ export class InvokeDialect implements Dialect {
   }
 
   begin(body: Buffer, id: string): Invocation | Answer {
-    const { name } = this.#target;
+    const { name, qualifier } = this.#target;
     const { type, header, wantsLog } = this.#options;
     const payload = checkEvent(body);
     if (type === 'DryRun') return { status: 204, headers: ['x-amzn-requestid', id], body: Buffer.alloc(0) };
     if (type === 'RequestResponse') {
-      return { function: name, payload, lambda: { header, sink: null, wantsReport: wantsLog } };
+      return { function: name, qualifier, payload, lambda: { header, sink: null, wantsReport: wantsLog } };
     }
     if (payload.length > MAX_ASYNC_EVENT_BYTES) {
       const limit = `limit ${MAX_ASYNC_EVENT_BYTES} bytes`;
       const message = `${payload.length} byte payload is too large for the Event invocation type (${limit})`;
       throw new ApiError('RequestEntityTooLargeException', message);
     }
-    this.#events.accept(id, { function: name, payload, lambda: { header, sink: null, wantsReport: false } });
+    this.#events.accept(id, { function: name, qualifier, payload, lambda: { header, sink: null, wantsReport: false } });
     return { status: 202, headers: ['x-amzn-requestid', id, 'content-length', '0'], body: Buffer.alloc(0) };
   }
 

@@ -50,8 +50,9 @@ export class StreamDialect implements Dialect {
     const payload = checkEvent(body);
     const { type, header, wantsLog } = this.#options;
     if (type === 'DryRun') return { status: 204, headers: ['x-amzn-requestid', id], body: Buffer.alloc(0) };
-    const sink = new ChunkSink(streamHeaders(id, this.#target.latest), output);
-    return { function: this.#target.name, payload, lambda: { header, sink, wantsReport: wantsLog } };
+    const { name, qualifier, latest } = this.#target;
+    const sink = new ChunkSink(streamHeaders(id, latest), output);
+    return { function: name, qualifier, payload, lambda: { header, sink, wantsReport: wantsLog } };
   }
 
   answer(outcome: Outcome, id: string): Answer {

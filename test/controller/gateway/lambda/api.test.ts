@@ -47,6 +47,8 @@ async function withLambda(
   const lambda = {
     account: DEFAULT_ACCOUNT,
     functions,
+    plane: null,
+    maxConcurrency: 8,
     interpreters: 'host',
     usesSnapshots,
     eventCapacity,
@@ -399,7 +401,7 @@ for (const [method, path] of [
       const response = await fetch(`${url}${path}`, { method });
       assert.equal(response.status, 404);
       assert.equal(response.headers.get('x-amzn-errortype'), 'UnknownOperationException');
-      assert.match(((await response.json()) as { message: string }).message, /is not served/);
+      assert.match(((await response.json()) as { message: string }).message, /is not offered here/);
     });
   });
 }

@@ -10,6 +10,7 @@ function createCatalogue(): Catalogue {
   const names = Array.from({ length: FUNCTIONS }, (_, i) => `function-${String(i).padStart(3, '0')}`);
   return {
     functions: registryOf(names.map((name) => functionConfig(name))),
+    kept: null,
     account: { accountId: '000000000000', region: 'us-east-1' },
     facts: new CodeFactsCache('images'),
     usesSnapshots: () => false,
@@ -20,7 +21,7 @@ test('lambda: a page of functions has 50 at most, as with AWS, whatever is asked
   const catalogue = createCatalogue();
   const sizes: number[] = [];
   const names: unknown[] = [];
-  for (let marker: string | undefined = '0'; marker !== undefined;) {
+  for (let marker: string | undefined = ''; marker !== undefined;) {
     const page: Readonly<Record<string, unknown>> = await listFunctions(
       catalogue,
       new URLSearchParams({ MaxItems: '10000', Marker: marker }),

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ApiError } from '../../../../src/controller/gateway/lambda/errors.ts';
-import { findFunction, invokedArn, parseFunctionName } from '../../../../src/controller/gateway/lambda/names.ts';
+import {
+  findFunction,
+  invokedArn,
+  parseFunctionName,
+  type FoundFunction,
+} from '../../../../src/controller/gateway/lambda/names.ts';
 import { functionConfig, registryOf } from '../../../support/scripted-guests.ts';
 
 const ACCOUNT = { region: 'us-east-1', accountId: '000000000000' };
@@ -59,13 +64,21 @@ for (const [text, qualifier, name, words] of [
   });
 }
 
-test('names: a function has the version $LATEST and no other', () => {
-  const functions = registryOf([functionConfig('hello')]);
-  const find = (name: string, qualifier: string | null): unknown =>
+test('names: a function has $LATEST, versions with numbers and aliases, one or two of which an alias leads to', () => {
+  const functions = registryOf([functionConfig('hello'), functionConfig('hello', { version: '1' })]);
+  functions.setAliases('hello', [
+    { name: 'live', version: 1, routing: null },
+    { name: 'both', version: 1, routing: { version: 2, weight: 0.5 } },
+  ]);
+  const fn = functions.get('hello');
+  const find = (name: string, qualifier: string | null): FoundFunction =>
     findFunction(functions, { name, qualifier }, ACCOUNT, ':$LATEST');
-  assert.equal(find('hello', null), functions.get('hello'));
-  assert.equal(find('hello', '$LATEST'), functions.get('hello'));
-  assert.throws(() => find('hello', '1'), { message: `Function not found: ${ARN}:1` });
+  for (const qualifier of [null, '$LATEST']) assert.equal(find('hello', qualifier).version, fn);
+  for (const qualifier of ['1', 'live']) assert.equal(find('hello', qualifier).version, fn?.published.get('1'));
+  assert.deepEqual(find('hello', 'both'), { fn, version: null });
+  for (const none of ['2', 'dead']) {
+    assert.throws(() => find('hello', none), { message: `Function not found: ${ARN}:${none}` });
+  }
   assert.throws(() => find('nobody', null), {
     message: `Function not found: ${ARN.replace('hello', 'nobody')}:$LATEST`,
   });

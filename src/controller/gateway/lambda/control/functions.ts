@@ -1,0 +1,143 @@
+/** Runs in snapctr. Operations on functions and their versions. */
+import type { FunctionDescription, SettingsInput } from '../../../../control/descriptions.ts';
+import { functionArn, LATEST } from '../../../../protocol/arn.ts';
+import type { ReceivedPackage } from '../../../../packages/store.ts';
+import { newest } from '../../../../registry/records.ts';
+import { ApiError } from '../errors.ts';
+import { parseNewName } from '../names.ts';
+import {
+  created,
+  functionOf,
+  functionOfFile,
+  NOTHING,
+  numberKey,
+  ok,
+  pageOf,
+  wholeFunctionOf,
+  withMarker,
+  type Call,
+  type Result,
+} from './call.ts';
+import { configuration, listedConfiguration } from './render.ts';
+import * as requests from './requests.ts';
+import { checkOffered, checkStorage, createdSettings, updatedSettings } from './settings.ts';
+import { readShape } from './shapes.ts';
+
+const PAGE = { most: 10_000, atOnce: 50 } as const;
+
+/** @throws ApiError */
+export async function createFunction(call: Call): Promise<Result> {
+  const { account, caller, plane } = call;
+  const body = readShape(requests.createFunction, call.body);
+  const name = parseNewName(body.FunctionName ?? '', account);
+  caller.authorize('lambda:CreateFunction', name);
+  if (body.Code !== undefined) checkOffered(body.Code);
+  const settings = createdSettings(body, account);
+  checkStorage(body, settings.memoryMib);
+  authorizeLayers(call, settings.layers);
+  const code = zipOf(call.code);
+  const fn = await plane.functions.create({
+    name,
+    settings,
+    code,
+    publish: body.Publish ?? false,
+    tags: body.Tags ?? {},
+  });
+  return created(configuration(account, fn, null));
+}
+
+/** @throws ApiError */
+export async function updateFunctionCode(call: Call): Promise<Result> {
+  const body = readShape(requests.updateFunctionCode, call.body);
+  const name = wholeFunctionOf(call);
+  checkOffered(body);
+  const publish = body.Publish ?? false;
+  const fn = await call.plane.functions.updateCode(name, {
+    code: zipOf(call.code),
+    publish,
+    dryRun: body.DryRun ?? false,
+    revisionId: body.RevisionId ?? null,
+  });
+  return ok(configuration(call.account, fn, publish ? String(fn.version) : null));
+}
+
+/** @throws ApiError */
+export async function updateFunctionConfiguration(call: Call): Promise<Result> {
+  const body = readShape(requests.updateFunctionConfiguration, call.body ?? {});
+  const name = wholeFunctionOf(call);
+  const { settings } = updatedSettings(body, call.account);
+  authorizeLayers(call, settings.layers ?? []);
+  const known = call.plane.functions.find(name);
+  const memoryMib = settings.memoryMib ?? (known === undefined ? null : newest(known).settings.memoryMib);
+  if (memoryMib !== null) checkStorage(body, memoryMib);
+  const revisionId = body.RevisionId ?? null;
+  const fn = await call.plane.functions.updateConfiguration(name, { settings, revisionId });
+  return ok(configuration(call.account, fn, null));
+}
+
+/** @throws ApiError */
+export async function deleteFunction(call: Call): Promise<Result> {
+  const { name, qualifier } = functionOf(call);
+  if (qualifier === null) await call.plane.functions.delete(name);
+  else await call.plane.functions.deleteVersion(name, qualifier);
+  return NOTHING;
+}
+
+/** @throws ApiError */
+export async function publishVersion(call: Call): Promise<Result> {
+  const body = readShape(requests.publishVersion, call.body ?? {});
+  const name = wholeFunctionOf(call);
+  checkOffered(body);
+  const fn = await call.plane.functions.publish(name, {
+    codeSha256: body.CodeSha256 === '' ? null : (body.CodeSha256 ?? null),
+    description: body.Description ?? null,
+    revisionId: body.RevisionId ?? null,
+  });
+  return created(configuration(call.account, fn, String(fn.version)));
+}
+
+/** Of a function that is kept. @throws ApiError */
+export function getFunction(call: Call): Result {
+  const { name, qualifier } = functionOf(call);
+  const fn = call.plane.functions.describe(name, qualifier);
+  const { tags, reservedConcurrency } = fn.function;
+  return ok({
+    Configuration: configuration(call.account, fn, qualifier),
+    Code: { RepositoryType: 'S3', Location: call.linkTo(fn.record.code.sha256) },
+    ...(Object.keys(tags).length === 0 ? {} : { Tags: tags }),
+    ...(reservedConcurrency === null ? {} : { Concurrency: { ReservedConcurrentExecutions: reservedConcurrency } }),
+  });
+}
+
+/** As `getFunction`. */
+export function getFunctionConfiguration(call: Call): Result {
+  const { name, qualifier } = functionOf(call);
+  return ok(configuration(call.account, call.plane.functions.describe(name, qualifier), qualifier));
+}
+
+/** Of a function of a file nothing is told that would have to be looked up. @throws ApiError */
+export function listVersionsByFunction(call: Call): Result {
+  const name = wholeFunctionOf(call);
+  if (functionOfFile(call, name) !== undefined) {
+    const arn = `${functionArn(call.account, name)}:${LATEST}`;
+    return ok({ Versions: [{ FunctionName: name, FunctionArn: arn, Version: LATEST }] });
+  }
+  const versions = call.plane.functions.versions(name);
+  const { items, nextMarker } = pageOf(versions, versionKey, call.query, PAGE);
+  const shown = items.map((fn) => listedConfiguration(call.account, fn, String(fn.version)));
+  return ok(withMarker({ Versions: shown }, nextMarker));
+}
+
+function versionKey({ version }: FunctionDescription): string {
+  return version === LATEST ? '' : numberKey(version);
+}
+
+function authorizeLayers({ caller }: Call, layers: SettingsInput['layers']): void {
+  for (const { name } of layers) caller.authorize('lambda:GetLayerVersion', name);
+}
+
+/** @throws ApiError */
+export function zipOf(code: ReceivedPackage | null): ReceivedPackage {
+  if (code !== null) return code;
+  throw new ApiError('InvalidParameterValueException', 'Please provide a source for function code: a ZipFile.');
+}

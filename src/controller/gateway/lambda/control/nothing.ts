@@ -1,0 +1,48 @@
+/**
+ * Runs in snapctr. Tools ask for these before they do anything with a function. There are none here, and that is what they are
+ * told.
+ */
+import { functionArn, LATEST } from '../../../../protocol/arn.ts';
+import { ApiError } from '../errors.ts';
+import { functionOf, functionOfFile, ok, type Call, type Result } from './call.ts';
+
+/** @throws ControlError if the function is not there. */
+function arnOf(call: Call, unqualified: '' | ':$LATEST' = ''): string {
+  const { name, qualifier } = functionOf(call);
+  if (functionOfFile(call, name) === undefined) call.plane.functions.describe(name, qualifier);
+  return functionArn(call.account, name) + (qualifier === null ? unqualified : `:${qualifier}`);
+}
+
+export function getFunctionUrlConfig(): Result {
+  throw new ApiError('ResourceNotFoundException', 'The resource you requested does not exist.');
+}
+
+export function listFunctionUrlConfigs(call: Call): Result {
+  arnOf(call);
+  return ok({ FunctionUrlConfigs: [] });
+}
+
+/** Of a function that is not there it is said in the same words. */
+export function getFunctionEventInvokeConfig(call: Call): Result {
+  const { name, qualifier } = functionOf(call);
+  const arn = `${functionArn(call.account, name)}:${qualifier ?? LATEST}`;
+  throw new ApiError('ResourceNotFoundException', `The function ${arn} doesn't have an EventInvokeConfig`);
+}
+
+export function listFunctionEventInvokeConfigs(call: Call): Result {
+  arnOf(call);
+  return ok({ FunctionEventInvokeConfigs: [] });
+}
+
+export function listEventSourceMappings(): Result {
+  return ok({ EventSourceMappings: [] });
+}
+
+export function getRuntimeManagementConfig(call: Call): Result {
+  return ok({ UpdateRuntimeOn: 'Auto', FunctionArn: arnOf(call, ':$LATEST') });
+}
+
+export function getFunctionRecursionConfig(call: Call): Result {
+  arnOf(call);
+  return ok({ RecursiveLoop: 'Allow' });
+}
