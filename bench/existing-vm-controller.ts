@@ -27,6 +27,7 @@ const controller = new Controller({
     snapshotDirectory: '',
     runtimefsDirectory: '/',
     standbyMib: 0,
+    retention: { maxBytes: 0, maxAgeMs: 0 },
     lambda: DEFAULT_ACCOUNT,
     functions: new Map(),
     vmmSettings: NO_SETTINGS,

@@ -1,4 +1,5 @@
 /** Runs in the builder. One build: a function's directory or package becomes an image, or a staged directory for plain processes. */
+import { dirname } from 'node:path';
 import { packApp } from '../images/app-image.ts';
 import { stageApp } from '../images/app-stage.ts';
 import { measureTree } from '../images/ext4.ts';
@@ -7,6 +8,7 @@ import { TreeError } from '../images/tree.ts';
 import { PackageError } from '../packages/package-error.ts';
 import type { BuildFailureCode, BuildRequest, Built } from '../protocol/builder.ts';
 import { systemCodeOf } from '../storage/error-code.ts';
+import { touch } from '../storage/uses.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
 import { withUnpacked } from './unpacked.ts';
 
@@ -52,6 +54,7 @@ async function buildDirectory(
     return { path: staged.directory, digest: staged.digest, bytes };
   }
   const { image, digest, bytes } = await packApp(staged, { signal });
+  await touch(dirname(image));
   return { path: image, digest, bytes };
 }
 

@@ -2,10 +2,14 @@
  * Runs in the builder. The front door for snapctr: builds come in as JSON lines on stdin, what becomes of them leaves as JSON
  * lines on stdout (`protocol/builder.ts`). How many there are at once, and in which order, is snapctr's choice.
  */
+import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { MAX_BUILDER_LINE_BYTES, type BuilderCommand, type BuilderEvent } from '../protocol/builder.ts';
+import { removeUnusedApps } from '../images/app-retention.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { obeyUntilSilent } from '../protocol/served.ts';
+import { cacheDirectory } from '../storage/cache-directory.ts';
+import type { RetentionLimits } from '../storage/retention.ts';
 import { build, failureCode } from './build.ts';
 
 /** Longest text of an event, in characters; programs may print more when they fail. */
@@ -35,6 +39,7 @@ class Builds {
   /** By id: calls it off. */
   readonly #running = new Map<string, AbortController>();
   readonly #ends = new Set<Promise<void>>();
+  #removals = 0;
 
   constructor(emit: (event: BuilderEvent) => void) {
     this.#emit = emit;
@@ -52,6 +57,10 @@ class Builds {
       }
       case 'cancel':
         return this.#running.get(command.id)?.abort(new Error('the build was called off'));
+      case 'remove-unused': {
+        const end = this.#removeUnused(command).finally(() => this.#ends.delete(end));
+        return void this.#ends.add(end);
+      }
       case 'ping':
         return this.#emit({ event: 'pong' });
     }
@@ -64,6 +73,20 @@ class Builds {
     const haveEnded = await Promise.race([Promise.all(this.#ends).then(() => true), late]);
     clearTimeout(timer);
     return haveEnded;
+  }
+
+  async #removeUnused(limits: RetentionLimits): Promise<void> {
+    const running = new AbortController();
+    const id = `removal ${(this.#removals += 1)}`;
+    this.#running.set(id, running);
+    try {
+      const { removed, more } = await removeUnusedApps(join(cacheDirectory(), 'apps'), limits, running.signal);
+      this.#emit({ event: 'removed', names: removed, more, problem: null });
+    } catch (error) {
+      this.#emit({ event: 'removed', names: [], more: false, problem: cut(messageOf(error)) });
+    } finally {
+      this.#running.delete(id);
+    }
   }
 
   async #build({ id, ...request }: Extract<BuilderCommand, { op: 'build' }>): Promise<void> {

@@ -34,6 +34,7 @@ import type { Invocation, Outcome, Task } from './task.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import { startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
+import type { RetentionLimits } from '../storage/retention.ts';
 
 /** How long VMs may take to end when the controller closes, in ms; then firerunner is ended, and they with it. */
 const VM_END_PATIENCE_MS = 2000;
@@ -339,6 +340,11 @@ export class Controller {
     await this.#runner.close();
     await ended;
     await this.#workers?.finished;
+  }
+
+  /** Removes layers of snapshots that nobody needs, some of them. @returns whether there is more. */
+  removeLayers(limits: RetentionLimits): Promise<boolean> {
+    return this.#runner.removeLayers(this.#options.config.snapshotDirectory, limits);
   }
 
   /** Whether VMs are restored from snapshots of their functions. */

@@ -27,6 +27,7 @@ import { FileWatch } from '../storage/file-watch.ts';
 import { FunctionsFile } from './functions-file.ts';
 import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.ts';
 import { runnerCommand } from './runner/runner-command.ts';
+import { Retention } from './retention.ts';
 import { StopSignals } from './stop-signals.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -108,6 +109,11 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     });
     const builder = new BuilderClient(builderCommand(), logger);
     let control: Control | null = null;
+    const retention = new Retention({
+      registry,
+      limits: config.retention,
+      removals: [(limits) => builder.removeUnused(limits), (limits) => controller.removeLayers(limits)],
+    });
     const functions: FunctionsFile = new FunctionsFile({
       registry,
       deployments,
@@ -144,7 +150,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       deployments.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
-      await Promise.all([controller.close(), builder.close(), functions.close()]);
+      await Promise.all([controller.close(), builder.close(), functions.close(), retention.close()]);
       await functionLogs?.close();
       await (control?.close() ?? data?.close());
       logger.debug({ status: controller.status() }, 'closed');

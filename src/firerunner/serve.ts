@@ -20,6 +20,8 @@ import { HostError, LaunchError, type Driver } from './machine.ts';
 import { launchFailure, LaunchTimeoutError, launchVm, type Launch, type RunningVm } from './launch.ts';
 import { Semaphore } from './semaphore.ts';
 import type { TapPool } from './network/tap-pool.ts';
+import { messageOf } from '../protocol/errors.ts';
+import type { RetentionLimits } from '../storage/retention.ts';
 import type { RunDirectory } from './run-directory.ts';
 import { Snapshots, type HeldSnapshot, type Restorable } from './snapshots/snapshots.ts';
 import type { VmmChoice } from './vmm-choice.ts';
@@ -111,6 +113,8 @@ class Server {
         running.resume();
         return void this.#emit({ event: 'resumed', vm: command.vm });
       }
+      case 'remove-layers':
+        return this.#untilEnd(this.#removeLayers(command.directory, command));
       case 'ping':
         return void this.#emit({ event: 'pong' });
     }
@@ -151,6 +155,15 @@ class Server {
     });
     // The observer was told.
     await prepared.catch(() => undefined);
+  }
+
+  async #removeLayers(directory: string, limits: RetentionLimits): Promise<void> {
+    try {
+      const { removed, more } = await this.#snapshots.removeUnused(directory, limits);
+      void this.#emit({ event: 'layers-removed', names: removed, more, problem: null });
+    } catch (error) {
+      void this.#emit({ event: 'layers-removed', names: [], more: false, problem: messageOf(error) });
+    }
   }
 
   #forget(snapshot: string): void {

@@ -39,6 +39,7 @@ import { guestPython } from './guest-python.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { readRequirements, REQUIREMENTS_FILE } from './requirements.ts';
 import { ToolError } from './tool.ts';
+import { useApp } from './app-retention.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
 /** Raised when staging the same directory is to give other files than before. */
@@ -110,7 +111,9 @@ export async function stageApp(directory: string, options: StageOptions = {}): P
   const staged = { digest, directory: join(folder, 'files') };
 
   const finished = options.force === true ? undefined : await readStamp(folder);
-  if (finished !== undefined) return { ...staged, ...finished };
+  if (finished !== undefined && (await useApp(folder, stampPath(folder), options.signal))) {
+    return { ...staged, ...finished };
+  }
   const stamp = await inBuildFolder(
     folder,
     async (buildFolder) => {

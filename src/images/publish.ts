@@ -51,10 +51,19 @@ export async function inBuildFolder<T>(
   { help = 'name another directory, or make it yours', ...options }: BuildFolderOptions = {},
 ): Promise<T> {
   await makeWritableDirectory(folder, help);
+  const inFolder = async (): Promise<T> => {
+    // Who had the lock before may have removed it.
+    await makeWritableDirectory(folder, help);
+    return inOwnFolder(folder, work);
+  };
+  return withLock(await buildFolderLock(folder), inFolder, options);
+}
+
+/** Whoever builds in the folder, or removes it, has this lock. @throws NodeJS.ErrnoException if the folder is not there. */
+export async function buildFolderLock(folder: string): Promise<string> {
   const locks = join(cacheDirectory(), 'locks');
   await makeWritableDirectory(locks, CACHE_HELP);
-  const lockPath = join(locks, `${sha256(await realpath(folder)).slice(0, 32)}.lock`);
-  return withLock(lockPath, () => inOwnFolder(folder, work), options);
+  return join(locks, `${sha256(await realpath(folder)).slice(0, 32)}.lock`);
 }
 
 const IMAGE_BUILDS = new OwnedNames('.snapfaas-image-');

@@ -43,6 +43,8 @@ export type BuilderCommand =
   | ({ readonly op: 'build'; readonly id: string } & BuildRequest)
   /** Answered by `failed` if it was not done before. */
   | { readonly op: 'cancel'; readonly id: string }
+  /** Removes images and staged directories of functions that nobody needs. Answered by `removed`. */
+  | { readonly op: 'remove-unused'; readonly maxBytes: number; readonly maxAgeMs: number }
   /** Answered by `pong`; see `serving-process.ts` and `served.ts` for what becomes of a side that falls silent. */
   | { readonly op: 'ping' };
 
@@ -50,6 +52,13 @@ export type BuilderEvent =
   /** The builder takes commands. */
   | { readonly event: 'serving' }
   | { readonly event: 'pong' }
+  /** @param names digests; `problem`: why it was given up, null if it was not. `more`: there is more to remove. */
+  | {
+      readonly event: 'removed';
+      readonly names: readonly string[];
+      readonly more: boolean;
+      readonly problem: string | null;
+    }
   /** What is being done, such as "installing npm packages". */
   | { readonly event: 'progress'; readonly id: string; readonly text: string }
   /** What the user should know, such as packages that were left out. */

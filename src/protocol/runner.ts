@@ -76,7 +76,9 @@ export type RunnerCommand =
   /** Makes a function's snapshot ready for launches, building what is missing. Answered by `prepared` or `unprepared`, again whenever that changes. */
   | { readonly op: 'prepare'; readonly snapshot: string; readonly spec: LaunchSpec }
   /** Nothing is launched any more from what was prepared under this name; nothing more is said of it. */
-  | { readonly op: 'forget'; readonly snapshot: string };
+  | { readonly op: 'forget'; readonly snapshot: string }
+  /** Removes layers of a store that nobody needs. Answered by `layers-removed`. */
+  | { readonly op: 'remove-layers'; readonly directory: string; readonly maxBytes: number; readonly maxAgeMs: number };
 
 /** How the host reaches a channel of a guest. */
 export interface GuestAddress {
@@ -142,6 +144,13 @@ export type RunnerEvent =
     }
   /** The VM is gone, its directory removed. Sent once for every VM that was `ready`. */
   | { readonly event: 'exited'; readonly vm: string; readonly reason: string }
+  /** @param names layers; `problem`: why it was given up, null if it was not. `more`: there is more to remove. */
+  | {
+      readonly event: 'layers-removed';
+      readonly names: readonly string[];
+      readonly more: boolean;
+      readonly problem: string | null;
+    }
   /** What is being done for a `prepare`. */
   | { readonly event: 'preparing'; readonly snapshot: string; readonly text: string }
   /** Output of the import and the hooks while a snapshot is made. */

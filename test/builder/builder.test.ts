@@ -1,9 +1,9 @@
 /** The real builder, with functions of which some would be at it for long. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { chmod, mkdir, utimes, writeFile } from 'node:fs/promises';
 import { getPriority } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { BuilderClient } from '../../src/controller/builder/builder-client.ts';
 import { createLogger } from '../../src/controller/log.ts';
@@ -104,6 +104,20 @@ describe('builder', { timeout: 120_000 }, () => {
       }
     }
     await assert.rejects(client.build({ ...request, layers: Array<string>(6).fill(good) }), /more than 5 layers/);
+    assert.deepEqual(leftovers(), []);
+  });
+
+  test('removes what nobody needs, and makes it again when it is wanted', async () => {
+    const request = await requestFor([['index.js', '']]);
+    const { path, digest } = await client.build(request);
+    const everything = { maxBytes: 0, maxAgeMs: 0 };
+    assert.equal(await client.removeUnused(everything), false);
+    assert.ok(existsSync(path), 'it was used just now');
+    await utimes(dirname(path), 1, 1);
+    await Promise.all([client.removeUnused(everything), client.removeUnused(everything)]);
+    assert.equal(existsSync(dirname(path)), false);
+    assert.equal((await client.build(request)).digest, digest);
+    assert.ok(existsSync(path));
     assert.deepEqual(leftovers(), []);
   });
 

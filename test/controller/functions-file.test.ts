@@ -23,6 +23,7 @@ function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Con
     snapshotDirectory: '',
     runtimefsDirectory: '/',
     standbyMib: 0,
+    retention: { maxBytes: 0, maxAgeMs: 0 },
     lambda: DEFAULT_ACCOUNT,
     functions: new Map(
       Object.entries(functions).map(([name, memoryMib]) => [name, functionConfig(name, { memoryMib })]),

@@ -35,6 +35,7 @@ const COMMANDS: { readonly [Op in RunnerCommand['op']]: Extract<RunnerCommand, {
   ping: { op: 'ping' },
   prepare: { op: 'prepare', snapshot: '', spec },
   forget: { op: 'forget', snapshot: '' },
+  'remove-layers': { op: 'remove-layers', directory: '', maxBytes: 1, maxAgeMs: 1 },
 };
 
 const failure = { kind: 'vmm', message: '', console: [] } as const;
@@ -59,6 +60,7 @@ const EVENTS: { readonly [Name in RunnerEvent['event']]: Extract<RunnerEvent, { 
   'preparation-log': { event: 'preparation-log', snapshot: '', request: 0, stream: 'stdout', text: '' },
   prepared: { event: 'prepared', snapshot: '', layer: '', builtMs: null },
   unprepared: { event: 'unprepared', snapshot: '', failure, retryInMs: 1000 },
+  'layers-removed': { event: 'layers-removed', names: [], more: false, problem: null },
 };
 
 /** The names of a value's members, and of theirs; what the page leaves out as `…` matches anything. */

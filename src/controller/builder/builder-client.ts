@@ -22,6 +22,7 @@ import {
   type Built,
 } from '../../protocol/builder.ts';
 import { abortReason } from '../../protocol/abort.ts';
+import type { RetentionLimits } from '../../storage/retention.ts';
 import type { Logger } from '../log.ts';
 import { SERVING_TIMES, ServingProcess, type ServedEvent, type ServingTimes } from '../serving-process.ts';
 
@@ -82,6 +83,14 @@ interface Job {
   limit: NodeJS.Timeout | null;
 }
 
+/** For all who ask while it is under way. */
+interface Removal {
+  readonly limits: RetentionLimits;
+  readonly done: Promise<boolean>;
+  readonly settle: (more: boolean) => void;
+  isSent: boolean;
+}
+
 type Builder = ServingProcess<BuilderCommand, BuilderEvent>;
 
 export class BuilderClient {
@@ -99,6 +108,7 @@ export class BuilderClient {
   /** Until another builder may be started. */
   #pause: NodeJS.Timeout | null = null;
   #idle: NodeJS.Timeout | null = null;
+  #removal: Removal | null = null;
   #isClosed = false;
   #lastId = 0;
 
@@ -146,6 +156,22 @@ export class BuilderClient {
     });
   }
 
+  /**
+   * Removes images and staged directories that nobody needs, in the background. At most one removal is under way.
+   *
+   * @returns whether there is more to remove.
+   */
+  removeUnused(limits: RetentionLimits): Promise<boolean> {
+    if (this.#isClosed) return Promise.resolve(false);
+    if (this.#removal === null) {
+      let settle: (more: boolean) => void = () => undefined;
+      const done = new Promise<boolean>((resolve) => (settle = resolve));
+      this.#removal = { limits, done, settle, isSent: false };
+      this.#next();
+    }
+    return this.#removal.done;
+  }
+
   /** Calls off all builds and ends the builder, with all that it has started. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -154,6 +180,7 @@ export class BuilderClient {
     this.#waiting = [];
     this.#running.clear();
     for (const job of jobs) this.#fail(job, 'builder_lost', 'snapctr ends');
+    this.#removed(false);
     await this.#end();
   }
 
@@ -175,12 +202,17 @@ export class BuilderClient {
     if (this.#idle !== null) clearTimeout(this.#idle);
     this.#idle = null;
     if (this.#builder === null) {
-      if (this.#waiting.length > 0) this.#start();
+      if (this.#waiting.length > 0 || this.#removal !== null) this.#start();
       return;
     }
     if (!this.#isServing) return;
     for (let job = this.#take(); job !== null; job = this.#take()) this.#begin(this.#builder, job);
-    if (this.#running.size === 0) this.#idle = setTimeout(() => void this.#end(), this.#times.idleMs).unref();
+    if (this.#removal?.isSent === false) {
+      this.#removal.isSent = true;
+      this.#builder.send({ op: 'remove-unused', ...this.#removal.limits });
+    }
+    if (this.#running.size === 0 && this.#removal === null)
+      this.#idle = setTimeout(() => void this.#end(), this.#times.idleMs).unref();
   }
 
   /** The next one that may begin: what a builder was lost with comes first, and runs alone. */
@@ -244,6 +276,12 @@ export class BuilderClient {
   }
 
   #dispatch(event: ServedEvent<BuilderEvent>): void {
+    if (event.event === 'removed') {
+      if (event.problem !== null) this.#logger.warn(`unused images of functions cannot be removed: ${event.problem}`);
+      else if (event.names.length > 0) this.#logger.info(`removed ${event.names.length} unused images of functions`);
+      this.#removed(event.more);
+      return this.#next();
+    }
     const job = this.#running.get(event.id);
     if (job === undefined) return;
     switch (event.event) {
@@ -274,6 +312,7 @@ export class BuilderClient {
 
   #onLost(reason: string): void {
     this.#builder = null;
+    this.#removed(false);
     this.#failures += 1;
     const lost = [...this.#running.values()];
     this.#running.clear();
@@ -301,6 +340,12 @@ export class BuilderClient {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const job of waiting) this.#fail(job, 'builder_lost', reason);
+  }
+
+  /** One that was lost is tried again when the next is due. */
+  #removed(more: boolean): void {
+    this.#removal?.settle(more);
+    this.#removal = null;
   }
 
   #stopLimit(job: Job): void {

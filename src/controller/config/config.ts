@@ -13,6 +13,7 @@ import { controllerDefaults, controllerSchema } from './schema.ts';
 import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
 import { check } from '../../yaml/check.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from '../../yaml/yaml-file.ts';
+import type { RetentionLimits } from '../../storage/retention.ts';
 
 export { ConfigError } from '../../yaml/yaml-file.ts';
 
@@ -49,6 +50,8 @@ export interface Config {
   readonly standbyMib: number;
   /** What functions are told of the AWS account they run in, and clients see in ARNs. */
   readonly lambda: LambdaAccount;
+  /** For images of functions, and again for layers of snapshots. */
+  readonly retention: RetentionLimits;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   /** Has no name of `functions`. */
   readonly broken: readonly BrokenFunction[];

@@ -4,6 +4,7 @@ import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
 import { MAX_LAYERS } from '../../protocol/builder.ts';
 import { MAX_PAYLOAD_BYTES } from '../../protocol/guest.ts';
 import { RUNTIME_NAMES } from '../../protocol/runtimes.ts';
+import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';
@@ -21,6 +22,11 @@ const MAX_QUEUE_S = 3600;
 const SMALLEST_REQUEST_MEMORY_MIB = 16;
 const MAX_REQUEST_MEMORY_MIB = 1024 * 1024;
 const DEFAULT_REQUEST_MEMORY_MIB = 256;
+
+const DEFAULT_RETAINED_MIB = 10_240;
+const DEFAULT_RETAINED_S = 7 * 24 * 3600;
+const MAX_AGE_S = 3650 * 24 * 3600;
+const MIB = 1024 * 1024;
 
 /** Keys of the original's function lists that mean nothing here, each with the reason. */
 export const UNUSED_FUNCTION_KEYS = {
@@ -41,6 +47,7 @@ const DEFAULT_STANDBY_SHARE = 0.25;
 
 const region = expected('the name of a region, such as `us-east-1`');
 const account = expected('twelve digits in quotes, such as "000000000000"');
+const age = expected(`a number of seconds from 0 to ${MAX_AGE_S} (ten years)`);
 const requiredPath = text('a path');
 const optionalPath = text('a path').nullish();
 const unused = z.unknown().optional();
@@ -77,6 +84,15 @@ export const controllerSchema = z.strictObject(
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
     firecracker: firecrackerSchema.nullish(),
     jailer: jailerSchema.nullish(),
+    retention: z
+      .strictObject(
+        {
+          max_size: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB').nullish(),
+          max_age: z.number(age).min(0, age).max(MAX_AGE_S, age).nullish(),
+        },
+        expected('a map with `max_size` and `max_age`'),
+      )
+      .nullish(),
     lambda: z
       .strictObject(
         {
@@ -100,7 +116,14 @@ export type ControllerYaml = z.infer<typeof controllerSchema>;
 export function controllerDefaults(
   yaml: Pick<
     ControllerYaml,
-    'max_payload' | 'queue_capacity' | 'queue_wait' | 'queue_timeout' | 'request_memory' | 'standby' | 'lambda'
+    | 'max_payload'
+    | 'queue_capacity'
+    | 'queue_wait'
+    | 'queue_timeout'
+    | 'request_memory'
+    | 'standby'
+    | 'lambda'
+    | 'retention'
   >,
   memoryMib: number,
 ): {
@@ -111,6 +134,7 @@ export function controllerDefaults(
   readonly requestMemoryMib: number;
   readonly standbyMib: number;
   readonly lambda: LambdaAccount;
+  readonly retention: RetentionLimits;
 } {
   return {
     standbyMib: yaml.standby ?? Math.floor(memoryMib * DEFAULT_STANDBY_SHARE),
@@ -119,6 +143,10 @@ export function controllerDefaults(
     queueWaitMs: (yaml.queue_wait ?? DEFAULT_QUEUE_WAIT_S) * 1000,
     queueTimeoutMs: (yaml.queue_timeout ?? DEFAULT_QUEUE_TIMEOUT_S) * 1000,
     requestMemoryMib: yaml.request_memory ?? DEFAULT_REQUEST_MEMORY_MIB,
+    retention: {
+      maxBytes: (yaml.retention?.max_size ?? DEFAULT_RETAINED_MIB) * MIB,
+      maxAgeMs: (yaml.retention?.max_age ?? DEFAULT_RETAINED_S) * 1000,
+    },
     lambda: {
       region: yaml.lambda?.region ?? DEFAULT_ACCOUNT.region,
       accountId: yaml.lambda?.account_id ?? DEFAULT_ACCOUNT.accountId,

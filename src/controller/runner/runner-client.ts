@@ -19,6 +19,7 @@ import {
 } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import { messageOf } from '../../protocol/errors.ts';
+import type { RetentionLimits } from '../../storage/retention.ts';
 import type { Logger } from '../log.ts';
 import { SERVING_TIMES, ServingProcess, type ServedEvent, type ServingTimes } from '../serving-process.ts';
 
@@ -90,6 +91,7 @@ export class RunnerClient {
   readonly #times: ServingTimes;
   readonly #vms = new Map<string, KnownVm>();
   readonly #preparations = new Map<string, PreparationEvents>();
+  readonly #removals: ((more: boolean) => void)[] = [];
   #runner: FirerunnerProcess | null = null;
   /** One that does not take commands yet. */
   #starting: FirerunnerProcess | null = null;
@@ -210,6 +212,19 @@ export class RunnerClient {
   }
 
   /**
+   * Removes layers of snapshots that nobody needs, in the background.
+   *
+   * @returns whether there is more to remove; false as well if there is no firerunner.
+   */
+  removeLayers(directory: string, limits: RetentionLimits): Promise<boolean> {
+    if (this.#runner === null) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      this.#removals.push(resolve);
+      this.#send({ op: 'remove-layers', directory, ...limits });
+    });
+  }
+
+  /**
    * Ends firerunner, and with it every VM. Resolves in some seconds, whatever it does; then every VM was reported as gone.
    *
    * @param patienceMs how long it may take to end by itself.
@@ -247,6 +262,12 @@ export class RunnerClient {
 
   #dispatch(event: ServedEvent<RunnerEvent>): void {
     if ('snapshot' in event) return this.#dispatchPreparation(event);
+    if (event.event === 'layers-removed') {
+      const { names, more, problem } = event;
+      if (problem !== null) this.#logger.warn(`unused layers of snapshots cannot be removed: ${problem}`);
+      else if (names.length > 0) this.#logger.info({ layers: names }, 'removed unused layers of snapshots');
+      return this.#removals.shift()?.(more);
+    }
     const known = this.#vms.get(event.vm);
     if (known === undefined) return;
     const { events } = known;
@@ -295,6 +316,7 @@ export class RunnerClient {
     if (this.#runner !== runner) return;
     this.#runner = null;
     this.#absence = 'firerunner is not running';
+    for (const settle of this.#removals.splice(0)) settle(false);
     this.onLost();
     const lost = [...this.#vms];
     const unprepared = [...this.#preparations.values()];

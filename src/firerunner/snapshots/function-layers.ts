@@ -33,7 +33,7 @@ async function makeInStore(
   bases: BaseLayers,
   spec: LaunchSpec,
   store: SnapshotStore,
-  { hooks, open, unlike, onFound, onBuilding }: RecipeRequest,
+  { hooks, open, unlike, onFound, onBuilding, onLayers }: RecipeRequest,
 ): Promise<Made> {
   let builtMs: number | null = null;
   let base: Restorable | null = null;
@@ -47,6 +47,7 @@ async function makeInStore(
     try {
       layer = await ensureLayer(base);
       const layers = [base.layer, layer];
+      onLayers(layers.map(({ name }) => name));
       const restorable = open ? await Restorable.open(builds.driver, store.directory, layers, true) : null;
       return { layer: layer.name, builtMs, restorable };
     } finally {

@@ -112,12 +112,13 @@ async function summarize(store: string, name: string): Promise<LayerSummary | nu
     memoryBytes: layer?.memoryBytes ?? null,
     pages: layer === null ? null : layer.parts.pages.bytes / PAGE_BYTES,
     bytes: await bytesIn(directory),
-    created: status.mtime,
+    created: (await stat(join(directory, MANIFEST)).catch(() => status)).mtime,
     problem,
   };
 }
 
-async function bytesIn(directory: string): Promise<number> {
+/** Of all files of a layer. */
+export async function bytesIn(directory: string): Promise<number> {
   const names = await readdir(directory).catch(() => []);
   const statuses = await Promise.all(names.map((name) => stat(join(directory, name)).catch(() => null)));
   return statuses.reduce((sum, status) => sum + (status?.size ?? 0), 0);

@@ -52,6 +52,8 @@ export interface RecipeRequest {
   readonly onFound: (isStored: boolean) => void;
   /** To be called when a VM begins to be built from. */
   readonly onBuilding: () => void;
+  /** To be called with the names of its layers, as soon as they are in the store. */
+  readonly onLayers: (names: readonly string[]) => void;
 }
 
 export interface Made extends Prepared {
@@ -68,6 +70,8 @@ export interface SnapshotOptions {
   /** How long it takes to save what was built, in ms. */
   readonly savingMs: () => number;
   readonly onOpened?: () => void;
+  /** Told of the names of its layers in the store, each time it is made. */
+  readonly onLayers?: (names: readonly string[]) => void;
   /** Called when it is no longer open. */
   readonly onClosed?: () => void;
   /** When it is aborted nothing is tried again. */
@@ -245,7 +249,11 @@ export class Snapshot {
       try {
         // Asked when its turn comes: much may have changed meanwhile.
         const onBuilding = (): void => void (work.buildingSince = performance.now());
-        const request = { hooks: this.#hooks, open: open || this.#options.mayOpen(), unlike, onFound, onBuilding };
+        const onLayers = (names: readonly string[]): void => {
+          if (this.#state.is !== 'retired') this.#options.onLayers?.(names);
+        };
+        const isOpened = open || this.#options.mayOpen();
+        const request = { hooks: this.#hooks, open: isOpened, unlike, onFound, onBuilding, onLayers };
         const { restorable, layer, builtMs } = await this.#options.make(request);
         if (this.#work === work) this.#made(restorable, { layer, builtMs });
         else restorable?.retire();

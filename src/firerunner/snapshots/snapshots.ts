@@ -23,6 +23,9 @@ import { LayerBuilds, type PrepareHooks } from './layer-builds.ts';
 import type { Layer } from './layer.ts';
 import type { Restorable } from './restorable.ts';
 import { Snapshot, type HeldSnapshot, type Prepared, type SnapshotObserver } from './snapshot.ts';
+import { Uses } from '../../storage/uses.ts';
+import type { RetentionLimits } from '../../storage/retention.ts';
+import { SnapshotStore } from './store.ts';
 import { fileIdentity } from '../../storage/file-identity.ts';
 import { machineFiles } from './stamps.ts';
 
@@ -46,6 +49,8 @@ interface Known {
   /** Of the files it was made from: other files need another snapshot. */
   readonly identity: string;
   readonly replacesAnother: boolean;
+  /** Other processes leave these layers of the store alone, and no longer those before. */
+  readonly holdLayers: (names: readonly string[]) => void;
   /** Preparations that have not been forgotten. */
   preparations: number;
 }
@@ -60,6 +65,8 @@ export class Snapshots {
   readonly #openAtMost: number;
   readonly #preparations = new Semaphore(PREPARATIONS_AT_ONCE);
   readonly #signal: AbortSignal;
+  /** By the directory of the store. */
+  readonly #uses = new Map<string, Uses>();
 
   /**
    * @param taps for machines with a network; null: there are none.
@@ -103,8 +110,20 @@ export class Snapshots {
     known.preparations -= 1;
     if (known.preparations > 0) return;
     known.snapshot.retire();
+    known.holdLayers([]);
     this.#known.delete(key);
     if (spec.machine.appfsPath !== null) this.#builds.digests.forget(spec.machine.appfsPath);
+  }
+
+  /** See `SnapshotStore.removeUnused`. */
+  async removeUnused(
+    directory: string,
+    limits: RetentionLimits,
+  ): Promise<{ readonly removed: readonly string[]; readonly more: boolean }> {
+    const uses = this.#uses.get(directory);
+    await uses?.settled();
+    await uses?.renew();
+    return new SnapshotStore(directory).removeUnused(limits);
   }
 
   /** See `dumpLayer`. */
@@ -151,6 +170,7 @@ export class Snapshots {
       snapshot.retire();
     }
     await this.#bases.close();
+    for (const uses of this.#uses.values()) await uses.close();
   }
 
   #find(spec: LaunchSpec): Known {
@@ -159,6 +179,8 @@ export class Snapshots {
     const before = this.#known.get(key);
     if (before?.identity === identity) return before;
     before?.snapshot.retire();
+    before?.holdLayers([]);
+    const holdLayers = this.#holder(spec);
     const snapshot: Snapshot = new Snapshot({
       make: (request) => makeFunctionSnapshot(this.#builds, this.#bases, spec, request),
       mayOpen: () => this.#open.size < this.#openAtMost,
@@ -166,13 +188,27 @@ export class Snapshots {
       savingMs: () => this.#builds.savingMs,
       onOpened: () => this.#touch(snapshot),
       onClosed: () => this.#open.delete(snapshot),
+      onLayers: holdLayers,
       signal: this.#signal,
       observer: before?.snapshot.observer,
     });
     const { preparations = 0 } = before ?? {};
-    const known = { snapshot, identity, replacesAnother: before !== undefined, preparations };
+    const known = { snapshot, identity, replacesAnother: before !== undefined, preparations, holdLayers };
     this.#known.set(key, known);
     return known;
+  }
+
+  #holder({ snapshots }: LaunchSpec): Known['holdLayers'] {
+    if (snapshots?.kind !== 'store') return () => undefined;
+    const { directory } = snapshots;
+    const uses = this.#uses.get(directory) ?? new Uses(directory);
+    this.#uses.set(directory, uses);
+    let held: readonly string[] = [];
+    return (names) => {
+      for (const name of names) uses.hold(name);
+      for (const name of held) uses.release(name);
+      held = names;
+    };
   }
 
   /** It was used last. Those used before are closed if there are too many. */

@@ -7,7 +7,17 @@ import { join, resolve } from 'node:path';
 import { sha256Json } from '../../storage/digest.ts';
 import { withFreeLock, withLock, type LockOptions } from '../../storage/lock.ts';
 import { makeDirectory } from '../../storage/make-directory.ts';
-import { layerNames, listLayers, readNamed, verifyLayers, type LayerSummary, type Verification } from './inventory.ts';
+import { GRACE_MS, removable, REMOVED_AT_ONCE, type Retained, type RetentionLimits } from '../../storage/retention.ts';
+import { neededNames, touch } from '../../storage/uses.ts';
+import {
+  bytesIn,
+  layerNames,
+  listLayers,
+  readNamed,
+  verifyLayers,
+  type LayerSummary,
+  type Verification,
+} from './inventory.ts';
 import {
   DamagedLayerError,
   layerName,
@@ -97,12 +107,19 @@ export class SnapshotStore {
       if (error instanceof DamagedLayerError) onDamaged?.(error);
       return ignoreDamage(error);
     });
-    if (before !== null && before.digest !== unlike) return before;
+    if (before !== null && before.digest !== unlike) {
+      // Without the lock it may be removed all the same: then whoever reads it has it built once more.
+      await touch(before.directory);
+      return before;
+    }
     options.signal?.throwIfAborted();
     await storing('create', this.directory, () => makeDirectory(this.directory, 0o700));
     return this.#locked(name, options, async () => {
       const found = await this.#read(name, stamp).catch(ignoreDamage);
-      if (found !== null && found.digest !== unlike) return found;
+      if (found !== null && found.digest !== unlike) {
+        await touch(found.directory);
+        return found;
+      }
       await removeLeftovers(this.directory);
       // A damaged one is of no use to anybody and takes space; another is there until its successor is.
       if (found === null) await removeLayer(this.directory, name);
@@ -140,6 +157,45 @@ export class SnapshotStore {
     await removeLeftovers(this.directory);
     await removeSmallLeftovers(this.directory);
     return removed;
+  }
+
+  /**
+   * Removes layers that no process needs and the limits do not cover, some of them: what is left is for the next call. One that
+   * is being built, or was used within `GRACE_MS`, is left alone; and what a VM has mapped is its own.
+   *
+   * @returns names of what was removed; whether there is more.
+   */
+  async removeUnused(
+    limits: RetentionLimits,
+  ): Promise<{ readonly removed: readonly string[]; readonly more: boolean }> {
+    if (!(await this.#exists())) return { removed: [], more: false };
+    await removeLeftovers(this.directory);
+    const found: Retained[] = [];
+    for (const name of await layerNames(this.directory)) {
+      const usedAt = await this.#usedAt(name);
+      if (usedAt !== null) found.push({ name, usedAt, bytes: await bytesIn(join(this.directory, name)) });
+    }
+    const needed = (): Promise<ReadonlySet<string>> =>
+      storing('read', this.directory, () => neededNames(this.directory));
+    const wanted = removable(found, await needed(), limits, Date.now());
+    const removed: string[] = [];
+    for (const { name } of wanted.slice(0, REMOVED_AT_ONCE)) {
+      const remove = async (): Promise<void> => {
+        const usedAt = await this.#usedAt(name);
+        if (usedAt === null || Date.now() - usedAt <= GRACE_MS || (await needed()).has(name)) return;
+        await removeLayer(this.directory, name);
+        removed.push(name);
+      };
+      const path = join(this.directory, name);
+      await storing('remove', path, () => withFreeLock(lockPath(this.directory, name), remove));
+    }
+    return { removed, more: wanted.length > REMOVED_AT_ONCE };
+  }
+
+  /** Null if it is not there. */
+  async #usedAt(name: string): Promise<number | null> {
+    const status = await stat(join(this.directory, name)).catch(() => null);
+    return status === null ? null : status.mtimeMs;
   }
 
   async #read(name: string, stamp: LayerStamp): Promise<Layer | null> {

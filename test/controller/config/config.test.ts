@@ -94,6 +94,7 @@ test('config: the smallest useful files, and the defaults', () => {
       requestMemoryMib: 256,
       standbyMib: 256,
       lambda: { region: 'us-east-1', accountId: '000000000000' },
+      retention: { maxBytes: 10 * 1024 ** 3, maxAgeMs: 7 * 24 * 3600 * 1000 },
       snapshotDirectory: join(directory, 'images/snapshots'),
       runtimefsDirectory: join(directory, 'images/runtimefs'),
       vmmSettings: { firecracker: { path: null, prestarted: 2 }, jailer: null, network: null },

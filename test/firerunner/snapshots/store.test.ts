@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -9,6 +9,7 @@ import { DamagedLayerError, PAGE_BYTES } from '../../../src/firerunner/snapshots
 import { openPrivateFile, openPrivateMemory } from '../../../src/firerunner/snapshots/memory.ts';
 import { SnapshotStore, SnapshotStoreError } from '../../../src/firerunner/snapshots/store.ts';
 import { withLock } from '../../../src/storage/lock.ts';
+import { Uses } from '../../../src/storage/uses.ts';
 import { ourselves, ownerTag } from '../../../src/storage/owner.ts';
 import { ensure, fill, memoryOf, randomBytes, readMemory, sample, temporaryDirectory } from './layers.ts';
 
@@ -40,6 +41,40 @@ describe('store', () => {
     assert.deepEqual(await store.ensure('base', { c: 'x', b: null, a: 1 }, never), layer);
     assert.equal(await store.open('function', { a: 1, b: null, c: 'x' }), null);
     assert.equal(await store.open('base', { a: 1, b: null, c: 'y' }), null);
+  });
+
+  test('what no process needs and nobody has used for long is removed, and made again when it is wanted', async () => {
+    const store = await emptyStore();
+    const everything = { maxBytes: 0, maxAgeMs: 0 };
+    assert.deepEqual(await store.removeUnused(everything), { removed: [], more: false });
+    const [needed, old, busy, fresh] = [1, 2, 3, 4].map((a) => ensure(store, { a }, saved));
+    const layers = await Promise.all([needed, old, busy, fresh].map((layer) => layer ?? assert.fail()));
+    const [kept, unused, locked] = layers;
+    assert.ok(kept !== undefined && unused !== undefined && locked !== undefined);
+    const uses = new Uses(store.directory);
+    uses.hold(kept.name);
+    await uses.settled();
+    for (const { directory } of [kept, unused, locked]) await utimes(directory, 1, 1);
+    const lock = join(store.directory, `.snapfaas-${locked.name}.lock`);
+    await withLock(lock, async () => {
+      assert.deepEqual(await store.removeUnused(everything), { removed: [unused.name], more: false });
+    });
+    assert.equal((await ensure(store, { a: 2 }, saved)).digest, unused.digest);
+    // Finding it is using it.
+    await ensure(store, { a: 3 }, saved);
+    assert.deepEqual(await store.removeUnused(everything), { removed: [], more: false });
+    assert.equal((await store.list()).length, 4);
+    await uses.close();
+    // What a process needed until it ended was used then.
+    assert.deepEqual(await store.removeUnused(everything), { removed: [], more: false });
+    for (const { directory } of layers) await utimes(directory, 1, 1);
+    const year = 365 * 24 * 3600 * 1000;
+    assert.deepEqual(await store.removeUnused({ maxBytes: 2 ** 40, maxAgeMs: 100 * year }), {
+      removed: [],
+      more: false,
+    });
+    assert.equal((await store.removeUnused({ maxBytes: 2 ** 40, maxAgeMs: year })).removed.length, 4);
+    assert.deepEqual(await readdir(store.directory), []);
   });
 
   test('a failed build leaves nothing, and its error comes out as it is', async () => {
