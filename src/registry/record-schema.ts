@@ -18,7 +18,6 @@ const settings = z.strictObject({
   memoryMib: z.int().positive(),
   environment: texts.nullable(),
   layers: z.array(z.strictObject({ name: z.string(), version: z.int().positive(), code })),
-  tenancy: z.literal('PER_TENANT').nullable(),
   remembered: z.record(z.string(), z.json() as z.ZodType<JsonValue>),
 });
 

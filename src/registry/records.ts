@@ -46,8 +46,6 @@ export interface FunctionSettings {
   readonly environment: Readonly<Record<string, string>> | null;
   /** Base first; they are put into `/opt` in this order. */
   readonly layers: readonly LayerUse[];
-  /** Null: a VM may serve several tenants, one after the other. */
-  readonly tenancy: 'PER_TENANT' | null;
   /** Members of the API that are taken and told as they were given, and have no effect here, such as `TracingConfig`. */
   readonly remembered: Readonly<Record<string, JsonValue>>;
 }

@@ -107,7 +107,6 @@ export const SETTINGS: SettingsInput = {
   memoryMib: 128,
   environment: null,
   layers: [],
-  tenancy: null,
   remembered: {},
 };
 

@@ -194,6 +194,11 @@ describe('functions over the API', { timeout: 300_000 }, () => {
         ],
         [() => create({ Code: {} }), 'InvalidParameterValueException', /ZipFile/],
         [
+          () => create({ TenancyConfig: { TenantIsolationMode: 'PER_TENANT' } }),
+          'InvalidParameterValueException',
+          /^TenancyConfig is not offered here: create a function for each tenant/,
+        ],
+        [
           () => create({ Environment: { Variables: { LARGE: 'x'.repeat(4100) } } }),
           'InvalidParameterValueException',
           /exceeded the 4KB limit\. String measured: \{"LARGE":/,

@@ -13,7 +13,6 @@ export function versionRecord(keys: Partial<VersionRecord> = {}): VersionRecord 
       memoryMib: 128,
       environment: { KEY: 'value' },
       layers: [{ name: 'layer', version: 1, code: { sha256: SHA, bytes: 3 } }],
-      tenancy: null,
       remembered: { TracingConfig: { Mode: 'PassThrough' } },
     },
     code: { sha256: SHA, bytes: 3 },

@@ -38,7 +38,7 @@ export function configuration(account: LambdaAccount, fn: FunctionDescription, q
 export function listedConfiguration(account: LambdaAccount, fn: FunctionDescription, qualifier: string | null): Json {
   const { record, version } = fn;
   const { settings, code } = record;
-  const { remembered, environment, layers, tenancy } = settings;
+  const { remembered, environment, layers } = settings;
   const arn = functionArn(account, fn.function.name);
   return {
     FunctionName: fn.function.name,
@@ -62,7 +62,6 @@ export function listedConfiguration(account: LambdaAccount, fn: FunctionDescript
     EphemeralStorage: remembered['EphemeralStorage'] ?? { Size: scratchMib(settings.memoryMib) },
     SnapStart: snapStart(settings, version),
     LoggingConfig: loggingConfig(fn.function.name, remembered['LoggingConfig']),
-    ...(tenancy === null ? {} : { TenancyConfig: { TenantIsolationMode: tenancy } }),
   };
 }
 

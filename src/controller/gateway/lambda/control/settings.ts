@@ -75,7 +75,6 @@ export function createdSettings(body: CreateBody, account: LambdaAccount): Setti
     layers: [],
     remembered: {},
     ...settings,
-    tenancy: body.TenancyConfig === undefined ? null : 'PER_TENANT',
   };
 }
 
@@ -119,6 +118,8 @@ export function checkOffered(body: Readonly<Record<string, unknown>>): void {
     const value = body[name];
     if (value !== undefined && !isEmpty(value)) throw notOffered(name, 'leave it out');
   }
+  // To run without it would let tenants share a VM.
+  if (body['TenancyConfig'] !== undefined) throw notOffered('TenancyConfig', 'create a function for each tenant');
   const architectures = body['Architectures'];
   if (Array.isArray(architectures) && architectures.includes('arm64')) {
     throw notOffered('Architectures', 'functions run on x86_64');
