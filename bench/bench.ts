@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { burst } from './cases/burst.ts';
 import { controllerMemory } from './cases/controller-memory.ts';
 import { density } from './cases/density.ts';
+import { deploy } from './cases/deploy.ts';
 import { fairness } from './cases/fairness.ts';
 import { firecracker } from './cases/firecracker.ts';
 import { firstStart } from './cases/first-start.ts';
@@ -33,6 +34,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   firstStart,
   pythonImport,
   density,
+  deploy,
   warmRequest,
   throughput,
   poolScaling,
