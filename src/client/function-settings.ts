@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { MAX_TIMEOUT_S } from '../protocol/guest.ts';
 import { check } from '../yaml/check.ts';
 import { expected, quoted, show, text, wholeNumber } from '../yaml/values.ts';
 import { formatProblem, YamlFile, type Problem } from '../yaml/yaml-file.ts';
@@ -32,7 +33,6 @@ export interface FunctionSettings {
 
 /** As AWS has them; the controller may have less. */
 const MAX_MEMORY_MIB = 32_768;
-const MAX_TIMEOUT_S = 1800;
 
 const name = expected('1 to 64 letters, digits, `-` or `_`');
 export const FUNCTION_NAME = /^[A-Za-z0-9_-]{1,64}$/;

@@ -126,6 +126,8 @@ export function scratchMib(memoryMib: number): number {
 
 /** Output that is kept of one invocation, stdout and stderr together, in bytes; the rest is cut with a mark. */
 export const MAX_LOG_BYTES_PER_REQUEST = 256 * 1024;
+/** Longest time that a function may have for a request, in s; AWS Lambda's limit. */
+export const MAX_TIMEOUT_S = 1800;
 /** Largest event and result, in bytes (6 MiB). */
 export const MAX_PAYLOAD_BYTES = 6 * 1024 * 1024;
 /** Largest result of a handler in Lambda's style, in bytes: what AWS Lambda allows. */

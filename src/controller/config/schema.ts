@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
 import { MAX_LAYERS } from '../../protocol/builder.ts';
-import { MAX_PAYLOAD_BYTES } from '../../protocol/guest.ts';
+import { MAX_PAYLOAD_BYTES, MAX_TIMEOUT_S } from '../../protocol/guest.ts';
 import { RUNTIME_NAMES } from '../../protocol/runtimes.ts';
 import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
@@ -11,7 +11,6 @@ import { firecrackerSchema, jailerSchema } from './vmm.ts';
 
 export const MAX_VCPUS = 32;
 export const DEFAULT_TIMEOUT_S = 60;
-export const MAX_TIMEOUT_S = 900;
 const MAX_HANDLER_LENGTH = 1024;
 const DEFAULT_QUEUE_CAPACITY = 1024;
 const MAX_QUEUE_CAPACITY = 1_000_000;

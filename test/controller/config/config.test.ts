@@ -314,7 +314,7 @@ const accepted: readonly (readonly [title: string, functions: string, key: keyof
   ['the runtime is told by the image: python', '- {name: f, runtimefs: python3.ext4}', 'runtime', 'python3'],
   ['the runtime is told by the image: node', '- {name: f, runtimefs: nodejs.ext4}', 'runtime', 'nodejs'],
   ['a limit of 0 is none', '- {name: f, runtime: python3, concurrency_limit: 0}', 'concurrencyLimit', null],
-  ['the longest timeout', '- {name: f, runtime: python3, timeout: 900}', 'timeoutMs', 900_000],
+  ['the longest timeout', '- {name: f, runtime: python3, timeout: 1800}', 'timeoutMs', 1_800_000],
   ['the shortest timeout', '- {name: f, runtime: python3, timeout: 0.001}', 'timeoutMs', 1],
   ...[
     '.build/v1.2/index.handler',
@@ -775,7 +775,7 @@ const refusals: readonly Refusal[] = [
   },
   {
     title: 'a timeout of 0',
-    ...withFunctions(`- {${f}, timeout: 0}\n`, /`timeout` must be a number of seconds above 0 and up to 900/),
+    ...withFunctions(`- {${f}, timeout: 0}\n`, /`timeout` must be a number of seconds above 0 and up to 1800/),
   },
   { title: 'an endless timeout', ...withFunctions(`- {${f}, timeout: .inf}\n`, /`timeout` must be/) },
   {

@@ -1,8 +1,7 @@
 /** Runs in snapctr. The bodies of requests that change something, as the API's model has them. */
+import { MAX_TIMEOUT_S } from '../../../../protocol/guest.ts';
 import { anything, boolean, double, integer, list, map, string, structure, type Shape } from './shapes.ts';
 
-/** Longest time that a function may have, in s; AWS has 900. */
-export const MAX_TIMEOUT_S = 1800;
 /** The names of AWS for what is run here by one version of each language. */
 export const RUNTIME_NAMES: readonly string[] = [
   ...['24', '22', '20', '18'].map((version) => `nodejs${version}.x`),
