@@ -61,7 +61,11 @@ describe('the command line of snapctr', { timeout: 120_000 }, () => {
     ['an unknown VMM', ['--vmm', 'xen'], /Allowed choices are auto, firecracker, qemu, process/],
     ['an unknown log level', ['--log-level', 'loud'], /Allowed choices are trace, debug/],
     ['a time that is none', ['--drain-timeout', 'soon'], /Expected seconds, such as 30 or 0\.5/],
-    ['a word too many', ['--port', '0', 'surplus'], /unknown command 'surplus'; there are images, snapshots/],
+    [
+      'a word too many',
+      ['--port', '0', 'surplus'],
+      /unknown command 'surplus'; there are deploy, .*, images, snapshots/,
+    ],
     ['a misspelt command', ['docter'], /unknown command 'docter'; did you mean doctor\?/],
   ] as const) {
     test(`${what}: status 2, and the message says what is possible`, async () => {
@@ -186,7 +190,10 @@ describe('the command line of snapctr', { timeout: 120_000 }, () => {
     const options = [...text.matchAll(/ption\(\s*'(?:-\w, )?(--[\w-]+)/g)].map((match) => match[1] ?? '');
     assert.ok(options.length >= 11, options.join());
     for (const option of options) assert.match(stdout, new RegExp(`^ .*${option}\\b`, 'm'));
-    assert.match(stdout, /^Commands:\n {2}images /m);
+    const [, commands = ''] = /^Commands:\n((?: .*\n)+)/m.exec(stdout) ?? [];
+    for (const command of ['deploy', 'logs', 'images', 'keys', 'completion']) {
+      assert.match(commands, new RegExp(`^ {2}${command}\\b`, 'm'));
+    }
     assert.ok((stdout.match(/^ {4}\$ snapctr /gm) ?? []).length >= 3);
     assert.match(stdout, /Exit status: 0 .*; 1 .*; 2 /);
     const images = await snapctr('images', '--help');
