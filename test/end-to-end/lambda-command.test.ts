@@ -68,9 +68,11 @@ describe('the aws command', { timeout: 240_000 }, () => {
     );
     const bad = await invoke('{"a"');
     assert.match(bad.stderr, /\(InvalidRequestContentException\).*Could not parse request body into json/);
-    const unserved = await aws('delete-function', '--function-name', 'obedient');
-    assert.match(unserved.stderr, /\(UnknownOperationException\).*is not served/);
-    for (const { status } of [missing, bad, unserved]) assert.notEqual(status, 0);
+    const filed = await aws('delete-function', '--function-name', 'obedient');
+    assert.match(filed.stderr, /\(ResourceConflictException\).*functions\.yaml/);
+    const unserved = await aws('create-function-url-config', '--function-name', 'obedient', '--auth-type', 'NONE');
+    assert.match(unserved.stderr, /\(UnknownOperationException\).*CreateFunctionUrlConfig is not offered/);
+    for (const { status } of [missing, bad, filed, unserved]) assert.notEqual(status, 0);
   });
 
   test('list-functions and get-function tell what is configured; its waiter is content', async () => {
