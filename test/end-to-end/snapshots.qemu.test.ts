@@ -282,8 +282,13 @@ describe('restored VMs', { timeout: 180_000 }, () => {
 describe('the layers of a function', { timeout: 120_000 }, () => {
   let workspace: Workspace;
   let store: string;
-  const start = (snapshots: true | 'being made' = true): Promise<RunningController> =>
-    startController(workspace, { vmm: 'qemu', memoryMib: 256, snapshots });
+  /** Ended at the end, whatever came of the test that started it. */
+  const started: RunningController[] = [];
+  const start = async (snapshots: true | 'being made' = true): Promise<RunningController> => {
+    const controller = await startController(workspace, { vmm: 'qemu', memoryMib: 256, snapshots });
+    started.push(controller);
+    return controller;
+  };
   const stop = async (controller: RunningController): Promise<void> => {
     assert.equal(await controller.stop(), 0);
     await assertNothingLeft(workspace);
@@ -293,7 +298,11 @@ describe('the layers of a function', { timeout: 120_000 }, () => {
     workspace = createWorkspace([source('edited', 'python3', version(1))], ['snapshot_dir: store']);
     store = join(workspace.directory, 'store');
   });
-  after(() => workspace.remove());
+  after(async () => {
+    for (const controller of started) controller.kill('SIGKILL');
+    await Promise.all(started.map(({ exited }) => exited));
+    workspace.remove();
+  });
 
   let first: string;
 

@@ -99,7 +99,7 @@ export const SCRIPTS: readonly Expectation[] = [
   script('users', 'getent passwd 1000 | cut -d: -f1,6; getent group nogroup | cut -d: -f3', 'function:/tmp\n65534'),
   script('os-release', '. /etc/os-release; echo $ID', 'debian'),
   script('mime types', 'grep -c "^image/png" /etc/mime.types', '1'),
-  script('/opt', 'ls -d /opt; ls /opt', '/opt'),
+  script('/opt', 'ls -d /opt; ls /opt', '/opt\nlib'),
   script('PATH', 'echo $PATH', '/usr/local/bin:/usr/bin:/bin:/opt/bin'),
   script('/dev/stdout', '{ echo out > /dev/stdout; echo err > /dev/stderr; } 2>&1 | cat', 'out\nerr'),
   script(

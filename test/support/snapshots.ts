@@ -26,9 +26,9 @@ export function layersIn(store: string, kind: 'base' | 'function'): string[] {
   return namesIn(store).filter((name) => name.startsWith(`${kind}-`));
 }
 
-/** What stands in a store that is no layer: something unfinished, or a lock. */
+/** What stands in a store that is no layer, nor says who needs them: something unfinished, or a lock. */
 export function unfinishedIn(store: string): string[] {
-  return namesIn(store).filter((name) => name.startsWith('.'));
+  return namesIn(store).filter((name) => name.startsWith('.') && !name.startsWith('.snapfaas-uses-'));
 }
 
 function namesIn(directory: string): string[] {
