@@ -7,7 +7,7 @@ import type { FunctionRegistry, RegisteredFunction, VersionState } from '../../.
 import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { ApiError, validationError } from './errors.ts';
 import type { CodeFactsCache } from './code-facts.ts';
-import { numberKey, pageOf, withMarker } from './control/call.ts';
+import { firstFrom, markerOf, numberKey, pageOf, withMarker } from './control/call.ts';
 import { listedConfiguration } from './control/render.ts';
 
 /** What `MaxItems` may be; a page has no more than the second, whatever it is, as with AWS. */
@@ -70,8 +70,7 @@ export async function listFunctions(catalogue: Catalogue, query: URLSearchParams
   if (version !== null && version !== 'ALL') {
     throw validationError('functionVersion', version, 'Member must satisfy enum value set: [ALL]');
   }
-  const all = version === 'ALL' ? catalogue.functions.list().flatMap((fn) => versionsOf(catalogue, fn)) : null;
-  const entries = all ?? catalogue.functions.list().map((fn): Entry => ({ fn, version: null }));
+  const entries = entriesFrom(markerOf(query), catalogue, version === 'ALL');
   const { items, nextMarker } = pageOf(entries, entryKey, query, PAGE);
   const page: Json[] = [];
   // One after the other: requests that run functions have the file system first.
@@ -83,6 +82,20 @@ interface Entry {
   readonly fn: RegisteredFunction;
   /** What its ARN ends with; null: nothing. */
   readonly version: string | null;
+}
+
+/** As many entries as a page may need, from that of the marker on: a page costs the same, however many functions there are. */
+function entriesFrom(marker: string, catalogue: Catalogue, withVersions: boolean): readonly Entry[] {
+  const all = catalogue.functions.list();
+  const [name = ''] = marker.split(' ');
+  const entries: Entry[] = [];
+  for (let at = firstFrom(all, (fn) => fn.name, name); entries.length <= PAGE.atOnce; at += 1) {
+    const fn = all[at];
+    if (fn === undefined) break;
+    const ofFunction = withVersions ? versionsOf(catalogue, fn) : [{ fn, version: null }];
+    entries.push(...ofFunction.filter((entry) => entryKey(entry) >= marker));
+  }
+  return entries;
 }
 
 function versionsOf({ kept }: Catalogue, fn: RegisteredFunction): readonly Entry[] {

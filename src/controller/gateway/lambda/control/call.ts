@@ -88,15 +88,20 @@ export function pageOf<T>(
   query: URLSearchParams,
   { most, atOnce }: { readonly most: number; readonly atOnce: number },
 ): Page<T> {
-  const marker = query.get('Marker') ?? '';
-  const from = marker === '' ? 0 : firstFrom(items, keyOf, decodeMarker(marker));
+  const from = firstFrom(items, keyOf, markerOf(query));
   const to = from + Math.min(readMaxItems(query.get('MaxItems'), most, atOnce), atOnce);
   const next = items[to];
   return { items: items.slice(from, to), nextMarker: next === undefined ? null : encodeMarker(keyOf(next)) };
 }
 
-/** Binary: lists may be long. */
-function firstFrom<T>(items: readonly T[], keyOf: (item: T) => string, key: string): number {
+/** The key that a page begins with; empty: with the first. @throws ApiError */
+export function markerOf(query: URLSearchParams): string {
+  const marker = query.get('Marker') ?? '';
+  return marker === '' ? '' : decodeMarker(marker);
+}
+
+/** Index of the first item whose key is this one, or comes after it. Binary: lists may be long. */
+export function firstFrom<T>(items: readonly T[], keyOf: (item: T) => string, key: string): number {
   let [low, high] = [0, items.length];
   while (low < high) {
     const middle = (low + high) >> 1;
