@@ -125,11 +125,14 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     });
     const signals = new StopSignals({ onReload: () => void functions.reload(), onSecond: endInTime, logger });
     try {
+      // firerunner comes up while the records are read.
+      const running = controller.start();
+      running.catch(() => undefined);
       if (data !== null) {
         control = await Control.open(data, {
           registry,
           deployments,
-          build: (fn, signal) => createBuild(builder, flags.vmm, logger)(fn, signal),
+          createBuild: () => createBuild(builder, flags.vmm, logger),
           runtimefsDirectory: config.runtimefsDirectory,
           account: config.lambda,
           fileOf: (name) => functions.fileOf(name),
@@ -139,7 +142,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       const deployed = functions.apply(config);
       // Requests for functions that are not ready yet wait; those of a file have their times.
       const isAwaited = flags.strict === true || flags.requests_file !== undefined;
-      const started = Promise.all([controller.start(), isAwaited ? deployed : null]);
+      const started = Promise.all([running, isAwaited ? deployed : null]);
       started.catch(() => undefined);
       const isStarted = await Promise.race([started.then(() => true), signals.first.then(() => false)]);
       // Stopped as asked; but a file of requests has answers nobody got.
