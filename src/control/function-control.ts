@@ -43,7 +43,8 @@ export interface FunctionControlOptions {
   readonly packages: PackageStore;
   readonly registry: FunctionRegistry;
   readonly deployments: Deployments;
-  readonly build: Build;
+  /** Called for each deployment, and once for all that a restart brings back: what several of them name is made ready once. */
+  readonly createBuild: () => Build;
   readonly runtimefsDirectory: string;
   readonly account: LambdaAccount;
   /** The file that a function is to be changed in; null: it is no function of a file. */
@@ -78,9 +79,10 @@ export class FunctionControl {
       options.registry.fail(name, [problem]);
       options.onProblem(name, problem);
     }
+    const build = options.createBuild();
     for (const [index, record] of records.entries()) {
       await control.#remember(record);
-      control.#restore(record);
+      control.#restore(record, build);
       if (index % AT_ONCE === 0) await nextTurn();
     }
     return control;
@@ -340,25 +342,30 @@ export class FunctionControl {
   }
 
   /** After a restart: what answered answers again, and what was under way is taken up. */
-  #restore(record: FunctionRecord): void {
+  #restore(record: FunctionRecord, build: Build): void {
     const { name, latest, wanted, published } = record;
     if (latest !== null) {
-      const restored = this.#deployVersion(name, latest, null).finally(() => this.#restoring.delete(name));
+      const restored = this.#deployVersion(name, latest, null, build).finally(() => this.#restoring.delete(name));
       this.#restoring.set(name, restored);
     }
-    for (const version of published) void this.#deployVersion(name, version, version.number);
+    for (const version of published) void this.#deployVersion(name, version, version.number, build);
     if (wanted?.update.status === 'InProgress') void this.#deploy(record);
     else if (latest === null && wanted !== null) this.#options.registry.fail(name, [wanted.update.reason.message]);
   }
 
-  async #deployVersion(name: string, version: VersionRecord, number: number | null): Promise<void> {
-    const outcome = await this.#bring(name, version, number);
+  async #deployVersion(
+    name: string,
+    version: VersionRecord,
+    number: number | null,
+    build = this.#options.createBuild(),
+  ): Promise<void> {
+    const outcome = await this.#bring(name, version, number, build);
     if (outcome.status === 'failed') this.#options.onProblem(name, messageOf(outcome.error));
   }
 
   /** What a record says may be more than this release has, such as a runtime. */
-  async #bring(name: string, version: VersionRecord, number: number | null): Promise<DeploymentOutcome> {
-    const { deployments, build, registry } = this.#options;
+  async #bring(name: string, version: VersionRecord, number: number | null, build: Build): Promise<DeploymentOutcome> {
+    const { deployments, registry } = this.#options;
     try {
       return await deployments.deploy(configOf(name, version, number, this.#places), build);
     } catch (error) {
@@ -373,7 +380,7 @@ export class FunctionControl {
     const restored = this.#restoring.get(name);
     if (restored !== undefined) await restored;
     if (this.#records.get(name)?.wanted?.revisionId !== wanted.revisionId) return;
-    const outcome = await this.#bring(name, wanted, null);
+    const outcome = await this.#bring(name, wanted, null, this.#options.createBuild());
     if (outcome.status === 'called_off') return;
     await this.#turns.take(name, async () => {
       const before = this.#records.get(name);

@@ -53,7 +53,7 @@ export async function openStand(workspace: Workspace, data: string, vmm: VmmName
   const control = await Control.open(await openDataDirectory(data), {
     registry,
     deployments,
-    build: (fn, signal) => createBuild(builder, vmm, logger)(fn, signal),
+    createBuild: () => createBuild(builder, vmm, logger),
     runtimefsDirectory: config.runtimefsDirectory,
     account: config.lambda,
     fileOf: (name) => (name === 'of-a-file' ? 'functions.yaml' : null),

@@ -27,7 +27,7 @@ export async function withControl(
   const control = await Control.open(await openDataDirectory(directory), {
     registry,
     deployments,
-    build,
+    createBuild: () => build,
     runtimefsDirectory: '/images',
     account: DEFAULT_ACCOUNT,
     fileOf: (name) => (ofFiles.has(name) ? 'functions.yaml' : null),
