@@ -4,6 +4,8 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { Agent, get as request, type IncomingMessage } from 'node:http';
+import { text as textOf } from 'node:stream/consumers';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -189,12 +191,15 @@ async function withMany(): Promise<Result[]> {
   const began = performance.now();
   const controller = await start();
   const listeningMs = performance.now() - began;
+  const servingSince = Date.now();
   try {
     await controller.until(({ deploying }) => deploying === 0, 600_000);
     const listMs: number[] = [];
     for (let round = 0; round < 5; round += 1) listMs.push(await listAll(controller.url));
     await sleep(PROBE_MS);
-    const pauses = controller.samples('snapctr').map(({ pauseMs }) => pauseMs);
+    const pauses = controller
+      .samples('snapctr')
+      .flatMap(({ at, pauseMs }) => (at - PROBE_MS > servingSince ? [pauseMs] : []));
     return [
       result(
         'deploy-many-listening',
@@ -218,7 +223,7 @@ async function withMany(): Promise<Result[]> {
         'ms',
         { at: 'most', value: 20 },
         pauses,
-        'the longest pause of snapctr',
+        'the longest pause of snapctr from when it listens',
       ),
     ];
   } finally {
@@ -252,15 +257,25 @@ async function fill(directory: string): Promise<void> {
 /** @returns how long it took, in ms. */
 async function listAll(url: string): Promise<number> {
   const began = performance.now();
+  const agent = new Agent({ keepAlive: true });
   let count = 0;
   let marker = '';
   do {
     const query = marker === '' ? '' : `&Marker=${encodeURIComponent(marker)}`;
-    const response = await fetch(`${url}/2015-03-31/functions?MaxItems=10000${query}`);
-    const page = (await response.json()) as { readonly Functions: readonly unknown[]; readonly NextMarker?: string };
+    const text = await get(`${url}/2015-03-31/functions?MaxItems=10000${query}`, agent);
+    const page = JSON.parse(text) as { readonly Functions: readonly unknown[]; readonly NextMarker?: string };
     count += page.Functions.length;
     marker = page.NextMarker ?? '';
   } while (marker !== '');
+  agent.destroy();
   if (count !== RECORDS + 1) throw new Error(`${count} functions were listed`);
   return performance.now() - began;
+}
+
+/** `fetch` takes longer than what is measured. */
+async function get(url: string, agent: Agent): Promise<string> {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    request(url, { agent }, resolve).once('error', reject);
+  });
+  return textOf(response);
 }
