@@ -3,6 +3,7 @@
  * other functions notice meanwhile, and a start with all that was deployed before.
  */
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { Agent, get as request, type IncomingMessage } from 'node:http';
 import { text as textOf } from 'node:stream/consumers';
@@ -44,7 +45,9 @@ const NEIGHBOUR: TestFunction = {
   files: { 'index.js': 'exports.handler = async (event) => event;\n' },
 };
 
-const code = (answer: number): string => `exports.handler = async () => ${answer};\n`;
+/** Other files in each run: what was made before is found again. */
+const RUN = randomUUID();
+const code = (answer: number): string => `exports.handler = async () => ${answer}; // ${RUN}\n`;
 const packageOf = (answer: number): Buffer => makeZip([{ name: 'index.js', data: code(answer) }]);
 
 export const deploy: Benchmark = {
