@@ -197,6 +197,14 @@ describe('Terraform', { timeout: 300_000 }, () => {
     const alias = await client.send(new sdk.GetAliasCommand({ FunctionName, Name: 'live' }));
     assert.deepEqual([alias.FunctionVersion, alias.Description, alias.RoutingConfig], ['1', 'x', undefined]);
     assert.equal(alias.AliasArn, `${arnOf(FunctionName)}:live`);
+    const Qualifier = 'live';
+    const provisioned = await client.send(
+      new sdk.PutProvisionedConcurrencyConfigCommand({ FunctionName, Qualifier, ProvisionedConcurrentExecutions: 2 }),
+    );
+    assert.deepEqual([provisioned.Status, provisioned.RequestedProvisionedConcurrentExecutions], ['FAILED', 2]);
+    assert.equal(provisioned.AvailableProvisionedConcurrentExecutions, 0);
+    assert.match(provisioned.StatusReason ?? '', /No VMs are kept ready/);
+    await client.send(new sdk.DeleteProvisionedConcurrencyConfigCommand({ FunctionName, Qualifier }));
     await client.send(new sdk.DeleteAliasCommand({ FunctionName, Name: 'live' }));
     await client.send(new sdk.DeleteFunctionCommand({ FunctionName }));
     await client.send(new sdk.DeleteLayerVersionCommand({ LayerName: 'shared', VersionNumber: LayerVersion }));

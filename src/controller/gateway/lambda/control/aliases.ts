@@ -194,11 +194,11 @@ export async function putProvisionedConcurrencyConfig(call: Call): Promise<Resul
   const { name } = functionOf(call);
   const qualifier = qualifierOf(call);
   await call.plane.functions.setProvisionedConcurrency(name, qualifier, ProvisionedConcurrentExecutions);
-  return { status: 202, json: provisioned(call, provisionedOf(call)) };
+  return { status: 202, json: provisioned(provisionedOf(call)) };
 }
 
 export function getProvisionedConcurrencyConfig(call: Call): Result {
-  return ok(provisioned(call, provisionedOf(call)));
+  return ok(provisioned(provisionedOf(call)));
 }
 
 export async function deleteProvisionedConcurrencyConfig(call: Call): Promise<Result> {
@@ -215,7 +215,7 @@ export function listProvisionedConcurrencyConfigs(call: Call): Result {
   const { items, nextMarker } = pageOf(entries, ([qualifier]) => qualifier, call.query, PROVISIONED_PAGE);
   const shown = items.map(([qualifier, record]) => ({
     FunctionArn: `${functionArn(call.account, name)}:${qualifier}`,
-    ...provisioned(call, [qualifier, record]),
+    ...provisioned(record),
   }));
   return ok(withMarker({ ProvisionedConcurrencyConfigs: shown }, nextMarker));
 }
@@ -228,24 +228,24 @@ function qualifierOf(call: Call): string {
 }
 
 /** @throws ApiError */
-function provisionedOf(call: Call): readonly [qualifier: string, record: ProvisionedRecord] {
+function provisionedOf(call: Call): ProvisionedRecord {
   const { name } = functionOf(call);
   const qualifier = qualifierOf(call);
   const { provisioned: all } = call.plane.functions.describe(name, qualifier).function;
   const record = Object.hasOwn(all, qualifier) ? all[qualifier] : undefined;
-  if (record !== undefined) return [qualifier, record];
+  if (record !== undefined) return record;
   const message = 'No Provisioned Concurrency Config found for this function';
   throw new ApiError('ProvisionedConcurrencyConfigNotFoundException', message);
 }
 
-function provisioned(call: Call, [qualifier, { requested, modified }]: readonly [string, ProvisionedRecord]): Json {
-  const { state } = call.plane.functions.describe(functionOf(call).name, qualifier);
-  const available = state === 'Active' ? requested : 0;
+/** What was asked for is kept, and nothing comes of it: nobody is to believe that VMs are ready. */
+function provisioned({ requested, modified }: ProvisionedRecord): Json {
   return {
     RequestedProvisionedConcurrentExecutions: requested,
-    AllocatedProvisionedConcurrentExecutions: available,
-    AvailableProvisionedConcurrentExecutions: available,
-    Status: state === 'Active' ? 'READY' : state === 'Failed' ? 'FAILED' : 'IN_PROGRESS',
+    AllocatedProvisionedConcurrentExecutions: 0,
+    AvailableProvisionedConcurrentExecutions: 0,
+    Status: 'FAILED',
+    StatusReason: 'No VMs are kept ready for it here; VMs are launched ahead for the functions used last (standby).',
     LastModified: timestamp(modified),
   };
 }
