@@ -92,6 +92,7 @@ function revised(): Pick<VersionRecord, 'revisionId' | 'modified'> {
 /** All members but one. */
 export function without<T extends object, K extends keyof T>(object: T, member: K): Omit<T, K> {
   const rest = { ...object };
+  // Of a copy that nobody else has yet.
   // eslint-disable-next-line @typescript-eslint/no-dynamic-delete
   delete rest[member];
   return rest;
