@@ -2,7 +2,7 @@
 import type { TestFunction } from '../../test/support/snapctr.ts';
 import { Client } from './client.ts';
 import { openLoop } from './open-loop.ts';
-import { seededRandom } from '../../test/end-to-end/load.ts';
+import { seeded } from '../../test/support/seeded.ts';
 
 const PYTHON = `import os, time
 def handle(request):
@@ -57,7 +57,7 @@ export class SoakLoad {
   /** Answers that nobody should get; the first few. */
   readonly wrong: string[] = [];
   readonly #client: Client;
-  readonly #random = seededRandom(1);
+  readonly #random = seeded(1);
   #tookMs: number[] = [];
 
   constructor(url: string) {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { FairShare } from '../../src/controller/pool/keep-alive.ts';
 import { functionConfig } from '../support/scripted-guests.ts';
 import { SimulatedHost, type Answered, type SimulatedFunction } from '../support/simulated-host.ts';
-import { seededRandom } from '../end-to-end/load.ts';
+import { seeded } from '../support/seeded.ts';
 
 const RUN_MS = 12;
 const START_MS = 120;
@@ -45,7 +45,7 @@ for (const { vms, times } of [2, 4, 8].flatMap((vms) => [1.5, 10].map((times) =>
       functions: [fn('busy'), fn('calm', { runMs: 5 })],
       discipline: fair,
     });
-    const random = seededRandom(vms * 100 + times);
+    const random = seeded(vms * 100 + times);
     const untilMs = WARM_MS + SECONDS * 1000;
     host.load('busy', 20, { untilMs: 1000 });
     host.load('busy', CAPACITY * times, { fromMs: 1000, untilMs, random });

@@ -27,7 +27,8 @@ import {
   type Workspace,
 } from '../support/snapctr.ts';
 import { type Fault, type Scene } from './host-faults.ts';
-import { patient, seededRandom, type Ending } from './load.ts';
+import { patient, type Ending } from './load.ts';
+import { seeded } from '../support/seeded.ts';
 import { isRunning, until, vmmsOf } from './processes.ts';
 
 /** Functions of both languages and two sizes, so that they evict each other in `MEMORY_MIB`. */
@@ -115,7 +116,7 @@ export class FaultRounds {
    */
   async run(): Promise<string> {
     const number = this.totals.rounds;
-    const random = seededRandom(this.#seed * 1_000_003 + number);
+    const random = seeded(this.#seed * 1_000_003 + number);
     const fault = this.#faults[Math.floor(random() * this.#faults.length)];
     if (fault === undefined) throw new Error('there is no fault that this host allows');
     const heldMs = Math.floor(fault.longestMs * random());
@@ -133,7 +134,7 @@ export class FaultRounds {
   async #round(fault: Fault, heldMs: number, random: () => number): Promise<void> {
     const controller = await this.#running();
     this.#isEnding = false;
-    const clients = Array.from({ length: CLIENTS }, (_, n) => this.#client(seededRandom(random() * 2 ** 31 + n)));
+    const clients = Array.from({ length: CLIENTS }, (_, n) => this.#client(seeded(random() * 2 ** 31 + n)));
     const load = Promise.all(clients);
     await sleep(200 + 600 * random());
     const status = await controller.status();

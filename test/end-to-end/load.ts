@@ -1,4 +1,5 @@
 /** Many clients at once, and what became of each of their requests. */
+import { seeded } from '../support/seeded.ts';
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { source } from '../support/functions.ts';
@@ -27,17 +28,6 @@ export function patient(
   keys: Readonly<Record<string, string | number>> = {},
 ): TestFunction {
   return source(name, runtime, runtime === 'python3' ? PYTHON : NODE, keys);
-}
-
-/** Numbers from 0 to below 1 that are the same in every run (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** "ok", an error code, or "no answer" if the connection ended before one. */
@@ -80,7 +70,7 @@ export class Load {
   }
 
   async #runClient(client: number): Promise<void> {
-    const random = seededRandom(client);
+    const random = seeded(client);
     for (let number = 0; !this.#stopped; number += 1) {
       const id = `${client}.${number}`;
       const name = this.#functions[Math.floor(random() * this.#functions.length)] ?? '';

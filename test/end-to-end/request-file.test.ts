@@ -13,7 +13,8 @@ import {
   type TestVmm,
   type Workspace,
 } from '../support/snapctr.ts';
-import { patient, seededRandom } from './load.ts';
+import { patient } from './load.ts';
+import { seeded } from '../support/seeded.ts';
 
 interface Line {
   readonly time: number;
@@ -66,7 +67,7 @@ function functionsOf(sizes: readonly number[]): TestFunction[] {
 
 /** @param gapMs longest time between two requests. */
 function lines(count: number, functions: readonly TestFunction[], gapMs: number, failures: number): Line[] {
-  const random = seededRandom(count);
+  const random = seeded(count);
   let time = 0;
   return Array.from({ length: count }, (_, i) => {
     time += Math.floor(random() * gapMs);
