@@ -6,6 +6,8 @@ import { basename } from 'node:path';
 const QUIET_MS = 150;
 /** However often files change, what has changed is told after this time, in ms. */
 const MAX_DELAY_MS = 2000;
+/** Of one file, chokidar drops what comes within 50 ms of a change that it told; some more, in ms. */
+const DEAF_MS = 100;
 /**
  * What is installed or made, and changes together with a file beside it that is watched. There can be a hundred thousand files in
  * it, and each takes a watch.
@@ -25,6 +27,8 @@ export class FileWatch {
   #timer: NodeJS.Timeout | null = null;
   /** When the first change came that was not told yet. */
   #since = 0;
+  /** When the last change came. */
+  #last = 0;
 
   constructor({ onChange, onProblem }: FileWatchOptions) {
     this.#onChange = onChange;
@@ -49,12 +53,15 @@ export class FileWatch {
 
   #changed(): void {
     const now = performance.now();
+    this.#last = now;
     if (this.#timer === null) this.#since = now;
     else clearTimeout(this.#timer);
     const delay = Math.max(0, Math.min(QUIET_MS, this.#since + MAX_DELAY_MS - now));
     this.#timer = setTimeout(() => {
       this.#timer = null;
       this.#onChange();
+      // Another change may come now and be dropped.
+      if (performance.now() - this.#last < DEAF_MS) this.#changed();
     }, delay);
   }
 }

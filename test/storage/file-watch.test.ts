@@ -23,6 +23,7 @@ function createBench(context: TestContext) {
   return {
     watch,
     path,
+    changes: () => changes,
     write: (name: string, text = ''): void => {
       mkdirSync(dirname(path(name)), { recursive: true });
       writeFileSync(path(name), text);
@@ -87,4 +88,24 @@ test('file watch: a path that is not there yet is told of when it comes', async 
   write('something');
   watch.set([path('later.yaml')]);
   assert.equal(await changesBy(() => write('later.yaml', 'here')), 1);
+});
+
+test('file watch: whatever is written last is told of, however soon after another change', async (context) => {
+  const { watch, path, write, changes } = createBench(context);
+  write('app.py');
+  watch.set([path('app.py')]);
+  await sleep(SILENCE_MS);
+  for (const lateMs of [0, 2, 10, 30, 45]) {
+    const before = changes();
+    // Longer than anything is waited for, so that a change is told while others come.
+    for (const deadline = Date.now() + PATIENCE_MS; changes() === before && Date.now() < deadline; await sleep(5)) {
+      write('app.py', String(performance.now()));
+    }
+    await sleep(lateMs);
+    const told = changes();
+    write('app.py', `last, after ${lateMs} ms`);
+    for (const deadline = Date.now() + PATIENCE_MS; changes() === told && Date.now() < deadline; await sleep(5));
+    assert.ok(changes() > told, `not told of what came ${lateMs} ms later`);
+    await sleep(SILENCE_MS);
+  }
 });
