@@ -8,6 +8,8 @@ import { detectName } from '../client/detection.ts';
 import { FUNCTION_NAME, type FunctionSettings, mergeSettings, readSettings } from '../client/function-settings.ts';
 import { moveAlias, publish } from '../client/versions.ts';
 import { deployDirectory, deployZip } from '../client/deploy-path.ts';
+import { deployStack } from '../client/template/deploy-stack.ts';
+import { isTemplatePath, readTemplate } from '../client/template/template-file.ts';
 import { clientAction, clientOptions, type ClientFlags, type Session } from './client-command.ts';
 import { wholeNumber } from './flags.ts';
 
@@ -29,7 +31,24 @@ export interface SettingsFlags {
 interface DeployFlags extends ClientFlags, SettingsFlags {
   readonly publish?: true;
   readonly alias?: string;
+  readonly parameter?: Readonly<Record<string, string>>;
+  readonly stack?: string;
 }
+
+/** What a template says itself. */
+const NOT_WITH_TEMPLATES = [
+  'name',
+  'runtime',
+  'handler',
+  'memory',
+  'timeout',
+  'env',
+  'description',
+  'layer',
+  'bundle',
+  'publish',
+  'alias',
+] as const satisfies readonly (keyof DeployFlags)[];
 
 const EXAMPLES = `
 Examples:
@@ -37,16 +56,24 @@ Examples:
   $ snapctr deploy hello --memory 256 --env GREETING=Hi
   $ snapctr deploy hello --alias live       publish a version, and let "live" be it
   $ snapctr deploy hello.zip --runtime python3.11 --handler app.handler
+  $ snapctr deploy template.yaml --parameter Stage=test
+  $ snapctr deploy cdk.out --stack Shop     what "cdk synth" made
 
 What is not said by a flag or in DIR/function.yaml is found by the files, or stays as it is. Packages are brought by
 package-lock.json, requirements.txt or pyproject.toml; TypeScript is bundled. See docs/commands.md.`;
 
 export function registerDeployCommand(program: Command): void {
   clientOptions(settingsOptions(program.command('deploy')))
-    .argument('[path]', 'directory of the function, or a zip archive', '.')
-    .description('make a function of a directory or a zip archive, or change the one there is')
+    .argument('[path]', 'directory of the function, a zip archive, a CloudFormation or SAM template, or cdk.out', '.')
+    .description('make functions of a directory, a zip archive or a template, or change those there are')
     .option('--publish', 'keep what is deployed as a version')
     .option('--alias <name>', 'publish, and let the alias be that version')
+    .option(
+      '--parameter <name=value>',
+      "a template's parameter, or what a resource is that is not made here; repeatable",
+      parameter,
+    )
+    .option('--stack <name>', 'the stack, where cdk.out has several')
     .addHelpText('after', EXAMPLES)
     .action(clientAction(run));
 }
@@ -89,6 +116,10 @@ async function run(session: Session, flags: DeployFlags, path: string): Promise<
   const place = resolve(path);
   const found = await stat(place).catch(() => badInput(`${path} does not exist; name a directory or a zip archive`));
   const isDirectory = found.isDirectory();
+  if (isTemplatePath(place, isDirectory)) return runTemplate(session, flags, place, isDirectory);
+  if (flags.parameter !== undefined || flags.stack !== undefined) {
+    badInput(`${path} is no template: --parameter and --stack are for those; leave them out`);
+  }
   const written = isDirectory ? readSettings(place) : {};
   const settings = mergeSettings(written, settingsOf(flags));
   const name = settings.name ?? detectName(place);
@@ -126,6 +157,32 @@ async function run(session: Session, flags: DeployFlags, path: string): Promise<
     ...(version === null ? [] : [`version ${Version}${alias === null ? '' : `, which is ${alias.Name} now`}`]),
   ]);
   if (!session.json) process.stderr.write(`try it: snapctr invoke ${name}${alias === null ? '' : `:${alias.Name}`}\n`);
+}
+
+async function runTemplate(session: Session, flags: DeployFlags, place: string, isDirectory: boolean): Promise<void> {
+  const wrong = NOT_WITH_TEMPLATES.find((name) => flags[name] !== undefined);
+  if (wrong !== undefined) badInput(`a template says itself what --${wrong} would; change it there`);
+  const template = readTemplate(place, isDirectory, flags.stack);
+  const deployed = await deployStack(session.client, template, {
+    given: flags.parameter ?? {},
+    install: flags.install,
+    patienceMs: flags.wait * 1000,
+    step: (name, work, describe) => session.step(name, (step) => work((text) => step.update(text)), describe),
+    signal: session.signal,
+  });
+  deployed.notes.forEach((text) => session.note(text));
+  const { functions, aliases } = deployed;
+  session.print(deployed, [
+    ...functions.map(({ configuration }) => configuration.FunctionArn),
+    ...aliases.map(({ AliasArn, FunctionVersion }) => `${AliasArn ?? ''}, which is version ${FunctionVersion}`),
+  ]);
+}
+
+function parameter(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  const [, name, value] = /^([A-Za-z0-9.]+)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined || value === undefined)
+    throw new InvalidArgumentError('Expected NAME=VALUE, such as Stage=test.');
+  return { ...before, [name]: value };
 }
 
 export function describeDeployed({ change, configuration: { CodeSize, Runtime, Handler } }: Deployed): string {

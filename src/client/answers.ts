@@ -55,5 +55,13 @@ export type Alias = z.infer<typeof aliasSchema>;
 
 export const aliasesPageSchema = z.looseObject({ Aliases: z.array(aliasSchema), NextMarker: z.string().nullish() });
 
-export const layerVersionSchema = z.looseObject({ LayerVersionArn: z.string(), Version: z.number() });
+export const layerVersionSchema = z.looseObject({
+  LayerVersionArn: z.string(),
+  Version: z.number(),
+  Content: z.looseObject({ CodeSha256: z.string().optional() }).optional(),
+});
 export type LayerVersion = z.infer<typeof layerVersionSchema>;
+
+export const layerVersionsPageSchema = z.looseObject({
+  LayerVersions: z.array(z.looseObject({ Version: z.number() })),
+});

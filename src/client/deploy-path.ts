@@ -84,7 +84,8 @@ function sameLanguage(runtime: string | undefined, language: string): string | u
   return runtime?.startsWith(language.replace(/\d+$/, '')) === true ? runtime : undefined;
 }
 
-async function readZip(file: string): Promise<Zip> {
+/** @throws ClientError if it is none, or too large. */
+export async function readZip(file: string): Promise<Zip> {
   const { size } = await stat(file);
   if (size > MAX_ZIP_BYTES)
     badInput(`${file} is larger than ${MAX_ZIP_BYTES / 1024 / 1024} MB; put packages into a layer`);

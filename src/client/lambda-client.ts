@@ -10,6 +10,7 @@ import {
   functionSchema,
   functionsPageSchema,
   layerVersionSchema,
+  layerVersionsPageSchema,
   versionsPageSchema,
   type Alias,
   type FunctionConfiguration,
@@ -156,6 +157,16 @@ export class LambdaClient {
     await this.#send('POST', `${pathOf(name)}/policy`, { body: jsonBody(members), query: { Qualifier: qualifier } });
   }
 
+  async removePermission(name: string, statement: string, qualifier?: string): Promise<void> {
+    await this.#send('DELETE', `${pathOf(name)}/policy/${encodeURIComponent(statement)}`, {
+      query: { Qualifier: qualifier },
+    });
+  }
+
+  async tagFunction(arn: string, tags: Readonly<Record<string, string>>): Promise<void> {
+    await this.#send('POST', `/2017-03-31/tags/${encodeURIComponent(arn)}`, { body: jsonBody({ Tags: tags }) });
+  }
+
   async putConcurrency(name: string, reserved: number): Promise<void> {
     const body = jsonBody({ ReservedConcurrentExecutions: reserved });
     await this.#send('PUT', `/2017-10-31/functions/${encodeURIComponent(name)}/concurrency`, { body });
@@ -163,7 +174,16 @@ export class LambdaClient {
 
   publishLayerVersion(name: string, members: Members, content: PackageFile): Promise<LayerVersion> {
     const body = withZip(members, '"Content":{"ZipFile":"', content, '"}');
-    return this.#call(layerVersionSchema, 'POST', `/2018-10-31/layers/${encodeURIComponent(name)}/versions`, { body });
+    return this.#call(layerVersionSchema, 'POST', layerPath(name), { body });
+  }
+
+  /** @returns null if the layer has none. */
+  async newestLayerVersion(name: string): Promise<LayerVersion | null> {
+    const { LayerVersions } = await this.#call(layerVersionsPageSchema, 'GET', layerPath(name), {
+      query: { MaxItems: '1' },
+    });
+    const newest = LayerVersions[0];
+    return newest === undefined ? null : this.#call(layerVersionSchema, 'GET', `${layerPath(name)}/${newest.Version}`);
   }
 
   /** @throws ClientError if it was not begun. A function that fails is no error here. */
@@ -267,6 +287,10 @@ function pathOf(name: string): string {
 
 function aliasPath(name: string, alias: string): string {
   return `${pathOf(name)}/aliases/${encodeURIComponent(alias)}`;
+}
+
+function layerPath(name: string): string {
+  return `/2018-10-31/layers/${encodeURIComponent(name)}/versions`;
 }
 
 function jsonBody(members: Members): Body {

@@ -128,10 +128,7 @@ class Gathering {
   #add(directory: string, entries: readonly TreeEntry[], under = ''): void {
     for (const entry of entries) {
       const path = under === '' ? entry.path : `${under}/${entry.path}`;
-      if (this.#entries.has(path)) continue;
-      if (entry.type === 'file') {
-        this.#entries.set(path, { type: 'file', source: join(directory, entry.path), executable: entry.executable });
-      } else this.#entries.set(path, entry.type === 'symlink' ? { type: 'symlink', target: entry.target } : entry);
+      if (!this.#entries.has(path)) this.#entries.set(path, zipEntry(directory, entry));
     }
   }
 
@@ -173,5 +170,22 @@ class Gathering {
     const { directory, notes } = await npmModules(this.#directory, own, { scratch: this.#scratch, onProgress, signal });
     this.#notes.push(...notes);
     return directory;
+  }
+}
+
+/** A directory as it lies there. */
+export async function allEntries(directory: string): Promise<ReadonlyMap<string, ZipEntry>> {
+  const entries = await scanTree(directory);
+  return new Map(entries.map((entry) => [entry.path, zipEntry(directory, entry)]));
+}
+
+function zipEntry(directory: string, entry: TreeEntry): ZipEntry {
+  switch (entry.type) {
+    case 'file':
+      return { type: 'file', source: join(directory, entry.path), executable: entry.executable };
+    case 'symlink':
+      return { type: 'symlink', target: entry.target };
+    default:
+      return entry;
   }
 }

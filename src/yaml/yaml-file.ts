@@ -1,7 +1,18 @@
 /** Runs in snapctr, and in the commands that read YAML. YAML files that remember where everything stood, so that a problem can be shown at its place. */
 import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type YAMLError } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  parseDocument,
+  type CollectionTag,
+  type Document,
+  type ScalarTag,
+  type YAMLError,
+} from 'yaml';
 import { messageOf } from '../protocol/errors.ts';
 
 /** A place in a configuration file; lines and columns count from 1. A flag has no line. */
@@ -16,6 +27,8 @@ export interface Problem {
 
 /** Keys and indices from the top of a document down to one value. */
 export type YamlPath = readonly (string | number)[];
+
+type Tags = readonly (ScalarTag | CollectionTag)[];
 
 /** All problems of a configuration at once, one line each. */
 export class ConfigError extends Error {
@@ -51,13 +64,19 @@ export class YamlFile {
    * Reads and parses a file. Problems are added to `problems`.
    * @param path absolute.
    * @param file the same as messages are to show it.
+   * @param tags of values that YAML itself does not have.
    * @returns null if the file makes no sense beyond them; duplicate keys alone do not stop it.
    */
-  static read(path: string, file: string, problems: Problem[]): YamlFile | null {
+  static read(path: string, file: string, problems: Problem[], tags: Tags = []): YamlFile | null {
     const text = readText(path, file, problems);
     if (text === null) return null;
     const lines = new LineCounter();
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
+    const document = parseDocument(text, {
+      lineCounter: lines,
+      prettyErrors: false,
+      stringKeys: true,
+      customTags: [...tags],
+    });
     const told = new Set<string>();
     const textLines = document.errors.length === 0 ? [] : text.split('\n');
     for (const error of document.errors) {
