@@ -16,7 +16,9 @@ import {
 } from '@aws-sdk/client-lambda';
 import type { HttpGateway, HttpGatewayOptions } from '../../../../src/controller/gateway/http.ts';
 import type { LambdaApiOptions } from '../../../../src/controller/gateway/lambda/api.ts';
+import { CONTROL } from '../../../../src/controller/gateway/lambda/control/table.ts';
 import { API_ERRORS } from '../../../../src/controller/gateway/lambda/errors.ts';
+import { OPERATION_NAMES } from '../../../../src/controller/gateway/lambda/routes.ts';
 import { createLogger } from '../../../../src/controller/log.ts';
 import type { Outcome, Task } from '../../../../src/controller/task.ts';
 import { DEFAULT_ACCOUNT } from '../../../../src/protocol/arn.ts';
@@ -673,4 +675,13 @@ test('lambda: the docs have the table of errors', () => {
   ]);
   const table = Object.entries(API_ERRORS).map(([name, { status }]) => [name, status]);
   assert.deepEqual(rows.sort(), table.sort());
+});
+
+test('lambda: the docs have the operations that are served', () => {
+  const docs = readFileSync(join(import.meta.dirname, '../../../../docs/lambda.md'), 'utf8');
+  const [tables = ''] = docs.slice(docs.indexOf('## Operations')).split('\nThe last row');
+  const words = new Set([...tables.matchAll(/`(\w+)`/g)].map(([, word]) => word));
+  const told = OPERATION_NAMES.filter((name) => words.has(name));
+  const others = ['Invoke', 'InvokeWithResponseStream', 'GetFunction', 'GetFunctionConfiguration', 'ListFunctions'];
+  assert.deepEqual(told.sort(), [...Object.keys(CONTROL), ...others].sort());
 });
