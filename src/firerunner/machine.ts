@@ -172,8 +172,12 @@ export function isHosts(error: unknown): boolean {
 const SHORTAGE_LINE =
   /^\S*(?:qemu|setpriv|sh)[^:]*: .*(?:Cannot allocate memory|Resource temporarily unavailable|Too many open files|No space left on device|failed to allocate \d+ bytes|failed to map segment)/;
 
-/** What other processes end one by, among them the kernel when memory runs out. A VMM's own faults have other signals. */
+/**
+ * What other processes end one by, among them the kernel when memory runs out, or when a page of a mapped file cannot be had because
+ * its disk is full or broken (SIGBUS): the files that VMMs map are never cut. A VMM's own faults have other signals.
+ */
 const SIGNALS_FROM_OUTSIDE: ReadonlySet<NodeJS.Signals> = new Set([
+  'SIGBUS',
   'SIGHUP',
   'SIGINT',
   'SIGKILL',
