@@ -1,12 +1,16 @@
 /** Runs in the commands of people. What a function's files tell of it: its language, and where its handler is. */
 import { readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { RUNTIMES, type RuntimeName } from '../protocol/runtimes.ts';
+import { PROVIDED_PROGRAM, RUNTIMES, type RuntimeName } from '../protocol/runtimes.ts';
 import { badInput } from './client-error.ts';
 import { FUNCTION_NAME, SETTINGS_FILE } from './function-settings.ts';
 
 /** The runtimes that are meant where only the language is said. */
-const AWS_RUNTIMES: Readonly<Record<RuntimeName, string>> = { nodejs: 'nodejs24.x', python3: 'python3.11' };
+const AWS_RUNTIMES: Readonly<Record<RuntimeName, string>> = {
+  nodejs: 'nodejs24.x',
+  python3: 'python3.11',
+  provided: 'provided.al2023',
+};
 
 /** Files that handlers are in by custom, the most telling first. */
 const MODULES: Readonly<Record<RuntimeName, readonly string[]>> = {
@@ -23,11 +27,13 @@ const MODULES: Readonly<Record<RuntimeName, readonly string[]>> = {
     'src/main',
     'workload',
   ],
+  provided: [],
 };
 /** What handlers are called by custom. */
 const EXPORTS: Readonly<Record<RuntimeName, readonly string[]>> = {
   nodejs: ['handler', 'lambdaHandler', 'main', 'handle'],
   python3: ['lambda_handler', 'handler', 'main', 'handle'],
+  provided: [],
 };
 
 /** Of the files, all of which are paths from the function's directory. */
@@ -37,17 +43,19 @@ export type Files = ReadonlySet<string>;
 export function languageOf(runtime: string): RuntimeName {
   if (/^node(js)?(\d+(\.x)?)?$/.test(runtime)) return 'nodejs';
   if (/^python(\d+(\.\d+)?)?$/.test(runtime)) return 'python3';
+  if (RUNTIMES.provided.awsNames.test(runtime)) return 'provided';
   return badInput(`there is no runtime "${runtime}"; name one such as ${Object.values(AWS_RUNTIMES).join(' or ')}`);
 }
 
 /** As AWS names it, where that was not done. */
 export function awsRuntime(runtime: string): string {
   const language = languageOf(runtime);
-  return /^(nodejs\d+\.x|python3\.\d+)$/.test(runtime) ? runtime : AWS_RUNTIMES[language];
+  return RUNTIMES[language].awsNames.test(runtime) ? runtime : AWS_RUNTIMES[language];
 }
 
 /** @throws ClientError if the files do not tell. */
 export function detectLanguage(directory: string, files: Files): RuntimeName {
+  if (files.has(PROVIDED_PROGRAM)) return 'provided';
   const isNode = files.has('package.json');
   const isPython = ['requirements.txt', 'pyproject.toml', 'setup.py'].some((name) => files.has(name));
   if (isNode !== isPython) return isNode ? 'nodejs' : 'python3';
@@ -75,6 +83,8 @@ export function handlerFile(handler: string, language: RuntimeName, files: Files
 
 /** @throws ClientError if the files do not tell; it says what was looked for. */
 export function detectHandler(directory: string, language: RuntimeName, files: Files): string {
+  const { defaultHandler } = RUNTIMES[language];
+  if (defaultHandler !== null && handlerFile(defaultHandler, language, files) !== null) return defaultHandler;
   const told: string[] = [];
   for (const module of [...mainModule(directory, language, files), ...MODULES[language]]) {
     const path = fileOf(module, language, files);
@@ -86,6 +96,9 @@ export function detectHandler(directory: string, language: RuntimeName, files: F
       return `${module}.${name}`;
     }
     told.push(path);
+  }
+  if (language === 'provided') {
+    badInput(`${directory} has no ${PROVIDED_PROGRAM}; build the program that is to be started under this name`);
   }
   const { title, moduleEndings } = RUNTIMES[language];
   const [first = ''] = MODULES[language];

@@ -93,13 +93,14 @@ class Gathering {
     const handler =
       settings.handler ?? this.#known(knownHandler, language, files) ?? detectHandler(this.#directory, language, files);
     const file = handlerFile(handler, language, files);
-    if (file === null && language === 'nodejs') this.#refuseHandler(handler);
+    if (file === null && language !== 'python3') this.#refuseHandler(handler);
     this.#notes.push(...(await describeUnread(this.#directory, own, language)).filter((note) => this.#matters(note)));
     if (files.has(PACKAGES_FILE)) {
       this.#notes.push(`${PACKAGES_FILE} is not read: Debian packages are for functions of the YAML files`);
     }
     const isTypeScript = file !== null && /\.[mc]?tsx?$/.test(file);
     if (language === 'python3') await this.#python(own, files);
+    else if (language === 'provided') this.#add(this.#directory, await scanTree(this.#directory, ignored));
     else if (file !== null && (settings.bundle ?? isTypeScript)) await this.#bundle(own, files, file);
     else {
       if (file !== null) await checkSyntax(this.#directory, file);

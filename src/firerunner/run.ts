@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { DEFAULT_ACCOUNT, functionArn, LATEST } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { LaunchSpec, QemuAccelerator } from '../protocol/runner.ts';
-import type { RuntimeName } from '../protocol/runtimes.ts';
+import { RUNTIMES, type RuntimeName } from '../protocol/runtimes.ts';
 import { capabilitiesOf, type VmmCapabilities, type VmmWish } from '../protocol/vmms.ts';
 import { LaunchError } from './machine.ts';
 import { EXIT_CODES, type ExitCode } from './exit-codes.ts';
@@ -148,7 +148,7 @@ function launchSpec(flags: FirerunnerFlags, network: boolean): LaunchSpec {
     function: {
       name: flags.id,
       version: LATEST,
-      handler: flags.handler ?? null,
+      handler: flags.handler ?? (flags.runtime === undefined ? null : RUNTIMES[flags.runtime].defaultHandler),
       environment: parseEnvironment(flags.env ?? []),
       arn: functionArn(DEFAULT_ACCOUNT, flags.id),
     },

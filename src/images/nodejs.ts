@@ -5,7 +5,7 @@
 import { mkdir, readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { RUNTIMES } from '../protocol/runtimes.ts';
+import { NODE_PACKAGE } from '../protocol/runtimes.ts';
 import { downloadPackages, unpackPackages, versionsOf, type DebianPackage } from './debian.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
@@ -19,8 +19,7 @@ const SOURCE_FOLDER = join('guest', 'runtimes', 'node');
 const BUILT_FOLDER = join('dist', 'guest', 'node');
 const RUNTIME_PLACE = join('usr', 'lib', 'snapfaas');
 
-/** Holds nothing but the official binary. Debian's own Node is out of support before its release is. */
-const NODE_PACKAGE = RUNTIMES.nodejs.versionPackage;
+/** From npm: Debian's own Node is out of support before its release is. */
 const NODE_MAJOR = '24';
 const PACKAGES = ['libc6', 'libstdc++6', 'libgcc-s1'];
 const ARGV = ['/usr/bin/node', join('/', RUNTIME_PLACE, 'runtime.cjs')];

@@ -1,6 +1,7 @@
 /** Runs in the builder and in `npm start`. How the root file system of each runtime is made. */
 import type { RuntimeName } from '../protocol/runtimes.ts';
 import { NODE_IMAGE } from './nodejs.ts';
+import { PROVIDED_IMAGE } from './provided.ts';
 import { PYTHON_IMAGE } from './python3.ts';
 import type { RootPackages } from './userland.ts';
 
@@ -22,4 +23,5 @@ export interface RuntimeImage {
 export const RUNTIME_IMAGES: Readonly<Record<RuntimeName, RuntimeImage>> = {
   python3: PYTHON_IMAGE,
   nodejs: NODE_IMAGE,
+  provided: PROVIDED_IMAGE,
 };

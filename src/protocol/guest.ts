@@ -218,6 +218,8 @@ export interface FunctionFailure {
   readonly stack: readonly string[];
   /** Said by the runtime itself: in AWS Lambda such a failure has no stack. */
   readonly raw?: boolean;
+  /** The JSON that a client of the Runtime API has posted: what a caller of Lambda's API gets, unchanged. */
+  readonly posted?: string;
   /** Set by the host where the runtime's process ended instead of answering. */
   readonly exit?: RuntimeExitHeader;
 }
@@ -231,17 +233,20 @@ export function parseFailure(payload: Buffer): FunctionFailure {
     value = null;
   }
   const record = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  const { type, message, stack, raw } = record;
+  const { type, message, stack, raw, posted } = record;
   return {
     type: typeof type === 'string' ? type : 'Unknown',
     message: typeof message === 'string' ? message : 'the runtime gave no reason',
     stack: Array.isArray(stack) ? stack.filter((line): line is string => typeof line === 'string') : [],
     ...(raw === true ? { raw } : {}),
+    ...(typeof posted === 'string' ? { posted } : {}),
   };
 }
 
 /** Types of failures that the runtime reports itself, next to the function's own error classes. */
 export const RESULT_TOO_LARGE = 'Function.ResponseSizeTooLarge';
+/** Type of the failure of a function whose program cannot be started. */
+export const INVALID_ENTRYPOINT = 'Runtime.InvalidEntrypoint';
 /** Type of the failure of a runtime that ended instead of answering; the host's word. */
 export const EXIT_ERROR = 'Runtime.ExitError';
 /** Type of the failure of an import that did not end in the time of a launch; the host's word. */

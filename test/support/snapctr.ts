@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { NetworkNamespace } from './network-namespace.ts';
 import type { ControllerStatus } from '../../src/controller/controller.ts';
+import type { RuntimeName } from '../../src/protocol/runtimes.ts';
 import { pathWithFakeFirecracker } from './firecracker/path.ts';
 
 export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -29,10 +30,11 @@ const DEPLOYMENT_PATIENCE_MS = 300_000;
 export type TestVmm = 'qemu' | 'process' | 'firecracker' | 'fake-firecracker';
 
 /** One function of a test: its files by name and further keys of its YAML. */
-export interface TestFunction {
+export interface TestFunction<R extends RuntimeName = 'python3' | 'nodejs'> {
   readonly name: string;
-  readonly runtime: 'python3' | 'nodejs';
-  readonly files: Readonly<Record<string, string>>;
+  readonly runtime: R;
+  /** A `bootstrap` can be executed. */
+  readonly files: Readonly<Record<string, string | Buffer>>;
   /** Further YAML keys, such as `timeout`. */
   readonly keys?: Readonly<Record<string, string | number | boolean>>;
 }
@@ -46,7 +48,10 @@ export interface Workspace {
 }
 
 /** A controller configuration with these functions, in a directory of its own. */
-export function createWorkspace(functions: readonly TestFunction[], controllerKeys: readonly string[] = []): Workspace {
+export function createWorkspace(
+  functions: readonly TestFunction<RuntimeName>[],
+  controllerKeys: readonly string[] = [],
+): Workspace {
   const directory = mkdtempSync(join(tmpdir(), 'snapfaas-test-'));
   const apps = join(directory, 'apps');
   mkdirSync(apps);
@@ -54,7 +59,7 @@ export function createWorkspace(functions: readonly TestFunction[], controllerKe
     for (const [name, text] of Object.entries(fn.files)) {
       const path = join(apps, fn.name, name);
       mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, text);
+      writeFileSync(path, text, { mode: name === 'bootstrap' ? 0o755 : 0o644 });
     }
   }
   const entries = functions.map((fn) =>

@@ -150,7 +150,7 @@ class FunctionList {
       memoryMib,
       concurrencyLimit: this.#concurrencyLimit(index, yaml),
       timeoutMs: Math.round((yaml.timeout ?? DEFAULT_TIMEOUT_S) * 1000),
-      handler: yaml.handler ?? null,
+      handler: yaml.handler ?? (runtime === null ? null : RUNTIMES[runtime].defaultHandler),
       environment: Object.freeze({ ...yaml.environment }),
       snapshotLayers: this.#snapshotLayers(index, yaml),
       network: this.#network(index, yaml, complain),

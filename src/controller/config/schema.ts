@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
 import { MAX_LAYERS } from '../../protocol/builder.ts';
 import { MAX_PAYLOAD_BYTES, MAX_TIMEOUT_S } from '../../protocol/guest.ts';
-import { RUNTIME_NAMES } from '../../protocol/runtimes.ts';
+import { PROVIDED_NAMES, RUNTIME_NAMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
@@ -154,6 +154,8 @@ export function controllerDefaults(
 }
 
 const name = expected('1 to 64 letters, digits, `-`, `_` or `.`');
+/** AWS's names of the one that has no language count as well. */
+const runtimeNames = [...RUNTIME_NAMES, ...PROVIDED_NAMES];
 /** The runtime takes it apart, and says what is wrong with it. */
 const handler = expected(
   `1 to ${MAX_HANDLER_LENGTH} characters, such as \`index.handler\` or \`src/app.handler\`, none of them a control character`,
@@ -171,7 +173,10 @@ const unusedFunctionKeys = Object.fromEntries(Object.keys(UNUSED_FUNCTION_KEYS).
 export const functionSchema = z.strictObject(
   {
     name: z.string(name).regex(/^[A-Za-z0-9._-]{1,64}$/, name),
-    runtime: z.enum(RUNTIME_NAMES, expected(RUNTIME_NAMES.map((runtime) => `\`${runtime}\``).join(' or '))).nullish(),
+    runtime: z
+      .enum(runtimeNames, expected(runtimeNames.map((runtime) => `\`${runtime}\``).join(' or ')))
+      .transform((known): RuntimeName => RUNTIME_NAMES.find((runtime) => runtime === known) ?? 'provided')
+      .nullish(),
     runtimefs: text('the name of a file below `runtimefs_dir`').nullish(),
     appfs: z.string(expected('the name of a file or directory below `appfs_dir`, or empty')).nullish(),
     layers: z

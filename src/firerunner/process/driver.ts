@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -22,6 +23,9 @@ function runtimeCommand(runtime: RuntimeName | null): readonly [command: string,
   if (runtime === null) throw new LaunchError('the language of the function is not known; name its runtime');
   const { interpreter, program } = RUNTIMES[runtime].host;
   const path = fileURLToPath(new URL(program, PROJECT_ROOT));
+  if (interpreter === null && !existsSync(path)) {
+    throw new LaunchError(`${path} is not there; \`npm start\` and \`npm test\` make it, with gcc on Linux`);
+  }
   return interpreter === null ? [path] : [interpreter, path];
 }
 

@@ -688,7 +688,7 @@ const refusals: readonly Refusal[] = [
     title: 'an unknown runtime',
     ...withFunctions(
       '- {name: f, runtime: java}\n',
-      /^functions\.yaml:1:22: function `f`: `runtime` must be `python3` or `nodejs`, not "java"/,
+      /^functions\.yaml:1:22: function `f`: `runtime` must be `python3` or `nodejs` or `provided` or `provided.al2023` or `provided.al2`, not "java"/,
     ),
   },
   {

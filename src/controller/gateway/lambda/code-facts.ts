@@ -41,6 +41,7 @@ export class CodeFactsCache {
     return once(this.#runtimes, `${runtime} ${isOnHost ? '' : runtimefsPath}`, async () => {
       if (runtime === null) return UNKNOWN_RUNTIME.awsName(null);
       const { awsName, host, versionPackage } = RUNTIMES[runtime];
+      if (versionPackage === null) return awsName(null);
       return awsName(
         isOnHost ? await hostVersion(host.interpreter) : await imageVersion(runtimefsPath, versionPackage),
       );

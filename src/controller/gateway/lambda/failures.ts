@@ -6,6 +6,7 @@ import { FunctionError } from '../../../protocol/invoker.ts';
 import {
   AFTER_RESTORE_ERROR,
   EXIT_ERROR,
+  INVALID_ENTRYPOINT,
   MAX_LAMBDA_RESULT_BYTES,
   RESTORE_TIMED_OUT,
   RESULT_TOO_LARGE,
@@ -47,6 +48,8 @@ export function failurePayload({ error, start }: FailedOutcome, fn: FunctionVers
   if (error instanceof FunctionError) {
     const { failure } = error;
     if (failure.type === EXIT_ERROR) return ofPlatform(EXIT_ERROR, exitMessage(failure));
+    if (failure.type === INVALID_ENTRYPOINT) return ofPlatform(INVALID_ENTRYPOINT, failure.message);
+    if (failure.posted !== undefined) return failure.posted;
     if (failure.type === TIMED_OUT && start === null) return ofPlatform(TIMED_OUT, failure.message);
     return runtimePayload(failure, fn, start === null ? '' : requestId);
   }

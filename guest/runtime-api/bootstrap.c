@@ -1,0 +1,240 @@
+/*
+ * Starts the function's bootstrap, from its files or from a layer, as AWS does: its environment says where the Runtime API is.
+ * The end of the bootstrap is the end of this process, in the same way: what init and the host see is the bootstrap's.
+ */
+#define _GNU_SOURCE
+#include "runtime-api.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATH_BYTES 4096
+#define VALUE_BYTES (64 * 1024)
+#define LAYER_BOOTSTRAP "/opt/bootstrap"
+/* Without a VM nothing is laid over the host's /opt. */
+#define STAGED_LAYERS "/.snapfaas/root"
+
+static pid_t bootstrap;
+static int has_ended, bootstrap_status;
+static int signal_pipe[2];
+
+/* ---- Its end ----------------------------------------------------------------------------------------------------- */
+
+static void note_child(int signal)
+{
+    int before = errno;
+    char byte = (char)signal;
+    if (write(signal_pipe[1], &byte, 1) < 0)
+        errno = before;
+    errno = before;
+}
+
+void begin_child_signals(void)
+{
+    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+        perror("snapfaas: no pipe for signals");
+        exit(1);
+    }
+    struct sigaction action = {.sa_handler = note_child, .sa_flags = SA_NOCLDSTOP | SA_RESTART};
+    sigaction(SIGCHLD, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int child_signals(void)
+{
+    return signal_pipe[0];
+}
+
+int reap_children(void)
+{
+    char bytes[64];
+    int status;
+    while (read(signal_pipe[0], bytes, sizeof bytes) > 0)
+        ;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        if (pid == bootstrap) {
+            has_ended = 1;
+            bootstrap_status = status;
+        }
+    }
+    return has_ended;
+}
+
+pid_t bootstrap_pid(void)
+{
+    return bootstrap;
+}
+
+int bootstrap_exit_status(void)
+{
+    return WIFSIGNALED(bootstrap_status) ? 128 + WTERMSIG(bootstrap_status) : WEXITSTATUS(bootstrap_status);
+}
+
+_Noreturn void end_as_bootstrap(void)
+{
+    if (phase == PHASE_INIT) {
+        dprintf(2,
+                "snapfaas: bootstrap ended before it asked for its first event; it has to stay, and to ask by "
+                "GET http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next\n");
+    }
+    if (!WIFSIGNALED(bootstrap_status))
+        leave(WEXITSTATUS(bootstrap_status));
+    int number = WTERMSIG(bootstrap_status);
+    say_ending();
+    signal(number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    kill(getpid(), number);
+    _exit(128 + number);
+}
+
+/* ---- Its environment --------------------------------------------------------------------------------------------- */
+
+/* In the child. */
+static void set_from(struct text object, const char *key, const char *name)
+{
+    static char value[VALUE_BYTES];
+    if (json_string(json_member(object, key), value, sizeof value))
+        setenv(name, value, 1);
+}
+
+static void set_libraries(void)
+{
+    char value[3 * PATH_BYTES];
+    const char *inherited = getenv("LD_LIBRARY_PATH");
+    snprintf(value, sizeof value, "%s:%s/lib%s%s", function.root, function.root, inherited == NULL ? "" : ":",
+             inherited == NULL ? "" : inherited);
+    setenv("LD_LIBRARY_PATH", value, 1);
+}
+
+/* A name that no other import has, in Lambda's form: `2026/01/31/[$LATEST]` and 32 hex digits. */
+static void set_log_stream(struct text load)
+{
+    unsigned char random[16] = {0};
+    char version[64] = "$LATEST", name[160];
+    if (getrandom(random, sizeof random, 0) < 0)
+        return;
+    json_string(json_member(load, "version"), version, sizeof version);
+    time_t now = time(NULL);
+    struct tm day;
+    gmtime_r(&now, &day);
+    int bytes = snprintf(name, sizeof name, "%04d/%02d/%02d/[%s]", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday, version);
+    for (size_t i = 0; i < sizeof random; i++)
+        bytes += snprintf(name + bytes, sizeof name - (size_t)bytes, "%02x", random[i]);
+    setenv("AWS_LAMBDA_LOG_STREAM_NAME", name, 1);
+}
+
+/* The function's own variables come last, but for what AWS reserves. */
+static void set_environment(struct text load, int port)
+{
+    char address[64];
+    setenv("PWD", function.root, 1);
+    set_libraries();
+    set_log_stream(load);
+    set_from(load, "log_group", "AWS_LAMBDA_LOG_GROUP_NAME");
+    setenv("_HANDLER", "bootstrap", 1);
+    set_from(load, "handler", "_HANDLER");
+    struct text rest = json_member(load, "environment"), key, value;
+    static char name[VALUE_BYTES], content[VALUE_BYTES];
+    while (json_next_member(&rest, &key, &value))
+        if (json_string(key, name, sizeof name) && json_string(value, content, sizeof content))
+            setenv(name, content, 1);
+    set_from(load, "initialization", "AWS_LAMBDA_INITIALIZATION_TYPE");
+    setenv("LAMBDA_TASK_ROOT", function.root, 1);
+    setenv("LAMBDA_RUNTIME_DIR", "/var/runtime", 1);
+    snprintf(address, sizeof address, "127.0.0.1:%d", port);
+    setenv("AWS_LAMBDA_RUNTIME_API", address, 1);
+}
+
+/* ---- Its start --------------------------------------------------------------------------------------------------- */
+
+static _Noreturn void refuse(const char *path, int error)
+{
+    const char *type = "Runtime.InvalidEntrypoint";
+    struct stat status;
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+        fail_start(own_failure(type, "%s is a directory; the function's program has to be a file of that name", path));
+    if (error == EACCES)
+        fail_start(own_failure(type, "fork/exec %s: permission denied; make it executable (chmod +x) before it is packed", path));
+    if (error == ENOEXEC)
+        fail_start(own_failure(type,
+                               "fork/exec %s: exec format error; build it for Linux on x86-64 (GOOS=linux GOARCH=amd64), or "
+                               "begin a script with #!/bin/sh",
+                               path));
+    if (error == ENOENT)
+        fail_start(own_failure(type,
+                               "fork/exec %s: no such file or directory; what it is run by is not there: a script's first line "
+                               "has to name a program of the image, with no carriage return, and a program has to be static or "
+                               "linked with glibc",
+                               path));
+    fail_start(own_failure(type, "fork/exec %s: %s", path, strerror(error)));
+}
+
+/* In the child. */
+static _Noreturn void become_bootstrap(const char *path, struct text load, int port, const int output[OUTPUTS], int report)
+{
+    if (function.sends_frames) {
+        dup2(output[0], 1);
+        dup2(output[1], 2);
+    }
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);
+    set_environment(load, port);
+    char *argv[] = {(char *)(uintptr_t)path, NULL};
+    if (chdir(function.root) == 0)
+        execv(path, argv);
+    int error = errno;
+    if (write(report, &error, sizeof error) < 0)
+        _exit(126);
+    _exit(127);
+}
+
+static void find_bootstrap(char path[PATH_BYTES + 64])
+{
+    char layer[PATH_BYTES + 64];
+    char staged[PATH_BYTES + 32];
+    snprintf(staged, sizeof staged, "%s" STAGED_LAYERS, function.root);
+    int in_machine = strcmp(function.root, "/srv") == 0 || strcmp(function.root, "/var/task") == 0;
+    snprintf(path, sizeof layer, "%s/bootstrap", function.root);
+    if (access(path, F_OK) == 0)
+        return;
+    snprintf(layer, sizeof layer, "%s" LAYER_BOOTSTRAP, in_machine ? "" : staged);
+    if (access(layer, F_OK) == 0) {
+        memcpy(path, layer, sizeof layer);
+        return;
+    }
+    fail_start(own_failure("Runtime.InvalidEntrypoint",
+                           "Couldn't find valid bootstrap(s): [/var/task/bootstrap " LAYER_BOOTSTRAP
+                           "]; put the function's program there: an executable file named bootstrap, at the top of the "
+                           "package and not in a directory of it"));
+}
+
+void start_bootstrap(struct text load, int port)
+{
+    char path[PATH_BYTES + 64];
+    int report[2], output[OUTPUTS] = {-1, -1}, error = 0;
+    find_bootstrap(path);
+    if (function.sends_frames)
+        begin_output(output);
+    if (pipe2(report, O_CLOEXEC) < 0 || (bootstrap = fork()) < 0)
+        fail_start(own_failure("Runtime.InvalidEntrypoint", "%s cannot be started: %s", path, strerror(errno)));
+    if (bootstrap == 0)
+        become_bootstrap(path, load, port, output, report[1]);
+    close(report[1]);
+    for (int i = 0; i < OUTPUTS; i++)
+        if (output[i] >= 0)
+            close(output[i]);
+    if (read(report[0], &error, sizeof error) == sizeof error)
+        refuse(path, error);
+    close(report[0]);
+}

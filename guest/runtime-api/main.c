@@ -1,0 +1,197 @@
+/*
+ * The life of the runtime, from HELLO to the last invocation.
+ *
+ * Build: gcc -static -O2 -Wall -Wextra -Werror -o runtime-api *.c
+ */
+#define _GNU_SOURCE
+#include "runtime-api.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Of a LOAD, as init allows it. */
+#define LOAD_BYTES (1024 * 1024)
+/* How long a port that nobody is connected to is left alone. */
+#define PORT_RETRY_MS 1
+
+enum phase phase = PHASE_INIT;
+struct function function;
+
+static int bootstrap_is_over;
+static char load_bytes[LOAD_BYTES];
+
+/* ---- Ends -------------------------------------------------------------------------------------------------------- */
+
+/* Init of a VM needs no word: its own count cannot be forged. */
+void say_ending(void)
+{
+    char header[1024];
+    if (!function.sends_frames)
+        return;
+    pump_output();
+    write_frame(INIT, FRAME_ENDING, print_header(header, "{\"begun\":%lu}", begun_invocations()), text_of(""));
+}
+
+_Noreturn void leave(int status)
+{
+    say_ending();
+    _exit(status);
+}
+
+_Noreturn void fail_start(struct text failure)
+{
+    if (function.sends_frames)
+        pump_output();
+    write_frame(INIT, FRAME_LOAD_FAILED, text_of(""), failure);
+    leave(1);
+}
+
+static _Noreturn void lost(const char *what)
+{
+    dprintf(2, "snapfaas: init sent %s\n", what);
+    leave(1);
+}
+
+/* ---- Up to the first invocation ---------------------------------------------------------------------------------- */
+
+/* Tells which process asks for events: that one, and those that have started it, are what a snapshot is made of. */
+static void answer_seal(void)
+{
+    char header[1024];
+    struct connection *waiting = waiting_connection(WAITS_FOR_EVENT);
+    if (waiting == NULL)
+        waiting = waiting_connection(WAITS_FOR_RESTORE);
+    pid_t asking = waiting == NULL ? 0 : peer_of(waiting->fd);
+    write_frame(INIT, FRAME_SEALED, print_header(header, "{\"pid\":%d}", asking > 0 ? (int)asking : (int)bootstrap_pid()),
+                text_of(""));
+}
+
+static struct text receive_load(void)
+{
+    char header[1024];
+    write_frame(INIT, FRAME_HELLO,
+                print_header(header, "{\"protocol\":%d,\"runtime\":\"provided\",\"version\":\"2018-06-01\"}", PROTOCOL_VERSION),
+                text_of(""));
+    struct frame frame;
+    while ((frame = read_frame(INIT)).type == FRAME_SEAL)
+        write_frame(INIT, FRAME_SEALED, print_header(header, "{\"pid\":%d}", (int)getpid()), text_of(""));
+    if (frame.type != FRAME_LOAD || frame.payload_bytes > sizeof load_bytes)
+        lost("something else than LOAD");
+    read_bytes(INIT, load_bytes, frame.payload_bytes);
+    return (struct text){load_bytes, frame.payload_bytes};
+}
+
+static void load(struct text request)
+{
+    char output[16];
+    if (!json_string(json_member(request, "root"), function.root, sizeof function.root) ||
+        !json_string(json_member(request, "arn"), function.arn, sizeof function.arn) ||
+        !json_string(json_member(request, "output"), output, sizeof output))
+        lost("a LOAD that is incomplete");
+    function.sends_frames = strcmp(output, "frames") == 0;
+    function.max_result_bytes = json_number(json_member(request, "max_result_bytes"), 0);
+    if (function.max_result_bytes > ANSWER_BYTES)
+        function.max_result_bytes = ANSWER_BYTES;
+    int port = begin_api(function.sends_frames);
+    begin_child_signals();
+    start_bootstrap(request, port);
+}
+
+static void start_serving(void)
+{
+    if (function.sends_frames)
+        pump_output();
+    write_frame(INIT, FRAME_STARTED, text_of(""), text_of(""));
+    phase = PHASE_SERVING;
+}
+
+void bootstrap_is_ready(void)
+{
+    if (phase == PHASE_INIT) {
+        if (function.sends_frames)
+            pump_output();
+        write_frame(INIT, FRAME_LOADED, text_of(""), text_of(""));
+        phase = PHASE_LOADED;
+    } else if (phase == PHASE_RESTORING) {
+        start_serving();
+    }
+}
+
+/* Between its first question and the first event nobody of the host's waits for the end of a process: it is told of one. */
+static _Noreturn void fail_hook(void)
+{
+    if (function.sends_frames)
+        pump_output();
+    write_frame(INIT, FRAME_HOOK_FAILED, text_of(""),
+                own_failure("Runtime.ExitError", "bootstrap ended with exit status %d after it had asked for its first event; it "
+                            "has to stay in the foreground", bootstrap_exit_status()));
+    leave(1);
+}
+
+/* Nothing in this process is random. What is in the bootstrap's, nobody can reach from outside. */
+static void obey_init(void)
+{
+    struct frame frame = read_frame(INIT);
+    if (bootstrap_is_over)
+        fail_hook();
+    if (frame.type == FRAME_SEAL) {
+        answer_seal();
+    } else if (frame.type != FRAME_START) {
+        lost("something else than SEAL or START");
+    } else if (waiting_connection(WAITS_FOR_RESTORE) != NULL) {
+        phase = PHASE_RESTORING;
+        answer_restore();
+    } else {
+        start_serving();
+    }
+}
+
+/* ---- The loop ---------------------------------------------------------------------------------------------------- */
+
+int main(void)
+{
+    fcntl(HOST, F_SETFD, FD_CLOEXEC);
+    fcntl(INIT, F_SETFD, FD_CLOEXEC);
+    load(receive_load());
+    int host_is_away = 0;
+    for (;;) {
+        struct {
+            struct pollfd signals, init, host, output[OUTPUTS], api[API_FDS];
+        } fds;
+        int takes_invocation = wants_invocation();
+        fds.signals = (struct pollfd){.fd = child_signals(), .events = POLLIN};
+        fds.init = (struct pollfd){.fd = INIT, .events = phase == PHASE_LOADED ? POLLIN : 0};
+        fds.host = (struct pollfd){.fd = takes_invocation && !host_is_away ? HOST : -1, .events = POLLIN};
+        watch_output(fds.output);
+        watch_api(fds.api);
+        int is_ahead = takes_invocation && host_is_ahead(), limit_ms = is_ahead ? 0 : host_is_away ? PORT_RETRY_MS : -1;
+        int ready = poll((struct pollfd *)&fds, sizeof fds / sizeof(struct pollfd), limit_ms);
+        if (ready < 0 && errno != EINTR)
+            lost("more than can be waited for");
+        if (ready < 0)
+            continue;
+        if (fds.output[0].revents || fds.output[1].revents)
+            pump_output();
+        serve_api(fds.api);
+        if (fds.signals.revents && reap_children()) {
+            /* Its last words. */
+            serve_rest();
+            bootstrap_is_over = 1;
+            if (phase == PHASE_RESTORING)
+                fail_hook();
+            if (phase != PHASE_LOADED)
+                end_as_bootstrap();
+        }
+        if (fds.init.revents & POLLIN && phase == PHASE_LOADED)
+            obey_init();
+        else if (fds.init.revents & (POLLHUP | POLLERR))
+            _exit(0);
+        if (takes_invocation && wants_invocation() && (is_ahead || host_is_away || fds.host.revents)) {
+            host_is_away = !host_has_frame();
+            if (!host_is_away)
+                take_invocation();
+        }
+    }
+}

@@ -1,0 +1,68 @@
+/*
+ * Which process is at the other end of a connection: the one that asks for events is the one whose memory a snapshot is made
+ * for. Kernels tell it of unix sockets only; for TCP it takes the kernel's table, and a look at everybody's descriptors.
+ */
+#include "runtime-api.h"
+
+#include <dirent.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* The inode of the socket whose own port is `port` and whose peer's is ours; 0: it is not there. */
+static unsigned long inode_of(unsigned port, unsigned ours)
+{
+    unsigned local, remote;
+    unsigned long inode = 0, found = 0;
+    char line[512];
+    FILE *table = fopen("/proc/net/tcp", "re");
+    while (table != NULL && found == 0 && fgets(line, sizeof line, table) != NULL)
+        if (sscanf(line, " %*u: %*8x:%x %*8x:%x %*x %*x:%*x %*x:%*x %*x %*u %*u %lu", &local, &remote, &inode) == 3 &&
+            local == port && remote == ours)
+            found = inode;
+    if (table != NULL)
+        fclose(table);
+    return found;
+}
+
+static int has_socket(const char *pid, const char *wanted)
+{
+    char path[300], target[64];
+    snprintf(path, sizeof path, "/proc/%s/fd", pid);
+    DIR *all = opendir(path);
+    int is_found = 0;
+    for (struct dirent *entry; all != NULL && !is_found && (entry = readdir(all)) != NULL;) {
+        ssize_t bytes = readlinkat(dirfd(all), entry->d_name, target, sizeof target - 1);
+        target[bytes > 0 ? bytes : 0] = '\0';
+        is_found = strcmp(target, wanted) == 0;
+    }
+    if (all != NULL)
+        closedir(all);
+    return is_found;
+}
+
+pid_t peer_of(int fd)
+{
+    struct sockaddr_in ours, theirs;
+    socklen_t bytes = sizeof ours;
+    if (getsockname(fd, (struct sockaddr *)&ours, &bytes) < 0 || getpeername(fd, (struct sockaddr *)&theirs, &bytes) < 0)
+        return 0;
+    unsigned long inode = inode_of(ntohs(theirs.sin_port), ntohs(ours.sin_port));
+    if (inode == 0)
+        return 0;
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "socket:[%lu]", inode);
+    /* Of several that share it the lowest: the others are copies. */
+    pid_t found = 0;
+    DIR *all = opendir("/proc");
+    for (struct dirent *entry; all != NULL && (entry = readdir(all)) != NULL;) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (pid > 1 && (found == 0 || pid < found) && has_socket(entry->d_name, wanted))
+            found = pid;
+    }
+    if (all != NULL)
+        closedir(all);
+    return found;
+}

@@ -1,0 +1,209 @@
+/*
+ * The runtime of functions that bring their own: AWS Lambda's Runtime API for a program of the function's, `bootstrap`.
+ *
+ *   host ── fd 3 ── frames ──┐                        ┌── HTTP, 127.0.0.1 ── bootstrap
+ *   init ── fd 4 ── frames ──┴── this single thread ──┘
+ *
+ * To init and the host it is a runtime like those of other languages (guest/CONTRACT.md); it never runs code of the
+ * function's itself. In the order in which they act:
+ *
+ *   main.c        the life: HELLO, LOAD, SEAL, START, and the loop
+ *   frames.c      frames to and from the host and init
+ *   bootstrap.c   starts the bootstrap, and ends as it ends
+ *   output.c      what it prints, where no init collects that
+ *   api.c         connections, and what is asked on them
+ *   invocation.c  from INVOKE to the answer
+ *   failure.c     failures as the host gets them
+ *   peer.c        which process is at the other end of a connection
+ *   http.c, text.c  HTTP and JSON as such
+ *
+ * All buffers are of fixed size; what is large is touched only where it is used.
+ */
+#ifndef SNAPFAAS_RUNTIME_API_H
+#define SNAPFAAS_RUNTIME_API_H
+
+#include "http.h"
+#include "text.h"
+
+#include <poll.h>
+#include <sys/types.h>
+
+/* Numbers and names of src/protocol/guest.ts. */
+#define PROTOCOL_VERSION 5
+#define MAX_CHUNK_BYTES (32 * 1024)
+enum frame_type {
+    FRAME_INVOKE = 1,
+    FRAME_RESULT = 2,
+    FRAME_FAILURE = 3,
+    FRAME_REHEARSE = 4,
+    FRAME_CHUNK = 5,
+    FRAME_HELLO = 16,
+    FRAME_LOAD = 17,
+    FRAME_LOADED = 18,
+    FRAME_LOAD_FAILED = 19,
+    FRAME_DONE = 20,
+    FRAME_DRAINED = 21,
+    FRAME_LOG = 22,
+    FRAME_SEAL = 27,
+    FRAME_SEALED = 28,
+    FRAME_START = 29,
+    FRAME_STARTED = 30,
+    FRAME_HOOK_FAILED = 31,
+    FRAME_ENDING = 33,
+};
+
+#define HOST 3
+#define INIT 4
+
+/* Largest header of a frame. */
+#define HEADER_BYTES 0xffff
+/* Largest event; and result, of which the host may allow less. A LOAD is smaller. */
+#define ANSWER_BYTES (6 * 1024 * 1024 + 4096)
+#define ID_BYTES 128
+
+/* ---- main.c */
+enum phase {
+    PHASE_INIT, /* from LOAD to the first `next` */
+    PHASE_LOADED, /* SEAL or START comes */
+    PHASE_RESTORING, /* the bootstrap's hooks after a restore run */
+    PHASE_SERVING,
+};
+extern enum phase phase;
+
+/* What is said by LOAD, as far as it counts later. */
+struct function {
+    char arn[2048];
+    char root[4096];
+    unsigned long long max_result_bytes;
+    int sends_frames; /* there is no init that collects output */
+};
+extern struct function function;
+
+/* The bootstrap waits for its first event, or for a snapshot: its initialisation is over. */
+void bootstrap_is_ready(void);
+/* Tells the host why it gets no function, and ends. `failure` is as `describe_failure` made it. */
+_Noreturn void fail_start(struct text failure);
+/* Ends at once, with everything that the bootstrap printed on its way. */
+_Noreturn void leave(int status);
+/* Has the host know what was begun, where there is no init to tell. */
+void say_ending(void);
+
+/* ---- frames.c */
+struct frame {
+    enum frame_type type;
+    struct text header;
+    size_t payload_bytes; /* not read yet */
+};
+/* Both block. They end the process where the other end is gone. */
+struct frame read_frame(int fd);
+void read_bytes(int fd, void *target, size_t count);
+/* Call it when the host's channel can be read. False: nobody is connected to the port, which polls as readable all the same. */
+int host_has_frame(void);
+/* More of the host's was read than was taken. */
+int host_is_ahead(void);
+void write_frame(int fd, enum frame_type type, struct text header, struct text payload);
+__attribute__((format(printf, 2, 3))) struct text print_header(char target[1024], const char *format, ...);
+
+/* ---- bootstrap.c */
+/* Starts it with the environment that LOAD asks for; the host is told if it cannot be. `port`: of the Runtime API. */
+void start_bootstrap(struct text load, int port);
+/* A descriptor that can be read when a child has ended. */
+int child_signals(void);
+void begin_child_signals(void);
+/* Returns true if the bootstrap has ended. */
+int reap_children(void);
+pid_t bootstrap_pid(void);
+/* Of one that has ended; 128 and more: by a signal. */
+int bootstrap_exit_status(void);
+/* Ends as the bootstrap has ended. */
+_Noreturn void end_as_bootstrap(void);
+
+/* ---- output.c */
+#define OUTPUTS 2
+/* Returns our ends' other ends, for the bootstrap. */
+void begin_output(int theirs[OUTPUTS]);
+void watch_output(struct pollfd fds[OUTPUTS]);
+void pump_output(void);
+/* Number of the invocation that prints. */
+void set_output_number(unsigned long number);
+
+/* ---- api.c */
+#define CONNECTIONS 32
+struct connection {
+    int fd; /* below 0: free */
+    enum { READS_HEAD, READS_BODY, WAITS_FOR_EVENT, WAITS_FOR_RESTORE } state;
+    enum action {
+        REFUSE,
+        TAKE_RESPONSE,
+        TAKE_ERROR,
+        TAKE_INIT_ERROR,
+        TAKE_RESTORE_ERROR,
+        GIVE_EVENT,
+        GIVE_RESTORE,
+        GIVE_PONG,
+    } action;
+    int closes;
+    /* Of a refusal. */
+    int status;
+    const char *error_type, *error_message;
+    unsigned long long discarded;
+    struct body body;
+    char content_type[256], fault_type[256]; /* what its headers say; empty: nothing */
+    unsigned long turn; /* grows with each request: the one that waits longest has the lowest */
+    size_t bytes;
+    char buffer[HEAD_BYTES];
+};
+
+/* Returns the port. */
+int begin_api(int any_port);
+/* Entries for the listener and each connection. */
+#define API_FDS (1 + CONNECTIONS)
+void watch_api(struct pollfd fds[API_FDS]);
+void serve_api(const struct pollfd fds[API_FDS]);
+/* Serves what is there now, without a poll. */
+void serve_rest(void);
+/* The one that has waited longest in this state; NULL if none does. */
+struct connection *waiting_connection(int state);
+void answer_restore(void);
+/* Reads what is there of a request that has begun. */
+void read_rest(struct connection *connection);
+/* Writes all of it, however slowly it is read. Returns false if the client is gone. */
+int send_to_client(struct connection *connection, const char *bytes, size_t count);
+/* Tells the client that its report was taken, right before the process ends. */
+void accept_last(struct connection *connection);
+void close_connection(struct connection *connection);
+/* The client has its answer: what it asked next is looked at. */
+void await_request(struct connection *connection);
+
+/* ---- invocation.c */
+/* True if the host's next frame can be taken: the bootstrap waits for an event, and none is under way. */
+int wants_invocation(void);
+/* Takes INVOKE or REHEARSE. */
+void take_invocation(void);
+/* The bootstrap asks for an event. Returns false if it owes an answer. */
+int may_ask(void);
+void note_asked(void);
+/* Decides on a request for /invocation/ID/response or /error; sets its refusal if there is one. */
+void begin_answer(struct connection *connection, struct text id, const struct head *head);
+void begin_report(struct connection *connection, const struct head *head);
+void take_answer(struct connection *connection, struct text data);
+/* Sets the status of what the client is told. */
+void end_answer(struct connection *connection);
+/* Its client has gone before it had said all. */
+void drop_answer(struct connection *connection);
+unsigned long begun_invocations(void);
+
+/* ---- failure.c */
+/*
+ * What a runtime client has posted, `{"errorType", "errorMessage", "stackTrace"}`, as FAILURE has it. `kind`: its type, if
+ * that is not for the client to say. Lies in a static buffer.
+ */
+struct text describe_failure(const char *kind, const char *type, struct text posted);
+/* A failure in our words. */
+__attribute__((format(printf, 2, 3))) struct text own_failure(const char *type, const char *format, ...);
+
+/* ---- peer.c */
+/* The process at the other end of a connection to us; 0 if it cannot be told. */
+pid_t peer_of(int fd);
+
+#endif

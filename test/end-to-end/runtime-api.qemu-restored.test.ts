@@ -1,0 +1,3 @@
+import { runtimeApi } from './runtime-api.ts';
+
+runtimeApi('qemu', 'restored');
