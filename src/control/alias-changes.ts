@@ -51,6 +51,10 @@ function withAlias(record: FunctionRecord, input: AliasInput, arn: string): Func
   if (routing !== null && version === LATEST) {
     throw new ControlError('invalid', '$LATEST is not supported for an alias pointing to more than 1 version');
   }
+  if (version === LATEST && Object.hasOwn(record.provisioned, name)) {
+    const what = 'Provisioned Concurrency Configs cannot be applied to unpublished function versions';
+    throw new ControlError('invalid', `${what}: delete that of the alias ${name} before it leads to $LATEST.`);
+  }
   if (routing?.version === version) {
     const values = `Invalid function version ${version}. Function version ${version} is already included in routing configuration.`;
     throw new ControlError('invalid', values);
@@ -134,24 +138,4 @@ export function tagged(record: FunctionRecord, tags: Readonly<Record<string, str
 export function untagged(record: FunctionRecord, keys: readonly string[]): FunctionRecord {
   const gone = new Set(keys);
   return { ...record, tags: Object.fromEntries(Object.entries(record.tags).filter(([key]) => !gone.has(key))) };
-}
-
-/**
- * @param qualifier a number or an alias.
- * @throws ControlError
- */
-export function provisioned(record: FunctionRecord, qualifier: string, requested: number, arn: string): FunctionRecord {
-  if (qualifier === LATEST) {
-    throw new ControlError(
-      'invalid',
-      'Provisioned Concurrency Configs cannot be applied to unpublished function versions.',
-    );
-  }
-  checkQualifier(record, qualifier, arn);
-  const entry = { requested, modified: new Date().toISOString() };
-  return { ...record, provisioned: { ...record.provisioned, [qualifier]: entry } };
-}
-
-export function unprovisioned(record: FunctionRecord, qualifier: string): FunctionRecord {
-  return { ...record, provisioned: without(record.provisioned, qualifier) };
 }

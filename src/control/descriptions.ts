@@ -93,12 +93,3 @@ export interface AccountUsage {
   /** Reserved by functions, all together. */
   readonly reservedConcurrency: number;
 }
-
-/** What is kept ready of a version. */
-export interface ProvisionedDescription {
-  /** A number, or an alias. */
-  readonly qualifier: string;
-  readonly requested: number;
-  /** ISO 8601, UTC. */
-  readonly modified: string;
-}

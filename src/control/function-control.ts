@@ -17,6 +17,7 @@ import { Turns } from '../protocol/turns.ts';
 import type { PackageStore, ReceivedPackage } from '../packages/store.ts';
 import type { Build, DeploymentOutcome, Deployments } from '../registry/deployments.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
+import type { ProvisionedState } from '../registry/provisioning.ts';
 import type { RecordBucket } from '../registry/record-store.ts';
 import {
   newest,
@@ -34,6 +35,7 @@ import { describe } from './describe.ts';
 import type * as shapes from './descriptions.ts';
 import { reasonOf } from './failure-reason.ts';
 import { configOf, type HostPlaces } from './function-config.ts';
+import * as provisioning from './provisioning.ts';
 
 /** So many functions are dealt with at once; then the event loop has its turn. */
 const AT_ONCE = 50;
@@ -47,6 +49,10 @@ export interface FunctionControlOptions {
   readonly createBuild: () => Build;
   readonly runtimefsDirectory: string;
   readonly account: LambdaAccount;
+  /** Of all VMs together, in MiB. */
+  readonly memoryMib: number;
+  /** What has become of the VMs that are kept for a qualifier. */
+  readonly provisionedState: (name: string, qualifier: string) => ProvisionedState;
   /** The file that a function is to be changed in; null: it is no function of a file. */
   readonly fileOf: (name: string) => string | null;
   /** @throws ControlError `invalid` if there is no such version of a layer. */
@@ -205,7 +211,11 @@ export class FunctionControl {
 
   /** @throws ControlError */
   async updateAlias(name: string, alias: string, input: shapes.UpdateAliasInput): Promise<AliasRecord> {
-    const after = await this.#change(name, (record, arn) => aliases.aliasUpdated(record, alias, input, arn));
+    const after = await this.#change(name, (record, arn) => {
+      const changed = aliases.aliasUpdated(record, alias, input, arn);
+      this.#checkProvisioned(record, changed);
+      return changed;
+    });
     return aliases.aliasOf(after, alias, this.#arnOf(name));
   }
 
@@ -226,7 +236,7 @@ export class FunctionControl {
 
   /** @param most VMs at once; 0: it cannot be invoked; null: as many as memory allows. @throws ControlError */
   async setReservedConcurrency(name: string, most: number | null): Promise<void> {
-    await this.#change(name, (record) => ({ ...record, reservedConcurrency: most }));
+    await this.#change(name, (record) => provisioning.reserved(record, most));
   }
 
   /** Null: nobody was given any. @throws ControlError `not_found` */
@@ -251,12 +261,21 @@ export class FunctionControl {
 
   /** @param qualifier a number or an alias. @throws ControlError */
   async setProvisionedConcurrency(name: string, qualifier: string, requested: number): Promise<void> {
-    await this.#change(name, (record, arn) => aliases.provisioned(record, qualifier, requested, arn));
+    await this.#change(name, (record, arn) => {
+      const after = provisioning.provisioned(record, qualifier, requested, arn);
+      this.#checkProvisioned(record, after);
+      return after;
+    });
+  }
+
+  /** What has become of the VMs that are kept for a qualifier; there must be some. */
+  provisionedState(name: string, qualifier: string): ProvisionedState {
+    return this.#options.provisionedState(name, qualifier);
   }
 
   /** @throws ControlError */
   async deleteProvisionedConcurrency(name: string, qualifier: string): Promise<void> {
-    await this.#change(name, (record) => aliases.unprovisioned(record, qualifier));
+    await this.#change(name, (record) => provisioning.unprovisioned(record, qualifier));
   }
 
   usage(): shapes.AccountUsage {
@@ -301,6 +320,13 @@ export class FunctionControl {
     changes.checkRevision(revisionId, newest(record).revisionId);
   }
 
+  /** @throws ControlError `invalid` if its VMs would leave too little to others. */
+  #checkProvisioned(before: FunctionRecord, after: FunctionRecord): void {
+    const { memoryMib, registry } = this.#options;
+    const others = [...this.#records.values()].filter(({ name }) => name !== before.name);
+    provisioning.checkRoom({ before, after, others, versions: registry.versions(), memoryMib });
+  }
+
   #change(name: string, change: (record: FunctionRecord, arn: string) => FunctionRecord): Promise<FunctionRecord> {
     return this.#turns.take(name, async () => {
       const after = change(this.#recordOf(name), this.#arnOf(name));
@@ -327,13 +353,19 @@ export class FunctionControl {
 
   /** What is in memory is what runs, at once. Resolves when packages that are not needed any more are gone. */
   async #remember(record: FunctionRecord): Promise<void> {
-    const { name, reservedConcurrency } = record;
+    const { name, reservedConcurrency, provisioned } = record;
     const { packages, registry } = this.#options;
     const before = this.#records.get(name);
     this.#records.set(name, record);
     for (const sha256 of packagesOf(record)) packages.hold(sha256);
     if (before === undefined || before.aliases !== record.aliases) registry.setAliases(name, record.aliases);
     if (before?.reservedConcurrency !== reservedConcurrency) registry.setLimit(name, reservedConcurrency);
+    if (before?.provisioned !== provisioned && (before !== undefined || Object.keys(provisioned).length > 0)) {
+      const requested = Object.entries(provisioned).map(
+        ([qualifier, { requested: count }]) => [qualifier, count] as const,
+      );
+      registry.setProvisioned(name, new Map(requested));
+    }
     if (before !== undefined) await this.#release(before);
   }
 

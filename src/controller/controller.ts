@@ -18,6 +18,7 @@ import type { LaunchSpec } from '../protocol/runner.ts';
 import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
 import type { FunctionVersion } from '../registry/function-version.ts';
+import { provisionableMib, sharesOf, type ProvisionedState } from '../registry/provisioning.ts';
 import { Channel } from './channel.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
 import { FunctionSnapshots } from './runner/function-snapshots.ts';
@@ -28,6 +29,7 @@ import type { FunctionUse } from './pool/function-use.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
 import { Ledger } from './pool/ledger.ts';
 import { Metrics } from './metrics.ts';
+import { ProvisionedVms, type Provision } from './pool/provisioned.ts';
 import { RunnerClient } from './runner/runner-client.ts';
 import { Standby } from './pool/standby.ts';
 import type { Invocation, Outcome, Task } from './task.ts';
@@ -72,6 +74,8 @@ export interface ControllerStatus {
   readonly counters: Readonly<PoolCounters>;
   /** VMs launched ahead that wait for their first request. */
   readonly standby: { readonly budget_mib: number; readonly vms: number };
+  /** VMs that are kept for provisioned concurrency: as asked for, and those that are ready. */
+  readonly provisioned: { readonly requested: number; readonly available: number };
   readonly functions: number;
   /** Functions of which a version is being made ready. */
   readonly deploying: number;
@@ -95,6 +99,7 @@ export class Controller {
   readonly #pool: VmPool;
   readonly #channel: Channel<Job, Lease>;
   readonly #standby: Standby;
+  readonly #provisioned: ProvisionedVms;
   readonly #snapshots: FunctionSnapshots;
   #workers: WorkerPool | null = null;
   #draining = false;
@@ -128,11 +133,20 @@ export class Controller {
       startVm: (vm) => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm),
       onLaunched: (vm, timings) => {
         this.metrics.onLaunched(timings);
+        this.#provisioned.onLaunched(vm);
         logger.info({ vm: vm.id, function: vm.function.name, ahead: vm.isAhead, ...rounded(timings) }, 'VM launched');
       },
       onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
-      onGone: (vm) => this.#standby.onGone(vm),
-      onRoom: (use) => this.#channel.serve(flowOf(use)),
+      onGone: (vm) => {
+        this.#provisioned.serve();
+        this.#standby.onGone(vm);
+      },
+      onRoom: (use) => {
+        // What was promised comes first.
+        this.#provisioned.serve();
+        this.#channel.serve(flowOf(use));
+      },
+      onShort: (vm) => this.#provisioned.onShort(vm),
       onDrained: (fn) => this.#snapshots.remove(fn.config),
       now,
     });
@@ -142,6 +156,13 @@ export class Controller {
       freeMib: () => this.#ledger.freeMib,
       dismiss: (vm) => this.#pool.dismiss(vm),
       isBusy: () => this.#pool.launching > 0 || this.#channel.length > 0,
+      now,
+      logger,
+    });
+    this.#provisioned = new ProvisionedVms({
+      budgetMib: provisionableMib(config.memoryMib),
+      mayLaunch: (fn) => this.#runner.outage === null && !this.#snapshots.isPreparing(fn.config),
+      launch: (fn) => this.#pool.launchProvisioned(fn),
       now,
       logger,
     });
@@ -175,6 +196,7 @@ export class Controller {
       onRetired: (version) => this.#onRetired(version),
       onUnavailable: (name) => this.#onUnavailable(name),
       onLimited: (name, limit) => this.#onLimited(name, limit),
+      onProvisioned: (name) => this.#onProvisioned(name),
     });
   }
 
@@ -202,6 +224,26 @@ export class Controller {
     const use = this.#pool.useOf(name);
     use.concurrencyLimit = limit;
     this.#channel.serve(this.#flowOf(use));
+  }
+
+  #onProvisioned(name: string): void {
+    const { provisioned = new Map<string, number>(), aliases = [], published } = this.#registry.get(name) ?? {};
+    const provisions: Provision[] = [];
+    for (const [qualifier, requested] of provisioned) {
+      let problem: string | null = null;
+      const shares = sharesOf(qualifier, requested, aliases).map(({ version, count }) => {
+        const { latest = null, state, problems = [] } = published?.get(version) ?? {};
+        if (state === 'Failed') problem = `Its version ${version} cannot run: ${problems.join('; ')}`;
+        return { fn: latest === null ? null : (this.#pool.find(latest) ?? null), count };
+      });
+      provisions.push({ qualifier, shares, problem });
+    }
+    this.#provisioned.update(name, provisions);
+  }
+
+  /** What has become of the VMs that are kept for a qualifier. */
+  provisionedState(name: string, qualifier: string): ProvisionedState {
+    return this.#provisioned.stateOf(name, qualifier);
   }
 
   /**
@@ -328,6 +370,7 @@ export class Controller {
   async close(): Promise<void> {
     this.#draining = true;
     this.#standby.close();
+    this.#provisioned.close();
     this.#channel.close();
     const patience = new AbortController();
     const late = sleep(VM_END_PATIENCE_MS, undefined, { signal: patience.signal }).catch(() => undefined);
@@ -366,6 +409,7 @@ export class Controller {
       },
       counters: this.#pool.counters,
       standby: { budget_mib: config.standbyMib, vms: this.#standby.size },
+      provisioned: this.#provisioned.counts,
       functions: this.#registry.size,
       deploying: this.#registry.deployingCount,
       broken: this.#broken(),

@@ -47,6 +47,8 @@ export class Metrics {
     gauge('snapfaas_memory_total_mib', 'Memory for VMs', (s) => s.memory.total_mib);
     gauge('snapfaas_memory_reserved_mib', 'Memory of launching, idle and running VMs', (s) => s.memory.reserved_mib);
     gauge('snapfaas_standby_vms', 'VMs launched ahead that wait for their first request', (s) => s.standby.vms);
+    gauge('snapfaas_provisioned_vms', 'VMs asked for by provisioned concurrency', (s) => s.provisioned.requested);
+    gauge('snapfaas_provisioned_vms_ready', 'Those of them that are ready', (s) => s.provisioned.available);
     gauge('snapfaas_evictions', 'Idle VMs killed to make room, since the start', (s) => s.counters.evictions);
     gauge('snapfaas_vm_launches', 'VMs launched, since the start', (s) => s.counters.launches);
     gauge('snapfaas_vm_reuses', 'Requests that found an idle VM, since the start', (s) => s.counters.reuses);

@@ -135,6 +135,8 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
           createBuild: () => createBuild(builder, flags.vmm, logger),
           runtimefsDirectory: config.runtimefsDirectory,
           account: config.lambda,
+          memoryMib: config.memoryMib,
+          provisionedState: (name, qualifier) => controller.provisionedState(name, qualifier),
           fileOf: (name) => functions.fileOf(name),
           onProblem: (name, message) => logger.error({ function: name }, message),
         });

@@ -36,6 +36,8 @@ export interface RegisteredFunction extends VersionState {
   readonly aliases: readonly Pick<AliasRecord, 'name' | 'version' | 'routing'>[];
   /** Most VMs at once, in place of what its versions say; undefined: they say it. */
   readonly concurrencyLimit?: number | null;
+  /** VMs that are kept ready, by qualifier. */
+  readonly provisioned: ReadonlyMap<string, number>;
 }
 
 export interface RegistryListener {
@@ -47,6 +49,8 @@ export interface RegistryListener {
   readonly onUnavailable?: (name: string) => void;
   /** Another number of its VMs may run at once. */
   readonly onLimited?: (name: string, limit: number | null) => void;
+  /** Other VMs of it are to be kept ready, or what its qualifiers lead to has changed. */
+  readonly onProvisioned?: (name: string) => void;
 }
 
 const NOTHING: VersionState = { latest: null, state: 'Pending', lastUpdateStatus: 'Successful', problems: [] };
@@ -134,6 +138,7 @@ export class FunctionRegistry {
     this.#set(name, version.version, active);
     if (before === version) return;
     for (const { onPublished } of this.#listeners) onPublished?.(version);
+    this.#provisioned(name);
     if (before !== null) this.#retire(before);
   }
 
@@ -149,6 +154,7 @@ export class FunctionRegistry {
     const state = latest === null ? 'Failed' : 'Active';
     this.#set(name, version, { latest, state, lastUpdateStatus: 'Failed', problems });
     if (latest === null) this.#unavailable(name);
+    this.#provisioned(name);
   }
 
   /** Requests for it are refused from now on. */
@@ -157,6 +163,7 @@ export class FunctionRegistry {
     if (fn === undefined) return;
     this.#functions.delete(name);
     this.#changed(fn, undefined);
+    this.#provisioned(name);
     for (const version of versionsOf(fn)) this.#retire(version);
     this.#unavailable(name);
   }
@@ -169,6 +176,7 @@ export class FunctionRegistry {
     const published = new Map(fn.published);
     published.delete(version);
     this.#replace({ ...fn, published });
+    this.#provisioned(name);
     if (state.latest !== null) this.#retire(state.latest);
     this.#unavailable(name);
   }
@@ -177,6 +185,7 @@ export class FunctionRegistry {
   setAliases(name: string, aliases: RegisteredFunction['aliases']): void {
     this.#replace({ ...this.#entryOf(name), aliases });
     this.#unavailable(name);
+    this.#provisioned(name);
   }
 
   /** How many of its VMs may run at once, whatever its versions say. */
@@ -185,8 +194,15 @@ export class FunctionRegistry {
     for (const { onLimited } of this.#listeners) onLimited?.(name, concurrencyLimit);
   }
 
+  /** How many of its VMs are kept ready, by qualifier. */
+  setProvisioned(name: string, provisioned: ReadonlyMap<string, number>): void {
+    this.#replace({ ...this.#entryOf(name), provisioned });
+    this.#provisioned(name);
+  }
+
   #entryOf(name: string): RegisteredFunction {
-    return this.#functions.get(name) ?? { ...NOTHING, name, published: new Map(), aliases: [] };
+    const nothing = { ...NOTHING, name, published: new Map(), aliases: [], provisioned: new Map() };
+    return this.#functions.get(name) ?? nothing;
   }
 
   #stateOf(name: string, version: string): VersionState {
@@ -215,6 +231,10 @@ export class FunctionRegistry {
 
   #retire(version: FunctionVersion): void {
     for (const { onRetired } of this.#listeners) onRetired?.(version);
+  }
+
+  #provisioned(name: string): void {
+    for (const { onProvisioned } of this.#listeners) onProvisioned?.(name);
   }
 
   #unavailable(name: string): void {

@@ -56,6 +56,8 @@ export async function openStand(workspace: Workspace, data: string, vmm: VmmName
     createBuild: () => createBuild(builder, vmm, logger),
     runtimefsDirectory: config.runtimefsDirectory,
     account: config.lambda,
+    memoryMib,
+    provisionedState: (name, qualifier) => controller.provisionedState(name, qualifier),
     fileOf: (name) => (name === 'of-a-file' ? 'functions.yaml' : null),
     onProblem: (name, problem) => logger.error(`${name}: ${problem}`),
   });

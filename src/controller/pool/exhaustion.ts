@@ -17,8 +17,14 @@ export function noRoom<V>(
     lack.tap && !policy.couldYield(onlyTap)
       ? `${name} needs a network, and ${allTaps} in use; send it again later, or add to \`network.taps\``
       : `${name} needs ${memoryMib} MB; ${ledger.freeMib} MB of ${ledger.totalMib} MB are free and ` +
-        `${policy.idleMib} MB idle; send it again later, or give the controller more with --mem`;
+        `${policy.evictableMib} MB idle${keptBeside(policy)}; send it again later, or give the controller more with --mem`;
   return new SnapfaasError('resource_exhausted', what);
+}
+
+/** Idle VMs that nobody else gets. */
+function keptBeside<V>({ idleMib, evictableMib }: KeepAlivePolicy<V>): string {
+  const keptMib = idleMib - evictableMib;
+  return keptMib === 0 ? '' : `, beside ${keptMib} MB of provisioned concurrency`;
 }
 
 /** @param waitMs when one of them will be done, as far as that is known. */

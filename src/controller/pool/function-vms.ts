@@ -39,6 +39,11 @@ export class FunctionVms {
   isRetired = false;
   /** VMs whose process may still exist. */
   vms = 0;
+  /** Those of them that were not killed or lost, and of these those that launch. */
+  alive = 0;
+  launching = 0;
+  /** So many of them are kept, whoever needs room; see `provisioned.ts`. */
+  provisioned = 0;
   /** How long its last start took, in ms; null before the first. */
   startMs: number | null = null;
   /** When one of its requests found no room that could not be made, by the pool's clock. */
@@ -54,6 +59,16 @@ export class FunctionVms {
     this.config = config;
     this.use = use;
     this.share = { memoryMib: config.memoryMib, hasTap: config.network };
+  }
+
+  /** Those that can take requests, or have one. */
+  get ready(): number {
+    return this.alive - this.launching;
+  }
+
+  /** Those that may be evicted, if they are idle. */
+  get spare(): number {
+    return Math.max(0, this.alive - this.provisioned);
   }
 
   get hasIdle(): boolean {

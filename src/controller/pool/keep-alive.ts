@@ -14,6 +14,8 @@ export interface Holder {
 /** What a policy knows of a VM. */
 export interface IdleVm<Self> extends ListNode<Self>, Share {
   readonly holder: Holder;
+  /** The VMs of its version: so many of them may be evicted. */
+  readonly fn: { readonly spare: number };
   /** How long its start took, in ms. */
   readonly startMs: number;
   /** Requests it has served. */
@@ -35,11 +37,13 @@ export interface Claim extends Share {
 export interface KeepAlivePolicy<V> {
   /** Memory of all idle VMs, in MiB. */
   readonly idleMib: number;
+  /** Memory of those that may be evicted at all, in MiB; costs as much as there are idle VMs. */
+  readonly evictableMib: number;
   /** The VM has become idle. */
   add(vm: V): void;
   /** The VM is idle no more: it was taken, evicted or lost. */
   remove(vm: V): void;
-  /** Whether all idle VMs together hold what is lacking. */
+  /** Whether all idle VMs that may be evicted together hold what is lacking. */
   couldYield(lack: Lack): boolean;
   /**
    * The worst idle VMs that together hold at least what is lacking; as few as the order allows. Empty if those that may
@@ -70,7 +74,8 @@ const LONGEST_PATIENCE_MS = 250;
  *
  * Not needed: idle for longer than its requests have earned. The last two rows hold for VMs that have been up for as long
  * as their start took; otherwise functions that evict each other would do nothing but start. The second row ends where
- * memory is shared evenly: no VM moves back and forth.
+ * memory is shared evenly: no VM moves back and forth. Of a version with provisioned concurrency so many VMs stay as were
+ * provisioned, whatever the rows say.
  */
 export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
   /** The one that became idle last at the end. */
@@ -100,8 +105,27 @@ export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
     if (vm.hasTap) this.#idleTaps -= 1;
   }
 
+  get evictableMib(): number {
+    return this.#evictable(Infinity, true).memoryMib;
+  }
+
   couldYield({ memoryMib, tap }: Lack): boolean {
-    return memoryMib <= this.#idleMib && !(tap && this.#idleTaps === 0);
+    if (memoryMib > this.#idleMib || (tap && this.#idleTaps === 0)) return false;
+    const evictable = this.#evictable(memoryMib, tap);
+    return memoryMib <= evictable.memoryMib && (evictable.hasTap || !tap);
+  }
+
+  /** What may be evicted, up to this. */
+  #evictable(memoryMib: number, tap: boolean): Share {
+    const chosen = new Choice<V>();
+    let hasTap = false;
+    for (let vm = this.#idle.first; vm !== null; vm = vm.next) {
+      if (!chosen.mayTake(vm)) continue;
+      chosen.add(vm);
+      hasTap ||= vm.hasTap;
+      if (chosen.memoryMib >= memoryMib && (hasTap || !tap)) break;
+    }
+    return { memoryMib: chosen.memoryMib, hasTap };
   }
 
   victims(lack: Lack, claim: Claim): readonly V[] {
@@ -112,7 +136,7 @@ export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
       if (vm === null) return [];
       chosen.add(vm);
     }
-    return chosen.vms;
+    return [...chosen.vms];
   }
 
   /** The next to go, beside those that were chosen; null if no other one may. */
@@ -124,7 +148,7 @@ export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
     let worst: V | null = null;
     let worstKeepsMib = hasNone && isPatient ? -Infinity : claimedMib;
     for (let vm = this.#idle.first; vm !== null; vm = vm.next) {
-      if (chosen.has(vm) || (withTap && !vm.hasTap)) continue;
+      if (!chosen.mayTake(vm) || (withTap && !vm.hasTap)) continue;
       if (!isNeeded(vm, now)) return vm;
       if (!(hasNone || isPatient) || now - vm.readyAt < vm.startMs) continue;
       const keepsMib = chosen.heldMib(vm.holder) - vm.memoryMib;
@@ -144,19 +168,26 @@ function isNeeded({ uses, startMs, idleSince }: Pick<IdleVm<unknown>, 'uses' | '
 
 /** Victims so far, and what their functions would be left with. */
 class Choice<V extends IdleVm<V>> {
-  readonly vms: V[] = [];
+  readonly vms = new Set<V>();
   memoryMib = 0;
+  /** How many of each version. */
+  readonly #counts = new Map<V['fn'], number>();
 
-  has(vm: V): boolean {
-    return this.vms.includes(vm);
+  /** False: it is chosen already, or its version would be left with fewer VMs than are kept of it. */
+  mayTake(vm: V): boolean {
+    const { spare } = vm.fn;
+    return spare > 0 && !this.vms.has(vm) && (this.#counts.get(vm.fn) ?? 0) < spare;
   }
 
   add(vm: V): void {
-    this.vms.push(vm);
+    this.vms.add(vm);
+    this.#counts.set(vm.fn, (this.#counts.get(vm.fn) ?? 0) + 1);
     this.memoryMib += vm.memoryMib;
   }
 
   heldMib(holder: Holder): number {
-    return this.vms.reduce((held, vm) => (vm.holder === holder ? held - vm.memoryMib : held), holder.heldMib);
+    let { heldMib } = holder;
+    for (const vm of this.vms) if (vm.holder === holder) heldMib -= vm.memoryMib;
+    return heldMib;
   }
 }

@@ -15,7 +15,7 @@ import { noRoom, tooManyAtOnce } from './exhaustion.ts';
 import { FunctionUse } from './function-use.ts';
 import { FunctionVms, type LaunchWaiter } from './function-vms.ts';
 import { IdlePauser } from './idle-pauser.ts';
-import type { KeepAlivePolicy } from './keep-alive.ts';
+import type { Claim, KeepAlivePolicy } from './keep-alive.ts';
 import type { Lack, Ledger } from './ledger.ts';
 import type { StartKind } from '../task.ts';
 import type { Vm, VmState } from './vm.ts';
@@ -42,6 +42,8 @@ export interface VmPoolOptions {
   readonly onGone?: (vm: Vm) => void;
   /** A VM of this function became idle, or has given its share back. Called when the books are in order again. */
   readonly onRoom?: (fn: FunctionUse) => void;
+  /** With this VM gone its version has fewer than are kept. To be acted on later: the books are not in order just now. */
+  readonly onShort?: (vm: Vm) => void;
   /** The last VM of a version that was retired is gone. */
   readonly onDrained?: (fn: FunctionVms) => void;
   /** A clock that never goes back, in ms; the policy's. */
@@ -55,6 +57,9 @@ export interface Lease {
 }
 
 export type VmCounts = Readonly<Record<string, Partial<Record<VmState, number>>>>;
+
+/** For whom VMs are launched that were promised: it comes before everybody who has something, and has waited for long. */
+const PROMISED = { holder: { heldMib: 0 }, waitedMs: Infinity } as const;
 
 /** What is told of a function that lacks nothing just now. */
 const NO_LACK: Lack = { memoryMib: 0, tap: false };
@@ -237,8 +242,11 @@ export class VmPool {
   #markDying(vm: Vm): boolean {
     if (!this.#vms.has(vm) || this.#dying.has(vm)) return false;
     this.#dying.add(vm);
-    vm.fn.use.heldMib -= vm.memoryMib;
+    const { fn } = vm;
+    fn.use.heldMib -= vm.memoryMib;
+    fn.alive -= 1;
     this.#options.ledger.markDying(vm);
+    if (fn.alive < fn.provisioned) this.#options.onShort?.(vm);
     return true;
   }
 
@@ -261,16 +269,32 @@ export class VmPool {
    */
   async launchAhead(fn: FunctionVms): Promise<Vm | null> {
     if (this.#closed || fn.isRetired || fn.use.isAtLimit || !this.#options.ledger.tryReserve(fn.share)) return null;
-    const vm = this.#create(fn, true);
-    this.#leaveUnclaimed(fn, vm);
+    const vm = this.#createAhead(fn);
     await this.#start(vm);
     await vm.ready;
     return vm;
   }
 
-  /** Ends an idle VM. */
+  /**
+   * The same for a VM that is kept ready by promise: idle VMs make room for it, whose they may be.
+   *
+   * @returns null if there is no room just now, or the function could not use it.
+   */
+  launchProvisioned(fn: FunctionVms): Promise<Vm> | null {
+    if (this.#closed || fn.isRetired || fn.use.isAtLimit || !this.#reserve(fn, PROMISED)) return null;
+    const vm = this.#createAhead(fn);
+    return this.#start(vm).then(() => vm.ready.then(() => vm));
+  }
+
+  #createAhead(fn: FunctionVms): Vm {
+    const vm = this.#create(fn, true);
+    this.#leaveUnclaimed(fn, vm);
+    return vm;
+  }
+
+  /** Ends an idle VM, if it may be evicted. */
   dismiss(vm: Vm): void {
-    if (vm.state === 'idle') this.#evict(vm);
+    if (vm.state === 'idle' && vm.fn.spare > 0) this.#evict(vm);
   }
 
   #launch(fn: FunctionVms): Vm {
@@ -284,12 +308,15 @@ export class VmPool {
     const vm = this.#options.createVm(fn, isAhead);
     this.#vms.add(vm);
     fn.vms += 1;
+    fn.alive += 1;
+    fn.launching += 1;
     fn.use.heldMib += vm.memoryMib;
     this.counters.launches += 1;
     void vm.gone.then(() => this.#onGone(vm));
     if (!isAhead) this.#launching += 1;
     const settled = (): void => {
       if (!isAhead) this.#launching -= 1;
+      fn.launching -= 1;
     };
     vm.ready.then(
       (timings) => {
@@ -363,19 +390,29 @@ export class VmPool {
     vm.ready.then(settle, settle);
   }
 
-  /** Reserves the share of another VM of the function, evicting idle VMs if need be. False: nothing was evicted. */
+  /** Makes room for another VM of the function, which a request waits for. False: nothing was evicted. */
   #makeRoom(fn: FunctionVms, waitedMs: number): boolean {
     const { ledger, policy, now } = this.#options;
     const lack = ledger.lack(fn.share);
     if (lack !== null) {
       const isHopeless = this.#launching === 0 && !policy.couldYield(lack);
       fn.hopelessSince = isHopeless ? (fn.hopelessSince ?? now()) : null;
-      const victims = policy.victims(lack, { ...fn.share, holder: fn.use, waitedMs, startMs: fn.startMs });
+    }
+    if (!this.#reserve(fn, { holder: fn.use, waitedMs })) return false;
+    fn.hopelessSince = null;
+    return true;
+  }
+
+  /** Reserves the share of another VM of the function, evicting idle VMs if need be. False: nothing was evicted. */
+  #reserve(fn: FunctionVms, claim: Pick<Claim, 'holder' | 'waitedMs'>): boolean {
+    const { ledger, policy } = this.#options;
+    const lack = ledger.lack(fn.share);
+    if (lack !== null) {
+      const victims = policy.victims(lack, { ...fn.share, ...claim, startMs: fn.startMs });
       if (victims.length === 0) return false;
       for (const vm of victims) this.#evict(vm);
     }
     if (!ledger.tryReserve(fn.share)) throw new Error('the evicted VMs held less than they said');
-    fn.hopelessSince = null;
     return true;
   }
 

@@ -96,6 +96,11 @@ export class FunctionSnapshots {
     return this.#followed.get(fn)?.state === 'ready';
   }
 
+  /** Whether its snapshot is being made, or is asked for. */
+  isPreparing(fn: FunctionVersion): boolean {
+    return this.#followed.get(fn)?.state === 'preparing';
+  }
+
   /** Resolves with why VMs of the version are booted, once that is known; null: they can be restored. */
   async settled(fn: FunctionVersion): Promise<LaunchFailure | null> {
     const followed = this.#followed.get(fn);

@@ -14,6 +14,7 @@ class Idle implements IdleVm<Idle> {
   readonly memoryMib: number;
   readonly hasTap: boolean;
   readonly holder: Holder;
+  readonly fn: { readonly spare: number };
   readonly startMs: number;
   readonly uses: number;
   readonly readyAt: number;
@@ -28,6 +29,7 @@ class Idle implements IdleVm<Idle> {
     this.memoryMib = keys.memoryMib ?? 128;
     this.hasTap = keys.hasTap ?? false;
     this.holder = keys.holder ?? { heldMib: this.memoryMib };
+    this.fn = keys.fn ?? { spare: Infinity };
     this.startMs = keys.startMs ?? START_MS;
     this.uses = keys.uses ?? 1000;
     this.readyAt = NOW - ageMs;
@@ -117,6 +119,24 @@ for (const [title, keys, by, isTaken] of claims) {
     assert.equal(policyOf(new Idle('vm', keys)).victims(lack(128), by).length, isTaken ? 1 : 0);
   });
 }
+
+test('fair share: of a version so many VMs stay as are kept of it, whoever asks', () => {
+  const fn = { spare: 1 };
+  const policy = policyOf(new Idle('a', { ...long, fn }), new Idle('b', { ...long, fn }), new Idle('other', long));
+  assert.deepEqual([policy.idleMib, policy.evictableMib], [384, 256]);
+  assert.deepEqual([policy.couldYield(lack(256)), policy.couldYield(lack(257))], [true, false]);
+  assert.deepEqual(names(policy.victims(lack(256), claim(0, Infinity))), ['a', 'other']);
+  fn.spare = 0;
+  assert.deepEqual(names(policy.victims(lack(128), claim(0, Infinity))), ['other']);
+  assert.deepEqual(policy.victims(lack(256), claim(0, Infinity)), []);
+  assert.equal(policy.evictableMib, 128);
+});
+
+test('fair share: a tap of a VM that is kept is none that could be had', () => {
+  const policy = policyOf(new Idle('a', { ...long, hasTap: true, fn: { spare: 0 } }), new Idle('b', long));
+  assert.equal(policy.couldYield(lack(0, true)), false);
+  assert.deepEqual(policy.victims(lack(0, true), claim(0, Infinity)), []);
+});
 
 test('fair share: who has most gives first, and not below what the other one gets', () => {
   const [most, less] = [{ heldMib: 640 }, { heldMib: 384 }];

@@ -30,6 +30,8 @@ export async function withControl(
     createBuild: () => build,
     runtimefsDirectory: '/images',
     account: DEFAULT_ACCOUNT,
+    memoryMib: 1024,
+    provisionedState: () => ({ allocated: 0, available: 0, problem: null }),
     fileOf: (name) => (ofFiles.has(name) ? 'functions.yaml' : null),
     onProblem: () => undefined,
   });

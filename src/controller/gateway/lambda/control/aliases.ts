@@ -194,11 +194,12 @@ export async function putProvisionedConcurrencyConfig(call: Call): Promise<Resul
   const { name } = functionOf(call);
   const qualifier = qualifierOf(call);
   await call.plane.functions.setProvisionedConcurrency(name, qualifier, ProvisionedConcurrentExecutions);
-  return { status: 202, json: provisioned(provisionedOf(call)) };
+  return { status: 202, json: provisioned(call, name, qualifier, provisionedOf(call)) };
 }
 
 export function getProvisionedConcurrencyConfig(call: Call): Result {
-  return ok(provisioned(provisionedOf(call)));
+  const record = provisionedOf(call);
+  return ok(provisioned(call, functionOf(call).name, qualifierOf(call), record));
 }
 
 export async function deleteProvisionedConcurrencyConfig(call: Call): Promise<Result> {
@@ -215,7 +216,7 @@ export function listProvisionedConcurrencyConfigs(call: Call): Result {
   const { items, nextMarker } = pageOf(entries, ([qualifier]) => qualifier, call.query, PROVISIONED_PAGE);
   const shown = items.map(([qualifier, record]) => ({
     FunctionArn: `${functionArn(call.account, name)}:${qualifier}`,
-    ...provisioned(record),
+    ...provisioned(call, name, qualifier, record),
   }));
   return ok(withMarker({ ProvisionedConcurrencyConfigs: shown }, nextMarker));
 }
@@ -238,14 +239,14 @@ function provisionedOf(call: Call): ProvisionedRecord {
   throw new ApiError('ProvisionedConcurrencyConfigNotFoundException', message);
 }
 
-/** What was asked for is kept, and nothing comes of it: nobody is to believe that VMs are ready. */
-function provisioned({ requested, modified }: ProvisionedRecord): Json {
+function provisioned(call: Call, name: string, qualifier: string, { requested, modified }: ProvisionedRecord): Json {
+  const { allocated, available, problem } = call.plane.functions.provisionedState(name, qualifier);
   return {
     RequestedProvisionedConcurrentExecutions: requested,
-    AllocatedProvisionedConcurrentExecutions: 0,
-    AvailableProvisionedConcurrentExecutions: 0,
-    Status: 'FAILED',
-    StatusReason: 'No VMs are kept ready for it here; VMs are launched ahead for the functions used last (standby).',
+    AllocatedProvisionedConcurrentExecutions: allocated,
+    AvailableProvisionedConcurrentExecutions: available,
+    Status: available === requested ? 'READY' : problem === null ? 'IN_PROGRESS' : 'FAILED',
+    ...(problem === null || available === requested ? {} : { StatusReason: problem }),
     LastModified: timestamp(modified),
   };
 }
