@@ -30,6 +30,7 @@ const controller = new Controller({
     retention: { maxBytes: 0, maxAgeMs: 0 },
     lambda: DEFAULT_ACCOUNT,
     functions: new Map(),
+    urls: new Map(),
     vmmSettings: NO_SETTINGS,
     broken: [],
     files: [],

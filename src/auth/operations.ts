@@ -20,6 +20,7 @@ interface OperationRow {
 /** By the names that IAM policies have for them, where they have one. */
 export const OPERATIONS = {
   'lambda:InvokeFunction': { least: 'invoke', on: 'function' },
+  'lambda:InvokeFunctionUrl': { least: 'invoke', on: 'function' },
   'lambda:ListFunctions': { least: 'deploy', on: 'functions' },
   'lambda:GetFunction': { least: 'deploy', on: 'function' },
   'lambda:GetFunctionConfiguration': { least: 'deploy', on: 'function' },
@@ -48,7 +49,10 @@ export const OPERATIONS = {
   'lambda:GetPolicy': { least: 'deploy', on: 'function' },
   'lambda:RemovePermission': { least: 'deploy', on: 'function' },
   'lambda:GetFunctionCodeSigningConfig': { least: 'deploy', on: 'function' },
+  'lambda:CreateFunctionUrlConfig': { least: 'deploy', on: 'function' },
   'lambda:GetFunctionUrlConfig': { least: 'deploy', on: 'function' },
+  'lambda:UpdateFunctionUrlConfig': { least: 'deploy', on: 'function' },
+  'lambda:DeleteFunctionUrlConfig': { least: 'deploy', on: 'function' },
   'lambda:ListFunctionUrlConfigs': { least: 'deploy', on: 'function' },
   'lambda:GetFunctionEventInvokeConfig': { least: 'deploy', on: 'function' },
   'lambda:ListFunctionEventInvokeConfigs': { least: 'deploy', on: 'function' },

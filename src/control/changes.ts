@@ -54,6 +54,7 @@ export function created(
     tags,
     reservedConcurrency: null,
     provisioned: {},
+    urls: {},
   };
 }
 
@@ -183,5 +184,6 @@ export function unqualified(record: FunctionRecord, qualifier: string): Function
     ...record,
     policies: without(record.policies, qualifier),
     provisioned: without(record.provisioned, qualifier),
+    urls: without(record.urls, qualifier),
   };
 }

@@ -36,6 +36,7 @@ import type * as shapes from './descriptions.ts';
 import { reasonOf } from './failure-reason.ts';
 import { configOf, type HostPlaces } from './function-config.ts';
 import * as provisioning from './provisioning.ts';
+import * as urls from './url-changes.ts';
 
 /** So many functions are dealt with at once; then the event loop has its turn. */
 const AT_ONCE = 50;
@@ -278,6 +279,21 @@ export class FunctionControl {
     await this.#change(name, (record) => provisioning.unprovisioned(record, qualifier));
   }
 
+  /** @param qualifier an alias; null: `$LATEST`. @throws ControlError */
+  async createUrl(name: string, qualifier: string | null, settings: urls.UrlSettings): Promise<void> {
+    await this.#change(name, (record, arn) => urls.urlCreated(record, qualifier, settings, arn));
+  }
+
+  /** @throws ControlError */
+  async updateUrl(name: string, qualifier: string | null, change: Partial<urls.UrlSettings>): Promise<void> {
+    await this.#change(name, (record) => urls.urlUpdated(record, qualifier, change));
+  }
+
+  /** @throws ControlError */
+  async deleteUrl(name: string, qualifier: string | null): Promise<void> {
+    await this.#change(name, (record) => urls.urlDeleted(record, qualifier));
+  }
+
   usage(): shapes.AccountUsage {
     let reservedConcurrency = 0;
     for (const record of this.#records.values()) reservedConcurrency += record.reservedConcurrency ?? 0;
@@ -359,6 +375,9 @@ export class FunctionControl {
     this.#records.set(name, record);
     for (const sha256 of packagesOf(record)) packages.hold(sha256);
     if (before === undefined || before.aliases !== record.aliases) registry.setAliases(name, record.aliases);
+    if (before?.urls !== record.urls && (before !== undefined || Object.keys(record.urls).length > 0)) {
+      registry.setUrls(name, urls.urlsOf(record));
+    }
     if (before?.reservedConcurrency !== reservedConcurrency) registry.setLimit(name, reservedConcurrency);
     if (before?.provisioned !== provisioned && (before !== undefined || Object.keys(provisioned).length > 0)) {
       const requested = Object.entries(provisioned).map(

@@ -3,9 +3,11 @@
  * they are read again. A file that cannot be used changes nothing, an entry that cannot be used leaves its function as it is.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { functionArn } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { Build, Deployments } from '../registry/deployments.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
+import { urlIdOf } from '../registry/url-id.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
 import type { FileWatch } from '../storage/file-watch.ts';
 import type { Logger } from './log.ts';
@@ -120,10 +122,28 @@ export class FunctionsFile {
     const settled: Promise<unknown>[] = [];
     for (const fn of config.functions.values()) {
       if (isTaken(fn.name)) continue;
+      this.#setUrl(fn.name, config);
       settled.push(deployments.deploy(fn, build));
       if (settled.length % AT_ONCE === 0) await nextTurn();
     }
     return settled;
+  }
+
+  /** One that stays as it was keeps its dates. */
+  #setUrl(name: string, { urls, lambda }: Config): void {
+    const { registry } = this.#options;
+    const settings = urls.get(name);
+    const [before] = registry.get(name)?.urls ?? [];
+    if (settings === undefined) {
+      if (before !== undefined) registry.setUrls(name, []);
+      return;
+    }
+    const { authType, invokeMode, cors } = before ?? {};
+    if (before !== undefined && JSON.stringify({ authType, invokeMode, cors }) === JSON.stringify(settings)) return;
+    const modified = new Date().toISOString();
+    const id = urlIdOf(functionArn(lambda, name));
+    const url = { id, ...settings, function: name, qualifier: null, created: before?.created ?? modified, modified };
+    registry.setUrls(name, [url]);
   }
 
   async #settle(config: Config, settled: readonly Promise<unknown>[]): Promise<void> {
@@ -133,7 +153,7 @@ export class FunctionsFile {
 
   /** All but the functions is fixed for the life of the controller. */
   #noteSettings(config: Config): void {
-    const text = JSON.stringify({ ...config, functions: null, broken: null, notes: null });
+    const text = JSON.stringify({ ...config, functions: null, urls: null, broken: null, notes: null });
     this.#settings ??= text;
     if (this.#settings === text) return;
     this.#options.logger.warn(

@@ -18,8 +18,11 @@ export type InvokeReply =
 
 /** Takes the parts of a streamed answer, in order. */
 export interface StreamSink {
-  /** @returns false if it is full: then the guest is not read, and so has to wait, until `onDrain` is called. */
-  write(part: Buffer): boolean;
+  /**
+   * @param contentType of the whole, told with the first part; null or absent: the function has not said, or said it before.
+   * @returns false if it is full: then the guest is not read, and so has to wait, until `onDrain` is called.
+   */
+  write(part: Buffer, contentType?: string | null): boolean;
   /** Set by the channel, called by the sink when there is room again. */
   onDrain: () => void;
 }
@@ -201,7 +204,7 @@ export class FunctionChannel {
     const waiting = this.#waiting;
     if (frame.type === FrameType.chunk && waiting !== null && waiting.sink !== null) {
       waiting.hasBegun = true;
-      return this.#pass(frame.payload, waiting.sink);
+      return this.#pass(frame, waiting.sink);
     }
     const known = frame.type === FrameType.result || frame.type === FrameType.failure;
     if (waiting === null || !known) {
@@ -212,9 +215,7 @@ export class FunctionChannel {
     this.#waiting = null;
     this.#letGo(waiting.sink);
     if (frame.type === FrameType.result) {
-      const { content_type: contentType } = frame.header;
-      const known = typeof contentType === 'string' ? contentType : null;
-      waiting.resolve({ ok: true, result: frame.payload, contentType: known });
+      waiting.resolve({ ok: true, result: frame.payload, contentType: contentTypeOf(frame) });
     } else {
       const isExiting = frame.header['exiting'] === true;
       waiting.resolve({ ok: false, failure: parseFailure(frame.payload), isExiting });
@@ -229,8 +230,8 @@ export class FunctionChannel {
     return this.#waiting?.hasBegun === false && (!this.#isWritten || code === 'ECONNRESET');
   }
 
-  #pass(part: Buffer, sink: StreamSink): void {
-    if (sink.write(part)) return;
+  #pass(chunk: Frame, sink: StreamSink): void {
+    if (sink.write(chunk.payload, contentTypeOf(chunk))) return;
     this.#paused = true;
     sink.onDrain = () => this.#letGo(sink);
   }
@@ -252,4 +253,9 @@ export class FunctionChannel {
     waiting?.reject(error);
     this.onBroken(error);
   }
+}
+
+function contentTypeOf({ header }: Frame): string | null {
+  const { content_type: contentType } = header;
+  return typeof contentType === 'string' ? contentType : null;
 }

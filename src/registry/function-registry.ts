@@ -16,7 +16,7 @@
 import { LATEST } from '../protocol/arn.ts';
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { FunctionVersion } from './function-version.ts';
-import type { AliasRecord } from './records.ts';
+import type { AliasRecord, UrlRecord } from './records.ts';
 
 /** What is known of a version; replaced as a whole with each change. */
 export interface VersionState {
@@ -28,12 +28,20 @@ export interface VersionState {
   readonly problems: readonly string[];
 }
 
+/** An address by which a function is invoked over plain HTTP. */
+export interface FunctionUrl extends UrlRecord {
+  readonly function: string;
+  /** An alias; null: `$LATEST`. */
+  readonly qualifier: string | null;
+}
+
 /** What is known of a function, and of its version `$LATEST`; replaced as a whole with each change. */
 export interface RegisteredFunction extends VersionState {
   readonly name: string;
   /** By number, as text. */
   readonly published: ReadonlyMap<string, VersionState>;
   readonly aliases: readonly Pick<AliasRecord, 'name' | 'version' | 'routing'>[];
+  readonly urls: readonly FunctionUrl[];
   /** Most VMs at once, in place of what its versions say; undefined: they say it. */
   readonly concurrencyLimit?: number | null;
   /** VMs that are kept ready, by qualifier. */
@@ -57,6 +65,7 @@ const NOTHING: VersionState = { latest: null, state: 'Pending', lastUpdateStatus
 
 export class FunctionRegistry {
   readonly #functions = new Map<string, RegisteredFunction>();
+  readonly #urls = new Map<string, FunctionUrl>();
   readonly #listeners: RegistryListener[] = [];
   readonly #random: () => number;
   #deploying = 0;
@@ -85,6 +94,11 @@ export class FunctionRegistry {
 
   get(name: string): RegisteredFunction | undefined {
     return this.#functions.get(name);
+  }
+
+  /** The URL of an id, whose function may be in any state. */
+  url(id: string): FunctionUrl | undefined {
+    return this.#urls.get(id);
   }
 
   /** By name. */
@@ -200,8 +214,13 @@ export class FunctionRegistry {
     this.#provisioned(name);
   }
 
+  /** The addresses it has from now on; a function that is not there yet is pending from now on. */
+  setUrls(name: string, urls: readonly FunctionUrl[]): void {
+    this.#replace({ ...this.#entryOf(name), urls });
+  }
+
   #entryOf(name: string): RegisteredFunction {
-    const nothing = { ...NOTHING, name, published: new Map(), aliases: [], provisioned: new Map() };
+    const nothing = { ...NOTHING, name, published: new Map(), aliases: [], provisioned: new Map(), urls: [] };
     return this.#functions.get(name) ?? nothing;
   }
 
@@ -225,6 +244,10 @@ export class FunctionRegistry {
   #changed(before: RegisteredFunction | undefined, after: RegisteredFunction | undefined): void {
     // A list shows what it was made of: one that has changed is another.
     this.#sorted = null;
+    if (before?.urls !== after?.urls) {
+      for (const { id } of before?.urls ?? []) this.#urls.delete(id);
+      for (const url of after?.urls ?? []) this.#urls.set(url.id, url);
+    }
     this.#deploying +=
       (after === undefined ? 0 : deployingOf(after)) - (before === undefined ? 0 : deployingOf(before));
   }

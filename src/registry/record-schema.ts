@@ -50,6 +50,24 @@ const statement = z.strictObject({
   invokedViaFunctionUrl: z.boolean().nullable(),
 });
 const policy = z.strictObject({ statements: z.array(statement), revisionId: z.string() });
+const strings = z.array(z.string()).nullable();
+const url = z.strictObject({
+  id: z.string().regex(/^[a-z0-9]{32}$/),
+  authType: z.enum(['NONE', 'AWS_IAM']),
+  invokeMode: z.enum(['BUFFERED', 'RESPONSE_STREAM']),
+  cors: z
+    .strictObject({
+      allowCredentials: z.boolean().nullable(),
+      allowHeaders: strings,
+      allowMethods: strings,
+      allowOrigins: strings,
+      exposeHeaders: strings,
+      maxAgeS: count.nullable(),
+    })
+    .nullable(),
+  created: z.iso.datetime(),
+  modified: z.iso.datetime(),
+});
 
 export const functionSchema: z.ZodType<FunctionRecord> = z
   .strictObject({
@@ -64,6 +82,8 @@ export const functionSchema: z.ZodType<FunctionRecord> = z
     tags: texts,
     reservedConcurrency: count.nullable(),
     provisioned: z.record(z.string(), z.strictObject({ requested: z.int().positive(), modified: z.iso.datetime() })),
+    // Records of older releases have none.
+    urls: z.record(z.string(), url).default({}),
   })
   .refine(({ latest, wanted }) => latest !== null || wanted !== null, 'has neither `latest` nor `wanted`');
 

@@ -119,8 +119,31 @@ export interface PolicyRecord {
   readonly revisionId: string;
 }
 
-/** The qualifier that a policy has which was added without one. */
+/** The qualifier that a policy or URL has which was added without one. */
 export const UNQUALIFIED = '';
+
+/** Which web pages may use a function by its URL. Members as the API takes them; null: not given. */
+export interface CorsRecord {
+  readonly allowCredentials: boolean | null;
+  readonly allowHeaders: readonly string[] | null;
+  readonly allowMethods: readonly string[] | null;
+  readonly allowOrigins: readonly string[] | null;
+  readonly exposeHeaders: readonly string[] | null;
+  readonly maxAgeS: number | null;
+}
+
+/** An address by which a function is invoked over plain HTTP. */
+export interface UrlRecord {
+  /** 32 small letters and digits. */
+  readonly id: string;
+  readonly authType: 'NONE' | 'AWS_IAM';
+  readonly invokeMode: 'BUFFERED' | 'RESPONSE_STREAM';
+  /** Null: the function itself answers what browsers ask. */
+  readonly cors: CorsRecord | null;
+  /** ISO 8601, UTC. */
+  readonly created: string;
+  readonly modified: string;
+}
 
 export interface FunctionRecord {
   readonly name: string;
@@ -143,6 +166,8 @@ export interface FunctionRecord {
   readonly reservedConcurrency: number | null;
   /** VMs that are kept ready, by qualifier: a number, or an alias. */
   readonly provisioned: Readonly<Record<string, ProvisionedRecord>>;
+  /** By alias, `UNQUALIFIED` for that of `$LATEST`. */
+  readonly urls: Readonly<Record<string, UrlRecord>>;
 }
 
 export interface ProvisionedRecord {

@@ -28,6 +28,7 @@ function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Con
     functions: new Map(
       Object.entries(functions).map(([name, memoryMib]) => [name, functionConfig(name, { memoryMib })]),
     ),
+    urls: new Map(),
     broken: [],
     vmmSettings: NO_SETTINGS,
     files: [],

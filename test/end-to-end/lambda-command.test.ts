@@ -12,6 +12,8 @@ import {
   type Workspace,
 } from '../support/snapctr.ts';
 
+const CODE_SIGNING = 'arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0';
+
 describe('the aws command', { timeout: 240_000 }, () => {
   let workspace: Workspace;
   let controller: RunningController;
@@ -70,8 +72,8 @@ describe('the aws command', { timeout: 240_000 }, () => {
     assert.match(bad.stderr, /\(InvalidRequestContentException\).*Could not parse request body into json/);
     const filed = await aws('delete-function', '--function-name', 'obedient');
     assert.match(filed.stderr, /\(ResourceConflictException\).*functions\.yaml/);
-    const unserved = await aws('create-function-url-config', '--function-name', 'obedient', '--auth-type', 'NONE');
-    assert.match(unserved.stderr, /\(UnknownOperationException\).*CreateFunctionUrlConfig is not offered/);
+    const unserved = await aws('get-code-signing-config', '--code-signing-config-arn', CODE_SIGNING);
+    assert.match(unserved.stderr, /\(UnknownOperationException\).*GetCodeSigningConfig is not offered/);
     for (const { status } of [missing, bad, filed, unserved]) assert.notEqual(status, 0);
   });
 

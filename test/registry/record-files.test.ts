@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
+import { without } from '../../src/control/changes.ts';
 import { ControlError, hostFailed } from '../../src/control/control-error.ts';
 import { openDataDirectory } from '../../src/control/data-directory.ts';
 import { openRecordFiles, RecordStoreError } from '../../src/registry/record-files.ts';
@@ -106,6 +107,15 @@ describe('the schema of records', () => {
     execFileSync('rm', [join(directory, 'registry.json')]);
     await assert.rejects(openRecordFiles(directory), /registry\.json is missing/);
   });
+});
+
+test('a record of a release that knew no URLs has none', async () => {
+  const directory = await temporaryDirectory();
+  const store = await openRecordFiles(directory);
+  const older = without(functionRecord('older'), 'urls');
+  writeFileSync(join(directory, 'functions/older.json'), JSON.stringify(older));
+  const { records, damaged } = await store.functions.load();
+  assert.deepEqual([records, damaged], [[{ ...older, urls: {} }], []]);
 });
 
 test('a data directory is for one at a time', async () => {

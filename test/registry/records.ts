@@ -56,6 +56,23 @@ export function functionRecord(name: string, keys: Partial<FunctionRecord> = {})
         revisionId: 'r',
       },
     },
+    urls: {
+      '': {
+        id: 'a'.repeat(32),
+        authType: 'NONE',
+        invokeMode: 'RESPONSE_STREAM',
+        cors: {
+          allowCredentials: true,
+          allowHeaders: ['x-a'],
+          allowMethods: null,
+          allowOrigins: ['https://example.com'],
+          exposeHeaders: [],
+          maxAgeS: 60,
+        },
+        created: '2026-01-02T03:04:05.678Z',
+        modified: '2026-01-02T03:04:05.678Z',
+      },
+    },
     tags: { team: 'a' },
     reservedConcurrency: 0,
     provisioned: { live: { requested: 1, modified: '2026-01-02T03:04:05.678Z' } },

@@ -15,7 +15,8 @@ import { SnapfaasError } from '../../src/protocol/errors.ts';
 import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
 import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
 import type { LaunchKind } from '../../src/protocol/runner.ts';
-import { FunctionRegistry } from '../../src/registry/function-registry.ts';
+import { FunctionRegistry, type FunctionUrl } from '../../src/registry/function-registry.ts';
+import { urlIdOf } from '../../src/registry/url-id.ts';
 import type { FunctionVersion } from '../../src/registry/function-version.ts';
 
 const TIMINGS = { spawnMs: 1, bootMs: 1, loadMs: 1, resumeMs: 1 } as const;
@@ -209,4 +210,14 @@ function answer(socket: Socket, event: Buffer): void {
     default:
       return void socket.write(result);
   }
+}
+
+/** An address of a function, open and buffered unless said otherwise. */
+export function functionUrl(name: string, keys: Partial<FunctionUrl> = {}): FunctionUrl {
+  const now = '2026-01-02T03:04:05.678Z';
+  return {
+    ...{ id: urlIdOf(name), function: name, qualifier: null, created: now, modified: now },
+    ...{ authType: 'NONE', invokeMode: 'BUFFERED', cors: null },
+    ...keys,
+  };
 }

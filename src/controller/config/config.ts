@@ -10,6 +10,7 @@ import { readFunctions, type BrokenEntry, type FunctionContext } from './functio
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
 import { controllerDefaults, controllerSchema } from './schema.ts';
+import type { UrlSettings } from './url.ts';
 import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
 import { check } from '../../yaml/check.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from '../../yaml/yaml-file.ts';
@@ -53,6 +54,8 @@ export interface Config {
   /** For images of functions, and again for layers of snapshots. */
   readonly retention: RetentionLimits;
   readonly functions: ReadonlyMap<string, FunctionConfig>;
+  /** Addresses over plain HTTP of those that have one, by name. */
+  readonly urls: ReadonlyMap<string, UrlSettings>;
   /** Has no name of `functions`. */
   readonly broken: readonly BrokenFunction[];
   /** What firerunner is told of the host. */
@@ -146,6 +149,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     snapshotDirectory,
     runtimefsDirectory: runtimefs ?? '/',
     functions: list.functions,
+    urls: list.urls,
     broken: Object.freeze(list.broken.map(shown)),
     vmmSettings: Object.freeze({
       firecracker: firecrackerSettings(yaml.firecracker, files.absolute),

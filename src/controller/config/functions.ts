@@ -7,6 +7,7 @@ import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vm
 import type { FunctionConfig } from '../../registry/function-version.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
+import { urlSettings, type UrlSettings } from './url.ts';
 import { check } from '../../yaml/check.ts';
 import { Spelling } from '../../yaml/spelling.ts';
 import {
@@ -42,6 +43,8 @@ export interface BrokenEntry {
 export interface FunctionEntries {
   /** By name, in the list's order. */
   readonly functions: ReadonlyMap<string, FunctionConfig>;
+  /** Of those that have one, by name. */
+  readonly urls: ReadonlyMap<string, UrlSettings>;
   readonly broken: readonly BrokenEntry[];
 }
 
@@ -70,6 +73,7 @@ export function readFunctions(
 
 class FunctionList {
   readonly #functions = new Map<string, FunctionConfig>();
+  readonly #urls = new Map<string, UrlSettings>();
   readonly #broken = new Map<number, BrokenEntry & { readonly problems: Problem[] }>();
   readonly #source: YamlFile;
   readonly #context: FunctionContext;
@@ -91,7 +95,7 @@ class FunctionList {
 
   entries(): FunctionEntries {
     const broken = [...this.#broken.entries()].sort(([a], [b]) => a - b).map(([, entry]) => entry);
-    return { functions: this.#functions, broken };
+    return { functions: this.#functions, urls: this.#urls, broken };
   }
 
   add(index: number, entry: unknown): void {
@@ -105,6 +109,7 @@ class FunctionList {
     // Of two functions with one name nobody can tell which is meant: both are broken, as one.
     const first = (name === null ? undefined : this.#indices.get(name)) ?? index;
     if (name !== null) this.#functions.delete(name);
+    if (name !== null) this.#urls.delete(name);
     const before = this.#broken.get(first);
     if (before === undefined) this.#broken.set(first, { name, problems: this.#problems });
     else before.problems.push(...this.#problems);
@@ -139,6 +144,11 @@ class FunctionList {
       const remark = missingModule(yaml.handler ?? null, runtime, appfs.path, this.#context.paths);
       if (remark !== null) this.#remark(index, 'appfs', remark);
     }
+    if (yaml.url)
+      this.#urls.set(
+        yaml.name,
+        urlSettings(yaml.url, (message) => complain('url', message)),
+      );
     return Object.freeze({
       name: yaml.name,
       version: LATEST,

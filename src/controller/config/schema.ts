@@ -7,6 +7,7 @@ import { PROVIDED_NAMES, RUNTIME_NAMES, type RuntimeName } from '../../protocol/
 import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
+import { urlSchema } from './url.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';
 
 export const MAX_VCPUS = 32;
@@ -215,6 +216,7 @@ export const functionSchema = z.strictObject(
       )
       .nullish(),
     network: z.boolean(expected('`true` or `false`')).nullish(),
+    url: urlSchema.nullish(),
     ...unusedFunctionKeys,
   },
   expected('a map of keys such as `name` and `runtime`'),

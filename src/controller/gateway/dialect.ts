@@ -43,8 +43,11 @@ export interface BodySink {
 
 /** Parts of an answer on their way to the client. */
 export interface PartialOutput {
-  /** The first one begins the answer. @returns false if the client does not keep up; `onDrain` tells when it has. */
-  write(headers: HeaderList, part: Buffer): boolean;
+  /**
+   * The first one, which may be empty, begins the answer, with a status of 200 unless another is given.
+   * @returns false if the client does not keep up; `onDrain` tells when it has.
+   */
+  write(headers: HeaderList, part: Buffer, status?: number): boolean;
   onDrain: () => void;
   /** Nobody reads it any more; where nothing runs for it, `onDrain` tells of that as well. */
   readonly isGone: boolean;

@@ -9,6 +9,8 @@ export interface Answer {
   readonly status: number;
   readonly headers: HeaderList;
   readonly body: Buffer;
+  /** Of an answer that has begun: it will never be whole, and its client is to notice. */
+  readonly isCutOff?: boolean;
 }
 
 export interface ErrorAnswerOptions {

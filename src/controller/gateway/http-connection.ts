@@ -154,6 +154,12 @@ export class Connection {
     this.#socket.setTimeout(Math.ceil(ms / 2));
   }
 
+  /** Ends the connection behind what was written of an answer; its client sees that the end is missing. */
+  cutOff(): void {
+    this.#socket.end();
+    this.#linger ??= setTimeout(() => this.#socket.destroy(), LINGER_MS);
+  }
+
   destroy(): void {
     this.#socket.destroy();
   }

@@ -278,7 +278,10 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
 
   /** Of an answer that has begun, its rest. */
   #send(answer: Answer): void {
-    if (this.#response.headersSent) {
+    if (answer.isCutOff === true) {
+      this.#connection.cutOff();
+      this.#finish();
+    } else if (this.#response.headersSent) {
       this.#response.end(answer.body, () => this.#finish());
     } else {
       if (this.#owner.draining) answer.headers.push('connection', 'close');
@@ -299,10 +302,11 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     this.#connection.destroy();
   }
 
-  write(headers: HeaderList, part: Buffer): boolean {
+  write(headers: HeaderList, part: Buffer, status = 200): boolean {
     if (this.#state !== 'running' || this.#gone) return false;
     if (!this.#response.headersSent) {
-      this.#response.writeHead(200, headers);
+      if (this.#owner.draining) headers = [...headers, 'connection', 'close'];
+      this.#response.writeHead(status, headers);
       this.#response.on('drain', () => {
         if (this.#state === 'running') this.#connection.limitSilence(0);
         this.onDrain();

@@ -40,6 +40,8 @@ import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
 import { LogsApi, type LogsApiOptions } from './logs/api.ts';
 import { NativeDialect } from './native.ts';
 import { isPreflight, OriginPolicy } from './origin-policy.ts';
+import type { UrlAddress } from './urls/address.ts';
+import { FunctionUrls } from './urls/urls.ts';
 
 export interface Access {
   /**
@@ -64,7 +66,7 @@ export interface HttpGatewayOptions extends Reports {
   readonly access?: Access;
   /** Origins of web pages that may use the gateway; see `OriginPolicy`. Default: none but its own. */
   readonly allowedOrigins?: readonly string[];
-  /** Absent: the Lambda API is not served. */
+  /** Absent: neither the Lambda API nor function URLs are served. */
   readonly lambda?: LambdaApiOptions;
   /** Absent: nor is that of CloudWatch Logs. */
   readonly logs?: LogsApiOptions;
@@ -95,6 +97,7 @@ export class HttpGateway implements Gateway {
   readonly #native: NativeDialect;
   readonly #lambda: LambdaApi | null;
   readonly #logs: LogsApi | null;
+  readonly #urls: FunctionUrls | null;
   readonly #server: Server;
   /** Connections whose TLS handshake is not done, by their client's address and port. */
   readonly #handshakes = new Map<string, { readonly socket: Socket; readonly budget: ClientBudget }>();
@@ -113,6 +116,7 @@ export class HttpGateway implements Gateway {
     this.#native = new NativeDialect(options.maxPayloadBytes);
     this.#lambda = options.lambda === undefined ? null : new LambdaApi(options.lambda, this);
     this.#logs = options.logs === undefined ? null : new LogsApi(options.logs);
+    this.#urls = options.lambda === undefined ? null : new FunctionUrls(options.lambda, options.maxPayloadBytes);
     const settings = {
       requestTimeout: this.requestTimeoutMs,
       headersTimeout: this.requestTimeoutMs,
@@ -267,6 +271,10 @@ export class HttpGateway implements Gateway {
   #route(connection: Connection, incoming: IncomingMessage, response: ServerResponse, waiting: boolean): void {
     const url = incoming.url ?? '/';
     const expectsMore = !waiting && incoming.headers.expect !== undefined;
+    const address = this.#urls?.addressOf(incoming.headers.host, originForm(url)) ?? null;
+    if (address !== null && this.#urls !== null) {
+      return this.#toFunction(this.#urls, address, connection, incoming, response, waiting);
+    }
     const problem = expectsMore ? unknownExpectation() : (hostProblem(incoming) ?? this.#origins.problem(incoming));
     if (problem !== null) return this.#refuse(connection, incoming, response, problem);
     if (incoming.headers.origin !== undefined && this.#answerBrowser(connection, incoming, response)) return;
@@ -294,6 +302,36 @@ export class HttpGateway implements Gateway {
       if (!(error instanceof AccessError)) throw error;
       this.#refuse(connection, incoming, response, error);
     }
+  }
+
+  /** A function URL is another site than the gateway's own: who may use it is said by its configuration. */
+  #toFunction(
+    urls: FunctionUrls,
+    address: UrlAddress,
+    connection: Connection,
+    incoming: IncomingMessage,
+    response: ServerResponse,
+    waiting: boolean,
+  ): void {
+    const expectsMore = !waiting && incoming.headers.expect !== undefined;
+    let problem = expectsMore
+      ? unknownExpectation()
+      : (hostProblem(incoming) ?? this.#origins.hostProblem(address.host));
+    let caller: Caller | null = null;
+    if (problem === null && urls.isClosed(address, incoming)) {
+      try {
+        caller = this.#authenticate(incoming, incoming.url ?? '/', 'lambda');
+        // What proves nothing of its sender may be a page's.
+        if (caller === ANYBODY && !urls.namesPage(address, incoming)) problem = this.#origins.pageProblem(incoming);
+      } catch (error) {
+        if (!(error instanceof AccessError)) throw error;
+        problem = error;
+      }
+    }
+    const dialect = urls.dialectFor(incoming, address, caller);
+    const exchange = new Exchange(this, dialect, connection, incoming, response, caller ?? ANYBODY);
+    if (problem === null) exchange.receive(waiting);
+    else exchange.refuse(problem, { waiting: incoming.headers.expect !== undefined });
   }
 
   #authenticate(incoming: IncomingMessage, url: string, service: string): Caller {

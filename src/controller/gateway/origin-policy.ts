@@ -40,8 +40,12 @@ export class OriginPolicy {
   }
 
   /** Why a request is refused; null if it is not. */
-  problem({ method, headers }: IncomingMessage): SnapfaasError | null {
-    const { host, origin } = headers;
+  problem(incoming: IncomingMessage): SnapfaasError | null {
+    return this.hostProblem(incoming.headers.host) ?? this.pageProblem(incoming);
+  }
+
+  /** Why no request is taken by this name; null: one may be. */
+  hostProblem(host: string | undefined): SnapfaasError | null {
     if (host !== this.#lastGoodHost && !this.#isGoodHost(host)) {
       return forbidden(
         `the host ${shown(host)} is not one of this machine; send the request to localhost or ${this.#listenHost}, or ` +
@@ -49,6 +53,12 @@ export class OriginPolicy {
       );
     }
     this.#lastGoodHost = host;
+    return null;
+  }
+
+  /** Why the page that sends a request may not; null: it may, or there is no page. */
+  pageProblem({ method, headers }: IncomingMessage): SnapfaasError | null {
+    const { host, origin } = headers;
     if (origin !== undefined) {
       if (this.#allows(origin) || isOwn(origin, host, this.#scheme)) return null;
       return forbidden(
@@ -84,7 +94,7 @@ export class OriginPolicy {
   #isGoodHost(host: string | undefined): boolean {
     // Browsers have sent one since HTTP/1.0.
     if (!this.#isLoopback || host === undefined) return true;
-    const name = hostName(host);
+    const name = withoutPort(host);
     return isLoopbackName(name) || name === this.#listenHost || this.#allowedHosts.has(name);
   }
 }
@@ -114,16 +124,21 @@ export function parseOrigin(text: string): string | null {
 /** An address, not a name: where a name leads is for its owner to say, from one request to the next. */
 function isOwn(origin: string, host: string | undefined, scheme: string): boolean {
   if (host === undefined || origin !== `${scheme}://${host.toLowerCase()}`) return false;
-  const name = hostName(host);
+  const name = withoutPort(host);
   return isLoopbackName(name) || isIP(name.replace(/^\[|\]$/g, '')) !== 0;
 }
 
-/** In lower case, without the port. */
-function hostName(host: string): string {
+/** A host in lower case. */
+export function withoutPort(host: string): string {
   return host.toLowerCase().replace(/:\d*$/, '');
 }
 
-function isLoopbackName(name: string): boolean {
+/** The port of a host with its colon; empty: it has none. */
+export function portOf(host: string): string {
+  return /:\d+$/.exec(host)?.[0] ?? '';
+}
+
+export function isLoopbackName(name: string): boolean {
   return name === 'localhost' || name === '127.0.0.1' || name === '[::1]';
 }
 

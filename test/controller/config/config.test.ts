@@ -83,6 +83,7 @@ test('config: the smallest useful files, and the defaults', () => {
   inInstallation({}, (directory) => {
     const { functions, ...config } = load(directory);
     assert.deepEqual(config, {
+      urls: new Map(),
       broken: [],
       memoryMib: 1024,
       kernelPath: join(directory, 'images/vmlinux'),
@@ -129,6 +130,26 @@ test('config: layers, in their order', () => {
     layers.map((path) => path.split('/').slice(-2).join('/')),
     ['apps/hello.ext4', 'apps/hello'],
   );
+});
+
+test('config: a URL, with what is allowed to pages', () => {
+  const short = '{name: short, runtime: nodejs, url: {auth: aws_iam}}';
+  const cors =
+    '{allow_origins: ["*"], allow_methods: [GET], allow_headers: [a], expose_headers: [b], allow_credentials: true, max_age: 5}';
+  const long = `{name: long, runtime: nodejs, url: {auth: none, invoke_mode: response_stream, cors: ${cors}}}`;
+  inInstallation({ 'functions.yaml': `- ${short}\n- ${long}\n- {name: without, runtime: nodejs}\n` }, (directory) => {
+    const { urls } = load(directory);
+    assert.deepEqual([...urls.keys()], ['short', 'long']);
+    assert.deepEqual(urls.get('short'), { authType: 'AWS_IAM', invokeMode: 'BUFFERED', cors: null });
+    assert.deepEqual(urls.get('long'), {
+      authType: 'NONE',
+      invokeMode: 'RESPONSE_STREAM',
+      cors: {
+        ...{ allowOrigins: ['*'], allowMethods: ['GET'], allowHeaders: ['a'], exposeHeaders: ['b'] },
+        ...{ allowCredentials: true, maxAgeS: 5 },
+      },
+    });
+  });
 });
 
 test('config: everything set', () => {
@@ -402,7 +423,26 @@ function withFunctionList(contents: string, ...messages: RegExp[]): Omit<Refusal
 }
 
 const f = 'name: f, runtime: python3';
+const urlRefusals: readonly (readonly [url: string, message: RegExp])[] = [
+  ['true', /`url` must be a map with `auth`, not the boolean true/],
+  ['{}', /`url\.auth` is missing; it must be `none` or `aws_iam`/],
+  ['{auth: NONE}', /`url\.auth` must be `none` or `aws_iam`, not "NONE"/],
+  ['{auth: none, mode: x}', /unknown key `mode`/],
+  ['{auth: none, invoke_mode: fast}', /must be `buffered` or `response_stream`, not "fast"/],
+  ['{auth: none, cors: {max_age: -1}}', /`url\.cors\.max_age` must be a whole number of seconds from 0 to 86400/],
+  ['{auth: none, cors: {allow_origins: "*"}}', /`url\.cors\.allow_origins` must be a list of origins/],
+  [
+    '{auth: none, cors: {allow_origins: [https://a.example/]}}',
+    /"https:\/\/a.example\/" is not valid: .* without a path/,
+  ],
+  ['{auth: none, cors: {allow_methods: [get]}}', /"get" is not valid: an allowed method is one of \*, GET/],
+  ['{auth: none, cors: {allow_headers: ["a\\r\\nb"]}}', /it is no name of a header/],
+];
 const refusals: readonly Refusal[] = [
+  ...urlRefusals.map(([url, message]) => ({
+    title: `a URL ${url}`,
+    ...withFunctions(`- {${f}, url: ${url}}\n`, message),
+  })),
   {
     title: 'a missing file',
     changes: { 'controller.yaml': null },

@@ -25,7 +25,7 @@ import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts
 import { createLogger } from '../../../src/controller/log.ts';
 import { FunctionLogs } from '../../../src/logs/function-logs.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
-import { functionConfig, registryOf } from '../../support/scripted-guests.ts';
+import { functionConfig, functionUrl, registryOf } from '../../support/scripted-guests.ts';
 import { authenticator, signed, type TestRequest } from '../../auth/requests.ts';
 import { COMMANDS } from './lambda/control-commands.ts';
 import { withControl } from './lambda/control-plane.ts';
@@ -48,6 +48,7 @@ async function withKeys(
   options: Partial<HttpGatewayOptions> = {},
 ): Promise<void> {
   const functions = registryOf(FUNCTIONS);
+  for (const { name } of FUNCTIONS) functions.setUrls(name, [functionUrl(name, { authType: 'AWS_IAM' })]);
   const lambda = {
     account: DEFAULT_ACCOUNT,
     functions,
@@ -87,6 +88,16 @@ function logs(endpoint: string, key: Pick<Key, 'id' | 'secret'>): CloudWatchLogs
   return new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, maxAttempts: 1 });
 }
 
+/** Without the host, which `fetch` sends by itself. */
+function signedHeaders(key: Key, method: string, target: string): (host: string) => Record<string, string> {
+  return (host) => {
+    const { rawHeaders } = signed(method, target, '', { key, at: Date.now(), headers: { host } });
+    const names = rawHeaders.filter((_, at) => at % 2 === 0);
+    const all = Object.fromEntries(names.map((name, at) => [name, rawHeaders[2 * at + 1] ?? '']));
+    return Object.fromEntries(Object.entries(all).filter(([name]) => name !== 'host'));
+  };
+}
+
 const group = (name: string): string => `/aws/lambda/${name}`;
 
 /** The name of the error that a call ends with; null: it does not. */
@@ -119,6 +130,11 @@ const WAYS: Readonly<
     (url, key, name) =>
       native(`${url}/`, key, { method: 'POST', body: JSON.stringify({ function: name, payload: 1 }) }),
   ],
+  'lambda:InvokeFunctionUrl': [
+    (url, key, name) => native(`${url}/url/${name}/`, key, {}),
+    (url, key, name) => native(`${url}/url/${name}/a?b=c`, key, { method: 'POST', body: '{}' }),
+    (url, key, name) => native(`${url}/url/${name}/`, key, {}, signedHeaders(key, 'GET', `/url/${name}/`)),
+  ],
   'lambda:ListFunctions': [(url, key) => outcomeOf(sdk(url, key).send(new ListFunctionsCommand({})))],
   'lambda:GetFunction': [
     (url, key, FunctionName) => outcomeOf(sdk(url, key).send(new GetFunctionCommand({ FunctionName }))),
@@ -141,17 +157,24 @@ const WAYS: Readonly<
   'snapfaas:ReadStatus': [(url, key) => native(`${url}/status`, key, {})],
 };
 
-async function native(url: string, key: Key, init: RequestInit): Promise<string | null> {
-  const response = await fetch(url, { ...init, headers: { ...bearerOf(key), 'content-type': 'application/json' } });
+async function native(
+  url: string,
+  key: Key,
+  init: RequestInit,
+  proof: (host: string) => Record<string, string> = () => bearerOf(key),
+): Promise<string | null> {
+  const headers = { ...proof(new URL(url).host), 'content-type': 'application/json' };
+  const response = await fetch(url, { ...init, headers });
   await response.arrayBuffer();
   return response.ok ? null : response.status === 403 ? 'AccessDeniedException' : String(response.status);
 }
 
 /** The table as it should be, said a second time. */
 const MAY: Readonly<Record<Role, readonly Operation[]>> = {
-  invoke: ['lambda:InvokeFunction', 'snapfaas:ReadMetrics'],
+  invoke: ['lambda:InvokeFunction', 'lambda:InvokeFunctionUrl', 'snapfaas:ReadMetrics'],
   deploy: [
     'lambda:InvokeFunction',
+    'lambda:InvokeFunctionUrl',
     'snapfaas:ReadMetrics',
     'lambda:ListFunctions',
     'lambda:GetFunction',

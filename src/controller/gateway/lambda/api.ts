@@ -15,6 +15,7 @@ import { UNQUALIFIED } from '../../../registry/records.ts';
 import type { Dialect } from '../dialect.ts';
 import type { HeaderList } from '../http-answer.ts';
 import type { ExchangeOwner } from '../http-exchange.ts';
+import { urlFor } from '../urls/address.ts';
 import { CodeFactsCache, type Interpreters } from './code-facts.ts';
 import { ok, type Call, type ControlPlane, type Result } from './control/call.ts';
 import { baseOf, CodeLinks } from './control/code-links.ts';
@@ -38,7 +39,7 @@ import { StreamDialect } from './stream.ts';
 
 export interface LambdaApiOptions {
   readonly account: LambdaAccount;
-  readonly functions: Pick<FunctionRegistry, 'get' | 'list' | 'resolve'>;
+  readonly functions: Pick<FunctionRegistry, 'get' | 'list' | 'resolve' | 'url'>;
   /** What changes functions and layers; null: all functions are those of files. */
   readonly plane: ControlPlane | null;
   /** VMs of the smallest function that the host has memory for. */
@@ -222,6 +223,7 @@ export class LambdaApi {
       body,
       code,
       linkTo: (sha256) => this.#links.urlOf(baseOf(incoming), sha256),
+      urlOf: (id) => urlFor(incoming, id, account.region),
     };
   }
 

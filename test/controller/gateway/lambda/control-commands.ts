@@ -79,6 +79,12 @@ export const COMMANDS: Readonly<Record<ControlOperation, Send>> = {
   GetAccountSettings: (client) => client.send(new sdk.GetAccountSettingsCommand({})),
   GetFunctionCodeSigningConfig: (client, FunctionName) =>
     client.send(new sdk.GetFunctionCodeSigningConfigCommand({ FunctionName })),
+  CreateFunctionUrlConfig: (client, FunctionName) =>
+    client.send(new sdk.CreateFunctionUrlConfigCommand({ FunctionName, AuthType: 'AWS_IAM' })),
+  UpdateFunctionUrlConfig: (client, FunctionName) =>
+    client.send(new sdk.UpdateFunctionUrlConfigCommand({ FunctionName, AuthType: 'AWS_IAM' })),
+  DeleteFunctionUrlConfig: (client, FunctionName) =>
+    client.send(new sdk.DeleteFunctionUrlConfigCommand({ FunctionName })),
   GetFunctionUrlConfig: (client, FunctionName) => client.send(new sdk.GetFunctionUrlConfigCommand({ FunctionName })),
   ListFunctionUrlConfigs: (client, FunctionName) =>
     client.send(new sdk.ListFunctionUrlConfigsCommand({ FunctionName })),

@@ -35,6 +35,8 @@ export interface Call {
   readonly code: ReceivedPackage | null;
   /** The URL that downloads a package. */
   readonly linkTo: (sha256: string) => string;
+  /** The address of a function URL. */
+  readonly urlOf: (id: string) => string;
 }
 
 export interface Result {

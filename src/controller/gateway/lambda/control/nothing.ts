@@ -13,15 +13,6 @@ function arnOf(call: Call, unqualified: '' | ':$LATEST' = ''): string {
   return functionArn(call.account, name) + (qualifier === null ? unqualified : `:${qualifier}`);
 }
 
-export function getFunctionUrlConfig(): Result {
-  throw new ApiError('ResourceNotFoundException', 'The resource you requested does not exist.');
-}
-
-export function listFunctionUrlConfigs(call: Call): Result {
-  arnOf(call);
-  return ok({ FunctionUrlConfigs: [] });
-}
-
 /** Of a function that is not there it is said in the same words. */
 export function getFunctionEventInvokeConfig(call: Call): Result {
   const { name, qualifier } = functionOf(call);

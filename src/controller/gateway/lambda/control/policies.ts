@@ -6,18 +6,31 @@
 import { PARTITION, type LambdaAccount } from '../../../../protocol/arn.ts';
 import type { PolicyRecord, PolicyStatement } from '../../../../registry/records.ts';
 
-const ACTIONS: ReadonlySet<string> = new Set(['lambda:InvokeFunction', 'lambda:*', '*']);
+type InvokeAction = 'lambda:InvokeFunction' | 'lambda:InvokeFunctionUrl';
 
-export function mayInvoke(policy: PolicyRecord | null, keyName: string, { accountId }: LambdaAccount): boolean {
+export function mayInvoke(
+  policy: PolicyRecord | null,
+  keyName: string,
+  { accountId }: LambdaAccount,
+  action: InvokeAction = 'lambda:InvokeFunction',
+): boolean {
   const user = `arn:${PARTITION}:iam::${accountId}:user/${keyName}`;
   return (policy?.statements ?? []).some(
-    (one) => ACTIONS.has(one.action) && (one.principal === '*' || one.principal === user) && !hasCondition(one),
+    (one) =>
+      [action, 'lambda:*', '*'].includes(one.action) &&
+      (one.principal === '*' || one.principal === user) &&
+      !hasCondition(one, action === 'lambda:InvokeFunctionUrl'),
   );
 }
 
-function hasCondition(statement: PolicyStatement): boolean {
+/** @param isUrl conditions on the way by a URL that wants signatures hold. */
+function hasCondition(statement: PolicyStatement, isUrl: boolean): boolean {
   const { sourceArn, sourceAccount, principalOrgId, eventSourceToken, functionUrlAuthType, invokedViaFunctionUrl } =
     statement;
-  const conditions = [sourceArn, sourceAccount, principalOrgId, eventSourceToken, functionUrlAuthType];
-  return conditions.some((one) => one !== null) || invokedViaFunctionUrl === true;
+  const conditions = [sourceArn, sourceAccount, principalOrgId, eventSourceToken];
+  if (conditions.some((one) => one !== null)) return true;
+  return (
+    (functionUrlAuthType !== null && !(isUrl && functionUrlAuthType === 'AWS_IAM')) ||
+    (invokedViaFunctionUrl === true && !isUrl)
+  );
 }

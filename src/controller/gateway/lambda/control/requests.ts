@@ -114,6 +114,25 @@ export const putProvisionedConcurrencyConfig = structure({ ProvisionedConcurrent
   'ProvisionedConcurrentExecutions',
 ]);
 
+/** Lists of what CORS allows; that the values can stand in headers is checked by `urls.ts`. */
+const cors = structure({
+  AllowCredentials: boolean,
+  AllowHeaders: list(string({ max: 1024 }), 0, 100),
+  AllowMethods: list(string({ max: 6 }), 0, 6),
+  AllowOrigins: list(string({ min: 1, max: 253 }), 0, 100),
+  ExposeHeaders: list(string({ max: 1024 }), 0, 100),
+  MaxAge: integer(0, 86_400),
+});
+const functionUrl = {
+  AuthType: string({ oneOf: ['NONE', 'AWS_IAM'] }),
+  Cors: cors,
+  InvokeMode: string({ oneOf: ['BUFFERED', 'RESPONSE_STREAM'] }),
+} as const;
+
+export const createFunctionUrlConfig = structure(functionUrl, ['AuthType']);
+export const updateFunctionUrlConfig = structure(functionUrl);
+export const urlQualifier = string({ min: 1, max: 128, pattern: '((?!^\\d+$)^[0-9a-zA-Z-_]+$)' });
+
 export const addPermission = structure(
   {
     StatementId: string({ min: 1, max: 100, pattern: '([a-zA-Z0-9-_]+)' }),

@@ -9,6 +9,7 @@ import { ok, type Operation } from './call.ts';
 import * as functions from './functions.ts';
 import * as layers from './layers.ts';
 import * as nothing from './nothing.ts';
+import * as urls from './urls.ts';
 import type { OperationName } from '../routes.ts';
 
 export interface ControlRow {
@@ -48,6 +49,11 @@ export const CONTROL = {
   AddPermission: onFunction(aliases.addPermission),
   GetPolicy: onFunction(aliases.getPolicy),
   RemovePermission: onFunction(aliases.removePermission),
+  CreateFunctionUrlConfig: onFunction(urls.createFunctionUrlConfig),
+  GetFunctionUrlConfig: onFunction(urls.getFunctionUrlConfig),
+  UpdateFunctionUrlConfig: onFunction(urls.updateFunctionUrlConfig),
+  DeleteFunctionUrlConfig: onFunction(urls.deleteFunctionUrlConfig),
+  ListFunctionUrlConfigs: onFunction(urls.listFunctionUrlConfigs),
   PublishLayerVersion: { on: 'layer', run: layers.publishLayerVersion, zip: ['Content', 'ZipFile'] },
   GetLayerVersion: onLayer(layers.getLayerVersion),
   GetLayerVersionByArn: onLayer(layers.getLayerVersion),
@@ -56,8 +62,6 @@ export const CONTROL = {
   ListLayers: { on: 'account', run: layers.listLayers },
   GetAccountSettings: { on: 'account', run: (call) => ok(accountSettings(call)) },
   GetFunctionCodeSigningConfig: onFunction(aliases.getFunctionCodeSigningConfig),
-  GetFunctionUrlConfig: onFunction(nothing.getFunctionUrlConfig),
-  ListFunctionUrlConfigs: onFunction(nothing.listFunctionUrlConfigs),
   GetFunctionEventInvokeConfig: onFunction(nothing.getFunctionEventInvokeConfig),
   ListFunctionEventInvokeConfigs: onFunction(nothing.listFunctionEventInvokeConfigs),
   ListEventSourceMappings: { on: 'account', run: nothing.listEventSourceMappings },
