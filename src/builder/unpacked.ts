@@ -103,12 +103,16 @@ function checkHandler(
   const module = moduleOf(handler);
   const has = (ending: string): boolean => existsSync(join(directory, module + ending));
   if (['', ...moduleEndings].some(has)) return;
+  const atTop = "at the package's top, not into a directory of it";
+  if (runtime === 'provided') {
+    const what = `the program that is to be started, an executable file of this name, ${atTop}`;
+    throw new PackageError('handler_missing', `the package has no ${module}; put ${what}`);
+  }
   const wanted = `${module}${moduleEndings[0] ?? ''}`;
   const other = RUNTIME_NAMES.find((name) => name !== runtime && RUNTIMES[name].moduleEndings.some(has));
   const why = other === undefined ? '' : `; what is there is for the runtime ${other}`;
   throw new PackageError(
     'handler_missing',
-    `the handler "${handler}" is not in the package, which has no ${wanted}${why}; correct the handler, or put the file at ` +
-      "the package's top, not into a directory of it",
+    `the handler "${handler}" is not in the package, which has no ${wanted}${why}; correct the handler, or put the file ${atTop}`,
   );
 }

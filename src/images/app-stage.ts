@@ -36,6 +36,7 @@ import { LOCKS } from './npm-project.ts';
 import { describeUnread } from './unread-files.ts';
 import { digestProjectFiles } from './project.ts';
 import { guestPython } from './guest-python.ts';
+import { checkProvidedProgram } from './provided-program.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { readRequirements, REQUIREMENTS_FILE } from './requirements.ts';
 import { ToolError } from './tool.ts';
@@ -168,6 +169,7 @@ interface Fitting {
 }
 
 function fit(entries: readonly TreeEntry[], layers: readonly Layer[], options: StageOptions): Fitting | null {
+  if (options.runtime === 'provided') return { runtime: 'provided', onHost: options.onHost === true };
   const hasModules = [entries, ...layers.map((layer) => layer.entries)].some((all) =>
     all.some(({ path }) => /^(?!.*\bnode_modules\/).*\.py$/.test(path)),
   );
@@ -186,6 +188,7 @@ async function fillStage(
   { scratch }: BuildFolder,
   options: StageOptions,
 ): Promise<Stamp> {
+  if (options.runtime === 'provided') await checkProvidedProgram({ directory, entries }, layers);
   await mkdir(files);
   await chmod(files, 0o755);
   const isComplete = options.isComplete === true;
