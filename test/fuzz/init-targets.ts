@@ -1,6 +1,6 @@
 /**
- * The fuzz targets of init, in C: a target is a file in `init/` with libFuzzer's entry, and the parts of init that it
- * includes. clang brings libFuzzer; without it gcc and `init/driver.c` do the same, with fewer kinds of mutation.
+ * The fuzz targets of init and of the Runtime API, in C: a target is a file in `init/` with libFuzzer's entry, and the
+ * parts of those that it includes. clang brings libFuzzer; without it gcc and `init/driver.c` do the same, with fewer kinds of mutation.
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -13,6 +13,7 @@ import type { FuzzRun, FuzzWish } from './target.ts';
 
 const TARGETS = fileURLToPath(new URL('init/', import.meta.url));
 const INIT = fileURLToPath(new URL('../../guest/init/', import.meta.url));
+const RUNTIME_API = fileURLToPath(new URL('../../guest/runtime-api/', import.meta.url));
 const FLAGS = ['-O2', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-Wall', '-Wextra', '-Werror'];
 /** Leaks are not what is looked for, and finding them needs rights that a container may not have. */
 const ENVIRONMENT = { ...process.env, ASAN_OPTIONS: 'detect_leaks=0' };
@@ -21,7 +22,13 @@ const MAX_SCRIPT_BYTES = 160;
 /** Of its output, what is shown. */
 const LAST_LINES = 40;
 
-export const INIT_TARGETS = ['init-relay', 'init-bridge', 'init-network'] as const;
+export const INIT_TARGETS = [
+  'init-relay',
+  'init-bridge',
+  'init-network',
+  'runtime-api-http',
+  'runtime-api-text',
+] as const;
 export type InitTarget = (typeof INIT_TARGETS)[number];
 export type Compiler = 'gcc' | 'clang';
 
@@ -94,7 +101,9 @@ export class InitProgram {
   }
 
   #compile(args: readonly string[]): void {
-    const compiled = spawnSync(this.#compiler, [...FLAGS, '-I', INIT, ...args], { encoding: 'utf8' });
+    const compiled = spawnSync(this.#compiler, [...FLAGS, '-I', INIT, '-I', RUNTIME_API, ...args], {
+      encoding: 'utf8',
+    });
     assert.equal(compiled.status, 0, compiled.stderr);
   }
 

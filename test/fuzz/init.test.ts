@@ -1,4 +1,4 @@
-/** A short run of init's fuzz targets; `npm run fuzz -- --target init-relay --cases 10000000` is a long one. */
+/** A short run of the guest's fuzz targets; `npm run fuzz -- --target init-relay --cases 10000000` is a long one. */
 import { describe, test } from 'node:test';
 import { findCompiler, INIT_TARGETS, InitProgram } from './init-targets.ts';
 
@@ -7,7 +7,7 @@ const WISH = { cases: 200_000, seconds: 5, seed: 1 };
 const compiler = findCompiler();
 const noCompiler = compiler === null ? 'neither gcc nor clang is installed' : false;
 
-describe('init, whatever is said to it', { timeout: 180_000, skip: noCompiler }, () => {
+describe('init and the Runtime API, whatever is said to them', { timeout: 180_000, skip: noCompiler }, () => {
   for (const target of INIT_TARGETS) {
     test(target, async (t) => {
       const program = new InitProgram(target, compiler ?? 'gcc');
