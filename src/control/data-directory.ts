@@ -18,6 +18,9 @@ export interface DataDirectory {
   readonly packages: PackageStore;
   /** Where the logs of functions are. */
   readonly logs: string;
+  /** Where events are that were accepted, and what destinations have written. */
+  readonly events: string;
+  readonly destinations: string;
   /** Another snapctr may have it then. */
   close(): Promise<void>;
 }
@@ -37,7 +40,14 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     const records = await openRecordFiles(directory);
     const limits = { maxBytes: MAX_PACKAGE_BYTES, quotaBytes: QUOTA_BYTES };
     const packages = await PackageStore.open(join(directory, 'packages'), limits);
-    return { records, packages, logs: join(directory, 'logs'), close: release };
+    return {
+      records,
+      packages,
+      logs: join(directory, 'logs'),
+      events: join(directory, 'events'),
+      destinations: join(directory, 'destinations'),
+      close: release,
+    };
   } catch (error) {
     await release();
     throw error;

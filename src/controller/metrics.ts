@@ -1,6 +1,7 @@
 /** Runs in snapctr. What `/metrics` shows, in Prometheus' text format. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { LaunchTimings } from '../protocol/runner.ts';
+import type { EventsStatus } from './events/dispatcher.ts';
 import type { Outcome } from './task.ts';
 import type { ControllerStatus } from './controller.ts';
 import type { FirstUse } from './worker-pool.ts';
@@ -52,6 +53,28 @@ export class Metrics {
     gauge('snapfaas_evictions', 'Idle VMs killed to make room, since the start', (s) => s.counters.evictions);
     gauge('snapfaas_vm_launches', 'VMs launched, since the start', (s) => s.counters.launches);
     gauge('snapfaas_vm_reuses', 'Requests that found an idle VM, since the start', (s) => s.counters.reuses);
+  }
+
+  /** @param status read whenever the metrics are asked for. */
+  addEvents(status: () => EventsStatus): void {
+    const registers = [this.#registry];
+    const rows: readonly (readonly [name: string, help: string, read: (status: EventsStatus) => number])[] = [
+      ['snapfaas_events_pending', 'Events that were accepted and are not done', (s) => s.pending],
+      ['snapfaas_events_oldest_seconds', 'Age of the oldest event that is pending', (s) => s.oldest_ms / 1000],
+      ['snapfaas_events_dead', 'Events that failed for good, and are kept', (s) => s.dead],
+      ['snapfaas_events_tried_again', 'Further tries of events that had failed, since the start', (s) => s.tried_again],
+      ['snapfaas_events_failed', 'Events that failed for good, since the start', (s) => s.failed],
+    ];
+    for (const [name, help, read] of rows) {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read(status()));
+        },
+      });
+    }
   }
 
   onOutcome(outcome: Outcome): void {

@@ -20,6 +20,9 @@ import { ConfigError, loadConfig, type Config } from './config/config.ts';
 import { Controller } from './controller.ts';
 import { CertificateError } from './gateway/certificate.ts';
 import { FileGateway } from './gateway/file.ts';
+import type { EventDispatcher } from './events/dispatcher.ts';
+import { EventStoreError } from './events/event-store.ts';
+import { openEvents } from './events/open-events.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { openAccess, type Access, type AccessFlags } from './access.ts';
@@ -109,6 +112,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     });
     const builder = new BuilderClient(builderCommand(), logger);
     let control: Control | null = null;
+    let events: EventDispatcher | null = null;
     const retention = new Retention({
       registry,
       limits: config.retention,
@@ -150,13 +154,35 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       // Stopped as asked; but a file of requests has answers nobody got.
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
       if (flags.strict === true) refuseBroken(config, registry, (name) => functions.fileOf(name) !== null);
-      return await serveGateway(flags, config, registry, controller, control, access, functionLogs, signals, logger);
+      // Those of before find what they are for; nobody asks a file of requests for them.
+      if (flags.requests_file === undefined)
+        events = await openEvents({
+          maxConcurrency: maxConcurrencyOf(flags),
+          queueCapacity: config.queueCapacity,
+          account: config.lambda,
+          data,
+          registry,
+          submit: (task) => controller.submit(task),
+          logger,
+        });
+      return await serveGateway(
+        flags,
+        config,
+        registry,
+        controller,
+        control,
+        events,
+        access,
+        functionLogs,
+        signals,
+        logger,
+      );
     } finally {
       deployments.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
       await Promise.all([controller.close(), builder.close(), functions.close(), retention.close()]);
-      await functionLogs?.close();
+      await Promise.all([functionLogs?.close(), events?.close()]);
       await (control?.close() ?? data?.close());
       logger.debug({ status: controller.status() }, 'closed');
     }
@@ -167,6 +193,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       error instanceof ConfigError ||
       error instanceof KeyFileError ||
       error instanceof RecordStoreError ||
+      error instanceof EventStoreError ||
       error instanceof DirectoryError ||
       error instanceof CertificateError;
     return isUsage ? EXIT_USAGE : EXIT_FAILED;
@@ -222,6 +249,11 @@ function createWatch(reload: () => Promise<void>, logger: Logger): FileWatch {
   });
 }
 
+/** VMs of the smallest function that there is memory for. */
+function maxConcurrencyOf({ mem }: SnapctrFlags): number {
+  return Math.max(1, Math.floor(mem / SMALLEST_VM_MIB));
+}
+
 /** @throws UsageError if a function of the configuration cannot run. */
 function refuseBroken({ broken }: Config, registry: FunctionRegistry, isOfFile: (name: string) => boolean): void {
   const failed = registry.list().filter(({ name, state }) => state === 'Failed' && isOfFile(name));
@@ -235,6 +267,7 @@ async function serveGateway(
   registry: FunctionRegistry,
   controller: Controller,
   control: Control | null,
+  events: EventDispatcher | null,
   access: Access | null,
   functionLogs: FunctionLogs | null,
   signals: StopSignals,
@@ -246,10 +279,15 @@ async function serveGateway(
     registry,
     controller,
     control,
+    events,
     access,
     functionLogs,
     logger,
   );
+  if (events !== null) {
+    controller.metrics.addEvents(() => events.status());
+    await events.start();
+  }
   await gateway.start();
   if (gateway instanceof HttpGateway) {
     const { host, port } = gateway.address;
@@ -260,7 +298,7 @@ async function serveGateway(
   const finishing = finished.then((code) => (exitCode = code));
   await Promise.race([finishing, signals.first]);
   controller.beginDrain();
-  const drained = gateway.drain();
+  const drained = Promise.all([gateway.drain(), events?.drain()]);
   const patience = new AbortController();
   const tooLong = sleep(flags.drainTimeout * 1000, 'late', { signal: patience.signal }).catch(() => 'called off');
   const end = await Promise.race([drained.then(() => 'drained'), tooLong, signals.second.then(() => 'now')]);
@@ -280,6 +318,7 @@ function createGateway(
   registry: FunctionRegistry,
   controller: Controller,
   control: Control | null,
+  events: EventDispatcher | null,
   access: Access | null,
   functionLogs: FunctionLogs | null,
   logger: Logger,
@@ -300,7 +339,7 @@ function createGateway(
     finished.catch(() => undefined);
     return { gateway, finished };
   }
-  if (access === null) throw new Error('bug: nobody said who may come in');
+  if (access === null || events === null) throw new Error('bug: nobody said who may come in');
   const gateway = new HttpGateway({
     host: flags.host,
     port: flags.port ?? 0,
@@ -318,10 +357,10 @@ function createGateway(
       account: config.lambda,
       functions: registry,
       plane: control,
-      maxConcurrency: Math.max(1, Math.floor(flags.mem / SMALLEST_VM_MIB)),
+      maxConcurrency: maxConcurrencyOf(flags),
       interpreters: capabilitiesOf(flags.vmm).isolates ? 'images' : 'host',
       usesSnapshots: () => controller.usesSnapshots,
-      eventCapacity: config.queueCapacity,
+      events,
       logger,
     },
     ...(functionLogs === null
@@ -334,7 +373,7 @@ function createGateway(
           },
         }),
     readiness: () => controller.readiness(),
-    status: () => controller.status(),
+    status: () => ({ ...controller.status(), events: events.status() }),
     metrics: () => controller.metrics.render(),
   });
   return { gateway, finished: new Promise<number>(() => undefined) };

@@ -226,7 +226,6 @@ export class HttpGateway implements Gateway {
   }
 
   async #drain(): Promise<void> {
-    this.#lambda?.drain();
     if (this.#openTasks > 0) await new Promise<void>((resolve) => (this.#onNoTasks = resolve));
     void this.#stopListening();
     for (const { socket } of this.#handshakes.values()) socket.destroy();

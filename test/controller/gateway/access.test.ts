@@ -55,7 +55,7 @@ async function withKeys(
     maxConcurrency: 8,
     interpreters: 'host',
     usesSnapshots: () => false,
-    eventCapacity: 2,
+    events: { accept: () => Promise.resolve() },
     logger: createLogger('silent'),
   } as const;
   const logs = {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { describe, test } from 'node:test';
+import { createLogger } from '../../../src/controller/log.ts';
 import type { Task } from '../../../src/controller/task.ts';
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
-import { createLogger } from '../../../src/controller/log.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
 import { functionConfig, registryOf } from '../../support/scripted-guests.ts';
 import { parseOrigin } from '../../../src/controller/gateway/origin-policy.ts';
@@ -115,7 +115,7 @@ describe('web pages', () => {
       maxConcurrency: 8,
       interpreters: 'host',
       usesSnapshots: () => false,
-      eventCapacity: 2,
+      events: { accept: () => Promise.resolve() },
       logger: createLogger('silent'),
     },
   };

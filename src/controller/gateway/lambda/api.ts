@@ -8,8 +8,8 @@ import type { Operation } from '../../../auth/operations.ts';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
 import type { SnapfaasError } from '../../../protocol/errors.ts';
 import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
-import type { Logger } from '../../log.ts';
 import { newTaskId } from '../../task.ts';
+import type { Logger } from '../../log.ts';
 import type { ReceivedPackage } from '../../../packages/store.ts';
 import { UNQUALIFIED } from '../../../registry/records.ts';
 import type { Dialect } from '../dialect.ts';
@@ -30,9 +30,8 @@ import { layerOf } from './control/layers.ts';
 import { mayInvoke } from './control/policies.ts';
 import { CONTROL, isControl, type ControlOperation, type ControlRow } from './control/table.ts';
 import { ApiError, apiErrorOf, identityHeaders, validationError } from './errors.ts';
-import { EventInvocations } from './events.ts';
 import { failedFunction, getFunction, getFunctionConfiguration, listFunctions, type Catalogue } from './functions.ts';
-import { InvokeDialect, parseInvokeHeaders, type InvokeTarget } from './invoke.ts';
+import { InvokeDialect, parseInvokeHeaders, type EventSink, type InvokeTarget } from './invoke.ts';
 import { findFunction, parseFunctionName, parseTagged, type FunctionReference } from './names.ts';
 import { findRoute, type Route } from './routes.ts';
 import { StreamDialect } from './stream.ts';
@@ -47,8 +46,8 @@ export interface LambdaApiOptions {
   readonly interpreters: Interpreters;
   /** Whether VMs are restored from snapshots of their functions; asked each time. */
   readonly usesSnapshots: () => boolean;
-  /** Invocations of type `Event` that may be under way. */
-  readonly eventCapacity: number;
+  /** Takes invocations of type `Event`. */
+  readonly events: EventSink;
   readonly logger: Logger;
 }
 
@@ -57,7 +56,6 @@ const API_PATH = /^\/\d{4}-\d\d-\d\d(?:\/|$)/;
 export class LambdaApi {
   readonly #options: LambdaApiOptions;
   readonly #owner: ExchangeOwner;
-  readonly #events: EventInvocations;
   readonly #catalogue: Catalogue;
   readonly #links = new CodeLinks();
 
@@ -65,7 +63,6 @@ export class LambdaApi {
     const { account, functions, plane, interpreters, usesSnapshots } = options;
     this.#options = options;
     this.#owner = owner;
-    this.#events = new EventInvocations(owner, options.eventCapacity, options.logger);
     const kept = plane?.functions ?? null;
     this.#catalogue = { account, functions, kept, facts: new CodeFactsCache(interpreters), usesSnapshots };
   }
@@ -78,11 +75,6 @@ export class LambdaApi {
   /** What makes an error of ours one that clients of this API can name. */
   static errorHeaders(error: SnapfaasError): HeaderList {
     return identityHeaders(apiErrorOf(error), newTaskId());
-  }
-
-  /** Drops retries of events, whose callers have had their 202; a run that has begun is waited for. */
-  drain(): void {
-    this.#events.stop();
   }
 
   /** Whether what is asked for proves itself, without a key. */
@@ -151,11 +143,12 @@ export class LambdaApi {
     const target: InvokeTarget = {
       name: fn.name,
       qualifier: chosen?.version ?? reference.qualifier,
+      askedQualifier: reference.qualifier,
       latest: chosen,
       maxEventBytes: this.#owner.maxPayloadBytes,
     };
     if (operation === 'InvokeWithResponseStream') return new StreamDialect(target, options);
-    return new InvokeDialect(target, options, this.#events);
+    return new InvokeDialect(target, options, this.#options.events);
   }
 
   /** By the key, or by the function's policy. Before it is looked up: whose function it is not, is not told whether it is there. */

@@ -9,7 +9,10 @@ import { AccessError } from '../../../auth/access-error.ts';
 import { SnapfaasError } from '../../../protocol/errors.ts';
 import { AFTER_RESTORE_ERROR, RESTORE_TIMED_OUT } from '../../../protocol/guest.ts';
 import { FunctionError } from '../../../protocol/invoker.ts';
+import { EventStoreError } from '../../events/event-store.ts';
 import { answer, type Answer, type HeaderList } from '../http-answer.ts';
+
+const LIMIT_EXCEEDED = 'ConcurrentInvocationLimitExceeded';
 
 interface ApiErrorRow {
   readonly status: number;
@@ -72,6 +75,11 @@ export function validationError(field: string, value: string, constraint: string
 export function apiErrorOf(reason: unknown): ApiError {
   if (reason instanceof ApiError) return reason;
   if (reason instanceof AccessError) return new ApiError(reason.reason, reason.message, { cause: reason });
+  if (reason instanceof EventStoreError && reason.code === 'full') {
+    const name = 'TooManyRequestsException';
+    return new ApiError(name, `Rate Exceeded. ${reason.message}`, { reason: LIMIT_EXCEEDED, cause: reason });
+  }
+  if (reason instanceof EventStoreError) return new ApiError('ServiceException', reason.message, { cause: reason });
   const error = SnapfaasError.from(reason);
   const { message } = error;
   if (error instanceof FunctionError) return hookError(error);
@@ -89,7 +97,7 @@ export function apiErrorOf(reason: unknown): ApiError {
     }
     case 'queue_full':
       return new ApiError('TooManyRequestsException', 'Rate Exceeded.', {
-        reason: 'ConcurrentInvocationLimitExceeded',
+        reason: LIMIT_EXCEEDED,
         cause: error,
       });
     default:

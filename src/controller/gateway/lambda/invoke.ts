@@ -6,10 +6,10 @@ import { messageOf } from '../../../protocol/errors.ts';
 import { isJsonText } from '../../../protocol/json-scan.ts';
 import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { shownStart, type Invocation, type LambdaInvocation, type Outcome } from '../../task.ts';
+import type { EventDispatcher } from '../../events/dispatcher.ts';
 import type { Dialect } from '../dialect.ts';
 import { answer, type Answer, type HeaderList } from '../http-answer.ts';
 import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.ts';
-import { MAX_ASYNC_EVENT_BYTES, type EventInvocations } from './events.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { logResult } from './log-tail.ts';
 import { invokedArn, type FunctionReference } from './names.ts';
@@ -21,11 +21,18 @@ const MAX_CLIENT_CONTEXT_BYTES = 3583;
 /** A longer trace header is no trace header. */
 const MAX_TRACE_BYTES = 1024;
 const NO_EVENT = Buffer.from('{}');
+/** Largest event of type `Event`, in bytes. */
+const MAX_ASYNC_EVENT_BYTES = 1024 * 1024;
+
+/** Takes events that nobody waits for. */
+export type EventSink = Pick<EventDispatcher, 'accept'>;
 
 export interface InvokeTarget {
   readonly name: string;
   /** Of the version, where that is known already; else as the caller gave it. */
   readonly qualifier: string | null;
+  /** As the caller gave it: an alias may lead elsewhere by the time that an event is run. */
+  readonly askedQualifier: string | null;
   /** What answers for it now, for outcomes that do not say; null: nothing does yet. */
   readonly latest: FunctionVersion | null;
   /** Largest event, in bytes. */
@@ -44,9 +51,9 @@ export class InvokeDialect implements Dialect {
   readonly outlivesClient = true;
   readonly #target: InvokeTarget;
   readonly #options: InvokeOptions;
-  readonly #events: EventInvocations;
+  readonly #events: EventSink;
 
-  constructor(target: InvokeTarget, options: InvokeOptions, events: EventInvocations) {
+  constructor(target: InvokeTarget, options: InvokeOptions, events: EventSink) {
     this.#target = target;
     this.#options = options;
     this.#events = events;
@@ -64,7 +71,7 @@ export class InvokeDialect implements Dialect {
     return eventTooLarge(this.maxBodyBytes, 'InvokeFunction');
   }
 
-  begin(body: Buffer, id: string): Invocation | Answer {
+  begin(body: Buffer, id: string): Invocation | Answer | Promise<Answer> {
     const { name, qualifier } = this.#target;
     const { type, header, wantsLog } = this.#options;
     const payload = checkEvent(body);
@@ -77,7 +84,13 @@ export class InvokeDialect implements Dialect {
       const message = `${payload.length} byte payload is too large for the Event invocation type (${limit})`;
       throw new ApiError('RequestEntityTooLargeException', message);
     }
-    this.#events.accept(id, { function: name, qualifier, payload, lambda: { header, sink: null, wantsReport: false } });
+    return this.#accept(id, payload);
+  }
+
+  async #accept(id: string, payload: Buffer): Promise<Answer> {
+    const { name, askedQualifier } = this.#target;
+    const { header } = this.#options;
+    await this.#events.accept({ id, function: name, qualifier: askedQualifier, payload, header });
     return { status: 202, headers: ['x-amzn-requestid', id, 'content-length', '0'], body: Buffer.alloc(0) };
   }
 

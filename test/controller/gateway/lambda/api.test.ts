@@ -14,6 +14,8 @@ import {
   type LambdaClient,
   type LambdaServiceException,
 } from '@aws-sdk/client-lambda';
+import type { AcceptedEvent } from '../../../../src/controller/events/dispatcher.ts';
+import { EventStoreError } from '../../../../src/controller/events/event-store.ts';
 import type { HttpGateway, HttpGatewayOptions } from '../../../../src/controller/gateway/http.ts';
 import type { LambdaApiOptions } from '../../../../src/controller/gateway/lambda/api.ts';
 import { CONTROL } from '../../../../src/controller/gateway/lambda/control/table.ts';
@@ -40,10 +42,10 @@ interface Bench {
 
 /** A gateway with the Lambda API on it. */
 async function withLambda(
-  options: Partial<HttpGatewayOptions> & Partial<Pick<LambdaApiOptions, 'eventCapacity' | 'usesSnapshots'>>,
+  options: Partial<HttpGatewayOptions> & Partial<Pick<LambdaApiOptions, 'events' | 'usesSnapshots'>>,
   use: (bench: Bench) => Promise<void>,
 ): Promise<void> {
-  const { eventCapacity = 2, usesSnapshots = () => false, ...rest } = options;
+  const { events = { accept: () => assert.fail('an event came') }, usesSnapshots = () => false, ...rest } = options;
   const functions = registryOf(FUNCTIONS);
   functions.fail('broken', ['functions.yaml:7:3: `memory` must be a number']);
   const lambda = {
@@ -53,7 +55,7 @@ async function withLambda(
     maxConcurrency: 8,
     interpreters: 'host',
     usesSnapshots,
-    eventCapacity,
+    events,
     logger: createLogger('silent'),
   } as const;
   await withGateway({ lambda, ...rest }, async (gateway, port) => {
@@ -498,36 +500,73 @@ test('lambda: a function that cannot run is listed, tells why, and is refused as
     });
   }));
 
-test('lambda: an Event is answered 202 before it has run; a drain waits for it', async () => {
-  const held = new Held();
-  await withLambda({ submit: held.submit }, async ({ client, gateway }) => {
-    const event = new InvokeCommand({ FunctionName: 'node', InvocationType: 'Event', Payload: Buffer.from('1') });
-    assert.equal((await client.send(event)).StatusCode, 202);
-    client.destroy();
-    let isDrained = false;
-    const drained = gateway.drain().then(() => (isDrained = true));
-    await new Promise(setImmediate);
-    assert.equal(isDrained, false);
-    held.task(0).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
-    await drained;
+test('lambda: an Event is answered 202 when it is kept, and not before', async () => {
+  const accepted: AcceptedEvent[] = [];
+  let keep = (): void => undefined;
+  const kept = new Promise<void>((resolve) => (keep = resolve));
+  const events = {
+    accept: (event: AcceptedEvent): Promise<void> => {
+      accepted.push(event);
+      return kept;
+    },
+  };
+  await withLambda({ events, submit: () => assert.fail('it ran') }, async ({ client }) => {
+    const context = Buffer.from('{"a":1}').toString('base64');
+    const input = {
+      FunctionName: 'node:$LATEST',
+      InvocationType: 'Event',
+      Payload: '{"n": 1}',
+      ClientContext: context,
+    };
+    let isAnswered = false;
+    const answer = client
+      .send(new InvokeCommand({ ...input, InvocationType: 'Event' }))
+      .finally(() => (isAnswered = true));
+    while (accepted.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.equal(isAnswered, false);
+    keep();
+    const { StatusCode, $metadata } = await answer;
+    assert.equal(StatusCode, 202);
+    const [event] = accepted;
+    assert.deepEqual([event?.function, event?.qualifier, event?.payload.toString()], ['node', '$LATEST', '{"n": 1}']);
+    assert.deepEqual(event?.header, {
+      arn: 'arn:aws:lambda:us-east-1:000000000000:function:node:$LATEST',
+      client_context: '{"a":1}',
+    });
+    assert.equal(event.id, $metadata.requestId);
   });
 });
 
-test('lambda: an Event that finds no room is tried again; one too many is throttled', async () => {
-  const held = new Held();
-  await withLambda({ submit: held.submit }, async ({ url, gateway }) => {
-    const send = async (): Promise<number> =>
-      (await invokeRaw(url, 'node', '1', { 'x-amz-invocation-type': 'Event' })).status;
-    assert.deepEqual([await send(), await send(), await send()], [202, 202, 429]);
-    const error = new SnapfaasError('resource_exhausted', 'full');
-    held.task(0).reply({ status: 'error', error, start: null });
-    await held.until(3);
-    assert.equal(held.task(2).id, held.task(0).id);
-    held.task(2).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
-    // Its handler ran: not again.
-    held.task(1).reply({ status: 'error', error: new SnapfaasError('function_error', 'threw'), start: 'warm' });
-    await gateway.drain();
-    assert.equal(held.tasks.length, 3);
+for (const [code, status, name] of [
+  ['full', 429, 'TooManyRequestsException'],
+  ['unwritable', 500, 'ServiceException'],
+  ['closed', 500, 'ServiceException'],
+] as const) {
+  test(`lambda: an Event that cannot be kept (${code}) is refused with ${name}`, async () => {
+    const events = { accept: () => Promise.reject(new EventStoreError(code, 'the reason')) };
+    await withLambda({ events }, async ({ url }) => {
+      const answer = await invokeRaw(url, 'node', '1', { 'x-amz-invocation-type': 'Event' });
+      assert.equal(answer.status, status);
+      assert.equal(answer.headers.get('x-amzn-errortype'), name);
+      assert.match(answer.text, /the reason/);
+      assert.equal(answer.headers.get('retry-after'), '1');
+    });
+  });
+}
+
+test('lambda: an Event of 1 MiB is taken, and none that is larger', async () => {
+  const events = { accept: () => Promise.resolve() };
+  await withLambda({ events }, async ({ url }) => {
+    const send = (bytes: number): ReturnType<typeof invokeRaw> =>
+      invokeRaw(url, 'node', `"${'x'.repeat(bytes - 2)}"`, { 'x-amz-invocation-type': 'Event' });
+    assert.equal((await send(MIB)).status, 202);
+    const refused = await send(MIB + 1);
+    assert.deepEqual(
+      [refused.status, refused.headers.get('x-amzn-errortype')],
+      [413, 'RequestEntityTooLargeException'],
+    );
+    assert.match(refused.text, /1048577 byte payload is too large for the Event invocation type/);
   });
 });
 
@@ -552,54 +591,6 @@ test('lambda: an Invoke goes on when its client hangs up, and a drain waits for 
     assert.equal(isDrained, false);
     held.task(0).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
     await drained;
-  });
-});
-
-test('lambda: the bytes of Events that are under way have a limit too', async () => {
-  const held = new Held();
-  // 64 KiB for each that may be under way.
-  await withLambda({ submit: held.submit, eventCapacity: 32 }, async ({ url, gateway }) => {
-    const send = (bytes: number): ReturnType<typeof invokeRaw> =>
-      invokeRaw(url, 'node', `"${'x'.repeat(bytes - 2)}"`, { 'x-amz-invocation-type': 'Event' });
-    assert.equal((await send(MIB)).status, 202);
-    assert.equal((await send(MIB)).status, 202);
-    const refused = await send(1000);
-    assert.deepEqual([refused.status, refused.headers.get('retry-after')], [429, '1']);
-    assert.equal(refused.headers.get('x-amzn-errortype'), 'TooManyRequestsException');
-    const { Reason, message } = JSON.parse(refused.text) as Record<string, string>;
-    assert.equal(Reason, 'ConcurrentInvocationLimitExceeded');
-    assert.match(message ?? '', /^Rate Exceeded\. .*2097152 bytes/);
-    held.task(0).reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
-    assert.equal((await send(1000)).status, 202);
-    for (const task of held.tasks.slice(1)) task.reply({ status: 'ok', result: Buffer.from('1'), start: 'warm' });
-    await gateway.drain();
-  });
-});
-
-test('lambda: one Event of the largest size finds room however few may be under way', async () => {
-  const held = new Held();
-  await withLambda({ submit: held.submit, eventCapacity: 1 }, async ({ url }) => {
-    const event = `"${'x'.repeat(MIB - 2)}"`;
-    assert.equal((await invokeRaw(url, 'node', event, { 'x-amz-invocation-type': 'Event' })).status, 202);
-  });
-});
-
-test('lambda: an Event that is answered, or refused, while it is handed over is counted right', async () => {
-  let tasks = 0;
-  const submit = (task: Task): void => {
-    tasks += 1;
-    if (tasks === 1) throw new SnapfaasError('queue_full', 'full');
-    echo(task);
-  };
-  await withLambda({ submit, eventCapacity: 1 }, async ({ url, gateway }) => {
-    const send = async (): Promise<number> =>
-      (await invokeRaw(url, 'node', '1', { 'x-amz-invocation-type': 'Event' })).status;
-    assert.deepEqual([await send(), await send(), await send()], [429, 202, 202]);
-    let opened = 0;
-    gateway.taskOpened = () => (opened += 1);
-    gateway.taskFinished = () => assert.ok((opened -= 1) >= 0, 'it was finished before it was opened');
-    assert.equal(await send(), 202);
-    assert.equal(opened, 0);
   });
 });
 

@@ -1,0 +1,452 @@
+/**
+ * Runs in snapctr. The gateway of events that nobody waits for:
+ *
+ * ```
+ *   accept ──▶ store ──▶ flow of its target ──leased──▶ submit, or deliver ──▶ done ──▶ settled, destinations are told
+ *                             ▲                              │
+ *                             ├── no room: after a pause ◀───┤
+ *                             └── due later ◀── failed ──────┴──▶ too often, too old: failed for good
+ * ```
+ *
+ * An event is settled only when its run is over: whatever is killed before, it is tried again. Flows take turns, and each has so
+ * many events under way at once: a slow one holds up nobody else.
+ */
+import { setMaxListeners } from 'node:events';
+import type { LambdaAccount } from '../../protocol/arn.ts';
+import { functionArn } from '../../protocol/arn.ts';
+import { messageOf, SnapfaasError } from '../../protocol/errors.ts';
+import type { FunctionVersion } from '../../registry/function-version.ts';
+import type { Gateway, SubmitTask } from '../gateway/gateway.ts';
+import { isFunctionsDoing } from '../gateway/lambda/failures.ts';
+import type { Logger } from '../log.ts';
+import { newTaskId, type Outcome } from '../task.ts';
+import { DeadEvents } from './dead-events.ts';
+import { DueQueue } from './due-queue.ts';
+import type { EventClock } from './event-clock.ts';
+import type { EventSettings } from './event-settings.ts';
+import {
+  EventStoreError,
+  type EventContents,
+  type EventStore,
+  type NewEvent,
+  type StoredEvent,
+} from './event-store.ts';
+import { Flow } from './flow.ts';
+import { invocationRecord, type Ending } from './invocation-record.ts';
+import { functionTarget, parseTarget, type Target } from './target.ts';
+
+/** Between a failed try and the next one, in ms; AWS's own. */
+const RETRY_PAUSES_MS = [60_000, 120_000];
+/** Between the tries of a destination that is no function, in ms. */
+const DELIVERY_PAUSES_MS = [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000];
+/** A destination whose destination leads on is followed so far, as on AWS. */
+export const MAX_HOPS = 16;
+/** Payloads that are in memory because their function has them, or waits for a VM; one flow has a quarter at most. */
+const MAX_BYTES_IN_FLIGHT = 16 * 1024 * 1024;
+/** Deliveries to files and over HTTP at once, and of one flow. */
+const MAX_DELIVERIES = 64;
+const MAX_DELIVERIES_OF_FLOW = 4;
+const DELIVERY_LIMIT_MS = 10_000;
+/** Longer than any pause: a due time that is farther off was written by a clock that was set back since. */
+const LONGEST_WAIT_MS = 300_000;
+const MAX_REASON_CHARACTERS = 300;
+
+export interface EventDispatcherOptions {
+  readonly store: EventStore;
+  readonly submit: SubmitTask;
+  readonly settingsOf: (name: string, qualifier: string | null) => EventSettings;
+  /** Events of a function that may be under way at once. */
+  readonly limitOf: (name: string) => number;
+  /** The version that answers now; null: none. */
+  readonly versionOf: (name: string, qualifier: string | null) => FunctionVersion | null;
+  /** Events that may be under way to functions at once, all together. */
+  readonly maxInFlight: number;
+  /** Brings a record to a file or an HTTP endpoint; rejects if that failed. */
+  readonly deliver: (target: Target, record: Buffer, signal: AbortSignal) => Promise<void>;
+  readonly account: LambdaAccount;
+  readonly clock: EventClock;
+  readonly logger: Logger;
+}
+
+/** What `/status` and `/metrics` tell. */
+export interface EventsStatus {
+  readonly durable: boolean;
+  readonly pending: number;
+  /** Since the oldest that is pending was accepted. */
+  readonly oldest_ms: number;
+  readonly dead: number;
+  /** Since the start. */
+  readonly tried_again: number;
+  readonly failed: number;
+}
+
+export type AcceptedEvent = Pick<NewEvent, 'id' | 'payload' | 'header'> & {
+  readonly function: string;
+  readonly qualifier: string | null;
+};
+
+export class EventDispatcher implements Gateway {
+  readonly dead: DeadEvents;
+  readonly #options: EventDispatcherOptions;
+  readonly #flows = new Map<string, Flow>();
+  /** Flows that have something to do, and may; in turn. */
+  readonly #ready = new Set<Flow>();
+  readonly #later = new DueQueue<StoredEvent | Flow>();
+  readonly #leased = new Set<number>();
+  /** Nobody can call them off. */
+  readonly #never = new AbortController().signal;
+  readonly #stop = new AbortController();
+  #inFlight = 0;
+  #deliveries = 0;
+  #bytesInFlight = 0;
+  #triedAgain = 0;
+  #failed = 0;
+  #state: 'new' | 'running' | 'draining' = 'new';
+  #callOff: (() => void) | null = null;
+  #wakeAt = Infinity;
+  #onIdle: (() => void) | null = null;
+
+  constructor(options: EventDispatcherOptions) {
+    this.#options = options;
+    this.dead = new DeadEvents(options);
+    // One listener for each that runs is no leak.
+    setMaxListeners(0, this.#never, this.#stop.signal);
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- as other gateways start
+  async start(): Promise<void> {
+    this.#state = 'running';
+    const now = this.#options.clock.now();
+    for (const event of this.#options.store.events()) {
+      if (event.state.status === 'dead') this.dead.add(event);
+      else this.#schedule(event, now);
+    }
+    this.dead.start();
+    this.#pump();
+  }
+
+  /**
+   * Resolves when the event will run, whatever is killed.
+   *
+   * @throws EventStoreError; then it was not accepted.
+   */
+  async accept({ function: name, qualifier, ...event }: AcceptedEvent): Promise<void> {
+    const { store, clock } = this.#options;
+    const target = functionTarget(name, qualifier);
+    this.#add(await store.append({ ...event, target, acceptedAt: clock.now(), hops: 0 }));
+  }
+
+  /** Whether somebody works on it right now. */
+  isLeased({ sequence }: StoredEvent): boolean {
+    return this.#leased.has(sequence);
+  }
+
+  /** A dead event begins anew, as if it had just come. @throws EventStoreError */
+  async redrive(event: StoredEvent): Promise<void> {
+    const { store, clock } = this.#options;
+    const contents = await store.read(event);
+    const again = { ...contents, target: event.target, acceptedAt: clock.now(), hops: 0 };
+    const added = await store.settle(event, [again]);
+    this.dead.remove(event);
+    for (const one of added) this.#add(one);
+  }
+
+  /** @throws EventStoreError */
+  async purge(event: StoredEvent): Promise<void> {
+    this.dead.remove(event);
+    await this.#options.store.settle(event, []);
+  }
+
+  drain(): Promise<void> {
+    this.#state = 'draining';
+    this.#callOff?.();
+    this.dead.stop();
+    this.#stop.abort();
+    return new Promise((resolve) => {
+      if (this.#leased.size === 0) resolve();
+      else this.#onIdle = resolve;
+    });
+  }
+
+  async close(): Promise<void> {
+    void this.drain();
+    await this.#options.store.close();
+  }
+
+  status(): EventsStatus {
+    const { store, clock } = this.#options;
+    const dead = this.dead.size;
+    let oldest_ms = 0;
+    for (const { state, acceptedAt } of store.events()) {
+      if (state.status === 'dead') continue;
+      oldest_ms = Math.round(clock.now() - acceptedAt);
+      break;
+    }
+    return {
+      durable: store.isDurable,
+      pending: store.size - dead,
+      oldest_ms,
+      dead,
+      tried_again: this.#triedAgain,
+      failed: this.#failed,
+    };
+  }
+
+  #add(event: StoredEvent): void {
+    if (this.#state !== 'running') return;
+    this.#enqueue(event);
+    this.#pump();
+  }
+
+  #schedule(event: StoredEvent, now: number): void {
+    const { tries, at } = event.state;
+    if (tries === 0 || at <= now) return this.#enqueue(event);
+    this.#later.add(Math.min(at, now + LONGEST_WAIT_MS), event);
+  }
+
+  #enqueue(event: StoredEvent): void {
+    const flow = this.#flowOf(event.target);
+    flow.add(event);
+    this.#offer(flow);
+  }
+
+  #flowOf(key: string): Flow {
+    const known = this.#flows.get(key);
+    if (known !== undefined) return known;
+    const flow = new Flow(key, parseTarget(key));
+    this.#flows.set(key, flow);
+    return flow;
+  }
+
+  #offer(flow: Flow): void {
+    const { target, inFlight } = flow;
+    const limit = target.kind === 'function' ? this.#options.limitOf(target.name) : deliveriesOf(target);
+    const isPaused = flow.pausedUntil > this.#options.clock.now();
+    const isFull = inFlight >= limit || (inFlight > 0 && flow.bytesInFlight * 4 >= MAX_BYTES_IN_FLIGHT);
+    if (flow.waiting > 0 && !isPaused && !isFull) this.#ready.add(flow);
+    else if (flow.waiting === 0 && inFlight === 0 && !isPaused && this.#flows.get(flow.key) === flow)
+      this.#flows.delete(flow.key);
+  }
+
+  #pump(): void {
+    if (this.#state !== 'running') return;
+    this.#takeDue();
+    for (const flow of this.#ready) {
+      if (this.#bytesInFlight >= MAX_BYTES_IN_FLIGHT) break;
+      const isFunction = flow.target.kind === 'function';
+      if (isFunction ? this.#inFlight >= this.#options.maxInFlight : this.#deliveries >= MAX_DELIVERIES) continue;
+      this.#ready.delete(flow);
+      const event = flow.take();
+      if (event === undefined) continue;
+      this.#lease(flow, event);
+      // Behind the others, which a set visits as well.
+      this.#offer(flow);
+    }
+    this.#wakeLater();
+  }
+
+  #takeDue(): void {
+    const now = this.#options.clock.now();
+    for (let item = this.#later.take(now); item !== null; item = this.#later.take(now)) {
+      if (item instanceof Flow) this.#offer(item);
+      else this.#enqueue(item);
+    }
+  }
+
+  #wakeLater(): void {
+    const { nextAt } = this.#later;
+    const { clock } = this.#options;
+    if (nextAt === null || (this.#callOff !== null && nextAt >= this.#wakeAt)) return;
+    this.#callOff?.();
+    this.#wakeAt = nextAt;
+    this.#callOff = clock.after(Math.max(1, Math.ceil(nextAt - clock.now())), () => {
+      this.#callOff = null;
+      this.#pump();
+    });
+  }
+
+  #lease(flow: Flow, event: StoredEvent): void {
+    const isFunction = flow.target.kind === 'function';
+    this.#leased.add(event.sequence);
+    flow.inFlight += 1;
+    flow.bytesInFlight += event.bytes;
+    this.#bytesInFlight += event.bytes;
+    if (isFunction) this.#inFlight += 1;
+    else this.#deliveries += 1;
+    void this.#work(flow, event)
+      .catch((error: unknown) => this.#onLost(flow, event, error))
+      .finally(() => {
+        this.#leased.delete(event.sequence);
+        flow.inFlight -= 1;
+        flow.bytesInFlight -= event.bytes;
+        this.#bytesInFlight -= event.bytes;
+        if (isFunction) this.#inFlight -= 1;
+        else this.#deliveries -= 1;
+        if (this.#leased.size === 0) this.#onIdle?.();
+        this.#offer(flow);
+        this.#pump();
+      });
+  }
+
+  async #work(flow: Flow, event: StoredEvent): Promise<void> {
+    const contents = await this.#options.store.read(event);
+    if (flow.target.kind === 'function') await this.#invoke(flow, flow.target, event, contents);
+    else await this.#deliver(flow.target, event, contents);
+  }
+
+  async #invoke(
+    flow: Flow,
+    target: Extract<Target, { kind: 'function' }>,
+    event: StoredEvent,
+    contents: EventContents,
+  ): Promise<void> {
+    const { clock, logger, settingsOf, versionOf, store } = this.#options;
+    const { name, qualifier } = target;
+    const settings = settingsOf(name, qualifier);
+    const expiresAt = event.acceptedAt + settings.maximumEventAgeMs;
+    const { tries } = event.state;
+    if (clock.now() >= expiresAt) {
+      return this.#conclude(target, event, contents, {
+        condition: 'EventAgeExceeded',
+        tries,
+        outcome: null,
+        version: null,
+      });
+    }
+    if (tries > 0) this.#triedAgain += 1;
+    const outcome = await this.#run(target, contents);
+    if (outcome.status === 'error' && !isFunctionsDoing(outcome)) return this.#refused(flow, event, outcome.error);
+    flow.ran();
+    const version = outcome.version ?? versionOf(name, qualifier);
+    const ending = { tries: tries + 1, outcome, version };
+    if (outcome.status === 'ok') return this.#conclude(target, event, contents, { ...ending, condition: 'Success' });
+    // It was not the function: it is not known whether the run was over.
+    if (outcome.error.code === 'shutting_down') return;
+    const pauseMs = RETRY_PAUSES_MS[tries];
+    if (pauseMs === undefined || tries >= settings.maximumRetryAttempts) {
+      return this.#conclude(target, event, contents, { ...ending, condition: 'RetriesExhausted' });
+    }
+    const at = Math.min(clock.now() + pauseMs, expiresAt);
+    const next = `it is tried again in ${Math.round((at - clock.now()) / 1000)} s`;
+    logger.warn(
+      { function: name, request: contents.id },
+      `an invocation of type Event failed: ${outcome.error.message}; ${next}`,
+    );
+    store.update(event, { status: 'pending', tries: tries + 1, at, reason: null });
+    this.#later.add(at, event);
+  }
+
+  #run({ name, qualifier }: Extract<Target, { kind: 'function' }>, contents: EventContents): Promise<Outcome> {
+    const { id, payload, header } = contents;
+    return new Promise((resolve) => {
+      const lambda = { header: header ?? {}, sink: null, wantsReport: false };
+      try {
+        const request = { function: name, qualifier, payload, lambda };
+        this.#options.submit({ id, request, signal: this.#never, reply: resolve });
+      } catch (error) {
+        resolve({ status: 'error', error: SnapfaasError.from(error), start: null });
+      }
+    });
+  }
+
+  #refused(flow: Flow, event: StoredEvent, error: SnapfaasError): void {
+    const { clock, logger } = this.#options;
+    const now = clock.now();
+    if (flow.pausedUntil <= now) logger.debug({ target: flow.key, code: error.code }, 'events wait for room');
+    flow.refused(event, now);
+    this.#later.add(flow.pausedUntil, flow);
+  }
+
+  /** Whoever is to be told is told by an event of its own, which takes the place of this one. */
+  async #conclude(
+    { name, qualifier }: Extract<Target, { kind: 'function' }>,
+    event: StoredEvent,
+    contents: EventContents,
+    ending: Ending,
+  ): Promise<void> {
+    const { account, clock, logger, settingsOf, store } = this.#options;
+    const settings = settingsOf(name, qualifier);
+    const isSuccess = ending.condition === 'Success';
+    const told = isSuccess ? [settings.onSuccess] : [settings.onFailure, settings.deadLetter];
+    const targets = [...new Set(told)].filter((target) => target !== null);
+    const reason = reasonOf(ending);
+    if (!isSuccess) {
+      this.#failed += 1;
+      logger.warn({ function: name, request: contents.id }, `an invocation of type Event failed: ${reason}`);
+    }
+    if (targets.length === 0) {
+      if (isSuccess) await store.settle(event, []);
+      else this.#bury(event, ending.tries, reason);
+      return;
+    }
+    if (contents.hops >= MAX_HOPS) {
+      logger.error(
+        { function: name, request: contents.id },
+        `its destinations lead on and on: ended after ${MAX_HOPS}`,
+      );
+      return this.#bury(event, ending.tries, `its destinations lead on and on; ${MAX_HOPS} were followed`);
+    }
+    const now = clock.now();
+    const payload = invocationRecord(account, name, qualifier, contents, ending, now);
+    const followers = targets.map((target) => this.#follower(target, contents, payload, now));
+    for (const one of await store.settle(event, followers)) this.#add(one);
+  }
+
+  #follower(target: string, { id, hops }: EventContents, payload: Buffer, now: number): NewEvent {
+    const to = parseTarget(target);
+    // A request of its own for a function; else the request whose record it is.
+    const isFunction = to.kind === 'function';
+    const header = isFunction
+      ? { arn: functionArn(this.#options.account, to.name) + (to.qualifier === null ? '' : `:${to.qualifier}`) }
+      : null;
+    return { id: isFunction ? newTaskId() : id, target, payload, acceptedAt: now, header, hops: hops + 1 };
+  }
+
+  async #deliver(target: Target, event: StoredEvent, { id, payload }: EventContents): Promise<void> {
+    const { clock, deliver, logger, store } = this.#options;
+    const tries = event.state.tries + 1;
+    if (tries > 1) this.#triedAgain += 1;
+    try {
+      await deliver(target, payload, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DELIVERY_LIMIT_MS)]));
+    } catch (error) {
+      if (this.#stop.signal.aborted) return;
+      const pauseMs = DELIVERY_PAUSES_MS[tries - 1];
+      if (pauseMs === undefined) {
+        this.#failed += 1;
+        logger.warn({ target: event.target, request: id }, `a destination was not reached: ${messageOf(error)}`);
+        return this.#bury(event, tries, messageOf(error));
+      }
+      const at = clock.now() + pauseMs;
+      store.update(event, { status: 'pending', tries, at, reason: null });
+      this.#later.add(at, event);
+      return;
+    }
+    await store.settle(event, []);
+  }
+
+  #bury(event: StoredEvent, tries: number, reason: string): void {
+    const { clock, store } = this.#options;
+    const shown = reason.slice(0, MAX_REASON_CHARACTERS);
+    store.update(event, { status: 'dead', tries, at: clock.now(), reason: shown });
+    this.dead.add(event);
+  }
+
+  /** Neither its run nor its end could be kept. */
+  #onLost(flow: Flow, event: StoredEvent, error: unknown): void {
+    if (error instanceof EventStoreError && error.code === 'closed') return;
+    const { logger } = this.#options;
+    logger.error({ target: flow.key, event: event.sequence }, `an event is given up: ${messageOf(error)}`);
+    this.#failed += 1;
+    this.#bury(event, event.state.tries, messageOf(error));
+  }
+}
+
+function deliveriesOf({ kind }: Target): number {
+  // Lines of a file are written one after the other.
+  return kind === 'file' ? 1 : MAX_DELIVERIES_OF_FLOW;
+}
+
+function reasonOf({ condition, outcome, tries }: Ending): string {
+  if (condition === 'EventAgeExceeded') return `it was too old, after ${tries} tries`;
+  return outcome?.status === 'error' ? outcome.error.message : '';
+}
