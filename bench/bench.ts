@@ -21,6 +21,7 @@ import { poolScaling } from './cases/pool-scaling.ts';
 import { pythonImport } from './cases/python-import.ts';
 import { starts } from './cases/starts.ts';
 import { throughput } from './cases/throughput.ts';
+import { urls } from './cases/urls.ts';
 import { warmRequest } from './cases/warm-request.ts';
 import { formatResult, surroundings, type Benchmark, type Result } from './result.ts';
 
@@ -28,6 +29,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   starts,
   layers,
   lambda,
+  urls,
   signatures,
   burst,
   controllerMemory,

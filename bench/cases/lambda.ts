@@ -11,13 +11,12 @@ import {
   type TestFunction,
 } from '../../test/support/snapctr.ts';
 import { median, result, summary, type Benchmark, type Result } from '../result.ts';
+import { inTurns } from '../support/in-turns.ts';
 import { ApiClient, type Timed } from '../support/lambda-client.ts';
 import { sideBySide } from '../support/starts.ts';
 
 const WARM_ROUNDS = 1000;
 const DISCARDED = 300;
-/** Requests of one kind in a row. */
-const BLOCK = 50;
 const START_ROUNDS = 30;
 const PAYLOAD_ROUNDS = 10;
 const EVENT = '{"name":"Ada"}';
@@ -105,17 +104,6 @@ async function warm(client: ApiClient): Promise<Result[]> {
       `ms: first byte of a stream ${summary(firstByte)}; small answer ${summary(small)}`,
     ),
   ];
-}
-
-/** Blocks of requests of one kind after the other: each finds caches and a processor that are as warm. */
-async function inTurns(count: number, ways: readonly (() => Promise<number>)[]): Promise<readonly number[][]> {
-  const samples = ways.map(() => [] as number[]);
-  for (let done = 0; done < count; done += BLOCK) {
-    for (const [index, way] of ways.entries()) {
-      for (let i = 0; i < BLOCK; i += 1) samples[index]?.push(await way());
-    }
-  }
-  return samples;
 }
 
 /** A stream of bytes is the copy through the guest channel with the least around it; an echo copies in and out. */

@@ -33,6 +33,11 @@ export class ApiClient {
     return this.#post('/', `{"function":${JSON.stringify(name)},"payload":${event}}`);
   }
 
+  /** By the function's URL. */
+  byUrl(name: string, body: string): Promise<Timed> {
+    return this.#post(`/url/${name}/`, body);
+  }
+
   close(): void {
     this.#agent.destroy();
   }

@@ -1,6 +1,7 @@
 /** Function URLs from their configuration, by the SDK and the YAML file, to answers of real functions. */
 import assert from 'node:assert/strict';
 import { request, type IncomingMessage } from 'node:http';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import * as sdk from '@aws-sdk/client-lambda';
 import { makeZip } from '../packages/zip.ts';
@@ -65,7 +66,8 @@ describe('function URLs', { timeout: 300_000 }, () => {
   let snapctr: RunningController;
   let client: sdk.LambdaClient;
   const start = async (): Promise<void> => {
-    snapctr = await startController(workspace, { vmm: 'process' });
+    const args = ['--data-dir', join(workspace.directory, 'kept')];
+    snapctr = await startController(workspace, { vmm: 'process', args });
     client = lambdaClient(snapctr.url);
   };
   const stop = async (): Promise<void> => {

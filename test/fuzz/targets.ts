@@ -8,12 +8,14 @@ import { IMAGES_TARGETS } from './parsers/images.ts';
 import { PACKAGES_TARGETS } from './parsers/packages.ts';
 import { PROTOCOL_TARGETS } from './parsers/protocol.ts';
 import { STORAGE_TARGETS } from './parsers/storage.ts';
+import { URL_TARGETS } from './parsers/urls.ts';
 import type { ParserTarget } from './target.ts';
 
 export const PARSER_TARGETS: readonly ParserTarget[] = [
   ...PROTOCOL_TARGETS,
   FUNCTION_CHANNEL,
   ...GATEWAY_TARGETS,
+  ...URL_TARGETS,
   ...AUTH_TARGETS,
   ...CONTROL_TARGETS,
   ...FIRERUNNER_TARGETS,

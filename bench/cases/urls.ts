@@ -1,0 +1,60 @@
+/** Function URLs beside our own interface, on warm VMs of the same function: an answer, and the first byte of a stream. */
+import { createWorkspace, startController, type TestFunction } from '../../test/support/snapctr.ts';
+import { median, result, summary, type Benchmark } from '../result.ts';
+import { inTurns } from '../support/in-turns.ts';
+import { ApiClient } from '../support/lambda-client.ts';
+
+const ROUNDS = 1000;
+const DISCARDED = 300;
+const EVENT = '{"name":"Ada"}';
+
+const SOURCE = `
+exports.hello = async () => ({ statusCode: 200, headers: { 'content-type': 'text/plain' }, body: 'Hello, Ada!' });
+exports.say = awslambda.streamifyResponse(async (event, output) => {
+  const out = awslambda.HttpResponseStream.from(output, { statusCode: 200, headers: { 'content-type': 'text/plain' } });
+  out.write('Hello, Ada!');
+  out.end();
+});
+`;
+
+function urlFunction(handler: string, url: string): TestFunction {
+  const keys = { handler: `index.${handler}`, url };
+  return { name: handler, runtime: 'nodejs', files: { 'index.js': SOURCE }, keys };
+}
+
+export const urls: Benchmark = {
+  name: 'urls',
+  async run() {
+    const functions = [
+      urlFunction('hello', '{auth: none}'),
+      urlFunction('say', '{auth: none, invoke_mode: response_stream}'),
+    ];
+    const workspace = createWorkspace(functions);
+    const controller = await startController(workspace, { vmm: 'qemu', memoryMib: 512, snapshots: true });
+    const client = new ApiClient(controller.url);
+    try {
+      const native = async (): Promise<number> => (await client.native('hello', EVENT)).tookMs;
+      const byUrl = async (): Promise<number> => (await client.byUrl('hello', EVENT)).tookMs;
+      const stream = async (): Promise<number> => (await client.byUrl('say', EVENT)).firstByteMs;
+      await inTurns(DISCARDED, [native, byUrl, stream]);
+      const [own = [], url = [], first = []] = await inTurns(ROUNDS, [native, byUrl, stream]);
+      const bound = { at: 'most', value: 1.2 } as const;
+      const beside = `POST / ${summary(own)}`;
+      return [
+        result('urls-warm', median(url) / median(own), 'ratio', bound, [], `ms: URL ${summary(url)}; ${beside}`),
+        result(
+          'urls-first-byte',
+          median(first) / median(own),
+          'ratio',
+          bound,
+          [],
+          `ms: first byte of a stream ${summary(first)}; ${beside}`,
+        ),
+      ];
+    } finally {
+      client.close();
+      await controller.stop();
+      workspace.remove();
+    }
+  },
+};
