@@ -171,10 +171,11 @@ async function runTemplate(session: Session, flags: DeployFlags, place: string, 
     signal: session.signal,
   });
   deployed.notes.forEach((text) => session.note(text));
-  const { functions, aliases } = deployed;
+  const { functions, aliases, urls } = deployed;
   session.print(deployed, [
     ...functions.map(({ configuration }) => configuration.FunctionArn),
     ...aliases.map(({ AliasArn, FunctionVersion }) => `${AliasArn ?? ''}, which is version ${FunctionVersion}`),
+    ...urls.map(({ FunctionUrl }) => FunctionUrl),
   ]);
 }
 

@@ -65,3 +65,6 @@ export type LayerVersion = z.infer<typeof layerVersionSchema>;
 export const layerVersionsPageSchema = z.looseObject({
   LayerVersions: z.array(z.looseObject({ Version: z.number() })),
 });
+
+export const functionUrlSchema = z.looseObject({ FunctionUrl: z.string(), FunctionArn: z.string() });
+export type FunctionUrl = z.infer<typeof functionUrlSchema>;

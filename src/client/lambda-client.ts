@@ -8,6 +8,7 @@ import {
   configurationSchema,
   errorSchema,
   functionSchema,
+  functionUrlSchema,
   functionsPageSchema,
   layerVersionSchema,
   layerVersionsPageSchema,
@@ -15,6 +16,7 @@ import {
   type Alias,
   type FunctionConfiguration,
   type FunctionDescription,
+  type FunctionUrl,
   type LayerVersion,
 } from './answers.ts';
 import { ClientError } from './client-error.ts';
@@ -170,6 +172,28 @@ export class LambdaClient {
   async putConcurrency(name: string, reserved: number): Promise<void> {
     const body = jsonBody({ ReservedConcurrentExecutions: reserved });
     await this.#send('PUT', `/2017-10-31/functions/${encodeURIComponent(name)}/concurrency`, { body });
+  }
+
+  async putProvisionedConcurrency(name: string, qualifier: string, members: Members): Promise<void> {
+    const path = `/2019-09-30/functions/${encodeURIComponent(name)}/provisioned-concurrency`;
+    await this.#send('PUT', path, { body: jsonBody(members), query: { Qualifier: qualifier } });
+  }
+
+  async putEventInvokeConfig(name: string, qualifier: string | undefined, members: Members): Promise<void> {
+    const path = `/2019-09-25/functions/${encodeURIComponent(name)}/event-invoke-config`;
+    await this.#send('PUT', path, { body: jsonBody(members), query: { Qualifier: qualifier } });
+  }
+
+  /** Makes the function's address, or changes the one there is. */
+  async putUrl(name: string, qualifier: string | undefined, members: Members): Promise<FunctionUrl> {
+    const path = `/2021-10-31/functions/${encodeURIComponent(name)}/url`;
+    const options = { body: jsonBody(members), query: { Qualifier: qualifier } };
+    try {
+      return await this.#call(functionUrlSchema, 'POST', path, options);
+    } catch (error) {
+      if (!(error instanceof ClientError) || error.type !== 'ResourceConflictException') throw error;
+      return this.#call(functionUrlSchema, 'PUT', path, options);
+    }
   }
 
   publishLayerVersion(name: string, members: Members, content: PackageFile): Promise<LayerVersion> {

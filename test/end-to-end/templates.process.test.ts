@@ -55,6 +55,7 @@ interface Deployed {
   readonly functions: readonly { readonly id: string; readonly name: string; readonly change: string }[];
   readonly versions: readonly { readonly Version: string }[];
   readonly aliases: readonly { readonly Name: string; readonly FunctionVersion: string }[];
+  readonly urls: readonly { readonly FunctionUrl: string; readonly FunctionArn: string }[];
   readonly notes: readonly string[];
 }
 
@@ -103,6 +104,8 @@ Resources:
       Handler: app.handler
       MemorySize: 256
       AutoPublishAlias: live
+      ProvisionedConcurrencyConfig: {ProvisionedConcurrentExecutions: 1}
+      FunctionUrlConfig: {AuthType: NONE}
       Layers: [!Ref Words]
       Tags: {team: shop}
       Environment: {Variables: {TABLE: !Ref Table, OTHER: !GetAtt Inline.Arn}}
@@ -150,6 +153,14 @@ test('SAM: functions, a layer, an alias, tags and permissions come; again, nothi
   assert.deepEqual((await api('/2015-03-31/functions/greeter-one'))['Tags'], { team: 'shop' });
   assert.deepEqual((await api('/2015-03-31/functions/Inline'))['Concurrency'], { ReservedConcurrentExecutions: 3 });
   assert.match(String((await api('/2015-03-31/functions/Inline/policy'))['Policy']), /"Sid":"Allowed".*arn:aws:s3:::b/);
+
+  assert.deepEqual(
+    first.urls.map(({ FunctionArn }) => FunctionArn),
+    ['arn:aws:lambda:us-east-1:000000000000:function:greeter-one:live'],
+  );
+  assert.deepEqual(await (await fetch(`${controller.url}/url/greeter-one:live/`)).json(), expected);
+  const provisioned = await api('/2019-09-30/functions/greeter-one/provisioned-concurrency?Qualifier=live');
+  assert.equal(provisioned['RequestedProvisionedConcurrentExecutions'], 1);
 
   const again = await deploy(join(project, 'template.yaml'), '--parameter', 'Stage=one');
   const changes = [...again.functions, ...again.layers].map(({ change }) => change);

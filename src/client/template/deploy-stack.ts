@@ -2,14 +2,14 @@
  * Runs in the commands of people. What a template asks for, at a controller:
  *
  * ```
- *   layers ──▶ functions ──▶ versions ──▶ aliases ──▶ permissions
+ *   layers ──▶ functions ──▶ versions ──▶ aliases ──▶ what is set at them ──▶ permissions
  * ```
  *
  * Each refers to those before it only. What is as the template has it stays as it is; what the template no longer has stays too.
  */
 import { stat } from 'node:fs/promises';
-import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
-import type { Alias, FunctionConfiguration } from '../answers.ts';
+import { DEFAULT_ACCOUNT, LATEST, type LambdaAccount } from '../../protocol/arn.ts';
+import type { Alias, FunctionConfiguration, FunctionUrl } from '../answers.ts';
 import { ClientError } from '../client-error.ts';
 import { deploy, type Deployed } from '../deploy.ts';
 import { deployDirectory, deployZip, readZip } from '../deploy-path.ts';
@@ -20,7 +20,13 @@ import { allEntries } from '../package-contents.ts';
 import { moveAlias, publish } from '../versions.ts';
 import { withZip, type Zip } from '../zip.ts';
 import type { Given } from './intrinsics.ts';
-import { Stack, type TemplateFunction, type TemplateLayer, type TemplatePermission } from './stack.ts';
+import {
+  Stack,
+  type TemplateFunction,
+  type TemplateLayer,
+  type TemplatePermission,
+  type TemplateSetting,
+} from './stack.ts';
 import type { Template } from './template-file.ts';
 
 export interface StackOptions {
@@ -44,6 +50,7 @@ export interface DeployedStack {
   readonly functions: readonly ({ readonly id: string; readonly name: string } & Deployed)[];
   readonly versions: readonly FunctionConfiguration[];
   readonly aliases: readonly Alias[];
+  readonly urls: readonly FunctionUrl[];
   /** What is left out. */
   readonly notes: readonly string[];
 }
@@ -106,8 +113,14 @@ export async function deployStack(
     aliases.push(alias);
   }
 
+  const urls = [];
+  for (const setting of stack.settings()) {
+    const url = await set(client, setting);
+    if (url !== null) urls.push(url);
+  }
+
   for (const permission of stack.permissions()) await permit(client, permission);
-  return { stack: template.stack, layers, functions, versions, aliases, notes: [...stack.notes, ...notes] };
+  return { stack: template.stack, layers, functions, versions, aliases, urls, notes: [...stack.notes, ...notes] };
 }
 
 /** A controller tells it with each function. One without any is new, and has the account of those that were not told another. */
@@ -188,6 +201,21 @@ async function deployText(
     (zip) => deploy(client, { name: settings.name, settings: whole, zip }, current, options),
     options.signal,
   );
+}
+
+/** @returns the address, if it was one. */
+async function set(client: LambdaClient, setting: TemplateSetting): Promise<FunctionUrl | null> {
+  const { kind, functionName, qualifier, members } = setting;
+  switch (kind) {
+    case 'url':
+      return client.putUrl(functionName, qualifier, members);
+    case 'event-invoke-config':
+      await client.putEventInvokeConfig(functionName, qualifier, members);
+      return null;
+    case 'provisioned-concurrency':
+      await client.putProvisionedConcurrency(functionName, qualifier ?? LATEST, members);
+      return null;
+  }
 }
 
 /** One of the same name that is there already may say something else. */

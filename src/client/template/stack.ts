@@ -53,6 +53,15 @@ export interface TemplateAlias {
   readonly description: string | undefined;
 }
 
+/** What is set at a qualifier of a function. */
+export interface TemplateSetting {
+  readonly kind: 'provisioned-concurrency' | 'event-invoke-config' | 'url';
+  readonly functionName: string;
+  readonly qualifier: string | undefined;
+  /** As the operation that sets it has them. */
+  readonly members: Readonly<Record<string, unknown>>;
+}
+
 export interface TemplatePermission {
   readonly functionName: string;
   readonly qualifier: string | undefined;
@@ -65,10 +74,12 @@ const LAYERS: ReadonlySet<string> = new Set(['AWS::Lambda::LayerVersion', 'AWS::
 const VERSION = 'AWS::Lambda::Version';
 const ALIAS = 'AWS::Lambda::Alias';
 const PERMISSION = 'AWS::Lambda::Permission';
+const URL_CONFIG = 'AWS::Lambda::Url';
+const EVENT_INVOKE_CONFIG = 'AWS::Lambda::EventInvokeConfig';
 
 /** Of a function: read, or without a meaning where there are no roles and no build of SAM's. */
 const READ = new Set(
-  'FunctionName Runtime Handler Code CodeUri InlineCode Description MemorySize Timeout Environment Layers Tags ReservedConcurrentExecutions PackageType Architectures AutoPublishAlias VersionDescription Role Policies AssumeRolePolicyDocument PermissionsBoundary RolePath PropagateTags AutoPublishAliasAllProperties AutoPublishCodeSha256'.split(
+  'FunctionName Runtime Handler Code CodeUri InlineCode Description MemorySize Timeout Environment Layers Tags ReservedConcurrentExecutions PackageType Architectures AutoPublishAlias VersionDescription Role Policies AssumeRolePolicyDocument PermissionsBoundary RolePath PropagateTags AutoPublishAliasAllProperties AutoPublishCodeSha256 ProvisionedConcurrencyConfig FunctionUrlConfig EventInvokeConfig'.split(
     ' ',
   ),
 );
@@ -140,7 +151,14 @@ export class Stack {
   /** After the versions were. */
   aliases(): readonly TemplateAlias[] {
     const written = this.#all((type) => type === ALIAS).map(([id, resource]) => {
-      this.#noteProperties(id, resource, ['FunctionName', 'FunctionVersion', 'Name', 'Description', 'RoutingConfig']);
+      this.#noteProperties(id, resource, [
+        'FunctionName',
+        'FunctionVersion',
+        'Name',
+        'Description',
+        'RoutingConfig',
+        'ProvisionedConcurrencyConfig',
+      ]);
       return {
         id,
         functionName: this.#functionName(id, resource).name,
@@ -161,6 +179,37 @@ export class Stack {
     return [...written, ...published];
   }
 
+  /** After the aliases were made. */
+  settings(): readonly TemplateSetting[] {
+    const written = this.#all((type) => type === URL_CONFIG || type === EVENT_INVOKE_CONFIG).map(([id, resource]) => {
+      const place = this.#functionName(
+        id,
+        resource,
+        resource.type === URL_CONFIG ? 'TargetFunctionArn' : 'FunctionName',
+      );
+      const kind = resource.type === URL_CONFIG ? 'url' : 'event-invoke-config';
+      const qualifier = this.#text(id, resource, 'Qualifier') ?? place.qualifier;
+      return this.#setting(id, kind, place.name, qualifier, resource.properties);
+    });
+    const aliases = this.#all((type) => type === ALIAS).map(([id, resource]) => {
+      const { name } = this.#functionName(id, resource);
+      const config = resource.properties['ProvisionedConcurrencyConfig'];
+      return this.#setting(id, 'provisioned-concurrency', name, this.#needed(id, resource, 'Name'), config);
+    });
+    const sam = this.#all((type) => type === SAM_FUNCTION).flatMap(([id, resource]) => {
+      const get = (key: string): unknown => resource.properties[key] ?? this.#inherited(resource)[key];
+      const name = this.#nameOf(id, resource);
+      // With SAM they belong to the alias that is published, if there is one.
+      const qualifier = this.#text(id, resource, 'AutoPublishAlias');
+      return [
+        this.#setting(id, 'provisioned-concurrency', name, qualifier, get('ProvisionedConcurrencyConfig')),
+        this.#setting(id, 'event-invoke-config', name, qualifier, get('EventInvokeConfig')),
+        this.#setting(id, 'url', name, qualifier, get('FunctionUrlConfig')),
+      ];
+    });
+    return [...written, ...aliases, ...sam].filter((setting) => setting !== null);
+  }
+
   permissions(): readonly TemplatePermission[] {
     return this.#all((type) => type === PERMISSION).flatMap(([id, resource]) => {
       try {
@@ -173,6 +222,7 @@ export class Stack {
           'PrincipalOrgID',
           'EventSourceToken',
           'FunctionUrlAuthType',
+          'InvokedViaFunctionUrl',
         ];
         const members = names.flatMap((key) => {
           const value = this.#values.value(resource.properties[key]);
@@ -210,6 +260,28 @@ export class Stack {
       reservedConcurrency: this.#number(id, resource, 'ReservedConcurrentExecutions'),
       tags: this.#tags(id, resource),
     };
+  }
+
+  /** Null where nothing is said, or it cannot be told. */
+  #setting(
+    id: string,
+    kind: TemplateSetting['kind'],
+    functionName: string,
+    qualifier: string | undefined,
+    raw: unknown,
+  ): TemplateSetting | null {
+    if (raw === undefined) return null;
+    try {
+      const value = this.#values.value(raw);
+      if (!isMap(value)) return null;
+      const others = new Set(['FunctionName', 'TargetFunctionArn', 'Qualifier']);
+      const members = Object.fromEntries(Object.entries(value).filter(([key]) => !others.has(key)));
+      return { kind, functionName, qualifier, members: kind === 'event-invoke-config' ? withArns(members) : members };
+    } catch (error) {
+      if (!(error instanceof Unresolved)) throw error;
+      this.#notes.add(`${kind} of ${id} is left out: it ${error.message}`);
+      return null;
+    }
   }
 
   #codeKey({ type, properties }: Resource): string {
@@ -312,8 +384,12 @@ export class Stack {
   }
 
   /** A function is referred to by its name or by an ARN, which may have a qualifier. */
-  #functionName(id: string, resource: Resource): { readonly name: string; readonly qualifier: string | undefined } {
-    const text = this.#needed(id, resource, 'FunctionName');
+  #functionName(
+    id: string,
+    resource: Resource,
+    key = 'FunctionName',
+  ): { readonly name: string; readonly qualifier: string | undefined } {
+    const text = this.#needed(id, resource, key);
     const [name = text, qualifier] = text.replace(/^.*:function:/, '').split(':');
     return { name, qualifier };
   }
@@ -385,7 +461,16 @@ export class Stack {
   }
 
   #noteOthers(): void {
-    const known = new Set([FUNCTION, SAM_FUNCTION, VERSION, ALIAS, PERMISSION, ...LAYERS]);
+    const known = new Set([
+      FUNCTION,
+      SAM_FUNCTION,
+      VERSION,
+      ALIAS,
+      PERMISSION,
+      URL_CONFIG,
+      EVENT_INVOKE_CONFIG,
+      ...LAYERS,
+    ]);
     const others = new Map<string, string[]>();
     for (const [id, { type }] of this.#template.resources) {
       if (!known.has(type) && !isSilent(type)) others.set(type, [...(others.get(type) ?? []), id]);
@@ -402,6 +487,16 @@ export class Stack {
 /** There are no roles here, and nobody to tell how often templates are used. */
 function isSilent(type: string): boolean {
   return type.startsWith('AWS::IAM::') || type === 'AWS::CDK::Metadata';
+}
+
+/** SAM's destinations have a type beside their ARN. */
+function withArns(members: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { DestinationConfig } = members;
+  if (!isMap(DestinationConfig)) return members;
+  const destinations = Object.entries(DestinationConfig).map(([key, one]) => {
+    return [key, isMap(one) ? { Destination: one['Destination'] } : one] as const;
+  });
+  return { ...members, DestinationConfig: Object.fromEntries(destinations) };
 }
 
 function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
