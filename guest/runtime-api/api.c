@@ -25,10 +25,6 @@
 /* What of a body that is of no use is read, so that the client hears why. */
 #define MOST_DISCARDED (64ull * 1024 * 1024)
 
-#ifndef POLLRDHUP
-#define POLLRDHUP 0
-#endif
-
 static int listener = -1;
 static struct connection connections[CONNECTIONS];
 static unsigned long turns;
@@ -43,7 +39,9 @@ int begin_api(int any_port)
         connections[i].fd = -1;
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, BACKLOG) < 0 ||
+    int is_taken = bind(listener, (struct sockaddr *)&address, sizeof address) < 0;
+    address.sin_port = 0;
+    if (listener < 0 || (is_taken && bind(listener, (struct sockaddr *)&address, sizeof address) < 0) || listen(listener, BACKLOG) < 0 ||
         getsockname(listener, (struct sockaddr *)&address, &bytes) < 0) {
         perror("snapfaas: the Runtime API cannot be offered");
         exit(1);

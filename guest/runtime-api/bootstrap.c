@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -62,6 +63,7 @@ int reap_children(void)
         ;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
         if (pid == bootstrap) {
+            bootstrap = 0;
             has_ended = 1;
             bootstrap_status = status;
         }
@@ -189,6 +191,7 @@ static _Noreturn void become_bootstrap(const char *path, struct text load, int p
     }
     signal(SIGCHLD, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     set_environment(load, port);
     char *argv[] = {(char *)(uintptr_t)path, NULL};
     if (chdir(function.root) == 0)

@@ -14,7 +14,7 @@
 static _Noreturn void lost(const char *what)
 {
     dprintf(2, "snapfaas: the runtime lost its channel: %s\n", what);
-    _exit(1);
+    quit(1);
 }
 
 static void wait_for(int fd, short events)
@@ -45,7 +45,7 @@ static size_t read_some(int fd, void *target, size_t count)
         if (bytes > 0)
             return (size_t)bytes;
         if (bytes == 0 && !is_port(fd))
-            _exit(0);
+            quit(0);
         if (bytes == 0)
             return 0;
         if (errno == EAGAIN)
@@ -117,7 +117,7 @@ void write_frame(int fd, enum frame_type type, struct text header, struct text p
         if (bytes < 0 && errno == EAGAIN)
             wait_for(fd, POLLOUT);
         else if (bytes < 0 && errno == EPIPE)
-            _exit(0);
+            quit(0);
         else if (bytes < 0 && errno != EINTR)
             lost(strerror(errno));
         size_t left = bytes < 0 ? 0 : (size_t)bytes;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -34,10 +35,17 @@ void say_ending(void)
     write_frame(INIT, FRAME_ENDING, print_header(header, "{\"begun\":%lu}", begun_invocations()), text_of(""));
 }
 
+_Noreturn void quit(int status)
+{
+    if (bootstrap_pid() > 0)
+        kill(bootstrap_pid(), SIGKILL);
+    _exit(status);
+}
+
 _Noreturn void leave(int status)
 {
     say_ending();
-    _exit(status);
+    quit(status);
 }
 
 _Noreturn void fail_start(struct text failure)
@@ -162,7 +170,7 @@ int main(void)
         } fds;
         int takes_invocation = wants_invocation();
         fds.signals = (struct pollfd){.fd = child_signals(), .events = POLLIN};
-        fds.init = (struct pollfd){.fd = INIT, .events = phase == PHASE_LOADED ? POLLIN : 0};
+        fds.init = (struct pollfd){.fd = INIT, .events = (short)(phase == PHASE_LOADED ? POLLIN : POLLRDHUP)};
         fds.host = (struct pollfd){.fd = takes_invocation && !host_is_away ? HOST : -1, .events = POLLIN};
         watch_output(fds.output);
         watch_api(fds.api);
@@ -186,8 +194,8 @@ int main(void)
         }
         if (fds.init.revents & POLLIN && phase == PHASE_LOADED)
             obey_init();
-        else if (fds.init.revents & (POLLHUP | POLLERR))
-            _exit(0);
+        else if (fds.init.revents & (POLLRDHUP | POLLHUP | POLLERR))
+            quit(0);
         if (takes_invocation && wants_invocation() && (is_ahead || host_is_away || fds.host.revents)) {
             host_is_away = !host_has_frame();
             if (!host_is_away)

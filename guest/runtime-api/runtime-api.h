@@ -81,6 +81,8 @@ extern struct function function;
 
 /* The bootstrap waits for its first event, or for a snapshot: its initialisation is over. */
 void bootstrap_is_ready(void);
+/* Ends at once, and the bootstrap with it. */
+_Noreturn void quit(int status);
 /* Tells the host why it gets no function, and ends. `failure` is as `describe_failure` made it. */
 _Noreturn void fail_start(struct text failure);
 /* Ends at once, with everything that the bootstrap printed on its way. */

@@ -110,10 +110,9 @@ export class GuestProcess {
   readonly #printed: Printed[] = [];
   readonly #printedWaiters: (() => void)[] = [];
 
-  private constructor(language: GuestLanguage, root: string) {
+  private constructor(command: string, args: readonly string[], root: string) {
     this.root = root;
-    const [command, script] = language === 'python' ? ['python3', PYTHON_RUNTIME] : [process.execPath, NODE_RUNTIME];
-    this.#child = spawn(command, [script], {
+    this.#child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
       env: { PATH: process.env['PATH'], HOME: '/tmp', LANG: 'C.UTF-8', PYTHONDONTWRITEBYTECODE: '1' },
     });
@@ -147,13 +146,24 @@ export class GuestProcess {
    *
    * @param files contents by path below the function's root.
    */
-  static async start(language: GuestLanguage, files: Readonly<Record<string, string>>): Promise<GuestProcess> {
+  static start(language: GuestLanguage, files: Readonly<Record<string, string>>): Promise<GuestProcess> {
+    return language === 'python'
+      ? GuestProcess.startProgram('python3', [PYTHON_RUNTIME], files)
+      : GuestProcess.startProgram(process.execPath, [NODE_RUNTIME], files);
+  }
+
+  /** The same with a runtime of another kind; a file `bootstrap` can be executed. */
+  static async startProgram(
+    command: string,
+    args: readonly string[],
+    files: Readonly<Record<string, string | Buffer>>,
+  ): Promise<GuestProcess> {
     const root = await mkdtemp(join(tmpdir(), 'snapfaas-guest-'));
     for (const [path, text] of Object.entries(files)) {
       await mkdir(dirname(join(root, path)), { recursive: true });
-      await writeFile(join(root, path), text);
+      await writeFile(join(root, path), text, { mode: path === 'bootstrap' ? 0o755 : 0o644 });
     }
-    return new GuestProcess(language, root);
+    return new GuestProcess(command, args, root);
   }
 
   get functionChannel(): Duplex {
