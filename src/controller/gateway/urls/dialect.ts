@@ -1,5 +1,5 @@
 /** Runs in snapctr. One request to a function URL, from its body to its answer. */
-import type { IncomingMessage } from 'node:http';
+import { STATUS_CODES, type IncomingMessage } from 'node:http';
 import { AccessError } from '../../../auth/access-error.ts';
 import type { Caller } from '../../../auth/caller.ts';
 import { functionArn, type LambdaAccount } from '../../../protocol/arn.ts';
@@ -108,8 +108,10 @@ export class UrlDialect implements Dialect {
     const sink = this.#sink;
     if (sink?.hasBegun === true) return this.#rest(outcome, sink, id);
     if (outcome.status === 'error') {
-      const { status, headers, body } = this.refusal(outcome.error, id);
-      if (!isFunctionsDoing(outcome)) return { status, headers: [...headers, ...more], body };
+      if (!isFunctionsDoing(outcome)) {
+        const { status, headers, body } = this.refusal(outcome.error, id);
+        return { status, headers: [...headers, ...more], body };
+      }
       const [failed, text] =
         outcome.error.code === 'function_timeout' ? [504, 'Gateway Timeout'] : [502, 'Internal Server Error'];
       return this.#plain(failed, text, id, more);
@@ -150,7 +152,10 @@ export class UrlDialect implements Dialect {
     const ours = SnapfaasError.from(error);
     const { httpStatus: status } = ours;
     const retry = status === 429 || status === 503 ? ['retry-after', String(ours.retryAfterS ?? 1)] : [];
-    return this.#json(status, ours.message, id, retry);
+    // Of the host and of the function's files a stranger is told nothing.
+    const isInternal = status >= 500 && ours.code !== 'shutting_down';
+    if (isInternal) this.#tell(id, ours.message);
+    return this.#json(status, isInternal ? (STATUS_CODES[status] ?? '') : ours.message, id, retry);
   }
 
   get #isPreflight(): boolean {

@@ -168,7 +168,8 @@ const FAILURES: readonly (readonly [code: ErrorCode, hasRun: boolean, status: nu
   ['response_too_large', true, 502, /^Internal Server Error$/],
   ['queue_full', false, 429, /^\{"Message":/],
   ['resource_exhausted', false, 429, /^\{"Message":/],
-  ['vm_launch_failed', false, 503, /^\{"Message":/],
+  ['vm_launch_failed', false, 503, /^\{"Message":"Service Unavailable"\}$/],
+  ['internal', false, 500, /^\{"Message":"Internal Server Error"\}$/],
   ['shutting_down', false, 503, /^\{"Message":/],
   ['function_not_found', false, 404, /^\{"Message":/],
 ];
