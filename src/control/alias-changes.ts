@@ -1,6 +1,12 @@
 /** Runs in snapctr. What the operations on aliases, permissions, tags and concurrency make of a function's record. */
 import { LATEST } from '../protocol/arn.ts';
-import { UNQUALIFIED, type AliasRecord, type FunctionRecord, type PolicyRecord } from '../registry/records.ts';
+import {
+  UNQUALIFIED,
+  type AliasRecord,
+  type EventInvokeRecord,
+  type FunctionRecord,
+  type PolicyRecord,
+} from '../registry/records.ts';
 import { checkRevision, newRevisionId, unqualified, without } from './changes.ts';
 import { ControlError } from './control-error.ts';
 import type { AliasInput, PermissionInput, UpdateAliasInput } from './descriptions.ts';
@@ -138,4 +144,20 @@ export function tagged(record: FunctionRecord, tags: Readonly<Record<string, str
 export function untagged(record: FunctionRecord, keys: readonly string[]): FunctionRecord {
   const gone = new Set(keys);
   return { ...record, tags: Object.fromEntries(Object.entries(record.tags).filter(([key]) => !gone.has(key))) };
+}
+
+/**
+ * @param qualifier `$LATEST`, a number or an alias.
+ * @param entry null: it goes.
+ * @throws ControlError `not_found`
+ */
+export function eventInvokeSet(
+  record: FunctionRecord,
+  qualifier: string,
+  entry: EventInvokeRecord | null,
+  arn: string,
+): FunctionRecord {
+  checkQualifier(record, qualifier, arn);
+  const others = without(record.eventInvoke ?? {}, qualifier);
+  return { ...record, eventInvoke: entry === null ? others : { ...others, [qualifier]: entry } };
 }

@@ -184,6 +184,7 @@ export function unqualified(record: FunctionRecord, qualifier: string): Function
     ...record,
     policies: without(record.policies, qualifier),
     provisioned: without(record.provisioned, qualifier),
+    ...(record.eventInvoke === undefined ? {} : { eventInvoke: without(record.eventInvoke, qualifier) }),
     urls: without(record.urls, qualifier),
   };
 }

@@ -23,6 +23,7 @@ import {
   newest,
   packagesOf,
   type AliasRecord,
+  type EventInvokeRecord,
   type FunctionRecord,
   type LayerUse,
   type PolicyRecord,
@@ -292,6 +293,11 @@ export class FunctionControl {
   /** @throws ControlError */
   async deleteUrl(name: string, qualifier: string | null): Promise<void> {
     await this.#change(name, (record) => urls.urlDeleted(record, qualifier));
+  }
+
+  /** @param qualifier `$LATEST`, a number or an alias. @param entry null: it goes. @throws ControlError */
+  async setEventInvoke(name: string, qualifier: string, entry: EventInvokeRecord | null): Promise<void> {
+    await this.#change(name, (record, arn) => aliases.eventInvokeSet(record, qualifier, entry, arn));
   }
 
   usage(): shapes.AccountUsage {

@@ -69,6 +69,14 @@ const url = z.strictObject({
   modified: z.iso.datetime(),
 });
 
+const eventInvoke = z.strictObject({
+  maximumRetryAttempts: z.int().min(0).max(2).nullable(),
+  maximumEventAgeS: z.int().positive().nullable(),
+  onSuccess: z.string().nullable(),
+  onFailure: z.string().nullable(),
+  modified: z.iso.datetime(),
+});
+
 export const functionSchema: z.ZodType<FunctionRecord> = z
   .strictObject({
     name: z.string(),
@@ -82,6 +90,7 @@ export const functionSchema: z.ZodType<FunctionRecord> = z
     tags: texts,
     reservedConcurrency: count.nullable(),
     provisioned: z.record(z.string(), z.strictObject({ requested: z.int().positive(), modified: z.iso.datetime() })),
+    eventInvoke: z.record(z.string(), eventInvoke).exactOptional(),
     // Records of older releases have none.
     urls: z.record(z.string(), url).default({}),
   })

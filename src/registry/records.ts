@@ -166,8 +166,21 @@ export interface FunctionRecord {
   readonly reservedConcurrency: number | null;
   /** VMs that are kept ready, by qualifier: a number, or an alias. */
   readonly provisioned: Readonly<Record<string, ProvisionedRecord>>;
+  /** By qualifier, `$LATEST` included; absent: there are none. */
+  readonly eventInvoke?: Readonly<Record<string, EventInvokeRecord>>;
   /** By alias, `UNQUALIFIED` for that of `$LATEST`. */
   readonly urls: Readonly<Record<string, UrlRecord>>;
+}
+
+/** How events of a function, version or alias are tried; null: as AWS does by default, or nobody is told. */
+export interface EventInvokeRecord {
+  readonly maximumRetryAttempts: number | null;
+  readonly maximumEventAgeS: number | null;
+  /** ARN of a function, `file:NAME`, or a URL. */
+  readonly onSuccess: string | null;
+  readonly onFailure: string | null;
+  /** ISO 8601, UTC. */
+  readonly modified: string;
 }
 
 export interface ProvisionedRecord {

@@ -1,20 +1,25 @@
 /** Runs in snapctr. The gateway of events, with what it is wired to. */
 import type { DataDirectory } from '../../control/data-directory.ts';
-import type { LambdaAccount } from '../../protocol/arn.ts';
+import { LATEST, type LambdaAccount } from '../../protocol/arn.ts';
 import type { FunctionRegistry } from '../../registry/function-registry.ts';
+import type { FunctionRecord } from '../../registry/records.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { SubmitTask } from '../gateway/gateway.ts';
 import type { Logger } from '../log.ts';
 import { EventDispatcher } from './dispatcher.ts';
 import { eventClock } from './event-clock.ts';
-import { DEFAULT_EVENT_SETTINGS } from './event-settings.ts';
+import { deliver } from './destinations.ts';
+import { DEFAULT_EVENT_SETTINGS, type EventSettings } from './event-settings.ts';
 import { Journal } from './journal.ts';
 import { MemoryEventStore } from './memory-store.ts';
+import { functionTarget } from './target.ts';
 
 export interface EventsOptions {
   /** Null: events end with snapctr. */
   readonly data: Pick<DataDirectory, 'events' | 'destinations'> | null;
   readonly registry: FunctionRegistry;
+  /** What is kept of a function that was made over the API. */
+  readonly recordOf: (name: string) => FunctionRecord | undefined;
   readonly submit: SubmitTask;
   /** VMs of the smallest function that the host has memory for. */
   readonly maxConcurrency: number;
@@ -26,7 +31,7 @@ export interface EventsOptions {
 
 /** @throws EventStoreError if the journal is of another release; NodeJS.ErrnoException */
 export async function openEvents(options: EventsOptions): Promise<EventDispatcher> {
-  const { data, registry, submit, maxConcurrency, queueCapacity, account, logger } = options;
+  const { data, registry, recordOf, submit, maxConcurrency, queueCapacity, account, logger } = options;
   if (data === null) logger.warn('there is no data directory: events that wait end with snapctr');
   const onProblem = (message: string): void => logger.error(message);
   const store = data === null ? new MemoryEventStore() : await Journal.open(data.events, { onProblem });
@@ -34,16 +39,36 @@ export async function openEvents(options: EventsOptions): Promise<EventDispatche
   return new EventDispatcher({
     store,
     submit,
-    settingsOf: () => DEFAULT_EVENT_SETTINGS,
+    settingsOf: (name, qualifier) => settingsOf(recordOf(name), qualifier),
     limitOf: (name) => limitOf(registry, name, maxConcurrency),
     versionOf: (name, qualifier) => versionOf(registry, name, qualifier),
     // Requests that somebody waits for find room in the channel as well.
     maxInFlight: Math.max(1, Math.floor(queueCapacity / 2)),
-    deliver: () => Promise.reject(new Error('there are no destinations')),
+    deliver: (target, record, signal) => deliver(data?.destinations ?? null, target, record, signal),
     account,
     clock: eventClock(store.latestMoment),
     logger,
   });
+}
+
+function settingsOf(record: FunctionRecord | undefined, qualifier: string | null): EventSettings {
+  const set = record?.eventInvoke?.[qualifier ?? LATEST];
+  if (set === undefined) return DEFAULT_EVENT_SETTINGS;
+  const { maximumRetryAttempts, maximumEventAgeS, onSuccess, onFailure } = set;
+  return {
+    maximumRetryAttempts: maximumRetryAttempts ?? DEFAULT_EVENT_SETTINGS.maximumRetryAttempts,
+    maximumEventAgeMs: maximumEventAgeS === null ? DEFAULT_EVENT_SETTINGS.maximumEventAgeMs : maximumEventAgeS * 1000,
+    onSuccess: targetOf(onSuccess),
+    onFailure: targetOf(onFailure),
+    deadLetter: null,
+  };
+}
+
+/** @param destination as the API has it. */
+function targetOf(destination: string | null): string | null {
+  const [, name, qualifier] = /:function:([^:]+)(?::([^:]+))?$/.exec(destination ?? '') ?? [];
+  const isFunction = destination?.startsWith('arn:') === true && name !== undefined;
+  return isFunction ? functionTarget(name, qualifier ?? null) : destination;
 }
 
 /** Half of what the host can run at once, or all that the function may. */

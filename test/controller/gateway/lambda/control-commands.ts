@@ -88,6 +88,12 @@ export const COMMANDS: Readonly<Record<ControlOperation, Send>> = {
   GetFunctionUrlConfig: (client, FunctionName) => client.send(new sdk.GetFunctionUrlConfigCommand({ FunctionName })),
   ListFunctionUrlConfigs: (client, FunctionName) =>
     client.send(new sdk.ListFunctionUrlConfigsCommand({ FunctionName })),
+  PutFunctionEventInvokeConfig: (client, FunctionName) =>
+    client.send(new sdk.PutFunctionEventInvokeConfigCommand({ FunctionName, MaximumRetryAttempts: 1 })),
+  UpdateFunctionEventInvokeConfig: (client, FunctionName) =>
+    client.send(new sdk.UpdateFunctionEventInvokeConfigCommand({ FunctionName, MaximumRetryAttempts: 1 })),
+  DeleteFunctionEventInvokeConfig: (client, FunctionName) =>
+    client.send(new sdk.DeleteFunctionEventInvokeConfigCommand({ FunctionName })),
   GetFunctionEventInvokeConfig: (client, FunctionName) =>
     client.send(new sdk.GetFunctionEventInvokeConfigCommand({ FunctionName })),
   ListFunctionEventInvokeConfigs: (client, FunctionName) =>

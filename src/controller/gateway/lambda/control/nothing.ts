@@ -2,8 +2,7 @@
  * Runs in snapctr. Tools ask for these before they do anything with a function. There are none here, and that is what they are
  * told.
  */
-import { functionArn, LATEST } from '../../../../protocol/arn.ts';
-import { ApiError } from '../errors.ts';
+import { functionArn } from '../../../../protocol/arn.ts';
 import { functionOf, functionOfFile, ok, type Call, type Result } from './call.ts';
 
 /** @throws ControlError if the function is not there. */
@@ -11,18 +10,6 @@ function arnOf(call: Call, unqualified: '' | ':$LATEST' = ''): string {
   const { name, qualifier } = functionOf(call);
   if (functionOfFile(call, name) === undefined) call.plane.functions.describe(name, qualifier);
   return functionArn(call.account, name) + (qualifier === null ? unqualified : `:${qualifier}`);
-}
-
-/** Of a function that is not there it is said in the same words. */
-export function getFunctionEventInvokeConfig(call: Call): Result {
-  const { name, qualifier } = functionOf(call);
-  const arn = `${functionArn(call.account, name)}:${qualifier ?? LATEST}`;
-  throw new ApiError('ResourceNotFoundException', `The function ${arn} doesn't have an EventInvokeConfig`);
-}
-
-export function listFunctionEventInvokeConfigs(call: Call): Result {
-  arnOf(call);
-  return ok({ FunctionEventInvokeConfigs: [] });
 }
 
 export function listEventSourceMappings(): Result {

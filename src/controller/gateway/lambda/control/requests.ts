@@ -133,6 +133,13 @@ export const createFunctionUrlConfig = structure(functionUrl, ['AuthType']);
 export const updateFunctionUrlConfig = structure(functionUrl);
 export const urlQualifier = string({ min: 1, max: 128, pattern: '((?!^\\d+$)^[0-9a-zA-Z-_]+$)' });
 
+const destination = structure({ Destination: string({ max: 350 }) });
+export const functionEventInvokeConfig = structure({
+  MaximumRetryAttempts: integer(0, 2),
+  MaximumEventAgeInSeconds: integer(60, 21_600),
+  DestinationConfig: structure({ OnSuccess: destination, OnFailure: destination }),
+});
+
 export const addPermission = structure(
   {
     StatementId: string({ min: 1, max: 100, pattern: '([a-zA-Z0-9-_]+)' }),

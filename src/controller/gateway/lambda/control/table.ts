@@ -6,6 +6,7 @@ import { accountSettings } from './account.ts';
 import * as aliases from './aliases.ts';
 import type { BlobPath } from './blob-json.ts';
 import { ok, type Operation } from './call.ts';
+import * as eventInvoke from './event-invoke.ts';
 import * as functions from './functions.ts';
 import * as layers from './layers.ts';
 import * as nothing from './nothing.ts';
@@ -62,8 +63,11 @@ export const CONTROL = {
   ListLayers: { on: 'account', run: layers.listLayers },
   GetAccountSettings: { on: 'account', run: (call) => ok(accountSettings(call)) },
   GetFunctionCodeSigningConfig: onFunction(aliases.getFunctionCodeSigningConfig),
-  GetFunctionEventInvokeConfig: onFunction(nothing.getFunctionEventInvokeConfig),
-  ListFunctionEventInvokeConfigs: onFunction(nothing.listFunctionEventInvokeConfigs),
+  PutFunctionEventInvokeConfig: onFunction(eventInvoke.putFunctionEventInvokeConfig),
+  GetFunctionEventInvokeConfig: onFunction(eventInvoke.getFunctionEventInvokeConfig),
+  UpdateFunctionEventInvokeConfig: onFunction(eventInvoke.updateFunctionEventInvokeConfig),
+  DeleteFunctionEventInvokeConfig: onFunction(eventInvoke.deleteFunctionEventInvokeConfig),
+  ListFunctionEventInvokeConfigs: onFunction(eventInvoke.listFunctionEventInvokeConfigs),
   ListEventSourceMappings: { on: 'account', run: nothing.listEventSourceMappings },
   GetRuntimeManagementConfig: onFunction(nothing.getRuntimeManagementConfig),
   GetFunctionRecursionConfig: onFunction(nothing.getFunctionRecursionConfig),

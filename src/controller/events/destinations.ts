@@ -1,0 +1,70 @@
+/** Runs in snapctr. Destinations that are no functions: files of JSON lines in the data directory, and HTTP endpoints. */
+import { open } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { join } from 'node:path';
+import { makeDirectory } from '../../storage/make-directory.ts';
+import type { Target } from './target.ts';
+
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
+const LINE_FEED = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
+const SPACE = 0x20;
+
+/**
+ * Resolves when the record has arrived: it is on disk, or was answered with a status from 200 to 299. An endpoint may get one twice, if
+ * its answer was lost; a redirect is not followed.
+ *
+ * @param directory where files are; null: there is none.
+ * @throws Error
+ */
+export async function deliver(
+  directory: string | null,
+  target: Target,
+  record: Buffer,
+  signal: AbortSignal,
+): Promise<void> {
+  if (target.kind === 'function') throw new Error('bug: a function is no such destination');
+  if (target.kind === 'http') return post(target.url, record, signal);
+  if (directory === null) throw new Error('files of destinations are in the data directory, and there is none');
+  await makeDirectory(directory, 0o700);
+  await appendLine(join(directory, target.name), record);
+}
+
+async function appendLine(path: string, record: Buffer): Promise<void> {
+  const file = await open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+  try {
+    const { size } = await file.stat();
+    try {
+      await file.writeFile(asLine(record));
+      await file.datasync();
+    } catch (error) {
+      // Half a line would spoil the next one as well.
+      await file.truncate(size);
+      throw error;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** An event may have line breaks between its values; within its texts JSON has none. */
+function asLine(record: Buffer): Buffer {
+  const line = Buffer.concat([record, Buffer.of(LINE_FEED)]);
+  for (let at = 0; at < record.length; at += 1) {
+    if (line[at] === LINE_FEED || line[at] === CARRIAGE_RETURN) line[at] = SPACE;
+  }
+  return line;
+}
+
+async function post(url: string, record: Buffer, signal: AbortSignal): Promise<void> {
+  const headers = { 'content-type': 'application/json' };
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers,
+    body: new Uint8Array(record),
+    redirect: 'manual',
+    signal,
+  });
+  await answer.body?.cancel();
+  if (!answer.ok) throw new Error(`${url} answered ${answer.status}`);
+}

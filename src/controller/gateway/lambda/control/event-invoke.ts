@@ -1,0 +1,128 @@
+/** Runs in snapctr. Operations on how a function's events are tried, and where it is told how that ended. */
+import { AccessError } from '../../../../auth/access-error.ts';
+import { functionArn, LATEST } from '../../../../protocol/arn.ts';
+import type { EventInvokeRecord } from '../../../../registry/records.ts';
+import { ApiError } from '../errors.ts';
+import { findFunction, parseFunctionName } from '../names.ts';
+import { functionOf, functionOfFile, NOTHING, ok, pageOf, withMarker, type Call, type Result } from './call.ts';
+import type { Json } from './render.ts';
+import * as requests from './requests.ts';
+import { readShape } from './shapes.ts';
+
+const PAGE = { most: 50, atOnce: 50 } as const;
+/** A file in the data directory: a name, so that nobody writes elsewhere. */
+const FILE_DESTINATION = /^file:[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,99}$/;
+
+export async function putFunctionEventInvokeConfig(call: Call): Promise<Result> {
+  return change(call, null);
+}
+
+export async function updateFunctionEventInvokeConfig(call: Call): Promise<Result> {
+  return change(call, configOf(call));
+}
+
+/** @param before what stays where nothing is given. */
+async function change(call: Call, before: EventInvokeRecord | null): Promise<Result> {
+  const body = readShape(requests.functionEventInvokeConfig, call.body ?? {});
+  const { MaximumRetryAttempts, MaximumEventAgeInSeconds, DestinationConfig } = body;
+  if (MaximumRetryAttempts === undefined && MaximumEventAgeInSeconds === undefined && DestinationConfig === undefined) {
+    const message = 'You must specify at least one of error handling or destination setting.';
+    throw new ApiError('InvalidParameterValueException', message);
+  }
+  const { name, qualifier } = functionOf(call);
+  const destination = (side: 'OnSuccess' | 'OnFailure', known: string | null): string | null =>
+    DestinationConfig?.[side] === undefined
+      ? known
+      : checkedDestination(call, DestinationConfig[side].Destination ?? '');
+  await call.plane.functions.setEventInvoke(name, qualifier ?? LATEST, {
+    maximumRetryAttempts: MaximumRetryAttempts ?? before?.maximumRetryAttempts ?? null,
+    maximumEventAgeS: MaximumEventAgeInSeconds ?? before?.maximumEventAgeS ?? null,
+    onSuccess: destination('OnSuccess', before?.onSuccess ?? null),
+    onFailure: destination('OnFailure', before?.onFailure ?? null),
+    modified: new Date().toISOString(),
+  });
+  return ok(rendered(call, name, qualifier ?? LATEST, configOf(call)));
+}
+
+export function getFunctionEventInvokeConfig(call: Call): Result {
+  const { name, qualifier } = functionOf(call);
+  return ok(rendered(call, name, qualifier ?? LATEST, configOf(call)));
+}
+
+export async function deleteFunctionEventInvokeConfig(call: Call): Promise<Result> {
+  configOf(call);
+  const { name, qualifier } = functionOf(call);
+  await call.plane.functions.setEventInvoke(name, qualifier ?? LATEST, null);
+  return NOTHING;
+}
+
+export function listFunctionEventInvokeConfigs(call: Call): Result {
+  const { name } = functionOf(call);
+  if (functionOfFile(call, name) !== undefined) return ok({ FunctionEventInvokeConfigs: [] });
+  const entries = Object.entries(call.plane.functions.describe(name, null).function.eventInvoke ?? {});
+  entries.sort(([a], [b]) => (a < b ? -1 : 1));
+  const { items, nextMarker } = pageOf(entries, ([qualifier]) => qualifier, call.query, PAGE);
+  const shown = items.map(([qualifier, record]) => rendered(call, name, qualifier, record));
+  return ok(withMarker({ FunctionEventInvokeConfigs: shown }, nextMarker));
+}
+
+/** Of a function that is not there it is said in the same words. @throws ApiError */
+function configOf(call: Call): EventInvokeRecord {
+  const { name, qualifier } = functionOf(call);
+  const key = qualifier ?? LATEST;
+  const all = call.plane.functions.find(name)?.eventInvoke ?? {};
+  const record = Object.hasOwn(all, key) ? all[key] : undefined;
+  if (record !== undefined) return record;
+  const arn = `${functionArn(call.account, name)}:${key}`;
+  throw new ApiError('ResourceNotFoundException', `The function ${arn} doesn't have an EventInvokeConfig`);
+}
+
+/** @returns null: there is to be none. @throws ApiError, AccessError */
+function checkedDestination(call: Call, text: string): string | null {
+  if (text === '' || FILE_DESTINATION.test(text)) return text === '' ? null : text;
+  if (/^https?:\/\//.test(text) && URL.canParse(text)) {
+    // Whom snapctr can reach, a function need not.
+    return authorized(() => call.caller.authorize('snapfaas:ReadStatus'), text, 'takes a key with the role admin');
+  }
+  if (!/^arn:[^:]*:lambda:[^:]*:[^:]*:function:/.test(text)) throw invalid(text);
+  const reference = parseFunctionName(text, null, call.account);
+  authorized(
+    () => call.caller.authorize('lambda:InvokeFunction', reference.name),
+    text,
+    'takes a key that may invoke it',
+  );
+  findFunction(call.registry, reference, call.account, '');
+  return text;
+}
+
+function authorized(check: () => void, text: string, what: string): string {
+  try {
+    check();
+    return text;
+  } catch (error) {
+    if (!(error instanceof AccessError)) throw error;
+    throw new AccessError('AccessDeniedException', `the destination ${text} ${what}`);
+  }
+}
+
+function invalid(text: string): ApiError {
+  const shown = text.slice(0, 200);
+  return new ApiError(
+    'InvalidParameterValueException',
+    `The provided destination ${shown} is invalid: give the ARN of a function, a file as in file:NAME, or a URL of HTTP.`,
+  );
+}
+
+function rendered(call: Call, name: string, qualifier: string, record: EventInvokeRecord): Json {
+  const { maximumRetryAttempts, maximumEventAgeS, onSuccess, onFailure, modified } = record;
+  return {
+    LastModified: Date.parse(modified) / 1000,
+    FunctionArn: `${functionArn(call.account, name)}:${qualifier}`,
+    ...(maximumRetryAttempts === null ? {} : { MaximumRetryAttempts: maximumRetryAttempts }),
+    ...(maximumEventAgeS === null ? {} : { MaximumEventAgeInSeconds: maximumEventAgeS }),
+    DestinationConfig: {
+      OnSuccess: onSuccess === null ? {} : { Destination: onSuccess },
+      OnFailure: onFailure === null ? {} : { Destination: onFailure },
+    },
+  };
+}
