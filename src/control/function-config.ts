@@ -41,6 +41,7 @@ export function configOf(
     handler: settings.handler,
     environment: Object.freeze({ ...settings.environment }),
     snapshotLayers: null,
+    ...(settings.tenantIsolation === undefined ? {} : { isolatesTenants: true }),
     network: false,
   });
 }

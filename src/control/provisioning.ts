@@ -2,7 +2,7 @@
 import { LATEST } from '../protocol/arn.ts';
 import type { FunctionVersion } from '../registry/function-version.ts';
 import { provisionableMib, sharesOf } from '../registry/provisioning.ts';
-import type { FunctionRecord } from '../registry/records.ts';
+import { newest, type FunctionRecord } from '../registry/records.ts';
 import { checkQualifier } from './alias-changes.ts';
 import { without } from './changes.ts';
 import { ControlError } from './control-error.ts';
@@ -19,6 +19,9 @@ export function provisioned(record: FunctionRecord, qualifier: string, requested
       'invalid',
       'Provisioned Concurrency Configs cannot be applied to unpublished function versions.',
     );
+  }
+  if (newest(record).settings.tenantIsolation !== undefined) {
+    throw new ControlError('invalid', 'Provisioned Concurrency is not supported for functions with tenant isolation.');
   }
   // An alias that is there already may be given weights: its VMs go with its requests.
   if (alias !== undefined && alias.routing !== null) {

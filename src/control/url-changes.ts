@@ -1,6 +1,6 @@
 /** Runs in snapctr. What the operations on function URLs make of a function's record. */
 import type { FunctionUrl } from '../registry/function-registry.ts';
-import { UNQUALIFIED, type FunctionRecord, type UrlRecord } from '../registry/records.ts';
+import { newest, UNQUALIFIED, type FunctionRecord, type UrlRecord } from '../registry/records.ts';
 import { newUrlId } from '../registry/url-id.ts';
 import { checkQualifier } from './alias-changes.ts';
 import { without } from './changes.ts';
@@ -10,7 +10,8 @@ export type UrlSettings = Pick<UrlRecord, 'authType' | 'invokeMode' | 'cors'>;
 
 /**
  * @param qualifier an alias; null: `$LATEST`.
- * @throws ControlError `not_found` if there is no such alias, `conflict` if it has a URL.
+ * @throws ControlError `not_found` if there is no such alias, `conflict` if it has a URL, `invalid` if
+ * it keeps tenants apart.
  */
 export function urlCreated(
   record: FunctionRecord,
@@ -23,6 +24,9 @@ export function urlCreated(
   if (Object.hasOwn(record.urls, key)) {
     const of = `Failed to create function url config for [functionArn = ${arn}${qualifier === null ? '' : `:${qualifier}`}]`;
     throw new ControlError('conflict', `${of}. Error message:  FunctionUrlConfig exists for this Lambda function`);
+  }
+  if (newest(record).settings.tenantIsolation !== undefined) {
+    throw new ControlError('invalid', 'A function with tenant isolation has no URL: its requests name no tenant.');
   }
   const now = new Date().toISOString();
   const url = { id: newUrlId(), ...settings, created: now, modified: now };

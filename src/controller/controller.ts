@@ -33,6 +33,7 @@ import { ProvisionedVms, type Provision } from './pool/provisioned.ts';
 import { RunnerClient } from './runner/runner-client.ts';
 import { Standby } from './pool/standby.ts';
 import type { Invocation, Outcome, Task } from './task.ts';
+import { checkTenant, tenantOf } from './tenants.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import { startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
@@ -40,6 +41,9 @@ import type { RetentionLimits } from '../storage/retention.ts';
 
 /** How long VMs may take to end when the controller closes, in ms; then firerunner is ended, and they with it. */
 const VM_END_PATIENCE_MS = 2000;
+
+/** The part of the queue that requests of one function's tenants may fill. */
+const TENANTS_SHARE = 1 / 2;
 
 export interface ControllerOptions extends LaunchOptions {
   readonly config: Config;
@@ -141,10 +145,10 @@ export class Controller {
         this.#provisioned.serve();
         this.#standby.onGone(vm);
       },
-      onRoom: (use) => {
+      onRoom: ({ fn: { use }, tenant }) => {
         // What was promised comes first.
         this.#provisioned.serve();
-        this.#channel.serve(flowOf(use));
+        this.#channel.serve((tenant === null ? null : use.turnOf(tenant)) ?? flowOf(use));
       },
       onShort: (vm) => this.#provisioned.onShort(vm),
       onDrained: (fn) => this.#snapshots.remove(fn.config),
@@ -181,10 +185,10 @@ export class Controller {
       capacity: config.queueCapacity,
       maxWaitMs: config.queueWaitMs,
       maxAgeMs: config.queueTimeoutMs,
-      flowOf: ({ use }) => flowOf(use),
+      flowOf: ({ use, turn }) => turn ?? flowOf(use),
       grant: (job, waitedMs) => {
         const fn = this.#lookUp(job);
-        return fn === null ? null : this.#pool.acquire(fn, waitedMs);
+        return fn === null ? null : this.#pool.acquire(fn, waitedMs, tenantOf(job.task.request));
       },
       giveUp: (job) => this.#giveUp(job),
       onDropped: ({ task }, error) => this.#drop(task, error),
@@ -216,7 +220,8 @@ export class Controller {
   }
 
   #onUnavailable(name: string): void {
-    this.#channel.refuse(this.#flowOf(this.#pool.useOf(name)), (job) => this.#problemOf(job));
+    const use = this.#pool.useOf(name);
+    for (const flow of [this.#flowOf(use), ...use.turns]) this.#channel.refuse(flow, (job) => this.#problemOf(job));
     if (this.#registry.get(name) === undefined) this.#pool.forget(name);
   }
 
@@ -295,9 +300,35 @@ export class Controller {
       const fn = this.#find(task.request);
       const use = fn?.use ?? this.#pool.useOf(task.request.function);
       if (fn !== null) this.#pool.check(fn, () => this.#channel.expectedWaitMs(this.#flowOf(use)));
-      this.#channel.send({ task, use, fn, signal: task.signal, submittedAt: performance.now() });
+      const tenant = tenantOf(task.request);
+      if (tenant === null) this.#send({ task, use, fn });
+      else this.#sendOf(tenant, { task, use, fn });
     } catch (error) {
       this.metrics.onOutcome({ status: 'error', error: SnapfaasError.from(error), start: null });
+      throw error;
+    }
+  }
+
+  #send(job: Pick<Job, 'task' | 'use' | 'fn' | 'turn'>): void {
+    this.#channel.send({ ...job, signal: job.task.signal, submittedAt: performance.now() });
+  }
+
+  /** Those of one tenant wait for each other, not for those of others; all of a function's wait in a part of the queue. */
+  #sendOf(tenant: string, { task, use, fn }: Pick<Job, 'task' | 'use' | 'fn'>): void {
+    if (use.tenantRequests - use.inUse >= this.#options.config.queueCapacity * TENANTS_SHARE) {
+      const message = `${use.tenantRequests} requests of tenants of ${use.name} are here already; send it again later`;
+      throw new SnapfaasError('queue_full', message, { retryAfterS: 1 });
+    }
+    const turn = use.enter(tenant);
+    const { id, request, signal } = task;
+    const reply = (outcome: Outcome): void => {
+      use.leave(turn);
+      task.reply(outcome);
+    };
+    try {
+      this.#send({ task: { id, request, signal, reply }, use, fn, turn });
+    } catch (error) {
+      use.leave(turn);
       throw error;
     }
   }
@@ -305,11 +336,13 @@ export class Controller {
   /**
    * Null: what it asks for is not ready yet.
    *
-   * @throws SnapfaasError `function_not_found`, or `vm_launch_failed` for one that cannot run.
+   * @throws SnapfaasError `function_not_found`, `vm_launch_failed` for one that cannot run, or `bad_request` for its tenant.
    */
-  #find({ function: name, qualifier = null }: Invocation): FunctionVms | null {
-    const version = this.#registry.resolve(name, qualifier);
-    return version === null ? null : (this.#pool.find(version) ?? null);
+  #find(request: Invocation): FunctionVms | null {
+    const version = this.#registry.resolve(request.function, request.qualifier ?? null);
+    if (version === null) return null;
+    checkTenant(version, tenantOf(request));
+    return this.#pool.find(version) ?? null;
   }
 
   /** What a job runs on: the version that it was submitted for, or the one that has taken its place. Null: there is none. */

@@ -9,7 +9,7 @@ import type { Abortable, Channel, Received } from './channel.ts';
 import { InvocationOutput } from './invocation-log.ts';
 import type { Outcome, StartKind, Task } from './task.ts';
 import type { Vm } from './pool/vm.ts';
-import type { FunctionUse } from './pool/function-use.ts';
+import type { FunctionUse, TenantTurn } from './pool/function-use.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
 import type { Lease, VmPool } from './pool/vm-pool.ts';
 
@@ -18,6 +18,8 @@ export interface Job extends Abortable {
   readonly task: Task;
   /** Of its function: it takes turns with the others. */
   readonly use: FunctionUse;
+  /** Of its tenant, if it has one: those take turns, too. */
+  readonly turn?: TenantTurn | undefined;
   /** The version it is for; null: that is not known before one can run. */
   fn: FunctionVms | null;
   /** When the task was submitted, by `performance.now()`. */

@@ -151,6 +151,8 @@ export interface InvokeHeader {
   readonly client_context?: string;
   /** The caller's Cognito identity, JSON text. */
   readonly cognito_identity?: string;
+  /** The tenant that the VM serves, where it serves one only. */
+  readonly tenant_id?: string;
   /** Becomes `_X_AMZN_TRACE_ID`. */
   readonly trace?: string;
 }

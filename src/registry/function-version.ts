@@ -28,6 +28,8 @@ export interface FunctionConfig {
   readonly environment: Readonly<Record<string, string>>;
   /** Directories of snapshot layers made by hand, base first, absolute; null: firerunner makes its own. */
   readonly snapshotLayers: readonly string[] | null;
+  /** Each request names a tenant, and a VM that has served one serves no other. Absent: requests have no tenants. */
+  readonly isolatesTenants?: boolean;
   /** Whether its VMs have a network interface. */
   readonly network: boolean;
 }

@@ -18,6 +18,7 @@ const settings = z.strictObject({
   memoryMib: z.int().positive(),
   environment: texts.nullable(),
   layers: z.array(z.strictObject({ name: z.string(), version: z.int().positive(), code })),
+  tenantIsolation: z.literal('PER_TENANT').optional(),
   remembered: z.record(z.string(), z.json() as z.ZodType<JsonValue>),
 });
 

@@ -46,6 +46,8 @@ export interface FunctionSettings {
   readonly environment: Readonly<Record<string, string>> | null;
   /** Base first; they are put into `/opt` in this order. */
   readonly layers: readonly LayerUse[];
+  /** A VM serves one tenant only; never changes. Absent: requests have no tenants. */
+  readonly tenantIsolation?: 'PER_TENANT' | undefined;
   /** Members of the API that are taken and told as they were given, and have no effect here, such as `TracingConfig`. */
   readonly remembered: Readonly<Record<string, JsonValue>>;
 }

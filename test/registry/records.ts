@@ -13,6 +13,7 @@ export function versionRecord(keys: Partial<VersionRecord> = {}): VersionRecord 
       memoryMib: 128,
       environment: { KEY: 'value' },
       layers: [{ name: 'layer', version: 1, code: { sha256: SHA, bytes: 3 } }],
+      tenantIsolation: 'PER_TENANT',
       remembered: { TracingConfig: { Mode: 'PassThrough' } },
     },
     code: { sha256: SHA, bytes: 3 },

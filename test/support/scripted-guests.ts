@@ -79,9 +79,10 @@ export async function withVm<T>(
   fn: FunctionVms,
   signal: AbortSignal,
   use: (vm: Vm, start: StartKind) => Promise<T>,
+  tenant: string | null = null,
 ): Promise<T> {
   pool.check(fn);
-  const lease = pool.acquire(fn, Infinity);
+  const lease = pool.acquire(fn, Infinity, tenant);
   if (lease !== null) return pool.use(lease, signal, use);
   throw pool.giveUp(fn, 0) ?? new SnapfaasError('resource_exhausted', 'there may be room soon');
 }

@@ -77,7 +77,7 @@ export class SimulatedHost {
       startVm: (vm) => {
         if (vm instanceof SimulatedVm) vm.start();
       },
-      onRoom: (use) => this.channel.serve(flowOf(use)),
+      onRoom: (vm) => this.channel.serve(flowOf(vm.fn.use)),
       now,
     });
     this.channel = new Channel<Job, Lease>({

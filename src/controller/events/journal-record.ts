@@ -32,6 +32,7 @@ const state = z.strictObject({
 const header = z.strictObject({
   arn: z.string().exactOptional(),
   client_context: z.string().exactOptional(),
+  tenant_id: z.string().exactOptional(),
   trace: z.string().exactOptional(),
 });
 

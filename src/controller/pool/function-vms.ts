@@ -9,6 +9,8 @@ import type { Vm } from './vm.ts';
 export interface LaunchWaiter {
   /** What is launched for it; launches change hands, so that the oldest request gets the first VM. */
   vm: Vm;
+  /** Null: its function has no tenants. */
+  readonly tenant: string | null;
   /** Called with the VM that it gets, or with why its launch failed. */
   readonly take: (vm: Vm) => void;
   readonly fail: (error: Error) => void;
@@ -52,8 +54,12 @@ export class FunctionVms {
   readonly unclaimed = new Set<Vm>();
   /** Requests that wait for a launch, oldest first; each would rather have a VM that is free before. */
   readonly awaitingLaunch = new Set<LaunchWaiter>();
-  /** The next request gets the first. */
+  /** The next request gets the first; these have served no tenant. */
   readonly #idle = new LinkedList<IdlePlace>();
+  /** Those that are a tenant's; tenants without any are not there. */
+  readonly #idleOf = new Map<string, LinkedList<IdlePlace>>();
+  /** How many each tenant has, idle or not; tenants without any are not there. */
+  readonly #tenants = new Map<string, number>();
 
   constructor(config: FunctionVersion, use: FunctionUse) {
     this.config = config;
@@ -71,23 +77,60 @@ export class FunctionVms {
     return Math.max(0, this.alive - this.provisioned);
   }
 
+  /** Whether there is one that any request can take. */
   get hasIdle(): boolean {
     return this.#idle.first !== null;
   }
 
   /** One that has served comes back first; one that was launched ahead waits behind all of them. */
   pushIdle(vm: Vm): void {
-    if (vm.isUnused) this.#idle.append(vm.idlePlace);
-    else this.#idle.prepend(vm.idlePlace);
+    const idle = this.#listOf(vm.tenant);
+    if (vm.isUnused) idle.append(vm.idlePlace);
+    else idle.prepend(vm.idlePlace);
   }
 
-  /** The one that the next request would get. */
+  /** The one that the next request would get, else that of some tenant. */
   get firstIdle(): Vm | null {
-    return this.#idle.first?.vm ?? null;
+    const [ofSome] = this.#idleOf.values();
+    return (this.#idle.first ?? ofSome?.first)?.vm ?? null;
   }
 
-  popIdle(): Vm | null {
-    return this.#idle.takeFirst()?.vm ?? null;
+  /** @param tenant gets one that is its own, else one that is nobody's yet. */
+  popIdle(tenant: string | null = null): Vm | null {
+    const own = tenant === null ? null : (this.#idleOf.get(tenant)?.first?.vm ?? null);
+    if (own === null) return this.#idle.takeFirst()?.vm ?? null;
+    this.removeIdle(own);
+    return own;
+  }
+
+  #listOf(tenant: string | null): LinkedList<IdlePlace> {
+    if (tenant === null) return this.#idle;
+    let list = this.#idleOf.get(tenant);
+    if (list === undefined) this.#idleOf.set(tenant, (list = new LinkedList()));
+    return list;
+  }
+
+  hasVmOf(tenant: string): boolean {
+    return this.#tenants.has(tenant);
+  }
+
+  /** The VM is this tenant's from now on. */
+  give(vm: Vm, tenant: string): void {
+    vm.tenant = tenant;
+    this.#tenants.set(tenant, (this.#tenants.get(tenant) ?? 0) + 1);
+  }
+
+  /** The VM is about to end. */
+  takeBack({ tenant }: Vm): void {
+    if (tenant === null) return;
+    const rest = (this.#tenants.get(tenant) ?? 0) - 1;
+    if (rest > 0) this.#tenants.set(tenant, rest);
+    else this.#tenants.delete(tenant);
+  }
+
+  /** Tenants that something is known of. */
+  get tenantCount(): number {
+    return Math.max(this.#tenants.size, this.#idleOf.size);
   }
 
   /** Who waits for this launch; undefined: it is unclaimed. */
@@ -116,6 +159,8 @@ export class FunctionVms {
 
   /** For evicted and lost VMs; the VM must be idle. */
   removeIdle(vm: Vm): void {
-    this.#idle.remove(vm.idlePlace);
+    const list = this.#listOf(vm.tenant);
+    list.remove(vm.idlePlace);
+    if (vm.tenant !== null && list.first === null) this.#idleOf.delete(vm.tenant);
   }
 }

@@ -28,6 +28,8 @@ export interface IdleVm<Self> extends ListNode<Self>, Share {
 /** A function asks for room for another VM. */
 export interface Claim extends Share {
   readonly holder: Holder;
+  /** It is for a tenant that has no VM of the function. */
+  readonly isNewTenant: boolean;
   /** How long its oldest request has waited, in ms. */
   readonly waitedMs: number;
   /** How long a start of one of its VMs takes, in ms; null if that is not known yet. */
@@ -74,7 +76,8 @@ const LONGEST_PATIENCE_MS = 250;
  *
  * Not needed: idle for longer than its requests have earned. The last two rows hold for VMs that have been up for as long
  * as their start took; otherwise functions that evict each other would do nothing but start. The second row ends where
- * memory is shared evenly: no VM moves back and forth. Of a version with provisioned concurrency so many VMs stay as were
+ * memory is shared evenly: no VM moves back and forth. A tenant without a VM has the rights of
+ * a function without one towards the VMs of its own function. Of a version with provisioned concurrency so many VMs stay as were
  * provisioned, whatever the rows say.
  */
 export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
@@ -146,14 +149,16 @@ export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
     const hasNone = claim.holder.heldMib === 0;
     const claimedMib = claim.holder.heldMib + claim.memoryMib;
     let worst: V | null = null;
-    let worstKeepsMib = hasNone && isPatient ? -Infinity : claimedMib;
+    let worstKeepsMib = -Infinity;
     for (let vm = this.#idle.first; vm !== null; vm = vm.next) {
       if (!chosen.mayTake(vm) || (withTap && !vm.hasTap)) continue;
       if (!isNeeded(vm, now)) return vm;
       if (!(hasNone || isPatient) || now - vm.readyAt < vm.startMs) continue;
       const keepsMib = chosen.heldMib(vm.holder) - vm.memoryMib;
+      const isOwed = hasNone || (claim.isNewTenant && vm.holder === claim.holder);
+      if (!(isOwed && isPatient) && keepsMib < claimedMib) continue;
       // Of equals the first one, which has been idle for longest.
-      if (worst === null ? keepsMib < worstKeepsMib : keepsMib <= worstKeepsMib) continue;
+      if (worst !== null && keepsMib <= worstKeepsMib) continue;
       worst = vm;
       worstKeepsMib = keepsMib;
     }

@@ -40,8 +40,8 @@ export interface VmPoolOptions {
   /** A VM was launched or taken for a request; called before it is used. */
   readonly onTaken?: (fn: FunctionVms, vm: Vm) => void;
   readonly onGone?: (vm: Vm) => void;
-  /** A VM of this function became idle, or has given its share back. Called when the books are in order again. */
-  readonly onRoom?: (fn: FunctionUse) => void;
+  /** A VM became idle, or has given its share back. Called when the books are in order again. */
+  readonly onRoom?: (vm: Vm) => void;
   /** With this VM gone its version has fewer than are kept. To be acted on later: the books are not in order just now. */
   readonly onShort?: (vm: Vm) => void;
   /** The last VM of a version that was retired is gone. */
@@ -54,12 +54,14 @@ export interface VmPoolOptions {
 export interface Lease {
   readonly fn: FunctionVms;
   readonly vm: Vm;
+  /** Null: the function has no tenants. */
+  readonly tenant: string | null;
 }
 
 export type VmCounts = Readonly<Record<string, Partial<Record<VmState, number>>>>;
 
 /** For whom VMs are launched that were promised: it comes before everybody who has something, and has waited for long. */
-const PROMISED = { holder: { heldMib: 0 }, waitedMs: Infinity } as const;
+const PROMISED = { holder: { heldMib: 0 }, waitedMs: Infinity, isNewTenant: false } as const;
 
 /** What is told of a function that lacks nothing just now. */
 const NO_LACK: Lack = { memoryMib: 0, tap: false };
@@ -148,18 +150,21 @@ export class VmPool {
    * A VM for a request, which is to be used (`use`) in any case; null if the request has to wait for one.
    *
    * @param waitedMs how long it has waited already; a longer wait gives it more rights.
+   * @param tenant who it is for; null if and only if the function has no tenants.
    */
-  acquire(fn: FunctionVms, waitedMs: number): Lease | null {
+  acquire(fn: FunctionVms, waitedMs: number, tenant: string | null = null): Lease | null {
     if (this.#closed || fn.isRetired) return null;
-    const idle = this.#takeIdle(fn);
+    const { isolatesTenants = false } = fn.config;
+    if (isolatesTenants !== (tenant !== null)) throw new Error(`bug: tenant ${String(tenant)} of ${fn.config.name}`);
+    const idle = this.#takeIdle(fn, tenant);
     if (idle === null) {
       // It counts as in use already.
       const unclaimed = fn.takeUnclaimed();
-      if (unclaimed !== null) return { fn, vm: unclaimed };
-      if (fn.use.isAtLimit || !this.#makeRoom(fn, waitedMs)) return null;
+      if (unclaimed !== null) return { fn, vm: unclaimed, tenant };
+      if (fn.use.isAtLimit || !this.#makeRoom(fn, waitedMs, tenant)) return null;
     }
     fn.use.inUse += 1;
-    return { fn, vm: idle ?? this.#launch(fn) };
+    return { fn, vm: idle ?? this.#launch(fn), tenant };
   }
 
   /**
@@ -180,10 +185,10 @@ export class VmPool {
    * if a warm VM turns out to have ended before `use` began.
    */
   async use<T>(lease: Lease, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
-    const { fn } = lease;
+    const { fn, tenant } = lease;
     let { vm } = lease;
     try {
-      if (vm.state !== 'busy') vm = await this.#awaitLaunch(fn, vm, signal);
+      if (vm.state !== 'busy') vm = await this.#awaitLaunch(lease, signal);
     } catch (error) {
       fn.use.inUse -= 1;
       throw error;
@@ -191,6 +196,7 @@ export class VmPool {
     this.#options.onTaken?.(fn, vm);
     let result: T;
     try {
+      if (vm.tenant !== tenant) this.#giveTo(vm, tenant);
       result = await use(vm, vm.startKind);
     } catch (error) {
       fn.use.inUse -= 1;
@@ -204,8 +210,16 @@ export class VmPool {
     return result;
   }
 
-  #takeIdle(fn: FunctionVms): Vm | null {
-    const vm = fn.popIdle();
+  /** From now on the VM serves this tenant only. */
+  #giveTo(vm: Vm, tenant: string | null): void {
+    if (vm.tenant !== null || tenant === null || !vm.isUnused) {
+      throw new Error(`bug: VM ${vm.id} has served another tenant`);
+    }
+    vm.fn.give(vm, tenant);
+  }
+
+  #takeIdle(fn: FunctionVms, tenant: string | null): Vm | null {
+    const vm = fn.popIdle(tenant);
     if (vm === null) return null;
     this.#options.policy.remove(vm);
     this.#pauser?.take(vm);
@@ -218,6 +232,7 @@ export class VmPool {
   #giveBack(fn: FunctionVms, vm: Vm, error: SnapfaasError | null = null): void {
     if (!vm.isReusable) return this.#discard(vm, error ?? new SnapfaasError('vm_lost', 'its runtime ended'));
     for (const waiter of fn.awaitingLaunch) {
+      if (vm.tenant !== null && vm.tenant !== waiter.tenant) continue;
       this.counters.reuses += 1;
       waiter.take(vm);
       return this.#leaveUnclaimed(fn, waiter.vm);
@@ -228,14 +243,14 @@ export class VmPool {
     fn.pushIdle(vm);
     this.#options.policy.add(vm);
     this.#pauser?.add(vm);
-    this.#options.onRoom?.(fn.use);
+    this.#options.onRoom?.(vm);
   }
 
   /** Kills a VM; its share is free in the books at once. */
   #discard(vm: Vm, error: SnapfaasError): void {
     const isNews = this.#markDying(vm);
     vm.kill(error);
-    if (isNews) this.#options.onRoom?.(vm.fn.use);
+    if (isNews) this.#options.onRoom?.(vm);
   }
 
   /** False if it is dying already. */
@@ -245,6 +260,7 @@ export class VmPool {
     const { fn } = vm;
     fn.use.heldMib -= vm.memoryMib;
     fn.alive -= 1;
+    fn.takeBack(vm);
     this.#options.ledger.markDying(vm);
     if (fn.alive < fn.provisioned) this.#options.onShort?.(vm);
     return true;
@@ -327,7 +343,7 @@ export class VmPool {
       },
       () => {
         settled();
-        if (this.#markDying(vm)) this.#options.onRoom?.(fn.use);
+        if (this.#markDying(vm)) this.#options.onRoom?.(vm);
       },
     );
     return vm;
@@ -346,7 +362,7 @@ export class VmPool {
    * Waits for a launch, or for another VM of the function to be free before. If nobody waits for the launch any more, its VM
    * is for the next request, or becomes idle when it is ready.
    */
-  #awaitLaunch(fn: FunctionVms, vm: Vm, signal: AbortSignal): Promise<Vm> {
+  #awaitLaunch({ fn, vm, tenant }: Lease, signal: AbortSignal): Promise<Vm> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         fn.awaitingLaunch.delete(waiter);
@@ -359,6 +375,7 @@ export class VmPool {
       };
       const waiter: LaunchWaiter = {
         vm,
+        tenant,
         take: (free) => {
           leave();
           resolve(free);
@@ -391,20 +408,21 @@ export class VmPool {
   }
 
   /** Makes room for another VM of the function, which a request waits for. False: nothing was evicted. */
-  #makeRoom(fn: FunctionVms, waitedMs: number): boolean {
+  #makeRoom(fn: FunctionVms, waitedMs: number, tenant: string | null): boolean {
     const { ledger, policy, now } = this.#options;
     const lack = ledger.lack(fn.share);
     if (lack !== null) {
       const isHopeless = this.#launching === 0 && !policy.couldYield(lack);
       fn.hopelessSince = isHopeless ? (fn.hopelessSince ?? now()) : null;
     }
-    if (!this.#reserve(fn, { holder: fn.use, waitedMs })) return false;
+    const isNewTenant = tenant !== null && !fn.hasVmOf(tenant);
+    if (!this.#reserve(fn, { holder: fn.use, waitedMs, isNewTenant })) return false;
     fn.hopelessSince = null;
     return true;
   }
 
   /** Reserves the share of another VM of the function, evicting idle VMs if need be. False: nothing was evicted. */
-  #reserve(fn: FunctionVms, claim: Pick<Claim, 'holder' | 'waitedMs'>): boolean {
+  #reserve(fn: FunctionVms, claim: Pick<Claim, 'holder' | 'waitedMs' | 'isNewTenant'>): boolean {
     const { ledger, policy } = this.#options;
     const lack = ledger.lack(fn.share);
     if (lack !== null) {
@@ -438,7 +456,7 @@ export class VmPool {
   /** An idle VM died by itself. */
   onLost(vm: Vm): void {
     this.#forgetIdle(vm);
-    if (this.#markDying(vm)) this.#options.onRoom?.(vm.fn.use);
+    if (this.#markDying(vm)) this.#options.onRoom?.(vm);
   }
 
   /** VMs by function and state; functions without any are left out. */

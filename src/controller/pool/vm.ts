@@ -51,6 +51,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   idleSince = 0;
   /** The pool's, of the version that it holds. */
   readonly fn: FunctionVms;
+  /** The pool's: it serves this tenant only; null: it has served none, or its function has no tenants. */
+  tenant: string | null = null;
   /** What its function uses of the host. */
   readonly holder: FunctionUse;
   readonly id: string;

@@ -21,7 +21,11 @@ export function eventStoreContract(what: string, open: (limits: EventStoreLimits
   test(`${what}: what was appended is there as it was, in its order, until it is settled`, async () => {
     const { store, reopen } = await open(LIMITS);
     const events = ['a', 'b', 'c'].map((text) =>
-      newEvent(text, { target: `function:${text}`, hops: 3, header: { arn: text, client_context: '{}', trace: 't' } }),
+      newEvent(text, {
+        target: `function:${text}`,
+        hops: 3,
+        header: { arn: text, client_context: '{}', tenant_id: 'a', trace: 't' },
+      }),
     );
     const stored = await Promise.all(events.map((event) => store.append(event)));
     const check = async (one: EventStore): Promise<void> => {

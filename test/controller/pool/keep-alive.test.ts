@@ -44,7 +44,15 @@ function policyOf(...vms: readonly Idle[]): FairShare<Idle> {
 }
 
 function claim(heldMib: number, waitedMs: number, keys: Partial<Claim> = {}): Claim {
-  return { holder: { heldMib }, memoryMib: 128, hasTap: false, waitedMs, startMs: START_MS, ...keys };
+  return {
+    holder: { heldMib },
+    memoryMib: 128,
+    hasTap: false,
+    isNewTenant: false,
+    waitedMs,
+    startMs: START_MS,
+    ...keys,
+  };
 }
 
 const lack = (memoryMib: number, tap = false) => ({ memoryMib, tap });

@@ -8,8 +8,10 @@ import type { Operation } from '../../../auth/operations.ts';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
 import type { SnapfaasError } from '../../../protocol/errors.ts';
 import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
+import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { newTaskId } from '../../task.ts';
 import type { Logger } from '../../log.ts';
+import { checkTenant } from '../../tenants.ts';
 import type { ReceivedPackage } from '../../../packages/store.ts';
 import { UNQUALIFIED } from '../../../registry/records.ts';
 import type { Dialect } from '../dialect.ts';
@@ -140,6 +142,7 @@ export class LambdaApi {
     // An alias is followed once: the answer tells which way.
     const chosen = functions.resolve(fn.name, reference.qualifier);
     const options = parseInvokeHeaders(incoming.headers, reference, account);
+    if (chosen !== null) checkTenantOf(chosen, options.header.tenant_id ?? null);
     const target: InvokeTarget = {
       name: fn.name,
       qualifier: chosen?.version ?? reference.qualifier,
@@ -240,6 +243,15 @@ interface WholeRequest {
   readonly caller: Caller;
   readonly parameters: Route['parameters'];
   readonly query: URLSearchParams;
+}
+
+/** @throws ApiError */
+function checkTenantOf(version: FunctionVersion, tenant: string | null): void {
+  try {
+    checkTenant(version, tenant);
+  } catch (error) {
+    throw apiErrorOf(error);
+  }
 }
 
 function permissionOf(operation: ControlOperation): Operation {

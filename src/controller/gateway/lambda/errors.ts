@@ -85,7 +85,11 @@ export function apiErrorOf(reason: unknown): ApiError {
   if (error instanceof FunctionError) return hookError(error);
   switch (error.code) {
     case 'bad_request':
-      return new ApiError('InvalidRequestContentException', message, { cause: error });
+      return new ApiError(
+        'tenant' in error.details ? 'InvalidParameterValueException' : 'InvalidRequestContentException',
+        message,
+        { cause: error },
+      );
     case 'forbidden':
       return new ApiError('AccessDeniedException', message, { cause: error });
     case 'payload_too_large':

@@ -20,6 +20,8 @@ const LOG_TYPES = ['None', 'Tail'] as const;
 const MAX_CLIENT_CONTEXT_BYTES = 3583;
 /** A longer trace header is no trace header. */
 const MAX_TRACE_BYTES = 1024;
+/** As AWS takes them. */
+const TENANT = /^[a-zA-Z0-9._:/=+\-@ ]{1,256}$/;
 const NO_EVENT = Buffer.from('{}');
 /** Largest event of type `Event`, in bytes. */
 const MAX_ASYNC_EVENT_BYTES = 1024 * 1024;
@@ -131,6 +133,11 @@ export function parseInvokeHeaders(
   const logType = oneOf(LOG_TYPES, headers['x-amz-log-type'], 'logType');
   const clientContext = headers['x-amz-client-context'];
   const trace = headers['x-amzn-trace-id'];
+  const tenant = headers['x-amz-tenant-id'];
+  if (tenant !== undefined && !TENANT.test(String(tenant))) {
+    const pattern = `Member must satisfy regular expression pattern: ${TENANT.source.slice(1, -1)}`;
+    throw validationError('tenantId', String(tenant).slice(0, 300), pattern);
+  }
   const isTrace = typeof trace === 'string' && trace.length <= MAX_TRACE_BYTES;
   return {
     type,
@@ -138,6 +145,7 @@ export function parseInvokeHeaders(
     header: {
       arn: invokedArn(account, reference),
       ...(typeof clientContext === 'string' ? { client_context: decodeClientContext(clientContext) } : {}),
+      ...(typeof tenant === 'string' ? { tenant_id: tenant } : {}),
       ...(isTrace ? { trace } : {}),
     },
   };

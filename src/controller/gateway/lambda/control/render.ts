@@ -61,6 +61,9 @@ export function listedConfiguration(account: LambdaAccount, fn: FunctionDescript
     Architectures: ['x86_64'],
     EphemeralStorage: remembered['EphemeralStorage'] ?? { Size: scratchMib(settings.memoryMib) },
     SnapStart: snapStart(settings, version),
+    ...(settings.tenantIsolation === undefined
+      ? {}
+      : { TenancyConfig: { TenantIsolationMode: settings.tenantIsolation } }),
     LoggingConfig: loggingConfig(fn.function.name, remembered['LoggingConfig']),
   };
 }

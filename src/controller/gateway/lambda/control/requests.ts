@@ -85,7 +85,7 @@ export const updateFunctionCode = structure({
   RevisionId: string(),
 });
 
-export const updateFunctionConfiguration = structure({ ...settings, RevisionId: string() });
+export const updateFunctionConfiguration = structure({ ...settings, RevisionId: string(), TenancyConfig: anything });
 
 export const publishVersion = structure({
   CodeSha256: string(),

@@ -63,7 +63,8 @@ export function createdSettings(body: CreateBody, account: LambdaAccount): Setti
   if (body.PackageType === 'Image') throw notOffered('PackageType', 'container images are not run; send a zip file');
   if (body.Runtime === undefined) throw required('Runtime');
   if (body.Handler === undefined) throw required('Handler');
-  const { settings } = updatedSettings(body, account);
+  const { TenancyConfig, ...others } = body;
+  const { settings } = updatedSettings(others, account);
   return {
     runtime: body.Runtime,
     role: body.Role ?? '',
@@ -74,6 +75,7 @@ export function createdSettings(body: CreateBody, account: LambdaAccount): Setti
     environment: null,
     layers: [],
     remembered: {},
+    ...(TenancyConfig === undefined ? {} : { tenantIsolation: 'PER_TENANT' }),
     ...settings,
   };
 }
@@ -84,6 +86,10 @@ export function updatedSettings(
   account: LambdaAccount,
 ): { readonly settings: Partial<SettingsInput> } {
   checkOffered(body);
+  if (body.TenancyConfig !== undefined) {
+    const message = 'TenancyConfig cannot be changed after the function was created; create another function.';
+    throw new ApiError('InvalidParameterValueException', message);
+  }
   const { Runtime, Role, Handler, Description, Timeout, MemorySize, Environment, Layers } = body;
   if (Runtime !== undefined) checkRuntime(Runtime);
   const remembered: Record<string, JsonValue> = {};
@@ -118,8 +124,6 @@ export function checkOffered(body: Readonly<Record<string, unknown>>): void {
     const value = body[name];
     if (value !== undefined && !isEmpty(value)) throw notOffered(name, 'leave it out');
   }
-  // To run without it would let tenants share a VM.
-  if (body['TenancyConfig'] !== undefined) throw notOffered('TenancyConfig', 'create a function for each tenant');
   const architectures = body['Architectures'];
   if (Array.isArray(architectures) && architectures.includes('arm64')) {
     throw notOffered('Architectures', 'functions run on x86_64');
