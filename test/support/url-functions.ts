@@ -32,9 +32,10 @@ const STREAM = `
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export const handler = awslambda.streamifyResponse(async (event, stream) => {
   switch (event.rawPath) {
+    case '/sse':
     case '/events': {
       const out = awslambda.HttpResponseStream.from(stream, {
-        statusCode: 207,
+        statusCode: event.rawPath === '/sse' ? 200 : 207,
         headers: { 'Content-Type': 'text/event-stream' },
         cookies: ['s=1'],
       });
