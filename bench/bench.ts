@@ -19,6 +19,7 @@ import { linear } from './cases/linear.ts';
 import { overload } from './cases/overload.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
 import { pythonImport } from './cases/python-import.ts';
+import { runtimeApi } from './cases/runtime-api.ts';
 import { starts } from './cases/starts.ts';
 import { throughput } from './cases/throughput.ts';
 import { urls } from './cases/urls.ts';
@@ -35,6 +36,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   controllerMemory,
   firstStart,
   pythonImport,
+  runtimeApi,
   density,
   deploy,
   warmRequest,

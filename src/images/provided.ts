@@ -20,14 +20,15 @@ const PACKAGES = ['curl'];
 const ARGV = [join('/', RUNTIME_API_PLACE)];
 
 const WARNINGS = ['-Wall', '-Wextra', '-Werror'] as const;
-const COMPILER_FLAGS = ['-static', '-O2', ...WARNINGS] as const;
+/** Of the program in the image. */
+export const GUEST_FLAGS = ['-static', '-O2', ...WARNINGS] as const;
 
 const PROVIDED_RECIPE = {
   version: 1,
   frame: FRAME_RECIPE,
   userland: USERLAND_RECIPE,
   packages: PACKAGES,
-  flags: COMPILER_FLAGS,
+  flags: GUEST_FLAGS,
   argv: ARGV,
 };
 
@@ -59,7 +60,7 @@ async function fillProvidedRoot(root: string, scratch: string, packages: readonl
   await finishFrame(root, ARGV);
   await finishUserland(root);
   const binary = join(scratch, 'runtime-api');
-  await compileRuntimeApi(binary, COMPILER_FLAGS);
+  await compileRuntimeApi(binary, GUEST_FLAGS);
   await runTool('strip', [binary]);
   await placeFile(root, RUNTIME_API_PLACE, await readFile(binary), 0o755);
 }

@@ -166,6 +166,10 @@ export class GuestProcess {
     return new GuestProcess(command, args, root);
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   get functionChannel(): Duplex {
     return this.#child.stdio[3] as Duplex;
   }
