@@ -109,6 +109,7 @@ describe('the server of the Runtime API', { skip: noCompiler }, () => {
         trace: 'Root=1\r\nX-Forged: yes',
         client_context: '{"custom":{"a":"ä💙\\n"},\n"b":1}',
         cognito_identity: '{"cognitoIdentityId":"i"}',
+        tenant_id: 'blue',
       });
       const lines = (JSON.parse(text(answer)) as string).split('\r\n');
       assert.deepEqual(lines.slice(2, -3), [
@@ -118,6 +119,7 @@ describe('the server of the Runtime API', { skip: noCompiler }, () => {
         'Lambda-Runtime-Trace-Id: Root=1  X-Forged: yes',
         'Lambda-Runtime-Client-Context: {"custom":{"a":"\\u00e4\\ud83d\\udc99\\n"}, "b":1}',
         'Lambda-Runtime-Cognito-Identity: {"cognitoIdentityId":"i"}',
+        'Lambda-Runtime-Aws-Tenant-Id: blue',
       ]);
     }));
 

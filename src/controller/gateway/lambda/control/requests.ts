@@ -1,11 +1,13 @@
 /** Runs in snapctr. The bodies of requests that change something, as the API's model has them. */
 import { MAX_TIMEOUT_S } from '../../../../protocol/guest.ts';
+import { PROVIDED_NAMES } from '../../../../protocol/runtimes.ts';
 import { anything, boolean, double, integer, list, map, string, structure, type Shape } from './shapes.ts';
 
 /** The names of AWS for what is run here by one version of each language. */
 export const RUNTIME_NAMES: readonly string[] = [
   ...['24', '22', '20', '18'].map((version) => `nodejs${version}.x`),
   ...['14', '13', '12', '11', '10', '9'].map((version) => `python3.${version}`),
+  ...['provided', ...PROVIDED_NAMES],
 ];
 
 const REGION = '(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}';
