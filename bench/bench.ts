@@ -8,6 +8,7 @@ import { burst } from './cases/burst.ts';
 import { controllerMemory } from './cases/controller-memory.ts';
 import { density } from './cases/density.ts';
 import { deploy } from './cases/deploy.ts';
+import { events } from './cases/events.ts';
 import { fairness } from './cases/fairness.ts';
 import { firecracker } from './cases/firecracker.ts';
 import { firstStart } from './cases/first-start.ts';
@@ -44,6 +45,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   poolScaling,
   linear,
   fairness,
+  events,
   overload,
   idleMemory,
   firecracker,

@@ -60,7 +60,8 @@ export class ApiClient {
           const tookMs = performance.now() - began;
           const whole = Buffer.concat(chunks);
           const failed = response.headers['x-amz-function-error'];
-          if (response.statusCode !== 200) reject(new Error(`${path}: ${response.statusCode} ${whole.toString()}`));
+          if (response.statusCode !== 200 && response.statusCode !== 202)
+            reject(new Error(`${path}: ${response.statusCode} ${whole.toString()}`));
           else {
             const start = failed === undefined ? response.headers['x-snapfaas-start'] : 'failed';
             resolve({ body: whole, start: start === undefined ? undefined : String(start), firstByteMs, tookMs });
