@@ -72,6 +72,10 @@ export const OPERATIONS = {
   'logs:DescribeLogStreams': { least: 'deploy', on: 'function' },
   'logs:FilterLogEvents': { least: 'deploy', on: 'function' },
   'logs:GetLogEvents': { least: 'deploy', on: 'function' },
+  'snapfaas:ListEvents': { least: 'deploy', on: 'functions' },
+  'snapfaas:GetEvent': { least: 'deploy', on: 'function' },
+  'snapfaas:RedriveEvents': { least: 'deploy', on: 'function' },
+  'snapfaas:PurgeEvents': { least: 'deploy', on: 'function' },
   'snapfaas:ReadMetrics': { least: 'invoke', on: 'host' },
   'snapfaas:ReadStatus': { least: 'admin', on: 'host' },
 } as const satisfies Record<string, OperationRow>;

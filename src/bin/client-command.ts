@@ -4,6 +4,7 @@
  */
 import type { Command } from 'commander';
 import { ClientError } from '../client/client-error.ts';
+import { EventsClient } from '../client/events-client.ts';
 import { LambdaClient } from '../client/lambda-client.ts';
 import { LogsClient } from '../client/logs-client.ts';
 import { inStep, progressOn, type ProgressStep } from '../images/progress.ts';
@@ -30,6 +31,7 @@ export interface ClientFlags {
 export interface Session {
   readonly client: LambdaClient;
   readonly logs: LogsClient;
+  readonly events: EventsClient;
   readonly json: boolean;
   /** Aborts when the user has enough. */
   readonly signal: AbortSignal;
@@ -85,6 +87,7 @@ function openSession(flags: ClientFlags, signal: AbortSignal): Session {
   return {
     client: new LambdaClient(options),
     logs: new LogsClient(options),
+    events: new EventsClient(options),
     json: flags.json === true,
     signal,
     step: (name, work, describe) => inStep(progress, name, work, describe),

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { badInput } from '../client/client-error.ts';
 import type { LogEvent } from '../client/logs-client.ts';
 import { clientAction, clientOptions, type ClientFlags, type Session } from './client-command.ts';
+import { printable } from './printable.ts';
 
 interface LogsFlags extends ClientFlags {
   readonly follow?: true;
@@ -54,10 +55,6 @@ export function sinceMs(text: string, nowMs: number): number {
   return badInput(`--since: "${text}" is no time; write it as in 30s, 10m, 2h, 3d or 2026-11-28T12:00:00Z`);
 }
 
-/** What a function prints must not steer the terminal of whoever looks at it. */
 function shownEvent({ timestamp, message }: LogEvent): string {
-  const text = message.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, (character) => {
-    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
-  });
-  return `${new Date(timestamp).toISOString()} ${text}`;
+  return `${new Date(timestamp).toISOString()} ${printable(message)}`;
 }

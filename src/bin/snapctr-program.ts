@@ -12,6 +12,7 @@ import { acceptBothSpellings, origins, packageVersion, seconds, tellingUsage, wh
 import { registerFunctionsCommands } from './functions-command.ts';
 import { registerInvokeCommand } from './invoke-command.ts';
 import { AUDIT_HELP, KEYS_HELP, registerKeysCommand } from './keys-command.ts';
+import { registerEventsCommands } from './events-command.ts';
 import { registerLogsCommand } from './logs-command.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
@@ -90,6 +91,7 @@ registerDevCommands(program);
 registerInvokeCommand(program);
 registerFunctionsCommands(program);
 registerLogsCommand(program);
+registerEventsCommands(program);
 registerImagesCommand(program);
 registerSnapshotsCommand(program);
 registerNetworkCommand(program);

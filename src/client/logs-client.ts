@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { logGroup } from '../protocol/arn.ts';
 import { ClientError } from './client-error.ts';
-import { exchange } from './http.ts';
+import { jsonCall } from './json-call.ts';
 import type { ClientOptions } from './lambda-client.ts';
 
 const pageSchema = z.object({
@@ -12,10 +12,11 @@ const pageSchema = z.object({
   ),
   nextToken: z.string().optional(),
 });
-const errorSchema = z.object({ __type: z.string(), message: z.string().optional() });
+
+type Page = z.infer<typeof pageSchema>;
 
 /** `eventId`: those of one function have the order of the events. */
-export type LogEvent = z.infer<typeof pageSchema>['events'][number];
+export type LogEvent = Page['events'][number];
 
 export interface LogQuery {
   readonly name: string;
@@ -27,7 +28,6 @@ export interface LogQuery {
   readonly requestId: string | null;
 }
 
-const PATIENCE_MS = 60_000;
 /** Between two looks for what is new. */
 const POLL_MS = 500;
 /** A controller that has answered may be away for so long, in ms. */
@@ -70,53 +70,20 @@ export class LogsClient {
   async *#found({ name, sinceMs, filter, requestId }: LogQuery): AsyncGenerator<LogEvent> {
     let nextToken: string | undefined;
     do {
-      const page = pageSchema.parse(
-        await this.#call('FilterLogEvents', {
-          logGroupName: logGroup(name),
-          startTime: Math.max(0, Math.floor(sinceMs)),
-          ...(filter === null ? {} : { filterPattern: filter }),
-          ...(requestId === null ? {} : { requestId }),
-          ...(nextToken === undefined ? {} : { nextToken }),
-        }),
-      );
+      const members = {
+        logGroupName: logGroup(name),
+        startTime: Math.max(0, Math.floor(sinceMs)),
+        ...(filter === null ? {} : { filterPattern: filter }),
+        ...(requestId === null ? {} : { requestId }),
+        ...(nextToken === undefined ? {} : { nextToken }),
+      };
+      const page: Page = await jsonCall(this.#options, 'Logs_20140328.FilterLogEvents', members, pageSchema);
       yield* page.events;
       nextToken = page.nextToken;
     } while (nextToken !== undefined);
-  }
-
-  async #call(operation: string, members: object): Promise<unknown> {
-    const { endpoint, token, signal } = this.#options;
-    const content = Buffer.from(JSON.stringify(members));
-    const { status, body } = await exchange({
-      method: 'POST',
-      url: new URL('/', endpoint),
-      headers: {
-        'content-type': 'application/x-amz-json-1.1',
-        'x-amz-target': `Logs_20140328.${operation}`,
-        ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-      },
-      body: { bytes: content.length, content },
-      patienceMs: PATIENCE_MS,
-      signal,
-    });
-    const answer = parsed(body);
-    if (status === 200) return answer;
-    const error = errorSchema.safeParse(answer);
-    if (!error.success)
-      throw new ClientError('bad_answer', `${endpoint.origin} answered ${status}: is it a controller?`);
-    const { __type, message = __type } = error.data;
-    throw new ClientError('refused', message, { type: __type });
   }
 }
 
 function isAway(error: unknown): boolean {
   return error instanceof ClientError && (error.code === 'unreachable' || error.type === 'ServiceUnavailableException');
-}
-
-function parsed(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return null;
-  }
 }

@@ -23,6 +23,8 @@ import { FileGateway } from './gateway/file.ts';
 import type { EventDispatcher } from './events/dispatcher.ts';
 import { EventStoreError } from './events/event-store.ts';
 import { openEvents } from './events/open-events.ts';
+import { EventsApi } from './gateway/events/api.ts';
+import { LogsApi } from './gateway/logs/api.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { openAccess, type Access, type AccessFlags } from './access.ts';
@@ -341,6 +343,7 @@ function createGateway(
     return { gateway, finished };
   }
   if (access === null || events === null) throw new Error('bug: nobody said who may come in');
+  const isFunction = (name: string): boolean => registry.get(name) !== undefined;
   const gateway = new HttpGateway({
     host: flags.host,
     port: flags.port ?? 0,
@@ -364,15 +367,10 @@ function createGateway(
       events,
       logger,
     },
-    ...(functionLogs === null
-      ? {}
-      : {
-          logs: {
-            account: config.lambda,
-            logs: functionLogs,
-            isFunction: (name) => registry.get(name) !== undefined,
-          },
-        }),
+    jsonApis: [
+      new EventsApi(events),
+      ...(functionLogs === null ? [] : [new LogsApi({ account: config.lambda, logs: functionLogs, isFunction })]),
+    ],
     readiness: () => controller.readiness(),
     status: () => ({ ...controller.status(), events: events.status() }),
     metrics: () => controller.metrics.render(),

@@ -31,6 +31,14 @@ export class DeadEvents {
     return this.#events.size;
   }
 
+  all(): Iterable<StoredEvent> {
+    return this.#events.values();
+  }
+
+  has({ sequence }: StoredEvent): boolean {
+    return this.#events.has(sequence);
+  }
+
   add(event: StoredEvent): void {
     if (this.#events.has(event.sequence)) return;
     this.#events.set(event.sequence, event);

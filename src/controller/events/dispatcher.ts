@@ -136,9 +136,19 @@ export class EventDispatcher implements Gateway {
     this.#add(await store.append({ ...event, target, acceptedAt: clock.now(), hops: 0 }));
   }
 
-  /** Whether somebody works on it right now. */
-  isLeased({ sequence }: StoredEvent): boolean {
-    return this.#leased.has(sequence);
+  /** Pending ones and dead ones, in the order in which they came. */
+  events(): Iterable<StoredEvent> {
+    return this.#options.store.events();
+  }
+
+  /** @returns null if it is done, or never was. */
+  find(sequence: number): StoredEvent | null {
+    return this.#options.store.find(sequence);
+  }
+
+  /** @throws EventStoreError */
+  read(event: StoredEvent): Promise<EventContents> {
+    return this.#options.store.read(event);
   }
 
   /** A dead event begins anew, as if it had just come. @throws EventStoreError */

@@ -52,6 +52,8 @@ export interface EventStore {
   readonly size: number;
   /** All of them, in the order of their numbers. */
   events(): Iterable<StoredEvent>;
+  /** @returns null if it is settled, or never was. */
+  find(sequence: number): StoredEvent | null;
   /** The latest moment that was ever written down, in ms since 1970; 0: none. The clock of the events does not fall behind it. */
   readonly latestMoment: number;
   /**

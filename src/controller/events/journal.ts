@@ -165,6 +165,10 @@ export class Journal implements EventStore {
     return this.#entries.values();
   }
 
+  find(sequence: number): StoredEvent | null {
+    return this.#entries.get(sequence) ?? null;
+  }
+
   append(event: NewEvent): Promise<StoredEvent> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw closed();

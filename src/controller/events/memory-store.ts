@@ -39,6 +39,10 @@ export class MemoryEventStore implements EventStore {
     return this.#events.values();
   }
 
+  find(sequence: number): StoredEvent | null {
+    return this.#events.get(sequence) ?? null;
+  }
+
   // eslint-disable-next-line @typescript-eslint/require-await -- the interface is that of stores that wait for a disk
   async append(event: NewEvent): Promise<StoredEvent> {
     checkRoom(this.#limits, this.#events.size, this.#bytes + event.payload.length);

@@ -37,7 +37,7 @@ import {
   type Reports,
 } from './http-reports.ts';
 import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
-import { LogsApi, type LogsApiOptions } from './logs/api.ts';
+import { jsonCall, JsonDialect, type JsonApi } from './json/api.ts';
 import { NativeDialect } from './native.ts';
 import { isPreflight, OriginPolicy } from './origin-policy.ts';
 import type { UrlAddress } from './urls/address.ts';
@@ -68,8 +68,8 @@ export interface HttpGatewayOptions extends Reports {
   readonly allowedOrigins?: readonly string[];
   /** Absent: neither the Lambda API nor function URLs are served. */
   readonly lambda?: LambdaApiOptions;
-  /** Absent: nor is that of CloudWatch Logs. */
-  readonly logs?: LogsApiOptions;
+  /** Of those in AWS's JSON protocol. Default: none. */
+  readonly jsonApis?: readonly JsonApi[];
   /** Longest time from the first byte of a request to its last, in ms. Default 30,000. */
   readonly requestTimeoutMs?: number;
 }
@@ -96,7 +96,7 @@ export class HttpGateway implements Gateway {
   #origins: OriginPolicy;
   readonly #native: NativeDialect;
   readonly #lambda: LambdaApi | null;
-  readonly #logs: LogsApi | null;
+  readonly #jsonApis: readonly JsonApi[];
   readonly #urls: FunctionUrls | null;
   readonly #server: Server;
   /** Connections whose TLS handshake is not done, by their client's address and port. */
@@ -115,7 +115,7 @@ export class HttpGateway implements Gateway {
     this.#origins = this.#originPolicy(options.host);
     this.#native = new NativeDialect(options.maxPayloadBytes);
     this.#lambda = options.lambda === undefined ? null : new LambdaApi(options.lambda, this);
-    this.#logs = options.logs === undefined ? null : new LogsApi(options.logs);
+    this.#jsonApis = options.jsonApis ?? [];
     this.#urls = options.lambda === undefined ? null : new FunctionUrls(options.lambda, options.maxPayloadBytes);
     const settings = {
       requestTimeout: this.requestTimeoutMs,
@@ -284,8 +284,8 @@ export class HttpGateway implements Gateway {
       return this.#refuse(connection, incoming, response, ...wrongRoute(incoming.method ?? '', path));
     }
     try {
-      const logs = isNative && LogsApi.owns(incoming.headers) ? this.#logs : null;
-      const service = logs === null ? 'lambda' : 'logs';
+      const call = isNative ? jsonCall(this.#jsonApis, incoming.headers) : null;
+      const service = call?.api.service ?? 'lambda';
       const isOpen = route === null ? LambdaApi.isOpen(incoming.method, path) : isOpenReport(route);
       const caller = isOpen ? ANYBODY : this.#authenticate(incoming, url, service);
       if (route !== null) {
@@ -293,7 +293,7 @@ export class HttpGateway implements Gateway {
         return this.#report(route, connection, incoming, response);
       }
       const dialect =
-        logs?.dialectFor(incoming.headers, caller) ??
+        (call && new JsonDialect(call, caller)) ??
         (isNative ? this.#nativeDialect(caller) : this.#lambdaDialect(incoming, caller)) ??
         this.#native;
       new Exchange(this, dialect, connection, incoming, response, caller).receive(waiting);
@@ -365,9 +365,8 @@ export class HttpGateway implements Gateway {
     headers: string[] = [],
   ): void {
     const waiting = incoming.headers.expect !== undefined;
-    const logs = LogsApi.owns(incoming.headers) ? this.#logs : null;
-    const dialect =
-      logs?.dialectFor(incoming.headers, ANYBODY) ?? this.#lambdaDialect(incoming, ANYBODY) ?? this.#native;
+    const call = jsonCall(this.#jsonApis, incoming.headers);
+    const dialect = (call && new JsonDialect(call, ANYBODY)) ?? this.#lambdaDialect(incoming, ANYBODY) ?? this.#native;
     new Exchange(this, dialect, connection, incoming, response).refuse(error, { waiting, headers });
   }
 

@@ -20,8 +20,11 @@ import {
 } from '@aws-sdk/client-cloudwatch-logs';
 import type { Key } from '../../../src/auth/key-file.ts';
 import { OPERATIONS, ROLES, type Operation, type Role } from '../../../src/auth/operations.ts';
+import type { StoredEvent } from '../../../src/controller/events/event-store.ts';
+import { EventsApi } from '../../../src/controller/gateway/events/api.ts';
 import type { ControlOperation } from '../../../src/controller/gateway/lambda/control/table.ts';
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
+import { LogsApi } from '../../../src/controller/gateway/logs/api.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import { FunctionLogs } from '../../../src/logs/function-logs.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
@@ -34,6 +37,20 @@ import { echo, errorOf, MIB, RawClient, withGateway } from './http-client.ts';
 const FUNCTIONS = ['shop-cart', 'shop-pay', 'mail'].map((name) =>
   functionConfig(name, { runtime: 'nodejs', timeoutMs: 1000, handler: 'app.handler' }),
 );
+
+/** A dead one for each function, and for one that is not there; their numbers are their places. */
+const EVENTS = ['shop-cart', 'mail', 'nothing'].map((name, sequence): StoredEvent => {
+  const state = { status: 'dead', tries: 1, at: 2, reason: 'no' } as const;
+  return { sequence, target: `function:${name}`, acceptedAt: 1, bytes: 1, state };
+});
+const DEAD_EVENTS = {
+  events: () => EVENTS,
+  find: (sequence: number) => EVENTS[sequence] ?? null,
+  read: () => Promise.resolve({ id: 'id', payload: Buffer.from('1'), header: null, hops: 0 }),
+  dead: { all: () => EVENTS, has: () => true },
+  redrive: () => Promise.resolve(),
+  purge: () => Promise.resolve(),
+} as unknown as ConstructorParameters<typeof EventsApi>[0];
 
 function keyOf(role: Role, functions: readonly string[]): Key {
   const letter = role.charAt(0).toUpperCase();
@@ -71,8 +88,9 @@ async function withKeys(
   };
   const access = authenticator(keys, { now: Date.now() });
   await withControl(functions, (plane) =>
-    withGateway({ lambda: { ...lambda, plane }, logs, access, ...options }, (_, port) =>
-      use(`http://127.0.0.1:${port}`, port),
+    withGateway(
+      { lambda: { ...lambda, plane }, jsonApis: [new LogsApi(logs), new EventsApi(DEAD_EVENTS)], access, ...options },
+      (_, port) => use(`http://127.0.0.1:${port}`, port),
     ),
   );
 }
@@ -153,9 +171,31 @@ const WAYS: Readonly<
     (url, key, name) =>
       outcomeOf(logs(url, key).send(new GetLogEventsCommand({ logGroupName: group(name), logStreamName: 'a' }))),
   ],
+  'snapfaas:ListEvents': [(url, key) => events(url, key, 'ListEvents', {})],
+  'snapfaas:GetEvent': [(url, key, name) => events(url, key, 'GetEvent', { event: eventOf(name) })],
+  'snapfaas:RedriveEvents': [
+    (url, key, name) => events(url, key, 'RedriveEvents', { event: eventOf(name) }),
+    (url, key, functionName) => events(url, key, 'RedriveEvents', { functionName }),
+  ],
+  'snapfaas:PurgeEvents': [
+    (url, key, name) => events(url, key, 'PurgeEvents', { event: eventOf(name) }),
+    (url, key, functionName) => events(url, key, 'PurgeEvents', { functionName }),
+  ],
   'snapfaas:ReadMetrics': [(url, key) => native(`${url}/metrics`, key, {})],
   'snapfaas:ReadStatus': [(url, key) => native(`${url}/status`, key, {})],
 };
+
+function eventOf(name: string): number {
+  return EVENTS.findIndex(({ target }) => target === `function:${name}`);
+}
+
+function events(url: string, key: Key, operation: string, members: object): Promise<string | null> {
+  const proof = (): Record<string, string> => ({
+    ...bearerOf(key),
+    'x-amz-target': `SnapfaasEvents.${operation}`,
+  });
+  return native(`${url}/`, key, { method: 'POST', body: JSON.stringify(members) }, proof);
+}
 
 async function native(
   url: string,
@@ -183,6 +223,10 @@ const MAY: Readonly<Record<Role, readonly Operation[]>> = {
     'logs:DescribeLogStreams',
     'logs:FilterLogEvents',
     'logs:GetLogEvents',
+    'snapfaas:ListEvents',
+    'snapfaas:GetEvent',
+    'snapfaas:RedriveEvents',
+    'snapfaas:PurgeEvents',
     ...(Object.keys(OPERATIONS) as Operation[]).filter((operation) => operation.slice('lambda:'.length) in COMMANDS),
   ],
   admin: Object.keys(OPERATIONS) as Operation[],

@@ -13,6 +13,7 @@ import {
   paginateFilterLogEvents,
   type CloudWatchLogsServiceException,
 } from '@aws-sdk/client-cloudwatch-logs';
+import { LogsApi } from '../../../src/controller/gateway/logs/api.ts';
 import { FunctionLogs } from '../../../src/logs/function-logs.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
 import { withGateway } from './http-client.ts';
@@ -34,7 +35,7 @@ async function withApi(
   });
   const isFunction = (name: string): boolean => [HELLO, OTHER, SILENT].includes(name);
   try {
-    await withGateway({ logs: { account: DEFAULT_ACCOUNT, logs, isFunction } }, async (_, port) => {
+    await withGateway({ jsonApis: [new LogsApi({ account: DEFAULT_ACCOUNT, logs, isFunction })] }, async (_, port) => {
       const endpoint = `http://127.0.0.1:${port}`;
       const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
       const client = new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, maxAttempts: 1 });

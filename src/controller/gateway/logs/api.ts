@@ -1,10 +1,8 @@
 /**
  * Runs in snapctr. The part of the API of CloudWatch Logs by which `aws logs tail`, `sam logs` and `snapctr logs` read what functions
- * printed: `POST /` with the operation in the header `X-Amz-Target`. There is one log group for each function, `/aws/lambda/NAME`,
+ * printed. There is one log group for each function, `/aws/lambda/NAME`,
  * and in it a stream for each VM.
  */
-import type { IncomingHttpHeaders } from 'node:http';
-import { AccessError } from '../../../auth/access-error.ts';
 import type { Caller } from '../../../auth/caller.ts';
 import type { Operation } from '../../../auth/operations.ts';
 import { FilterPatternError, filterOf } from '../../../logs/filter-pattern.ts';
@@ -12,15 +10,9 @@ import type { FunctionLogs } from '../../../logs/function-logs.ts';
 import type { LogEvent } from '../../../logs/log-event.ts';
 import { positionId, positionOf, type FoundEvent, type LogPosition } from '../../../logs/log-reader.ts';
 import { logGroup, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
-import { SnapfaasError } from '../../../protocol/errors.ts';
-import type { Dialect } from '../dialect.ts';
-import { answer, type Answer } from '../http-answer.ts';
-import { LogsError, readBody, type Body } from './body.ts';
+import type { Json, JsonApi } from '../json/api.ts';
+import { JsonApiError, type Body } from '../json/body.ts';
 
-/** `X-Amz-Target` of this API, up to the operation's name. */
-const TARGET = /^Logs_20140328\.(\w{1,64})$/;
-const CONTENT_TYPE = 'application/x-amz-json-1.1';
-const MAX_BODY_BYTES = 64 * 1024;
 /** CloudWatch's own limits. */
 const MAX_EVENTS = 10_000;
 const MOST_LISTED = 50;
@@ -34,28 +26,16 @@ export interface LogsApiOptions {
   readonly isFunction: (name: string) => boolean;
 }
 
-type Json = Readonly<Record<string, unknown>>;
-
-export class LogsApi {
+export class LogsApi implements JsonApi {
+  readonly name = 'Logs_20140328';
+  readonly service = 'logs';
   readonly #options: LogsApiOptions;
 
   constructor(options: LogsApiOptions) {
     this.#options = options;
   }
 
-  /** Whether a request with these headers is one to this API. */
-  static owns(headers: IncomingHttpHeaders): boolean {
-    const target = headers['x-amz-target'];
-    return typeof target === 'string' && TARGET.test(target);
-  }
-
-  dialectFor(headers: IncomingHttpHeaders, caller: Caller): Dialect {
-    const target = headers['x-amz-target'];
-    const [, operation = ''] = TARGET.exec(typeof target === 'string' ? target : '') ?? [];
-    return new LogsDialect((body) => this.#run(operation, readBody(body), caller));
-  }
-
-  async #run(operation: string, body: Body, caller: Caller): Promise<Json> {
+  async run(operation: string, body: Body, caller: Caller): Promise<Json> {
     switch (operation) {
       case 'FilterLogEvents':
         return this.#filterLogEvents(body, caller);
@@ -66,7 +46,7 @@ export class LogsApi {
       case 'DescribeLogStreams':
         return this.#describeLogStreams(body, caller);
       default:
-        throw new LogsError('UnknownOperationException', `${operation} is not offered`);
+        throw new JsonApiError('UnknownOperationException', `${operation} is not offered`);
     }
   }
 
@@ -195,7 +175,7 @@ export class LogsApi {
     };
   }
 
-  /** @throws LogsError ResourceNotFoundException for a group that is none; AccessError. */
+  /** @throws JsonApiError ResourceNotFoundException for a group that is none; AccessError. */
   async #functionOf(body: Body, operation: Operation, caller: Caller): Promise<string> {
     const identifier = body.string('logGroupIdentifier');
     const group = identifier?.replace(/^arn:.*:log-group:/, '').replace(/:\*$/, '') ?? body.required('logGroupName');
@@ -204,7 +184,7 @@ export class LogsApi {
     caller.authorize(operation, name);
     const { logs, isFunction } = this.#options;
     if (!isFunction(name) && (await logs.sizeOf(name)) === null) {
-      throw new LogsError('ResourceNotFoundException', 'The specified log group does not exist.');
+      throw new JsonApiError('ResourceNotFoundException', 'The specified log group does not exist.');
     }
     return name;
   }
@@ -213,44 +193,6 @@ export class LogsApi {
     const { region, accountId } = this.#options.account;
     return `arn:${PARTITION}:logs:${region}:${accountId}:log-group:${logGroup(name)}`;
   }
-}
-
-class LogsDialect implements Dialect {
-  readonly maxBodyBytes = MAX_BODY_BYTES;
-  readonly outlivesClient = false;
-  readonly #run: (body: Buffer) => Promise<Json>;
-
-  constructor(run: (body: Buffer) => Promise<Json>) {
-    this.#run = run;
-  }
-
-  headerProblem(): null {
-    return null;
-  }
-
-  tooLarge(): LogsError {
-    return new LogsError('InvalidParameterException', `the request must be smaller than ${MAX_BODY_BYTES} bytes`);
-  }
-
-  async begin(body: Buffer, id: string): Promise<Answer> {
-    return jsonAnswer(200, await this.#run(body), id);
-  }
-
-  answer(): never {
-    throw new Error('nothing was run');
-  }
-
-  refusal(error: unknown, id: string): Answer {
-    if (error instanceof LogsError) return jsonAnswer(400, { __type: error.type, message: error.message }, id);
-    if (error instanceof AccessError) return jsonAnswer(403, { __type: error.reason, message: error.message }, id);
-    const { httpStatus, message } = SnapfaasError.from(error);
-    const type = httpStatus === 429 ? 'ThrottlingException' : httpStatus < 500 ? 'InvalidParameterException' : null;
-    return jsonAnswer(httpStatus, { __type: type ?? 'ServiceUnavailableException', message }, id);
-  }
-}
-
-function jsonAnswer(status: number, value: Json, id: string): Answer {
-  return answer(status, CONTENT_TYPE, Buffer.from(JSON.stringify(value)), ['x-amzn-requestid', id]);
 }
 
 function shown({ timeMs, message }: LogEvent): Json {
@@ -283,14 +225,14 @@ function filter(pattern: string): (message: string) => boolean {
     return filterOf(pattern);
   } catch (error) {
     if (!(error instanceof FilterPatternError)) throw error;
-    throw new LogsError('InvalidParameterException', `Invalid filter pattern: ${error.message}`);
+    throw new JsonApiError('InvalidParameterException', `Invalid filter pattern: ${error.message}`);
   }
 }
 
 function token(text: string | null): LogPosition | null {
   if (text === null) return null;
   const position = positionOf(text);
-  if (position === null) throw new LogsError('InvalidParameterException', 'The specified nextToken is invalid.');
+  if (position === null) throw new JsonApiError('InvalidParameterException', 'The specified nextToken is invalid.');
   return position;
 }
 

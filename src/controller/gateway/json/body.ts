@@ -1,34 +1,34 @@
-/** Runs in snapctr. The members of a request to the Logs API, each checked when it is read. */
+/** Runs in snapctr. The members of a request in AWS's JSON protocol, each checked when it is read. */
 
-/** What this API's clients know an error by. */
-export type LogsErrorType =
+/** What clients of these APIs know an error by. */
+export type JsonApiErrorType =
   'InvalidParameterException' | 'ResourceNotFoundException' | 'SerializationException' | 'UnknownOperationException';
 
-export class LogsError extends Error {
-  override readonly name = 'LogsError';
-  readonly type: LogsErrorType;
+export class JsonApiError extends Error {
+  override readonly name = 'JsonApiError';
+  readonly type: JsonApiErrorType;
 
-  constructor(type: LogsErrorType, message: string) {
+  constructor(type: JsonApiErrorType, message: string) {
     super(message);
     this.type = type;
   }
 }
 
-/** @throws LogsError if it is no JSON object. */
+/** @throws JsonApiError if it is no JSON object. */
 export function readBody(body: Buffer): Body {
   let value: unknown;
   try {
     value = body.length === 0 ? {} : JSON.parse(body.toString('utf8'));
   } catch {
-    throw new LogsError('SerializationException', 'the body is not valid JSON');
+    throw new JsonApiError('SerializationException', 'the body is not valid JSON');
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     return new Body(value as Readonly<Record<string, unknown>>);
   }
-  throw new LogsError('SerializationException', 'the body must be a JSON object');
+  throw new JsonApiError('SerializationException', 'the body must be a JSON object');
 }
 
-/** Each method throws a LogsError for a member that is there and not what it should be; null: it is not there. */
+/** Each method throws a JsonApiError for a member that is there and not what it should be; null: it is not there. */
 export class Body {
   readonly #members: Readonly<Record<string, unknown>>;
 
@@ -73,6 +73,6 @@ export class Body {
   }
 }
 
-function wrong(key: string, what: string): LogsError {
-  return new LogsError('InvalidParameterException', `'${key}' ${what}`);
+function wrong(key: string, what: string): JsonApiError {
+  return new JsonApiError('InvalidParameterException', `'${key}' ${what}`);
 }

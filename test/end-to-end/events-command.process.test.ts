@@ -1,0 +1,132 @@
+/** `snapctr events`: what is kept of events that wait and of those that failed for good, and what becomes of it. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as sdk from '@aws-sdk/client-lambda';
+import { makeZip } from '../packages/zip.ts';
+import { lambdaClient } from '../support/lambda-client.ts';
+import {
+  createWorkspace,
+  run,
+  SNAPCTR,
+  startController,
+  type Finished,
+  type RunningController,
+} from '../support/snapctr.ts';
+
+const keys = { handler: 'index.handler' };
+const files = { 'index.js': 'exports.handler = async () => { throw new Error("later"); };\n' };
+const workspace = createWorkspace([{ name: 'filed', runtime: 'nodejs', keys, files }]);
+const gate = join(workspace.directory, 'gate');
+const ran = join(workspace.directory, 'ran');
+/** Fails until there is a gate, in words that would steer a terminal. */
+const SOURCE = `
+const { existsSync, appendFileSync } = require('node:fs');
+exports.handler = async (n) => {
+  if (!existsSync(${JSON.stringify(gate)})) throw new Error('\\u001b[31mnot yet');
+  appendFileSync(${JSON.stringify(ran)}, n + '\\n');
+};
+`;
+let controller: RunningController;
+let client: sdk.LambdaClient;
+
+before(async () => {
+  const args = ['--data-dir', join(workspace.directory, 'kept')];
+  controller = await startController(workspace, { vmm: 'process', args });
+  client = lambdaClient(controller.url);
+  const ZipFile = makeZip([{ name: 'index.js', data: SOURCE }]);
+  for (const FunctionName of ['orders', 'mails']) {
+    const Role = 'arn:aws:iam::000000000000:role/any';
+    const made = { FunctionName, Role, Runtime: 'nodejs24.x', Handler: 'index.handler', Code: { ZipFile } } as const;
+    await client.send(new sdk.CreateFunctionCommand(made));
+    await sdk.waitUntilFunctionActiveV2({ client, maxWaitTime: 60, minDelay: 1 }, { FunctionName });
+    await client.send(new sdk.PutFunctionEventInvokeConfigCommand({ FunctionName, MaximumRetryAttempts: 0 }));
+  }
+});
+after(async () => {
+  client.destroy();
+  await controller.stop();
+  workspace.remove();
+});
+
+function snapctr(...args: readonly string[]): Promise<Finished> {
+  return run(SNAPCTR, ['events', ...args, '--endpoint', controller.url], { workspace });
+}
+
+async function said(...args: readonly string[]): Promise<string> {
+  const { status, stdout, stderr } = await snapctr(...args);
+  assert.equal(status, 0, stderr);
+  return stdout;
+}
+
+interface Listed {
+  readonly event: number;
+  readonly target: string;
+  readonly status: string;
+  readonly tries: number;
+  readonly reason?: string;
+}
+
+async function listed(...args: readonly string[]): Promise<readonly Listed[]> {
+  return JSON.parse(await said('list', ...args, '--json')) as readonly Listed[];
+}
+
+async function until(what: string, condition: () => Promise<boolean> | boolean): Promise<void> {
+  for (const deadline = performance.now() + 60_000; !(await condition()); await sleep(50)) {
+    assert.ok(performance.now() < deadline, what);
+  }
+}
+
+async function send(FunctionName: string, n: number): Promise<void> {
+  const { StatusCode } = await client.send(
+    new sdk.InvokeCommand({ FunctionName, InvocationType: 'Event', Payload: JSON.stringify(n) }),
+  );
+  assert.equal(StatusCode, 202);
+}
+
+test('events that failed for good are listed, shown, begun anew and removed', async () => {
+  assert.deepEqual(await listed(), []);
+  await send('orders', 1);
+  await send('orders', 2);
+  await send('mails', 3);
+  await until('all have failed', async () => (await listed('--status', 'dead')).length === 3);
+  const orders = await listed('orders');
+  assert.deepEqual(
+    orders.map(({ target, status, tries }) => [target, status, tries]),
+    [
+      ['function:orders', 'dead', 1],
+      ['function:orders', 'dead', 1],
+    ],
+  );
+  // As text, nothing of it reaches the terminal but what can be seen.
+  assert.match(await said('list'), /^EVENT +FOR .*\n\d+ +function:orders +dead +1 +2\d{3}-.*Z +.*\\x1b\[31mnot yet\n/);
+  const first = String(orders[0]?.event);
+  const shown = await said('show', first);
+  assert.match(shown, new RegExp(`^event: ${first}\\n(.*\\n)*requestId: [0-9a-f-]{36}\\n(.*\\n)*\\n1\\n$`));
+
+  writeFileSync(gate, '');
+  assert.equal(await said('redrive', 'orders'), '2 events begun anew\n');
+  await until('both have run', () => existsSync(ran) && readFileSync(ran, 'utf8') === '1\n2\n');
+  await until('they are done', async () => (await listed('orders')).length === 0);
+  const [mails] = await listed();
+  assert.deepEqual(JSON.parse(await said('purge', String(mails?.event), '--json')), { changed: 1 });
+  assert.deepEqual(await listed(), []);
+  assert.equal(await said('purge', 'mails'), '0 events removed\n');
+});
+
+test('what cannot be done to an event is told', async () => {
+  await send('filed', 4);
+  await until('it has failed once', async () => (await listed('filed')).some(({ tries }) => tries === 1));
+  const [pending] = await listed('filed', '--status', 'pending');
+  const early = await snapctr('purge', String(pending?.event));
+  assert.equal(early.status, 1);
+  assert.match(early.stderr, /InvalidParameterException: event \d+ is pending: it is tried again by itself/);
+  const none = await snapctr('show', '999999');
+  assert.equal(none.status, 1);
+  assert.match(none.stderr, /ResourceNotFoundException: there is no event 999999: it is done, or never was/);
+  const word = await snapctr('show', 'filed');
+  assert.equal(word.status, 2);
+  assert.match(word.stderr, /"filed" is no number of an event/);
+});
