@@ -113,16 +113,18 @@ describe('functions that are made while snapctr runs', () => {
 
   test('of changes at once on one name, one is done and the others are told', async () => {
     const received = await Promise.all(['a', 'b', 'c'].map((text) => stand.receive(packageOf(text))));
-    const made = await Promise.allSettled(
-      received.map((code) => stand.control.functions.create(newFunction('c', code))),
-    );
-    assert.deepEqual(made.map(({ status }) => status).sort(), ['fulfilled', 'rejected', 'rejected']);
-    for (const one of received) await one.discard();
-    assert.equal(packages(), 1);
-    await assert.rejects(stand.control.functions.updateConfiguration('c', { settings: {}, revisionId: null }), {
+    const { functions } = stand.control;
+    const creating = received.map((code) => functions.create(newFunction('c', code)));
+    // At once as well: it finds what the first of them has begun.
+    const updating = assert.rejects(functions.updateConfiguration('c', { settings: {}, revisionId: null }), {
       code: 'conflict',
       message: /currently in the following state: Pending/,
     });
+    const made = await Promise.allSettled(creating);
+    await updating;
+    assert.deepEqual(made.map(({ status }) => status).sort(), ['fulfilled', 'rejected', 'rejected']);
+    for (const one of received) await one.discard();
+    assert.equal(packages(), 1);
     await stand.settled('c');
     const stale = { settings: { memoryMib: 256 }, revisionId: 'another' };
     await assert.rejects(stand.control.functions.updateConfiguration('c', stale), { code: 'precondition_failed' });
