@@ -31,6 +31,7 @@ const controller = new Controller({
     lambda: DEFAULT_ACCOUNT,
     functions: new Map(),
     urls: new Map(),
+    events: new Map(),
     vmmSettings: NO_SETTINGS,
     broken: [],
     files: [],

@@ -381,6 +381,7 @@ export class FunctionControl {
     this.#records.set(name, record);
     for (const sha256 of packagesOf(record)) packages.hold(sha256);
     if (before === undefined || before.aliases !== record.aliases) registry.setAliases(name, record.aliases);
+    if (before?.eventInvoke !== record.eventInvoke) registry.setEventInvoke(name, record.eventInvoke ?? {});
     if (before?.urls !== record.urls && (before !== undefined || Object.keys(record.urls).length > 0)) {
       registry.setUrls(name, urls.urlsOf(record));
     }

@@ -3,12 +3,13 @@
  * they are read again. A file that cannot be used changes nothing, an entry that cannot be used leaves its function as it is.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { functionArn } from '../protocol/arn.ts';
+import { functionArn, LATEST } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { Build, Deployments } from '../registry/deployments.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
 import { urlIdOf } from '../registry/url-id.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
+import { eventInvokeOf } from './config/events.ts';
 import type { FileWatch } from '../storage/file-watch.ts';
 import type { Logger } from './log.ts';
 
@@ -123,6 +124,7 @@ export class FunctionsFile {
     for (const fn of config.functions.values()) {
       if (isTaken(fn.name)) continue;
       this.#setUrl(fn.name, config);
+      this.#setEvents(fn.name, config);
       settled.push(deployments.deploy(fn, build));
       if (settled.length % AT_ONCE === 0) await nextTurn();
     }
@@ -146,6 +148,19 @@ export class FunctionsFile {
     registry.setUrls(name, [url]);
   }
 
+  #setEvents(name: string, { events, lambda }: Config): void {
+    const { registry } = this.#options;
+    const settings = events.get(name);
+    const before = registry.get(name)?.eventInvoke[LATEST];
+    if (settings === undefined) {
+      if (before !== undefined) registry.setEventInvoke(name, {});
+      return;
+    }
+    const now = eventInvokeOf(settings, lambda, before?.modified ?? new Date().toISOString());
+    if (JSON.stringify(before) === JSON.stringify(now)) return;
+    registry.setEventInvoke(name, { [LATEST]: { ...now, modified: new Date().toISOString() } });
+  }
+
   async #settle(config: Config, settled: readonly Promise<unknown>[]): Promise<void> {
     await Promise.all(settled);
     this.#tellFailures(config);
@@ -153,7 +168,7 @@ export class FunctionsFile {
 
   /** All but the functions is fixed for the life of the controller. */
   #noteSettings(config: Config): void {
-    const text = JSON.stringify({ ...config, functions: null, urls: null, broken: null, notes: null });
+    const text = JSON.stringify({ ...config, functions: null, urls: null, events: null, broken: null, notes: null });
     this.#settings ??= text;
     if (this.#settings === text) return;
     this.#options.logger.warn(

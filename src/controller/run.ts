@@ -164,7 +164,6 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
           account: config.lambda,
           data,
           registry,
-          recordOf: (name) => control?.functions.find(name),
           submit: (task) => controller.submit(task),
           logger,
         });

@@ -16,7 +16,7 @@
 import { LATEST } from '../protocol/arn.ts';
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { FunctionVersion } from './function-version.ts';
-import type { AliasRecord, UrlRecord } from './records.ts';
+import type { AliasRecord, EventInvokeRecord, UrlRecord } from './records.ts';
 
 /** What is known of a version; replaced as a whole with each change. */
 export interface VersionState {
@@ -42,6 +42,8 @@ export interface RegisteredFunction extends VersionState {
   readonly published: ReadonlyMap<string, VersionState>;
   readonly aliases: readonly Pick<AliasRecord, 'name' | 'version' | 'routing'>[];
   readonly urls: readonly FunctionUrl[];
+  /** How its events are tried, by qualifier. */
+  readonly eventInvoke: Readonly<Record<string, EventInvokeRecord>>;
   /** Most VMs at once, in place of what its versions say; undefined: they say it. */
   readonly concurrencyLimit?: number | null;
   /** VMs that are kept ready, by qualifier. */
@@ -219,9 +221,16 @@ export class FunctionRegistry {
     this.#replace({ ...this.#entryOf(name), urls });
   }
 
+  /** How its events are tried from now on; a function that is not there yet is pending from now on. */
+  setEventInvoke(name: string, eventInvoke: Readonly<Record<string, EventInvokeRecord>>): void {
+    this.#replace({ ...this.#entryOf(name), eventInvoke });
+  }
+
   #entryOf(name: string): RegisteredFunction {
-    const nothing = { ...NOTHING, name, published: new Map(), aliases: [], provisioned: new Map(), urls: [] };
-    return this.#functions.get(name) ?? nothing;
+    const known = this.#functions.get(name);
+    if (known !== undefined) return known;
+    const none = { published: new Map(), aliases: [], provisioned: new Map(), urls: [], eventInvoke: {} };
+    return { ...NOTHING, name, ...none };
   }
 
   #stateOf(name: string, version: string): VersionState {

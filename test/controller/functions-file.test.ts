@@ -29,6 +29,7 @@ function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Con
       Object.entries(functions).map(([name, memoryMib]) => [name, functionConfig(name, { memoryMib })]),
     ),
     urls: new Map(),
+    events: new Map(),
     broken: [],
     vmmSettings: NO_SETTINGS,
     files: [],

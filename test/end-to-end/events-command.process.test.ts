@@ -18,7 +18,15 @@ import {
 
 const keys = { handler: 'index.handler' };
 const files = { 'index.js': 'exports.handler = async () => { throw new Error("later"); };\n' };
-const workspace = createWorkspace([{ name: 'filed', runtime: 'nodejs', keys, files }]);
+const workspace = createWorkspace([
+  { name: 'filed', runtime: 'nodejs', keys, files },
+  {
+    name: 'noted',
+    runtime: 'nodejs',
+    keys: { ...keys, events: '{retries: 0, on_success: filed, on_failure: "file:failed.jsonl"}' },
+    files,
+  },
+]);
 const gate = join(workspace.directory, 'gate');
 const ran = join(workspace.directory, 'ran');
 /** Fails until there is a gate, in words that would steer a terminal. */
@@ -114,6 +122,29 @@ test('events that failed for good are listed, shown, begun anew and removed', as
   assert.deepEqual(JSON.parse(await said('purge', String(mails?.event), '--json')), { changed: 1 });
   assert.deepEqual(await listed(), []);
   assert.equal(await said('purge', 'mails'), '0 events removed\n');
+});
+
+test('a function of a file says there how its events are tried, and who is told', async () => {
+  const config = await client.send(new sdk.GetFunctionEventInvokeConfigCommand({ FunctionName: 'noted' }));
+  assert.equal(config.MaximumRetryAttempts, 0);
+  assert.deepEqual(config.DestinationConfig, {
+    OnSuccess: { Destination: 'arn:aws:lambda:us-east-1:000000000000:function:filed' },
+    OnFailure: { Destination: 'file:failed.jsonl' },
+  });
+  await assert.rejects(
+    client.send(new sdk.PutFunctionEventInvokeConfigCommand({ FunctionName: 'noted', MaximumRetryAttempts: 1 })),
+    { name: 'ResourceConflictException', message: /functions\.yaml/ },
+  );
+  await send('noted', 5);
+  const told = join(workspace.directory, 'kept/destinations/failed.jsonl');
+  await until('the file is told', () => existsSync(told) && readFileSync(told, 'utf8').endsWith('\n'));
+  const { requestContext, requestPayload } = JSON.parse(readFileSync(told, 'utf8')) as {
+    readonly requestContext: { readonly condition: string; readonly approximateInvokeCount: number };
+    readonly requestPayload: number;
+  };
+  assert.equal(requestPayload, 5);
+  assert.equal(requestContext.condition, 'RetriesExhausted');
+  assert.equal(requestContext.approximateInvokeCount, 1);
 });
 
 test('what cannot be done to an event is told', async () => {

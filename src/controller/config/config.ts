@@ -10,6 +10,7 @@ import { readFunctions, type BrokenEntry, type FunctionContext } from './functio
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
 import { controllerDefaults, controllerSchema } from './schema.ts';
+import type { EventsSettings } from './events.ts';
 import type { UrlSettings } from './url.ts';
 import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
 import { check } from '../../yaml/check.ts';
@@ -56,6 +57,8 @@ export interface Config {
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   /** Addresses over plain HTTP of those that have one, by name. */
   readonly urls: ReadonlyMap<string, UrlSettings>;
+  /** How events are tried, of those that say so, by name. */
+  readonly events: ReadonlyMap<string, EventsSettings>;
   /** Has no name of `functions`. */
   readonly broken: readonly BrokenFunction[];
   /** What firerunner is told of the host. */
@@ -150,6 +153,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     runtimefsDirectory: runtimefs ?? '/',
     functions: list.functions,
     urls: list.urls,
+    events: list.events,
     broken: Object.freeze(list.broken.map(shown)),
     vmmSettings: Object.freeze({
       firecracker: firecrackerSettings(yaml.firecracker, files.absolute),

@@ -7,6 +7,7 @@ import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vm
 import type { FunctionConfig } from '../../registry/function-version.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
+import { eventsSettings, type EventsSettings } from './events.ts';
 import { urlSettings, type UrlSettings } from './url.ts';
 import { check } from '../../yaml/check.ts';
 import { Spelling } from '../../yaml/spelling.ts';
@@ -45,6 +46,7 @@ export interface FunctionEntries {
   readonly functions: ReadonlyMap<string, FunctionConfig>;
   /** Of those that have one, by name. */
   readonly urls: ReadonlyMap<string, UrlSettings>;
+  readonly events: ReadonlyMap<string, EventsSettings>;
   readonly broken: readonly BrokenEntry[];
 }
 
@@ -74,6 +76,7 @@ export function readFunctions(
 class FunctionList {
   readonly #functions = new Map<string, FunctionConfig>();
   readonly #urls = new Map<string, UrlSettings>();
+  readonly #events = new Map<string, EventsSettings>();
   readonly #broken = new Map<number, BrokenEntry & { readonly problems: Problem[] }>();
   readonly #source: YamlFile;
   readonly #context: FunctionContext;
@@ -95,7 +98,7 @@ class FunctionList {
 
   entries(): FunctionEntries {
     const broken = [...this.#broken.entries()].sort(([a], [b]) => a - b).map(([, entry]) => entry);
-    return { functions: this.#functions, urls: this.#urls, broken };
+    return { functions: this.#functions, urls: this.#urls, events: this.#events, broken };
   }
 
   add(index: number, entry: unknown): void {
@@ -108,8 +111,7 @@ class FunctionList {
     const { data: name = null } = functionSchema.shape.name.safeParse(valueOf(entry, 'name'));
     // Of two functions with one name nobody can tell which is meant: both are broken, as one.
     const first = (name === null ? undefined : this.#indices.get(name)) ?? index;
-    if (name !== null) this.#functions.delete(name);
-    if (name !== null) this.#urls.delete(name);
+    if (name !== null) for (const all of [this.#functions, this.#urls, this.#events]) all.delete(name);
     const before = this.#broken.get(first);
     if (before === undefined) this.#broken.set(first, { name, problems: this.#problems });
     else before.problems.push(...this.#problems);
@@ -149,6 +151,7 @@ class FunctionList {
         yaml.name,
         urlSettings(yaml.url, (message) => complain('url', message)),
       );
+    if (yaml.events) this.#events.set(yaml.name, eventsSettings(yaml.events));
     return Object.freeze({
       name: yaml.name,
       version: LATEST,

@@ -7,6 +7,7 @@ import { PROVIDED_NAMES, RUNTIME_NAMES, type RuntimeName } from '../../protocol/
 import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
+import { eventsSchema } from './events.ts';
 import { urlSchema } from './url.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';
 
@@ -217,6 +218,7 @@ export const functionSchema = z.strictObject(
       .nullish(),
     network: z.boolean(expected('`true` or `false`')).nullish(),
     url: urlSchema.nullish(),
+    events: eventsSchema.nullish(),
     ...unusedFunctionKeys,
   },
   expected('a map of keys such as `name` and `runtime`'),

@@ -2,7 +2,6 @@
 import type { DataDirectory } from '../../control/data-directory.ts';
 import { LATEST, type LambdaAccount } from '../../protocol/arn.ts';
 import type { FunctionRegistry } from '../../registry/function-registry.ts';
-import type { FunctionRecord } from '../../registry/records.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { SubmitTask } from '../gateway/gateway.ts';
 import type { Logger } from '../log.ts';
@@ -18,8 +17,6 @@ export interface EventsOptions {
   /** Null: events end with snapctr. */
   readonly data: Pick<DataDirectory, 'events' | 'destinations'> | null;
   readonly registry: FunctionRegistry;
-  /** What is kept of a function that was made over the API. */
-  readonly recordOf: (name: string) => FunctionRecord | undefined;
   readonly submit: SubmitTask;
   /** VMs of the smallest function that the host has memory for. */
   readonly maxConcurrency: number;
@@ -31,7 +28,7 @@ export interface EventsOptions {
 
 /** @throws EventStoreError if the journal is of another release; NodeJS.ErrnoException */
 export async function openEvents(options: EventsOptions): Promise<EventDispatcher> {
-  const { data, registry, recordOf, submit, maxConcurrency, queueCapacity, account, logger } = options;
+  const { data, registry, submit, maxConcurrency, queueCapacity, account, logger } = options;
   if (data === null) logger.warn('there is no data directory: events that wait end with snapctr');
   const onProblem = (message: string): void => logger.error(message);
   const store = data === null ? new MemoryEventStore() : await Journal.open(data.events, { onProblem });
@@ -39,7 +36,7 @@ export async function openEvents(options: EventsOptions): Promise<EventDispatche
   return new EventDispatcher({
     store,
     submit,
-    settingsOf: (name, qualifier) => settingsOf(recordOf(name), qualifier),
+    settingsOf: (name, qualifier) => settingsOf(registry, name, qualifier),
     limitOf: (name) => limitOf(registry, name, maxConcurrency),
     versionOf: (name, qualifier) => versionOf(registry, name, qualifier),
     // Requests that somebody waits for find room in the channel as well.
@@ -51,8 +48,8 @@ export async function openEvents(options: EventsOptions): Promise<EventDispatche
   });
 }
 
-function settingsOf(record: FunctionRecord | undefined, qualifier: string | null): EventSettings {
-  const set = record?.eventInvoke?.[qualifier ?? LATEST];
+function settingsOf(registry: FunctionRegistry, name: string, qualifier: string | null): EventSettings {
+  const set = registry.get(name)?.eventInvoke[qualifier ?? LATEST];
   if (set === undefined) return DEFAULT_EVENT_SETTINGS;
   const { maximumRetryAttempts, maximumEventAgeS, onSuccess, onFailure } = set;
   return {

@@ -84,6 +84,7 @@ test('config: the smallest useful files, and the defaults', () => {
     const { functions, ...config } = load(directory);
     assert.deepEqual(config, {
       urls: new Map(),
+      events: new Map(),
       broken: [],
       memoryMib: 1024,
       kernelPath: join(directory, 'images/vmlinux'),
@@ -148,6 +149,23 @@ test('config: a URL, with what is allowed to pages', () => {
         ...{ allowOrigins: ['*'], allowMethods: ['GET'], allowHeaders: ['a'], exposeHeaders: ['b'] },
         ...{ allowCredentials: true, maxAgeS: 5 },
       },
+    });
+  });
+});
+
+test('config: how events are tried, and who is told of their end', () => {
+  const some = '{name: some, runtime: nodejs, events: {retries: 0, on_success: "file:done.jsonl", on_failure: other}}';
+  const aged = '{name: aged, runtime: nodejs, events: {max_age: 60, on_failure: "https://example.com/hook"}}';
+  inInstallation({ 'functions.yaml': `- ${some}\n- ${aged}\n- {name: without, runtime: nodejs}\n` }, (directory) => {
+    const { events } = load(directory);
+    assert.deepEqual([...events.keys()], ['some', 'aged']);
+    assert.deepEqual(events.get('some'), {
+      ...{ maximumRetryAttempts: 0, maximumEventAgeS: null },
+      ...{ onSuccess: 'file:done.jsonl', onFailure: 'other' },
+    });
+    assert.deepEqual(events.get('aged'), {
+      ...{ maximumRetryAttempts: null, maximumEventAgeS: 60 },
+      ...{ onSuccess: null, onFailure: 'https://example.com/hook' },
     });
   });
 });
@@ -438,7 +456,20 @@ const urlRefusals: readonly (readonly [url: string, message: RegExp])[] = [
   ['{auth: none, cors: {allow_methods: [get]}}', /"get" is not valid: an allowed method is one of \*, GET/],
   ['{auth: none, cors: {allow_headers: ["a\\r\\nb"]}}', /it is no name of a header/],
 ];
+const eventsRefusals: readonly (readonly [events: string, message: RegExp])[] = [
+  ['3', /`events` must be a map with `retries`, `max_age`, `on_success` and `on_failure`, not the number 3/],
+  ['{retries: 3}', /`events\.retries` must be a whole number of further tries from 0 to 2, not the number 3/],
+  ['{max_age: 59}', /`events\.max_age` must be a whole number of seconds from 60 to 21600/],
+  ['{on_sucess: other}', /unknown key `on_sucess`; did you mean `on_success`/],
+  ...['"file:../x"', '"file:"', '"ftp://host/"', '"http://"', '"a b"', '""'].map((place) => {
+    return [`{on_failure: ${place}}`, /`events\.on_failure` must be a function by its name, a file as in/] as const;
+  }),
+];
 const refusals: readonly Refusal[] = [
+  ...eventsRefusals.map(([events, message]) => ({
+    title: `events ${events}`,
+    ...withFunctions(`- {${f}, events: ${events}}\n`, message),
+  })),
   ...urlRefusals.map(([url, message]) => ({
     title: `a URL ${url}`,
     ...withFunctions(`- {${f}, url: ${url}}\n`, message),

@@ -4,7 +4,7 @@ import { functionArn, LATEST } from '../../../../protocol/arn.ts';
 import type { EventInvokeRecord } from '../../../../registry/records.ts';
 import { ApiError } from '../errors.ts';
 import { findFunction, parseFunctionName } from '../names.ts';
-import { functionOf, functionOfFile, NOTHING, ok, pageOf, withMarker, type Call, type Result } from './call.ts';
+import { functionOf, NOTHING, ok, pageOf, withMarker, type Call, type Result } from './call.ts';
 import type { Json } from './render.ts';
 import * as requests from './requests.ts';
 import { readShape } from './shapes.ts';
@@ -58,8 +58,7 @@ export async function deleteFunctionEventInvokeConfig(call: Call): Promise<Resul
 
 export function listFunctionEventInvokeConfigs(call: Call): Result {
   const { name } = functionOf(call);
-  if (functionOfFile(call, name) !== undefined) return ok({ FunctionEventInvokeConfigs: [] });
-  const entries = Object.entries(call.plane.functions.describe(name, null).function.eventInvoke ?? {});
+  const entries = Object.entries(call.registry.get(name)?.eventInvoke ?? {});
   entries.sort(([a], [b]) => (a < b ? -1 : 1));
   const { items, nextMarker } = pageOf(entries, ([qualifier]) => qualifier, call.query, PAGE);
   const shown = items.map(([qualifier, record]) => rendered(call, name, qualifier, record));
@@ -70,7 +69,7 @@ export function listFunctionEventInvokeConfigs(call: Call): Result {
 function configOf(call: Call): EventInvokeRecord {
   const { name, qualifier } = functionOf(call);
   const key = qualifier ?? LATEST;
-  const all = call.plane.functions.find(name)?.eventInvoke ?? {};
+  const all = call.registry.get(name)?.eventInvoke ?? {};
   const record = Object.hasOwn(all, key) ? all[key] : undefined;
   if (record !== undefined) return record;
   const arn = `${functionArn(call.account, name)}:${key}`;
