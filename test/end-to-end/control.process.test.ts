@@ -194,9 +194,9 @@ describe('functions over the API', { timeout: 300_000 }, () => {
         ],
         [() => create({ Code: {} }), 'InvalidParameterValueException', /ZipFile/],
         [
-          () => create({ TenancyConfig: { TenantIsolationMode: 'PER_TENANT' } }),
-          'InvalidParameterValueException',
-          /^TenancyConfig is not offered here: create a function for each tenant/,
+          () => create({ TenancyConfig: { TenantIsolationMode: 'x' } }),
+          'ValidationException',
+          /Value 'x' at 'tenancyConfig.tenantIsolationMode' failed .*: Member must satisfy enum value set: \[PER_TENANT\]$/,
         ],
         [
           () => create({ Environment: { Variables: { LARGE: 'x'.repeat(4100) } } }),
