@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   createWorkspace,
   errorOf,
-  leftovers,
+  assertNothingLeft,
   startController,
   type RunningController,
   type TestVmm,
@@ -66,7 +66,7 @@ export function functionsComeAndGo(vmm: TestVmm): void {
     });
     after(async () => {
       await controller.stop();
-      assert.deepEqual(leftovers(workspace), []);
+      await assertNothingLeft(workspace);
       workspace.remove();
     });
 
