@@ -195,15 +195,15 @@ class Thread {
 }
 const early = new Thread();
 
-/* Draws all the time, while the snapshot is taken as well, and notes when. */
+/* Draws all the time, while the snapshot is taken as well, and notes when; and leaves the emulated processor to the others in between. */
 const BUSY = \`
 const { parentPort } = require('node:worker_threads');
 const { randomBytes } = require('node:crypto');
 let latest = [];
 setInterval(() => {
-  for (let i = 0; i < 20; i += 1) latest.push([Math.random(), randomBytes(8).toString('hex'), performance.timeOrigin + performance.now()]);
+  for (let i = 0; i < 5; i += 1) latest.push([Math.random(), randomBytes(8).toString('hex'), performance.timeOrigin + performance.now()]);
   latest = latest.slice(-40);
-}, 1);
+}, 5);
 parentPort.on('message', () => parentPort.postMessage(latest));
 \`;
 const busy = new Worker(BUSY, { eval: true });
