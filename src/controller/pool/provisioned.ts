@@ -240,7 +240,7 @@ export class ProvisionedVms {
     const now = this.#options.now();
     const trouble = this.#troubles.get(fn) ?? { failures: 0, retryAt: 0, reason: null };
     // Several at once are one.
-    if (now < trouble.retryAt || fn.isRetired) return;
+    if (this.#closed || now < trouble.retryAt || fn.isRetired) return;
     if (now - trouble.retryAt > LONGEST_PAUSE_MS) trouble.failures = 0;
     trouble.retryAt = now + Math.min(FIRST_PAUSE_MS * 2 ** trouble.failures, LONGEST_PAUSE_MS);
     trouble.failures += 1;

@@ -157,6 +157,16 @@ test('provisioned VMs: idle VMs of others make room for them, and busy ones when
   assert.deepEqual([state('live'), ledger.freeMib], [[3, 3, null], 0]);
 });
 
+test('provisioned VMs: what ends with snapctr has not failed', async (t) => {
+  const { provisioned, guests, launched, keep, settle, state } = createBench(t, 1024, ['f1']);
+  keep({ live: { f1: 1 } });
+  await settle();
+  const [vm = assert.fail('none was launched')] = launched;
+  provisioned.close();
+  await guests.end(vm, 'killed from outside');
+  assert.equal(state('live')[2], null);
+});
+
 test('provisioned VMs: one that is lost, used up or killed is replaced; one that ends by itself after a pause', async (t) => {
   const { keep, settle, call, state, guests, launched, fn } = createBench(t, 1024, ['f1']);
   keep({ live: { f1: 1 } });
