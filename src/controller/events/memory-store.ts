@@ -1,4 +1,5 @@
 /** Runs in snapctr. Events in memory, where there is no data directory: they end with the process. */
+/* eslint-disable @typescript-eslint/require-await -- the interface is that of stores that wait for a disk */
 import {
   checkRoom,
   EventStoreError,
@@ -43,13 +44,11 @@ export class MemoryEventStore implements EventStore {
     return this.#events.get(sequence) ?? null;
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await -- the interface is that of stores that wait for a disk
   async append(event: NewEvent): Promise<StoredEvent> {
     checkRoom(this.#limits, this.#events.size, this.#bytes + event.payload.length);
     return this.#add(event);
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async read({ sequence }: StoredEvent): Promise<EventContents> {
     const found = this.#events.get(sequence);
     if (found === undefined) throw new EventStoreError('closed', `event ${sequence} is done`);
@@ -61,7 +60,6 @@ export class MemoryEventStore implements EventStore {
     if (found !== undefined) found.state = state;
   }
 
-  // eslint-disable-next-line @typescript-eslint/require-await
   async settle({ sequence, bytes }: StoredEvent, followers: readonly NewEvent[]): Promise<readonly StoredEvent[]> {
     const added = followers.map((one) => this.#add(one));
     if (this.#events.delete(sequence)) this.#bytes -= bytes;
