@@ -51,7 +51,7 @@ const gateway = new HttpGateway({
   submit: controller.submit.bind(controller),
   readiness: () => ({ ready: true }),
   status: () => controller.status(),
-  metrics: () => controller.metrics.render(),
+  metrics: () => controller.telemetry.metrics.render(),
 });
 await gateway.start();
 console.log(gateway.address.port);

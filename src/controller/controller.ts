@@ -24,11 +24,10 @@ import type { BrokenFunction, Config } from './config/config.ts';
 import { FunctionSnapshots } from './runner/function-snapshots.ts';
 import { FairShare, type KeepAlivePolicy } from './pool/keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
-import { rounded, type Logger } from './log.ts';
+import type { Logger } from './log.ts';
 import type { FunctionUse } from './pool/function-use.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
 import { Ledger } from './pool/ledger.ts';
-import { Metrics } from './metrics.ts';
 import { ProvisionedVms, type Provision } from './pool/provisioned.ts';
 import { RunnerClient } from './runner/runner-client.ts';
 import { Standby } from './pool/standby.ts';
@@ -36,7 +35,9 @@ import type { Invocation, Outcome, Task } from './task.ts';
 import { checkTenant, tenantOf } from './tenants.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
-import { startWorkers, type FirstUse, type Job, type WorkerPool } from './worker-pool.ts';
+import { Telemetry } from './telemetry/telemetry.ts';
+import { QueueWait } from './waits.ts';
+import { startWorkers, type Job, type WorkerPool } from './worker-pool.ts';
 import type { RetentionLimits } from '../storage/retention.ts';
 
 /** How long VMs may take to end when the controller closes, in ms; then firerunner is ended, and they with it. */
@@ -93,7 +94,7 @@ export interface ControllerStatus {
 }
 
 export class Controller {
-  readonly metrics = new Metrics(() => this.status());
+  readonly telemetry: Telemetry;
   readonly #options: ControllerOptions;
   readonly #registry: FunctionRegistry;
   readonly #runner: RunnerClient;
@@ -113,6 +114,7 @@ export class Controller {
     const { config, registry, logger, runnerCommand } = options;
     this.#options = options;
     this.#registry = registry;
+    this.telemetry = new Telemetry(() => this.status(), logger);
     this.#runner = new RunnerClient(runnerCommand, logger);
     this.#ledger = new Ledger(config.memoryMib, config.vmmSettings.network?.taps.length);
     const owner: VmOwner = {
@@ -136,9 +138,8 @@ export class Controller {
       },
       startVm: (vm) => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm),
       onLaunched: (vm, timings) => {
-        this.metrics.onLaunched(timings);
+        this.telemetry.onLaunched(vm, timings);
         this.#provisioned.onLaunched(vm);
-        logger.info({ vm: vm.id, function: vm.function.name, ahead: vm.isAhead, ...rounded(timings) }, 'VM launched');
       },
       onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
       onGone: (vm) => {
@@ -152,6 +153,7 @@ export class Controller {
       },
       onShort: (vm) => this.#provisioned.onShort(vm),
       onDrained: (fn) => this.#snapshots.remove(fn.config),
+      whyNotAhead: (fn) => this.#standby.whyNone(fn),
       now,
     });
     this.#standby = new Standby({
@@ -186,12 +188,9 @@ export class Controller {
       maxWaitMs: config.queueWaitMs,
       maxAgeMs: config.queueTimeoutMs,
       flowOf: ({ use, turn }) => turn ?? flowOf(use),
-      grant: (job, waitedMs) => {
-        const fn = this.#lookUp(job);
-        return fn === null ? null : this.#pool.acquire(fn, waitedMs, tenantOf(job.task.request));
-      },
+      grant: (job, waitedMs) => this.#grant(job, waitedMs),
       giveUp: (job) => this.#giveUp(job),
-      onDropped: ({ task }, error) => this.#drop(task, error),
+      onDropped: (job, error) => this.#drop(job, error),
       now,
     });
     for (const version of registry.versions()) this.#onPublished(version);
@@ -273,8 +272,7 @@ export class Controller {
     await this.#runner.start();
     const size = Math.floor(this.#options.config.memoryMib / SMALLEST_VM_MIB);
     this.#workers = startWorkers(size, this.#channel, this.#pool, {
-      onOutcome: (outcome) => this.metrics.onOutcome(outcome),
-      onFirstUse: (use) => this.#onFirstUse(use),
+      onDone: (done) => this.telemetry.onDone(done),
     });
   }
 
@@ -283,15 +281,6 @@ export class Controller {
     const { canPause, canRestore } = this.#runner.abilities;
     if (canPause) this.#pool.pauseIdleVms();
     if (canRestore && this.#options.useSnapshots) this.#snapshots.prepareAll();
-  }
-
-  #onFirstUse(use: FirstUse): void {
-    this.metrics.onFirstUse(use);
-    const { vm, start, queueMs, firstResponseMs } = use;
-    this.#options.logger.info(
-      { vm: vm.id, function: vm.function.name, start, ...rounded({ queueMs, firstResponseMs }) },
-      'first request',
-    );
   }
 
   /** The gateways' way in; see `SubmitTask`. */
@@ -304,13 +293,13 @@ export class Controller {
       if (tenant === null) this.#send({ task, use, fn });
       else this.#sendOf(tenant, { task, use, fn });
     } catch (error) {
-      this.metrics.onOutcome({ status: 'error', error: SnapfaasError.from(error), start: null });
+      this.telemetry.onRefused(task, SnapfaasError.from(error));
       throw error;
     }
   }
 
   #send(job: Pick<Job, 'task' | 'use' | 'fn' | 'turn'>): void {
-    this.#channel.send({ ...job, signal: job.task.signal, submittedAt: performance.now() });
+    this.#channel.send({ ...job, signal: job.task.signal, submittedAt: performance.now(), wait: null });
   }
 
   /** Those of one tenant wait for each other, not for those of others; all of a function's wait in a part of the queue. */
@@ -320,13 +309,12 @@ export class Controller {
       throw new SnapfaasError('queue_full', message, { retryAfterS: 1 });
     }
     const turn = use.enter(tenant);
-    const { id, request, signal } = task;
     const reply = (outcome: Outcome): void => {
       use.leave(turn);
       task.reply(outcome);
     };
     try {
-      this.#send({ task: { id, request, signal, reply }, use, fn, turn });
+      this.#send({ task: withReply(task, reply), use, fn, turn });
     } catch (error) {
       use.leave(turn);
       throw error;
@@ -343,6 +331,16 @@ export class Controller {
     if (version === null) return null;
     checkTenant(version, tenantOf(request));
     return this.#pool.find(version) ?? null;
+  }
+
+  /** A VM for a job, or the launch of one; null: it has to wait. */
+  #grant(job: Job, waitedMs: number): Lease | null {
+    const fn = this.#lookUp(job);
+    const lease = fn === null ? null : this.#pool.acquire(fn, waitedMs, tenantOf(job.task.request));
+    if (lease !== null) return lease;
+    job.wait ??= new QueueWait(job.submittedAt);
+    job.wait.lacked(fn?.lacking ?? 'deployment', performance.now());
+    return null;
   }
 
   /** What a job runs on: the version that it was submitted for, or the one that has taken its place. Null: there is none. */
@@ -375,11 +373,11 @@ export class Controller {
   }
 
   /** @param reason null: the client is gone. */
-  #drop(task: Task, reason: SnapfaasError | null): void {
+  #drop(job: Job, reason: SnapfaasError | null): void {
+    const { task } = job;
     const error = reason ?? new SnapfaasError('internal', 'the client is gone', { cause: task.signal.reason });
-    const outcome: Outcome = { status: 'error', error, start: null };
-    task.reply(outcome);
-    this.metrics.onOutcome(outcome);
+    task.reply({ status: 'error', error, start: null });
+    this.telemetry.onDropped(job, error);
   }
 
   /** From now on `status` says draining. New requests are the gateway's to refuse. */
@@ -461,4 +459,9 @@ export class Controller {
   #launchSpec(fn: FunctionVersion): LaunchSpec {
     return launchSpec(this.#options.config, fn, this.#options);
   }
+}
+
+/** The same task with another way back. */
+function withReply({ id, request, signal, eventTry }: Task, reply: Task['reply']): Task {
+  return { id, request, signal, reply, ...(eventTry === undefined ? {} : { eventTry }) };
 }

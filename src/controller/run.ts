@@ -287,7 +287,7 @@ async function serveGateway(
     logger,
   );
   if (events !== null) {
-    controller.metrics.addEvents(() => events.status());
+    controller.telemetry.metrics.addEvents(() => events.status());
     await events.start();
   }
   await gateway.start();
@@ -372,7 +372,7 @@ function createGateway(
     ],
     readiness: () => controller.readiness(),
     status: () => ({ ...controller.status(), events: events.status() }),
-    metrics: () => controller.metrics.render(),
+    metrics: () => controller.telemetry.metrics.render(),
   });
   return { gateway, finished: new Promise<number>(() => undefined) };
 }

@@ -56,6 +56,8 @@ export interface Task {
   readonly request: Invocation;
   /** Aborted when nobody waits for the answer any more. */
   readonly signal: AbortSignal;
+  /** Of an invocation of type Event, which try it is, from 1; absent: it is none. */
+  readonly eventTry?: number;
   /** The response channel. Called exactly once for every task that was submitted, also after an abort. */
   readonly reply: (outcome: Outcome) => void;
 }

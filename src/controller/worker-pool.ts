@@ -12,6 +12,7 @@ import type { Vm } from './pool/vm.ts';
 import type { FunctionUse, TenantTurn } from './pool/function-use.ts';
 import type { FunctionVms } from './pool/function-vms.ts';
 import type { Lease, VmPool } from './pool/vm-pool.ts';
+import type { QueueWait } from './waits.ts';
 
 /** What goes through the channel: a task, and its function looked up. */
 export interface Job extends Abortable {
@@ -24,16 +25,18 @@ export interface Job extends Abortable {
   fn: FunctionVms | null;
   /** When the task was submitted, by `performance.now()`. */
   readonly submittedAt: number;
+  /** What it waits for; absent or null: it was not looked for a VM in vain yet. */
+  wait?: QueueWait | null;
 }
 
-/** A request that was the first on its VM: where its time went, in ms. */
-export interface FirstUse {
-  readonly vm: Vm;
-  readonly start: StartKind;
-  /** From being submitted to having a VM, without the parts of a launch that it waited for. */
-  readonly queueMs: number;
-  /** From having the VM to its answer. */
-  readonly firstResponseMs: number;
+/** A job that was answered. */
+export interface Done {
+  readonly job: Job;
+  readonly lease: Lease;
+  /** When it had its lease, by `performance.now()`. */
+  readonly grantedAt: number;
+  readonly found: Readonly<Found>;
+  readonly outcome: Outcome;
 }
 
 export interface WorkerPool {
@@ -46,21 +49,22 @@ export interface WorkerPool {
 
 export interface WorkerEvents {
   /** Called after each reply. */
-  readonly onOutcome: (outcome: Outcome) => void;
-  readonly onFirstUse?: (use: FirstUse) => void;
+  readonly onDone: (done: Done) => void;
 }
 
 export function startWorkers(
   size: number,
   channel: Channel<Job, Lease>,
   pool: VmPool,
-  { onOutcome, onFirstUse = () => undefined }: WorkerEvents,
+  { onDone }: WorkerEvents,
 ): WorkerPool {
   let busy = 0;
   const work = async (): Promise<void> => {
     for (let received = await channel.receive(); received !== null; received = await channel.receive()) {
       busy += 1;
-      const outcome = await run(received, pool, onFirstUse);
+      // An object, because the outcome needs what the callback learns even if it fails.
+      const found: Found = newFound();
+      const outcome = await run(received, pool, found);
       busy -= 1;
       channel.done(received);
       if (outcome === null) {
@@ -68,7 +72,7 @@ export function startWorkers(
         continue;
       }
       received.item.task.reply(outcome);
-      onOutcome(outcome);
+      onDone({ job: received.item, lease: received.grant, grantedAt: received.at, found, outcome });
     }
   };
   const finished = Promise.all(Array.from({ length: size }, work)).then(() => undefined);
@@ -82,14 +86,8 @@ export function startWorkers(
 }
 
 /** Null: its VM was lost before it had begun; another one can do it. */
-async function run(
-  { item, grant }: Received<Job, Lease>,
-  pool: VmPool,
-  onFirstUse: (use: FirstUse) => void,
-): Promise<Outcome | null> {
-  // An object, because the outcome needs what the callback learns even if it fails.
-  const found: Found = { start: null, launch: null, tail: null, acquiredAt: 0, answeredAt: 0 };
-  const outcome = await invoke(item, grant, pool, found, onFirstUse);
+async function run({ item, grant }: Received<Job, Lease>, pool: VmPool, found: Found): Promise<Outcome | null> {
+  const outcome = await invoke(item, grant, pool, found);
   const { launch, tail, acquiredAt, answeredAt } = found;
   if (outcome === null) return null;
   if (tail === null)
@@ -111,36 +109,36 @@ function withImportReport(outcome: Outcome, { memoryMib }: FunctionVersion): Out
 
 /** What is learned of the VM and of the invocation on it; times by `performance.now()`. */
 interface Found {
+  /** Null: no VM came up. */
+  vm: Vm | null;
   start: StartKind | null;
   launch: LaunchTimings | null;
+  /** It had no CPU when the request got it. */
+  wasPaused: boolean;
   /** Null if there is no VM yet, or no report is wanted. */
   tail: InvocationOutput | null;
+  /** 0 before. */
   acquiredAt: number;
   answeredAt: number;
 }
 
-async function invoke(
-  { task, submittedAt }: Job,
-  lease: Lease,
-  pool: VmPool,
-  found: Found,
-  onFirstUse: (use: FirstUse) => void,
-): Promise<Outcome | null> {
+function newFound(): Found {
+  return { vm: null, start: null, launch: null, wasPaused: false, tail: null, acquiredAt: 0, answeredAt: 0 };
+}
+
+async function invoke({ task }: Job, lease: Lease, pool: VmPool, found: Found): Promise<Outcome | null> {
   const version = lease.fn.config;
   try {
     return await pool.use(lease, task.signal, async (vm, start) => {
+      found.vm = vm;
       found.start = start;
+      found.wasPaused = vm.isWaking;
       const tail = task.request.lambda?.wantsReport === true ? new InvocationOutput() : null;
       found.tail = tail;
-      if (tail === null && start === 'warm') {
-        const { result, contentType } = await vm.invoke(task.id, task.request, task.signal);
-        return { status: 'ok', result, contentType, start, version };
-      }
       found.acquiredAt = performance.now();
       if (start !== 'warm') found.launch = vm.timings;
       try {
         const { result, contentType } = await vm.invoke(task.id, task.request, task.signal, tail);
-        if (start !== 'warm') onFirstUse(firstUse(vm, start, submittedAt, found.acquiredAt));
         return { status: 'ok', result, contentType, start, version };
       } finally {
         found.answeredAt = performance.now();
@@ -150,10 +148,4 @@ async function invoke(
     if (error instanceof NotBegunError) return null;
     return { status: 'error', error: SnapfaasError.from(error), start: found.start, version };
   }
-}
-
-function firstUse(vm: Vm, start: StartKind, submittedAt: number, acquiredAt: number): FirstUse {
-  const waitedMs = acquiredAt - submittedAt;
-  const queueMs = Math.max(0, waitedMs - Math.min(waitedMs, vm.launchMs));
-  return { vm, start, queueMs, firstResponseMs: performance.now() - acquiredAt };
 }

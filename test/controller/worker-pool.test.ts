@@ -45,7 +45,7 @@ function bench(memoryMib: number, ...names: readonly string[]): Bench {
     onDropped: () => undefined,
     now: () => performance.now(),
   });
-  const workers = startWorkers(memoryMib / 128, channel, pool, { onOutcome: () => undefined });
+  const workers = startWorkers(memoryMib / 128, channel, pool, { onDone: () => undefined });
   closing.push(async () => {
     channel.close();
     await pool.close(new SnapfaasError('shutting_down', 'the test is over'));

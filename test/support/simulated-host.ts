@@ -92,7 +92,7 @@ export class SimulatedHost {
       now,
     });
     const workers = startWorkers(Math.floor(memoryMib / SMALLEST_VM_MIB), this.channel, this.pool, {
-      onOutcome: () => undefined,
+      onDone: () => undefined,
     });
     this.#finished = workers.finished;
   }

@@ -324,7 +324,7 @@ export class EventDispatcher implements Gateway {
       });
     }
     if (tries > 0) this.#triedAgain += 1;
-    const outcome = await this.#run(target, contents);
+    const outcome = await this.#run(target, contents, tries + 1);
     if (outcome.status === 'error' && !isFunctionsDoing(outcome)) return this.#refused(flow, event, outcome.error);
     flow.ran();
     const version = outcome.version ?? versionOf(name, qualifier);
@@ -346,13 +346,17 @@ export class EventDispatcher implements Gateway {
     this.#later.add(at, event);
   }
 
-  #run({ name, qualifier }: Extract<Target, { kind: 'function' }>, contents: EventContents): Promise<Outcome> {
+  #run(
+    { name, qualifier }: Extract<Target, { kind: 'function' }>,
+    contents: EventContents,
+    eventTry: number,
+  ): Promise<Outcome> {
     const { id, payload, header } = contents;
     return new Promise((resolve) => {
       const lambda = { header: header ?? {}, sink: null, wantsReport: false };
       try {
         const request = { function: name, qualifier, payload, lambda };
-        this.#options.submit({ id, request, signal: this.#never, reply: resolve });
+        this.#options.submit({ id, request, signal: this.#never, eventTry, reply: resolve });
       } catch (error) {
         resolve({ status: 'error', error: SnapfaasError.from(error), start: null });
       }

@@ -1,6 +1,7 @@
 /** Runs in snapctr. The VMs of one version of a function, as the pool keeps them. */
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { FunctionUse } from './function-use.ts';
+import type { Lacking, LastEnd } from './launch-cause.ts';
 import type { Share } from './ledger.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
 import type { Vm } from './vm.ts';
@@ -50,6 +51,10 @@ export class FunctionVms {
   startMs: number | null = null;
   /** When one of its requests found no room that could not be made, by the pool's clock. */
   hopelessSince: number | null = null;
+  /** What its last request lacked that got no VM. */
+  lacking: Lacking = 'deployment';
+  /** How one of its VMs ended last. */
+  lastEnd: LastEnd | null = null;
   /** Launches whose client hung up, for whoever comes next; they count as in use. */
   readonly unclaimed = new Set<Vm>();
   /** Requests that wait for a launch, oldest first; each would rather have a VM that is free before. */

@@ -6,6 +6,7 @@
 import type { Logger } from '../log.ts';
 import type { Vm } from './vm.ts';
 import type { FunctionVms } from './function-vms.ts';
+import type { NotAhead } from './launch-cause.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
 
 /**
@@ -77,6 +78,18 @@ export class Standby {
     if (candidate === undefined) return;
     this.#unlist(candidate);
     this.#candidates.delete(fn);
+  }
+
+  /** Why no VM of the function waits for its first request. */
+  whyNone(fn: FunctionVms): NotAhead {
+    const { budgetMib, freeMib } = this.#options;
+    if (budgetMib === 0) return 'off';
+    const candidate = this.#candidates.get(fn);
+    if (candidate?.isRestorable !== true) return 'no_snapshot';
+    if (candidate.list === null) return 'launch_failed';
+    const { memoryMib, hasTap } = fn.share;
+    if (hasTap && this.#isOutOfTaps) return 'no_tap';
+    return memoryMib > Math.min(budgetMib, freeMib()) ? 'no_memory' : 'not_yet';
   }
 
   /** A request has taken a VM of the function, launched ahead or not. */

@@ -15,6 +15,7 @@ import { noRoom, tooManyAtOnce } from './exhaustion.ts';
 import { FunctionUse } from './function-use.ts';
 import { FunctionVms, type LaunchWaiter } from './function-vms.ts';
 import { IdlePauser } from './idle-pauser.ts';
+import type { EvictedVm, LaunchCause, NotAhead } from './launch-cause.ts';
 import type { Claim, KeepAlivePolicy } from './keep-alive.ts';
 import type { Lack, Ledger } from './ledger.ts';
 import type { StartKind } from '../task.ts';
@@ -44,6 +45,8 @@ export interface VmPoolOptions {
   readonly onRoom?: (vm: Vm) => void;
   /** With this VM gone its version has fewer than are kept. To be acted on later: the books are not in order just now. */
   readonly onShort?: (vm: Vm) => void;
+  /** Why a VM has to be launched for a request that could have been launched before. */
+  readonly whyNotAhead?: (fn: FunctionVms) => NotAhead;
   /** The last VM of a version that was retired is gone. */
   readonly onDrained?: (fn: FunctionVms) => void;
   /** A clock that never goes back, in ms; the policy's. */
@@ -56,6 +59,8 @@ export interface Lease {
   readonly vm: Vm;
   /** Null: the function has no tenants. */
   readonly tenant: string | null;
+  /** Null: its VM was there, or was being launched for another request that is gone. */
+  readonly cause: LaunchCause | null;
 }
 
 export type VmCounts = Readonly<Record<string, Partial<Record<VmState, number>>>>;
@@ -65,6 +70,8 @@ const PROMISED = { holder: { heldMib: 0 }, waitedMs: Infinity, isNewTenant: fals
 
 /** What is told of a function that lacks nothing just now. */
 const NO_LACK: Lack = { memoryMib: 0, tap: false };
+
+const NO_VMS: readonly Vm[] = [];
 
 export class VmPool {
   readonly counters: PoolCounters = { launches: 0, evictions: 0, reuses: 0 };
@@ -154,17 +161,25 @@ export class VmPool {
    */
   acquire(fn: FunctionVms, waitedMs: number, tenant: string | null = null): Lease | null {
     if (this.#closed || fn.isRetired) return null;
+    let cause: LaunchCause | null = null;
     const { isolatesTenants = false } = fn.config;
     if (isolatesTenants !== (tenant !== null)) throw new Error(`bug: tenant ${String(tenant)} of ${fn.config.name}`);
     const idle = this.#takeIdle(fn, tenant);
     if (idle === null) {
       // It counts as in use already.
       const unclaimed = fn.takeUnclaimed();
-      if (unclaimed !== null) return { fn, vm: unclaimed, tenant };
-      if (fn.use.isAtLimit || !this.#makeRoom(fn, waitedMs, tenant)) return null;
+      if (unclaimed !== null) return { fn, vm: unclaimed, tenant, cause };
+      if (fn.use.isAtLimit) {
+        fn.lacking = 'concurrency_limit';
+        return null;
+      }
+      const notAhead = this.#options.whyNotAhead?.(fn) ?? null;
+      const evicted = this.#makeRoom(fn, waitedMs, tenant);
+      if (evicted === null) return null;
+      cause = { busyVms: fn.alive, lastEnd: fn.lastEnd, notAhead, evicted };
     }
     fn.use.inUse += 1;
-    return { fn, vm: idle ?? this.#launch(fn), tenant };
+    return { fn, vm: idle ?? this.#launch(fn), tenant, cause };
   }
 
   /**
@@ -248,16 +263,17 @@ export class VmPool {
 
   /** Kills a VM; its share is free in the books at once. */
   #discard(vm: Vm, error: SnapfaasError): void {
-    const isNews = this.#markDying(vm);
+    const isNews = this.#markDying(vm, error.message);
     vm.kill(error);
     if (isNews) this.#options.onRoom?.(vm);
   }
 
-  /** False if it is dying already. */
-  #markDying(vm: Vm): boolean {
+  /** False if it is dying already. @param isEvicted for whom `reason` says. */
+  #markDying(vm: Vm, reason: string, isEvicted = false): boolean {
     if (!this.#vms.has(vm) || this.#dying.has(vm)) return false;
     this.#dying.add(vm);
     const { fn } = vm;
+    fn.lastEnd = { reason, isEvicted, at: Date.now() };
     fn.use.heldMib -= vm.memoryMib;
     fn.alive -= 1;
     fn.takeBack(vm);
@@ -267,7 +283,7 @@ export class VmPool {
   }
 
   #onGone(vm: Vm): void {
-    this.#markDying(vm);
+    this.#markDying(vm, 'its process ended');
     this.#dying.delete(vm);
     this.#vms.delete(vm);
     this.#options.ledger.ended(vm);
@@ -297,7 +313,7 @@ export class VmPool {
    * @returns null if there is no room just now, or the function could not use it.
    */
   launchProvisioned(fn: FunctionVms): Promise<Vm> | null {
-    if (this.#closed || fn.isRetired || fn.use.isAtLimit || !this.#reserve(fn, PROMISED)) return null;
+    if (this.#closed || fn.isRetired || fn.use.isAtLimit || this.#reserve(fn, PROMISED) === null) return null;
     const vm = this.#createAhead(fn);
     return this.#start(vm).then(() => vm.ready.then(() => vm));
   }
@@ -310,7 +326,7 @@ export class VmPool {
 
   /** Ends an idle VM, if it may be evicted. */
   dismiss(vm: Vm): void {
-    if (vm.state === 'idle' && vm.fn.spare > 0) this.#evict(vm);
+    if (vm.state === 'idle' && vm.fn.spare > 0) this.#evict(vm, 'a VM that is launched ahead for another function');
   }
 
   #launch(fn: FunctionVms): Vm {
@@ -343,7 +359,7 @@ export class VmPool {
       },
       () => {
         settled();
-        if (this.#markDying(vm)) this.#options.onRoom?.(vm);
+        if (this.#markDying(vm, 'its launch failed')) this.#options.onRoom?.(vm);
       },
     );
     return vm;
@@ -353,7 +369,10 @@ export class VmPool {
   async #start(vm: Vm): Promise<void> {
     const isSettled = await this.#options.ledger.settled(SETTLE_LIMIT_MS);
     if (vm.state !== 'launching') return vm.onGone('it was never started', null);
-    if (isSettled) return this.#options.startVm(vm);
+    if (isSettled) {
+      vm.startedAt = performance.now();
+      return this.#options.startVm(vm);
+    }
     const message = `VMs that were killed have not given back what they held within ${SETTLE_LIMIT_MS / 1000} s`;
     vm.onGone(message, { kind: 'vmm', message, console: [] });
   }
@@ -407,8 +426,8 @@ export class VmPool {
     vm.ready.then(settle, settle);
   }
 
-  /** Makes room for another VM of the function, which a request waits for. False: nothing was evicted. */
-  #makeRoom(fn: FunctionVms, waitedMs: number, tenant: string | null): boolean {
+  /** Makes room for another VM of the function, which a request waits for. Null: there is none, and nothing was evicted. */
+  #makeRoom(fn: FunctionVms, waitedMs: number, tenant: string | null): readonly EvictedVm[] | null {
     const { ledger, policy, now } = this.#options;
     const lack = ledger.lack(fn.share);
     if (lack !== null) {
@@ -416,22 +435,28 @@ export class VmPool {
       fn.hopelessSince = isHopeless ? (fn.hopelessSince ?? now()) : null;
     }
     const isNewTenant = tenant !== null && !fn.hasVmOf(tenant);
-    if (!this.#reserve(fn, { holder: fn.use, waitedMs, isNewTenant })) return false;
-    fn.hopelessSince = null;
-    return true;
+    const evicted = this.#reserve(fn, { holder: fn.use, waitedMs, isNewTenant });
+    if (evicted !== null) fn.hopelessSince = null;
+    else fn.lacking = lack?.tap === true ? 'tap' : 'memory';
+    return evicted;
   }
 
-  /** Reserves the share of another VM of the function, evicting idle VMs if need be. False: nothing was evicted. */
-  #reserve(fn: FunctionVms, claim: Pick<Claim, 'holder' | 'waitedMs' | 'isNewTenant'>): boolean {
+  /**
+   * Reserves the share of another VM of the function, evicting idle VMs if need be.
+   *
+   * @returns those that were evicted; null: there is no room, and nothing was.
+   */
+  #reserve(fn: FunctionVms, claim: Pick<Claim, 'holder' | 'waitedMs' | 'isNewTenant'>): readonly EvictedVm[] | null {
     const { ledger, policy } = this.#options;
     const lack = ledger.lack(fn.share);
+    let victims: readonly Vm[] = NO_VMS;
     if (lack !== null) {
-      const victims = policy.victims(lack, { ...fn.share, ...claim, startMs: fn.startMs });
-      if (victims.length === 0) return false;
-      for (const vm of victims) this.#evict(vm);
+      victims = policy.victims(lack, { ...fn.share, ...claim, startMs: fn.startMs });
+      if (victims.length === 0) return null;
+      for (const vm of victims) this.#evict(vm, fn.config.name);
     }
     if (!ledger.tryReserve(fn.share)) throw new Error('the evicted VMs held less than they said');
-    return true;
+    return victims.map(({ id, function: { name, version } }) => ({ vm: id, function: name, version }));
   }
 
   #noRoom(fn: FunctionVms): SnapfaasError {
@@ -439,10 +464,10 @@ export class VmPool {
     return noRoom(fn.config, ledger.lack(fn.share) ?? NO_LACK, ledger, policy);
   }
 
-  #evict(vm: Vm): void {
+  #evict(vm: Vm, forWhom: string): void {
     this.#forgetIdle(vm);
     // Its share is spoken for: no room for others.
-    this.#markDying(vm);
+    this.#markDying(vm, forWhom, true);
     vm.kill(new SnapfaasError('vm_lost', 'the VM was evicted'));
     this.counters.evictions += 1;
   }
@@ -456,7 +481,7 @@ export class VmPool {
   /** An idle VM died by itself. */
   onLost(vm: Vm): void {
     this.#forgetIdle(vm);
-    if (this.#markDying(vm)) this.#options.onRoom?.(vm);
+    if (this.#markDying(vm, 'it ended by itself while it was idle')) this.#options.onRoom?.(vm);
   }
 
   /** VMs by function and state; functions without any are left out. */

@@ -49,6 +49,14 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** The pool's: when it was ready, and when it became idle, by the pool's clock. */
   readyAt = 0;
   idleSince = 0;
+  /** When firerunner was asked for it, and when it was its turn there, by `performance.now()`; 0 before. */
+  startedAt = 0;
+  turnAt = 0;
+  /** Why it was booted although there is a source of snapshots for it. */
+  fallback: string | null = null;
+  /** When firerunner was last asked to give its CPU back, by `performance.now()`, and how long that took, in ms; null: it is not known yet. */
+  #resumedAt = 0;
+  #wakeMs: number | null = null;
   /** The pool's, of the version that it holds. */
   readonly fn: FunctionVms;
   /** The pool's: it serves this tenant only; null: it has served none, or its function has no tenants. */
@@ -147,11 +155,29 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   resume(): void {
     this.#isResuming = true;
+    this.#resumedAt = performance.now();
+    this.#wakeMs = null;
     this.#owner.resume(this);
   }
 
   onResumed(): void {
     this.#isResuming = false;
+    this.#wakeMs = performance.now() - this.#resumedAt;
+  }
+
+  /** Whether it was paused, and may be still. */
+  get isWaking(): boolean {
+    return this.#isResuming;
+  }
+
+  /** How long it took last to have its CPU again, in ms; null: it has not yet. */
+  get wakeMs(): number | null {
+    return this.#wakeMs;
+  }
+
+  /** It is its turn at firerunner. */
+  onLaunching(): void {
+    if (this.turnAt === 0) this.turnAt = performance.now();
   }
 
   /** How it came up; null until it is ready. */
@@ -244,6 +270,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   onReady(timings: LaunchTimings, fallback: string | null): void {
     this.#timings = timings;
+    this.fallback = fallback;
     if (fallback !== null) this.#owner.onFallback(this, fallback);
     const connecting = this.#connecting ?? Promise.reject(new Error('firerunner named no function channel'));
     connecting.then(

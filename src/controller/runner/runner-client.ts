@@ -44,6 +44,8 @@ type FirerunnerProcess = ServingProcess<RunnerCommand, RunnerEvent>;
 /** What a VM wants to hear. `onGone` is the last call, and comes exactly once for every launch. */
 export interface VmEvents {
   onChannel(guestAddress: GuestAddress): void;
+  /** It is the launch's turn; called again for another attempt. */
+  onLaunching(): void;
   onReady(timings: LaunchTimings, fallback: string | null): void;
   /** firerunner has not launched it in any time it may take; it is to be killed. */
   onLaunchOverdue(reason: string): void;
@@ -274,6 +276,7 @@ export class RunnerClient {
     switch (event.event) {
       case 'launching':
         if (known.isKilled) return;
+        events.onLaunching();
         return this.#limitLaunch(known, LAUNCH_LIMIT_SHARES * known.bootTimeoutMs + LAUNCH_SLACK_MS);
       case 'channel':
         return events.onChannel(event.guestAddress);

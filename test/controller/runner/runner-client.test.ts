@@ -62,6 +62,7 @@ function launch(client: RunnerClient, vm: string): Promise<readonly [reason: str
       onReady: () => reject(new Error('ready')),
       onLog: () => reject(new Error('a log')),
       onLogEnd: () => reject(new Error('the end of a log')),
+      onLaunching: () => undefined,
       onLaunchOverdue: () => reject(new Error('overdue')),
       onResumed: () => reject(new Error('resumed')),
       onRuntimeExited: () => reject(new Error('the runtime exited')),

@@ -1,10 +1,9 @@
 /** Runs in snapctr. What `/metrics` shows, in Prometheus' text format. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { LaunchTimings } from '../protocol/runner.ts';
-import type { EventsStatus } from './events/dispatcher.ts';
-import type { Outcome } from './task.ts';
-import type { ControllerStatus } from './controller.ts';
-import type { FirstUse } from './worker-pool.ts';
+import type { LaunchKind, LaunchTimings } from '../../protocol/runner.ts';
+import type { EventsStatus } from '../events/dispatcher.ts';
+import type { ControllerStatus } from '../controller.ts';
+import type { InvocationSummary } from './invocation-summary.ts';
 
 /** Seconds; warm requests take well under a millisecond, cold boots under emulation several seconds. */
 const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -77,9 +76,8 @@ export class Metrics {
     }
   }
 
-  onOutcome(outcome: Outcome): void {
-    const code = outcome.status === 'ok' ? 'ok' : outcome.error.code;
-    this.#requests.inc({ code, start: outcome.start ?? 'none' });
+  onInvocation({ outcome, start }: InvocationSummary): void {
+    this.#requests.inc({ code: outcome, start: start ?? 'none' });
   }
 
   onLaunched({ kind, spawnMs, bootMs, loadMs, resumeMs }: LaunchTimings): void {
@@ -89,7 +87,8 @@ export class Metrics {
     this.#starts.observe({ start: kind, phase: 'resume' }, resumeMs / 1000);
   }
 
-  onFirstUse({ start, queueMs, firstResponseMs }: FirstUse): void {
+  /** A VM has answered its first request. */
+  onFirstUse(start: LaunchKind, queueMs: number, firstResponseMs: number): void {
     this.#starts.observe({ start, phase: 'queue' }, queueMs / 1000);
     this.#starts.observe({ start, phase: 'first_response' }, firstResponseMs / 1000);
   }

@@ -1,0 +1,66 @@
+/**
+ * Runs in snapctr. The one place that stations tell what became of a request. Each makes one summary, and from that comes all that
+ * is shown: metrics, the history, the log.
+ */
+import type { SnapfaasError } from '../../protocol/errors.ts';
+import type { LaunchTimings } from '../../protocol/runner.ts';
+import { rounded, type Logger } from '../log.ts';
+import type { Vm } from '../pool/vm.ts';
+import type { Task } from '../task.ts';
+import type { ControllerStatus } from '../controller.ts';
+import type { Done, Job } from '../worker-pool.ts';
+import { InvocationHistory } from './invocation-history.ts';
+import { ofDone, ofDropped, ofRefused, type InvocationSummary } from './invocation-summary.ts';
+import { Metrics } from './metrics.ts';
+
+export class Telemetry {
+  readonly history = new InvocationHistory();
+  readonly metrics: Metrics;
+  readonly #logger: Logger;
+
+  /** @param status read whenever the metrics are asked for. */
+  constructor(status: () => ControllerStatus, logger: Logger) {
+    this.metrics = new Metrics(status);
+    this.#logger = logger;
+  }
+
+  /** A task was not taken. */
+  onRefused(task: Task, error: SnapfaasError): void {
+    this.#add(ofRefused(task, error));
+  }
+
+  /** A job reached no worker. */
+  onDropped(job: Job, error: SnapfaasError): void {
+    this.#add(ofDropped(job, error));
+  }
+
+  /** A job was answered. */
+  onDone(done: Done): void {
+    this.#add(ofDone(done));
+  }
+
+  onLaunched(vm: Vm, timings: LaunchTimings): void {
+    this.metrics.onLaunched(timings);
+    this.#logger.info({ vm: vm.id, function: vm.function.name, ahead: vm.isAhead, ...rounded(timings) }, 'VM launched');
+  }
+
+  #add(summary: InvocationSummary): void {
+    this.metrics.onInvocation(summary);
+    this.history.add(summary);
+    const { start, vm, outcome, launch, durationMs } = summary;
+    if (outcome !== 'ok' || launch?.timings == null) return;
+    const queueMs = queueOf(summary);
+    this.metrics.onFirstUse(launch.timings.kind, queueMs, durationMs);
+    const times = rounded({ queueMs, firstResponseMs: durationMs });
+    this.#logger.info({ vm, function: summary.function, start, ...times }, 'first request');
+  }
+}
+
+/** The wait of the first request on a VM, without the parts of its launch. */
+function queueOf({ queueMs, launch }: InvocationSummary): number {
+  if (launch?.timings == null) return queueMs;
+  const { spawnMs, bootMs, loadMs, resumeMs } = launch.timings;
+  const waitedMs = queueMs + launch.waitMs;
+  const launchMs = launch.isAhead ? 0 : spawnMs + bootMs + loadMs + resumeMs;
+  return Math.max(0, waitedMs - launchMs);
+}
