@@ -24,9 +24,10 @@ import type { BrokenFunction, Config } from './config/config.ts';
 import { FunctionSnapshots } from './runner/function-snapshots.ts';
 import { FairShare, type KeepAlivePolicy } from './pool/keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
+import { LoadCheck } from './load-check.ts';
 import type { Logger } from './log.ts';
-import type { FunctionUse } from './pool/function-use.ts';
-import type { FunctionVms } from './pool/function-vms.ts';
+import { FunctionUse } from './pool/function-use.ts';
+import { FunctionVms } from './pool/function-vms.ts';
 import { Ledger } from './pool/ledger.ts';
 import { ProvisionedVms, type Provision } from './pool/provisioned.ts';
 import { RunnerClient } from './runner/runner-client.ts';
@@ -106,6 +107,10 @@ export class Controller {
   readonly #standby: Standby;
   readonly #provisioned: ProvisionedVms;
   readonly #snapshots: FunctionSnapshots;
+  readonly #loadCheck: LoadCheck;
+  readonly #awaitServing: (() => void)[] = [];
+  /** Firerunners that were lost. */
+  #losses = 0;
   #workers: WorkerPool | null = null;
   #draining = false;
   #launched = 0;
@@ -128,15 +133,17 @@ export class Controller {
     const { flowOf, policy } = options.discipline ?? { flowOf: (use) => use, policy: new FairShare<Vm>(now) };
     this.#flowOf = flowOf;
     this.#policy = policy;
+    const createVm = (fn: FunctionVms, isAhead: boolean): Vm => {
+      const { name, version } = fn.config;
+      const log = options.functionLogs?.vmLog(name, version) ?? null;
+      return new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead, log);
+    };
+    const startVm = (vm: Vm): void => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm);
     this.#pool = new VmPool({
       ledger: this.#ledger,
       policy: this.#policy,
-      createVm: (fn, isAhead) => {
-        const { name, version } = fn.config;
-        const log = options.functionLogs?.vmLog(name, version) ?? null;
-        return new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead, log);
-      },
-      startVm: (vm) => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm),
+      createVm,
+      startVm,
       onLaunched: (vm, timings) => {
         this.telemetry.onLaunched(vm, timings);
         this.#provisioned.onLaunched(vm);
@@ -181,8 +188,18 @@ export class Controller {
       },
       logger,
     });
+    this.#loadCheck = new LoadCheck({
+      snapshotSettled: (version) => this.#snapshots.settled(version),
+      isWanted: (version) => this.#snapshots.has(version),
+      tryOut: (version) => tryOut(createVm(new FunctionVms(version, new FunctionUse(version.name)), false), startVm),
+      losses: () => this.#losses,
+      serving: () => this.#untilServing(),
+    });
     this.#runner.onServing = () => this.#onServing();
-    this.#runner.onLost = () => this.#snapshots.onLost();
+    this.#runner.onLost = () => {
+      this.#losses += 1;
+      this.#snapshots.onLost();
+    };
     this.#channel = new Channel({
       capacity: config.queueCapacity,
       maxWaitMs: config.queueWaitMs,
@@ -251,16 +268,14 @@ export class Controller {
   }
 
   /**
-   * Has the snapshot of a version made that is not published yet; it is to be published or discarded afterwards.
+   * Has the snapshot of a version made that is not published yet, and finds out whether it loads; it is to be published or discarded
+   * afterwards.
    *
-   * @throws SnapfaasError `function_error` if its code does not load.
+   * @throws SnapfaasError `function_error` if its code does not load; `vm_launch_failed` if that cannot be told.
    */
   async prepare(version: FunctionVersion): Promise<void> {
     this.#snapshots.add(version);
-    const failure = await this.#snapshots.settled(version);
-    if (failure?.kind !== 'function') return;
-    const { type, message } = failure.failure;
-    throw new SnapfaasError('function_error', `it does not load: ${type}: ${message}`);
+    await this.#loadCheck.run(version);
   }
 
   discard(version: FunctionVersion): void {
@@ -281,6 +296,12 @@ export class Controller {
     const { canPause, canRestore } = this.#runner.abilities;
     if (canPause) this.#pool.pauseIdleVms();
     if (canRestore && this.#options.useSnapshots) this.#snapshots.prepareAll();
+    for (const tell of this.#awaitServing.splice(0)) tell();
+  }
+
+  /** Resolves when there is a firerunner that takes commands. */
+  async #untilServing(): Promise<void> {
+    if (this.#runner.pid === null) await new Promise<void>((resolve) => this.#awaitServing.push(resolve));
   }
 
   /** The gateways' way in; see `SubmitTask`. */
@@ -464,4 +485,15 @@ export class Controller {
 /** The same task with another way back. */
 function withReply({ id, request, signal, eventTry }: Task, reply: Task['reply']): Task {
   return { id, request, signal, reply, ...(eventTry === undefined ? {} : { eventTry }) };
+}
+
+/** Launches a VM that nobody will use, and ends it. @throws SnapfaasError of its launch. */
+async function tryOut(vm: Vm, start: (vm: Vm) => void): Promise<void> {
+  start(vm);
+  try {
+    await vm.ready;
+  } finally {
+    vm.kill(new SnapfaasError('vm_lost', 'it was only tried out'));
+  }
+  await vm.gone;
 }

@@ -15,9 +15,6 @@ import { messageOf } from '../protocol/errors.ts';
 import { isSameVersion, type FunctionConfig, type FunctionVersion } from './function-version.ts';
 import type { FunctionRegistry } from './function-registry.ts';
 
-/** A version that answers is replaced after this time at the latest, snapshot or not, in ms. */
-const SNAPSHOT_PATIENCE_MS = 120_000;
-
 /** So many deployments follow each other; then the event loop has its turn. */
 const HANDED_ON_AT_ONCE = 20;
 
@@ -31,8 +28,8 @@ export type Build = (config: FunctionConfig, signal: AbortSignal) => Promise<Fun
 export interface DeploymentsOptions {
   readonly registry: FunctionRegistry;
   /**
-   * Has the version's snapshot made. Resolves when its VMs can be restored, or will be booted.
-   * @throws Error if its code does not load.
+   * Has the version's snapshot made, and finds out whether it loads. Resolves when its VMs can be restored, or will be booted.
+   * @throws Error if its code does not load, or nobody can tell.
    */
   readonly prepare: (version: FunctionVersion) => Promise<void>;
   /** A version that was prepared is not going to be published. */
@@ -154,19 +151,11 @@ export class Deployments {
     if (before === null) return registry.publish(version);
     if (isSameVersion(before, version)) return registry.keep(config.name, config.version);
     try {
-      await untilAborted(inTime(prepare(version)), signal);
+      await untilAborted(prepare(version), signal);
     } catch (error) {
       discard(version);
       throw error;
     }
     registry.publish(version);
   }
-}
-
-/** Resolves early if it takes too long: then VMs are booted. */
-function inTime(prepared: Promise<void>): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, SNAPSHOT_PATIENCE_MS).unref();
-    prepared.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { makeZip } from '../packages/zip.ts';
 import { createWorkspace, type Workspace } from '../support/snapctr.ts';
 import { newFunction, openStand, packageOf, type Stand } from './stand.ts';
 
@@ -54,6 +55,28 @@ describe('functions that are made while snapctr runs', () => {
     await restart();
     assert.equal(stand.control.functions.find('f'), undefined);
     assert.equal(packages(), 0);
+  });
+
+  test('code that does not load is refused, whether it cannot be parsed, throws or ends: the version before goes on', async () => {
+    const { functions } = stand.control;
+    await functions.create(newFunction('l', await stand.receive(packageOf('good'))));
+    await stand.settled('l');
+    for (const [text, message] of [
+      ['def handle(', /^it does not load: Runtime\.UserCodeSyntaxError: /],
+      ['import nothing_of_this_name', /^it does not load: Runtime\.ImportModuleError: .*nothing_of_this_name/],
+      ['import os\nos._exit(3)', /^it does not load: Runtime\.ExitError: /],
+    ] as const) {
+      const code = await stand.receive(makeZip([{ name: 'main.py', data: text }]));
+      await functions.updateCode('l', { ...CODE, code });
+      const { state, lastUpdateStatus, lastUpdateReason } = await stand.settled('l');
+      assert.deepEqual([state, lastUpdateStatus, lastUpdateReason?.code], ['Active', 'Failed', 'FunctionError']);
+      assert.match(lastUpdateReason?.message ?? '', message);
+      assert.deepEqual(await stand.invoke('l', 1), ['good', '$LATEST', '$LATEST', 1]);
+    }
+    await functions.updateCode('l', { ...CODE, code: await stand.receive(packageOf('mended')) });
+    assert.equal((await stand.settled('l')).lastUpdateStatus, 'Successful');
+    assert.deepEqual(await stand.invoke('l', 2), ['mended', '$LATEST', '$LATEST', 2]);
+    await functions.delete('l');
   });
 
   test('versions keep their code and know their number, and aliases lead to them', async () => {

@@ -114,19 +114,6 @@ test('deployments: a newer one calls off the one before, wherever it is', async 
   assert.ok(log.includes('discard f 256') && !log.includes('published f 256'));
 });
 
-test('deployments: a snapshot that does not come is not waited for for ever', async (t) => {
-  const { registry, deployments, deploy, end } = createBench();
-  registry.publish(functionConfig('f'));
-  const deployed = deploy('f', 256);
-  await turn();
-  t.mock.timers.enable({ apis: ['setTimeout'] });
-  await end('build f 256');
-  t.mock.timers.tick(120_000);
-  await deployed;
-  assert.equal(registry.resolve('f')?.memoryMib, 256);
-  await deployments.settled();
-});
-
 test('deployments: so many are worked on at once, and the rest in their order', async () => {
   const { log, deploy, end } = createBench({ atOnce: 2 });
   const all = ['a', 'b', 'c', 'd'].map((name) => deploy(name, 128));

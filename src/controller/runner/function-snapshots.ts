@@ -91,6 +91,11 @@ export class FunctionSnapshots {
     this.#options.forget(followed.id);
   }
 
+  /** Whether the version is followed: VMs of it may be launched. */
+  has(fn: FunctionVersion): boolean {
+    return this.#followed.has(fn);
+  }
+
   /** Whether VMs of the version can be restored. */
   isReady(fn: FunctionVersion): boolean {
     return this.#followed.get(fn)?.state === 'ready';
