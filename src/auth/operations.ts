@@ -76,6 +76,8 @@ export const OPERATIONS = {
   'snapfaas:GetEvent': { least: 'deploy', on: 'function' },
   'snapfaas:RedriveEvents': { least: 'deploy', on: 'function' },
   'snapfaas:PurgeEvents': { least: 'deploy', on: 'function' },
+  'snapfaas:GetInvocation': { least: 'deploy', on: 'function' },
+  'snapfaas:ListInvocations': { least: 'deploy', on: 'functions' },
   'snapfaas:ReadMetrics': { least: 'invoke', on: 'host' },
   'snapfaas:ReadStatus': { least: 'admin', on: 'host' },
 } as const satisfies Record<string, OperationRow>;

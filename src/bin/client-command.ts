@@ -5,6 +5,7 @@
 import type { Command } from 'commander';
 import { ClientError } from '../client/client-error.ts';
 import { EventsClient } from '../client/events-client.ts';
+import { InvocationsClient } from '../client/invocations-client.ts';
 import { LambdaClient } from '../client/lambda-client.ts';
 import { LogsClient } from '../client/logs-client.ts';
 import { inStep, progressOn, type ProgressStep } from '../images/progress.ts';
@@ -32,6 +33,7 @@ export interface Session {
   readonly client: LambdaClient;
   readonly logs: LogsClient;
   readonly events: EventsClient;
+  readonly invocations: InvocationsClient;
   readonly json: boolean;
   /** Aborts when the user has enough. */
   readonly signal: AbortSignal;
@@ -88,6 +90,7 @@ function openSession(flags: ClientFlags, signal: AbortSignal): Session {
     client: new LambdaClient(options),
     logs: new LogsClient(options),
     events: new EventsClient(options),
+    invocations: new InvocationsClient(options),
     json: flags.json === true,
     signal,
     step: (name, work, describe) => inStep(progress, name, work, describe),

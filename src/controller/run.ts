@@ -24,6 +24,7 @@ import type { EventDispatcher } from './events/dispatcher.ts';
 import { EventStoreError } from './events/event-store.ts';
 import { openEvents } from './events/open-events.ts';
 import { EventsApi } from './gateway/events/api.ts';
+import { InvocationsApi } from './gateway/invocations/api.ts';
 import { LogsApi } from './gateway/logs/api.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
@@ -368,6 +369,7 @@ function createGateway(
     },
     jsonApis: [
       new EventsApi(events),
+      new InvocationsApi(controller.telemetry.history),
       ...(functionLogs === null ? [] : [new LogsApi({ account: config.lambda, logs: functionLogs, isFunction })]),
     ],
     readiness: () => controller.readiness(),

@@ -22,6 +22,7 @@ import type { Key } from '../../../src/auth/key-file.ts';
 import { OPERATIONS, ROLES, type Operation, type Role } from '../../../src/auth/operations.ts';
 import type { StoredEvent } from '../../../src/controller/events/event-store.ts';
 import { EventsApi } from '../../../src/controller/gateway/events/api.ts';
+import { InvocationsApi } from '../../../src/controller/gateway/invocations/api.ts';
 import type { ControlOperation } from '../../../src/controller/gateway/lambda/control/table.ts';
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
 import { LogsApi } from '../../../src/controller/gateway/logs/api.ts';
@@ -51,6 +52,14 @@ const DEAD_EVENTS = {
   redrive: () => Promise.resolve(),
   purge: () => Promise.resolve(),
 } as unknown as ConstructorParameters<typeof EventsApi>[0];
+
+/** One invocation of each function; the name is its request id as well. */
+const INVOCATIONS = {
+  find: ({ requestId }: { readonly requestId?: string }) =>
+    EVENTS.map(({ target }) => ({ function: target.slice('function:'.length) })).filter(
+      ({ function: name }) => requestId === undefined || name === requestId,
+    ),
+} as unknown as ConstructorParameters<typeof InvocationsApi>[0];
 
 function keyOf(role: Role, functions: readonly string[]): Key {
   const letter = role.charAt(0).toUpperCase();
@@ -89,7 +98,12 @@ async function withKeys(
   const access = authenticator(keys, { now: Date.now() });
   await withControl(functions, (plane) =>
     withGateway(
-      { lambda: { ...lambda, plane }, jsonApis: [new LogsApi(logs), new EventsApi(DEAD_EVENTS)], access, ...options },
+      {
+        lambda: { ...lambda, plane },
+        jsonApis: [new LogsApi(logs), new EventsApi(DEAD_EVENTS), new InvocationsApi(INVOCATIONS)],
+        access,
+        ...options,
+      },
       (_, port) => use(`http://127.0.0.1:${port}`, port),
     ),
   );
@@ -181,6 +195,10 @@ const WAYS: Readonly<
     (url, key, name) => events(url, key, 'PurgeEvents', { event: eventOf(name) }),
     (url, key, functionName) => events(url, key, 'PurgeEvents', { functionName }),
   ],
+  'snapfaas:GetInvocation': [
+    (url, key, requestId) => ours(url, key, 'SnapfaasInvocations.GetInvocation', { requestId }),
+  ],
+  'snapfaas:ListInvocations': [(url, key) => ours(url, key, 'SnapfaasInvocations.ListInvocations', {})],
   'snapfaas:ReadMetrics': [(url, key) => native(`${url}/metrics`, key, {})],
   'snapfaas:ReadStatus': [(url, key) => native(`${url}/status`, key, {})],
 };
@@ -190,10 +208,11 @@ function eventOf(name: string): number {
 }
 
 function events(url: string, key: Key, operation: string, members: object): Promise<string | null> {
-  const proof = (): Record<string, string> => ({
-    ...bearerOf(key),
-    'x-amz-target': `SnapfaasEvents.${operation}`,
-  });
+  return ours(url, key, `SnapfaasEvents.${operation}`, members);
+}
+
+function ours(url: string, key: Key, target: string, members: object): Promise<string | null> {
+  const proof = (): Record<string, string> => ({ ...bearerOf(key), 'x-amz-target': target });
   return native(`${url}/`, key, { method: 'POST', body: JSON.stringify(members) }, proof);
 }
 
@@ -227,6 +246,8 @@ const MAY: Readonly<Record<Role, readonly Operation[]>> = {
     'snapfaas:GetEvent',
     'snapfaas:RedriveEvents',
     'snapfaas:PurgeEvents',
+    'snapfaas:GetInvocation',
+    'snapfaas:ListInvocations',
     ...(Object.keys(OPERATIONS) as Operation[]).filter((operation) => operation.slice('lambda:'.length) in COMMANDS),
   ],
   admin: Object.keys(OPERATIONS) as Operation[],
