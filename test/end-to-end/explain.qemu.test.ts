@@ -14,7 +14,7 @@ import {
 
 const PYTHON = 'def handle(request):\n    return request\n';
 
-describe('explain on QEMU', { timeout: 180_000 }, () => {
+describe('explain on QEMU', { timeout: 400_000 }, () => {
   const workspace = createWorkspace([source('one', 'python3', PYTHON), source('two', 'python3', PYTHON)]);
   let controller: RunningController;
 
