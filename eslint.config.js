@@ -16,7 +16,14 @@ export default tseslint.config(
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: {
-      parserOptions: { project: ['src/tsconfig.json', 'test/tsconfig.json', 'guest/runtimes/node/tsconfig.json'] },
+      parserOptions: {
+        project: [
+          'src/tsconfig.json',
+          'src/ui/tsconfig.json',
+          'test/tsconfig.json',
+          'guest/runtimes/node/tsconfig.json',
+        ],
+      },
     },
     rules: {
       // Numbers, enums of strings and the like read well in template strings.

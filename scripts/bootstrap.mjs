@@ -19,8 +19,8 @@ const MODULES_STAMP = join(MODULES, '.snapfaas-installed');
 const BUILD_STAMP = join(ROOT, 'dist', '.built-from');
 const SETUP = join(ROOT, 'dist', 'bin', 'setup.js');
 /** Folders that are compiled. */
-const SOURCES = ['src', join('guest', 'runtimes', 'node')];
-const SOURCE_FILE = /\.([cm]?ts|json)$/;
+const SOURCES = ['src', join('src', 'ui'), join('guest', 'runtimes', 'node')];
+const SOURCE_FILE = /\.([cm]?tsx?|json|html|css|svg)$/;
 const LAST_LINES = 30;
 
 checkNode();
@@ -71,13 +71,14 @@ function isInstalled(lock) {
 }
 
 async function build() {
-  const files = SOURCES.flatMap((folder) => listFiles(folder)).sort();
-  const extra = ['tsconfig.base.json', 'package-lock.json'];
+  const files = [...new Set(SOURCES.flatMap((folder) => listFiles(folder)))].sort();
+  const extra = ['tsconfig.base.json', 'package-lock.json', join('scripts', 'build-page.mjs')];
   const wanted = digest([...files, ...extra].map((path) => `${path}\0${readFileSync(join(ROOT, path), 'utf8')}`));
   if (readStamp(BUILD_STAMP) === wanted && existsSync(SETUP)) return;
   rmSync(BUILD_STAMP, { force: true });
   const compiler = join(MODULES, 'typescript', 'bin', 'tsc');
   await run('building', [process.execPath, compiler, '-b', ...SOURCES]);
+  await run('building the live page', [process.execPath, join(ROOT, 'scripts', 'build-page.mjs')]);
   writeFileSync(BUILD_STAMP, wanted);
 }
 

@@ -36,7 +36,7 @@ function bordersOf(row: RegExp): ReadonlyMap<string, readonly string[]> {
 test('each folder of src/ imports from the folders that docs/architecture.md lists for it, and no others', () => {
   const allowed = borders();
   assert.deepEqual([...allowed.keys()].sort(), readdirSync(join(PROJECT_ROOT, 'src')).filter(isFolder).sort());
-  const crossings = filesBelow('src', '.ts').flatMap((file) => {
+  const crossings = [...filesBelow('src', '.ts'), ...filesBelow('src', '.tsx')].flatMap((file) => {
     const [, folder = ''] = file.split('/');
     return [...read(file).matchAll(/from '(\.[^']*)'/g)].flatMap(([, target = '']) => {
       const [side, other = ''] = relative(PROJECT_ROOT, resolve(PROJECT_ROOT, file, '..', target)).split('/');

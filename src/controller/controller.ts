@@ -21,7 +21,7 @@ import type { FunctionVersion } from '../registry/function-version.ts';
 import { provisionableMib, sharesOf, type ProvisionedState } from '../registry/provisioning.ts';
 import { Channel } from './channel.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
-import { FunctionSnapshots } from './runner/function-snapshots.ts';
+import { FunctionSnapshots, type SnapshotState } from './runner/function-snapshots.ts';
 import { FairShare, type KeepAlivePolicy } from './pool/keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
 import { LoadCheck } from './load-check.ts';
@@ -30,7 +30,7 @@ import { FunctionUse } from './pool/function-use.ts';
 import { FunctionVms } from './pool/function-vms.ts';
 import { Ledger } from './pool/ledger.ts';
 import { ProvisionedVms, type Provision } from './pool/provisioned.ts';
-import { RunnerClient } from './runner/runner-client.ts';
+import { RunnerClient, type RunnerDriver } from './runner/runner-client.ts';
 import { Standby } from './pool/standby.ts';
 import type { Invocation, Outcome, Task } from './task.ts';
 import { checkTenant, tenantOf } from './tenants.ts';
@@ -94,8 +94,13 @@ export interface ControllerStatus {
   readonly runner_pid: number | null;
 }
 
+/** The part of the status that costs the same however many functions and VMs there are. */
+export type ControllerLoad = Omit<ControllerStatus, 'broken' | 'vms' | 'runner_pid'>;
+
 export class Controller {
   readonly telemetry: Telemetry;
+  /** Called when another thing is known of the snapshot of a version. */
+  onSnapshotState: (version: FunctionVersion) => void = () => undefined;
   readonly #options: ControllerOptions;
   readonly #registry: FunctionRegistry;
   readonly #runner: RunnerClient;
@@ -186,6 +191,7 @@ export class Controller {
         const fn = this.#pool.find(version);
         if (fn !== undefined) this.#standby.addCandidate(fn);
       },
+      onState: (version) => this.onSnapshotState(version),
       logger,
     });
     this.#loadCheck = new LoadCheck({
@@ -447,7 +453,31 @@ export class Controller {
     return Object.values(this.#snapshots.counts()).some((functions) => functions > 0);
   }
 
+  /** Every VM whose process may still exist, as it is now. */
+  get vms(): Iterable<Vm> {
+    return this.#pool.vms;
+  }
+
+  /** Null: VMs of the version are booted. */
+  snapshotState(version: FunctionVersion): SnapshotState | null {
+    return this.#snapshots.stateOf(version);
+  }
+
+  /** Null: it is not known yet what runs the VMs. */
+  get driver(): RunnerDriver | null {
+    return this.#runner.driver;
+  }
+
   status(): ControllerStatus {
+    return {
+      ...this.load(),
+      broken: this.#broken(),
+      vms: this.#pool.counts(),
+      runner_pid: this.#runner.pid,
+    };
+  }
+
+  load(): ControllerLoad {
     const { config } = this.#options;
     return {
       state: this.#draining ? 'draining' : 'running',
@@ -464,10 +494,7 @@ export class Controller {
       provisioned: this.#provisioned.counts,
       functions: this.#registry.size,
       deploying: this.#registry.deployingCount,
-      broken: this.#broken(),
       snapshots: this.#snapshots.counts(),
-      vms: this.#pool.counts(),
-      runner_pid: this.#runner.pid,
     };
   }
 

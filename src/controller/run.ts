@@ -1,6 +1,7 @@
 /** Runs in snapctr. One run of the controller from flags to exit code: start, serve, drain, end. */
 import { totalmem } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { Authenticator } from '../auth/authenticator.ts';
 import { KeyFileError } from '../auth/key-file.ts';
 import { messageOf } from '../protocol/errors.ts';
@@ -28,6 +29,7 @@ import { InvocationsApi } from './gateway/invocations/api.ts';
 import { LogsApi } from './gateway/logs/api.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
+import { LiveRows } from './gateway/ui/live-rows.ts';
 import { openAccess, type Access, type AccessFlags } from './access.ts';
 import { FileWatch } from '../storage/file-watch.ts';
 import { FunctionsFile } from './functions-file.ts';
@@ -372,6 +374,10 @@ function createGateway(
       new InvocationsApi(controller.telemetry.history),
       ...(functionLogs === null ? [] : [new LogsApi({ account: config.lambda, logs: functionLogs, isFunction })]),
     ],
+    livePage: {
+      directory: fileURLToPath(new URL('../ui/page', import.meta.url)),
+      source: new LiveRows({ controller, registry, events }),
+    },
     readiness: () => controller.readiness(),
     status: () => ({ ...controller.status(), events: events.status() }),
     metrics: () => controller.telemetry.metrics.render(),

@@ -51,6 +51,8 @@ export interface RegisteredFunction extends VersionState {
 }
 
 export interface RegistryListener {
+  /** Anything that `get` tells of a function has changed, or it is there no more. */
+  readonly onChanged?: (name: string) => void;
   /** Requests that come from now on get this version. */
   readonly onPublished?: (version: FunctionVersion) => void;
   /** No request will get this version any more; those that have it go on. */
@@ -259,6 +261,8 @@ export class FunctionRegistry {
     }
     this.#deploying +=
       (after === undefined ? 0 : deployingOf(after)) - (before === undefined ? 0 : deployingOf(before));
+    const name = after?.name ?? before?.name;
+    if (name !== undefined) for (const { onChanged } of this.#listeners) onChanged?.(name);
   }
 
   #retire(version: FunctionVersion): void {

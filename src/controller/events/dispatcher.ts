@@ -202,6 +202,16 @@ export class EventDispatcher implements Gateway {
     };
   }
 
+  /** Events that wait or run, by function; without those whose next try has not come yet. */
+  pendingByFunction(): ReadonlyMap<string, number> {
+    const pending = new Map<string, number>();
+    for (const { target, waiting, inFlight } of this.#flows.values()) {
+      if (target.kind !== 'function' || waiting + inFlight === 0) continue;
+      pending.set(target.name, (pending.get(target.name) ?? 0) + waiting + inFlight);
+    }
+    return pending;
+  }
+
   #add(event: StoredEvent): void {
     if (this.#state !== 'running') return;
     this.#enqueue(event);

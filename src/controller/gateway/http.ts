@@ -40,6 +40,7 @@ import { LambdaApi, type LambdaApiOptions } from './lambda/api.ts';
 import { jsonCall, JsonDialect, type JsonApi } from './json/api.ts';
 import { NativeDialect } from './native.ts';
 import { isPreflight, OriginPolicy } from './origin-policy.ts';
+import { LivePage, type LivePageOptions } from './ui/ui.ts';
 import type { UrlAddress } from './urls/address.ts';
 import { FunctionUrls } from './urls/urls.ts';
 
@@ -68,6 +69,8 @@ export interface HttpGatewayOptions extends Reports {
   readonly allowedOrigins?: readonly string[];
   /** Absent: neither the Lambda API nor function URLs are served. */
   readonly lambda?: LambdaApiOptions;
+  /** Absent: there is no live page. */
+  readonly livePage?: LivePageOptions;
   /** Of those in AWS's JSON protocol. Default: none. */
   readonly jsonApis?: readonly JsonApi[];
   /** Longest time from the first byte of a request to its last, in ms. Default 30,000. */
@@ -98,6 +101,7 @@ export class HttpGateway implements Gateway {
   readonly #lambda: LambdaApi | null;
   readonly #jsonApis: readonly JsonApi[];
   readonly #urls: FunctionUrls | null;
+  readonly #livePage: LivePage | null;
   readonly #server: Server;
   /** Connections whose TLS handshake is not done, by their client's address and port. */
   readonly #handshakes = new Map<string, { readonly socket: Socket; readonly budget: ClientBudget }>();
@@ -117,6 +121,7 @@ export class HttpGateway implements Gateway {
     this.#lambda = options.lambda === undefined ? null : new LambdaApi(options.lambda, this);
     this.#jsonApis = options.jsonApis ?? [];
     this.#urls = options.lambda === undefined ? null : new FunctionUrls(options.lambda, options.maxPayloadBytes);
+    this.#livePage = options.livePage === undefined ? null : new LivePage(options.livePage);
     const settings = {
       requestTimeout: this.requestTimeoutMs,
       headersTimeout: this.requestTimeoutMs,
@@ -206,6 +211,7 @@ export class HttpGateway implements Gateway {
 
   async close(): Promise<void> {
     this.#draining ??= Promise.resolve();
+    this.#livePage?.close();
     const closed = this.#stopListening();
     for (const { socket } of this.#handshakes.values()) socket.destroy();
     for (const connection of this.#connections.values()) {
@@ -227,6 +233,7 @@ export class HttpGateway implements Gateway {
 
   async #drain(): Promise<void> {
     if (this.#openTasks > 0) await new Promise<void>((resolve) => (this.#onNoTasks = resolve));
+    this.#livePage?.close();
     void this.#stopListening();
     for (const { socket } of this.#handshakes.values()) socket.destroy();
     for (const connection of this.#connections.values()) if (connection.idle) connection.destroy();
@@ -280,19 +287,26 @@ export class HttpGateway implements Gateway {
     const path = pathOf(url);
     const route = reportRoute(incoming.method, path);
     const isNative = incoming.method === 'POST' && path === '/';
-    if (route === null && !isNative && !this.#isLambda(path)) {
+    const page = LivePage.owns(incoming.method, path) ? this.#livePage : null;
+    if (route === null && !isNative && page === null && !this.#isLambda(path)) {
       return this.#refuse(connection, incoming, response, ...wrongRoute(incoming.method ?? '', path));
     }
     try {
       const call = isNative ? jsonCall(this.#jsonApis, incoming.headers) : null;
       const service = call?.api.service ?? 'lambda';
-      const isOpen = route === null ? LambdaApi.isOpen(incoming.method, path) : isOpenReport(route);
+      const isOpen =
+        page === null
+          ? route === null
+            ? LambdaApi.isOpen(incoming.method, path)
+            : isOpenReport(route)
+          : LivePage.isOpen(path);
       const caller = isOpen ? ANYBODY : this.#authenticate(incoming, url, service);
       if (route !== null) {
         authorizeReport(route, caller);
         return this.#report(route, connection, incoming, response);
       }
       const dialect =
+        page?.dialectFor(path, incoming.headers, caller) ??
         (call && new JsonDialect(call, caller)) ??
         (isNative ? this.#nativeDialect(caller) : this.#lambdaDialect(incoming, caller)) ??
         this.#native;

@@ -468,6 +468,7 @@ export class VmPool {
     this.#forgetIdle(vm);
     // Its share is spoken for: no room for others.
     this.#markDying(vm, forWhom, true);
+    vm.isEvicted = true;
     vm.kill(new SnapfaasError('vm_lost', 'the VM was evicted'));
     this.counters.evictions += 1;
   }
@@ -482,6 +483,11 @@ export class VmPool {
   onLost(vm: Vm): void {
     this.#forgetIdle(vm);
     if (this.#markDying(vm, 'it ended by itself while it was idle')) this.#options.onRoom?.(vm);
+  }
+
+  /** Every VM whose process may still exist, in the order of their launches. */
+  get vms(): Iterable<Vm> {
+    return this.#vms;
   }
 
   /** VMs by function and state; functions without any are left out. */

@@ -57,6 +57,10 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** When firerunner was last asked to give its CPU back, by `performance.now()`, and how long that took, in ms; null: it is not known yet. */
   #resumedAt = 0;
   #wakeMs: number | null = null;
+  /** The pool's: it ended to make room for others. */
+  isEvicted = false;
+  /** When its launch began, in ms since 1970. */
+  readonly launchedAtMs = Date.now();
   /** The pool's, of the version that it holds. */
   readonly fn: FunctionVms;
   /** The pool's: it serves this tenant only; null: it has served none, or its function has no tenants. */

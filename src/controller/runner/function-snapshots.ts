@@ -14,6 +14,8 @@ export interface FunctionSnapshotsOptions {
   readonly forget: (id: string) => void;
   /** The version can be restored. */
   readonly onReady: (fn: FunctionVersion) => void;
+  /** What is known of the version's snapshot has changed. */
+  readonly onState?: (fn: FunctionVersion) => void;
   readonly logger: Logger;
 }
 
@@ -22,7 +24,7 @@ const ASKED_AT_ONCE = 50;
 /** Reasons that are remembered; they may name single VMs, so that there is no end of them. */
 const MAX_LOGGED = 10_000;
 
-type State = 'preparing' | 'ready' | 'failed';
+export type SnapshotState = 'preparing' | 'ready' | 'failed';
 
 /** The snapshot of one version. */
 interface Followed {
@@ -30,7 +32,7 @@ interface Followed {
   /** In which it was asked for last. */
   round: object | null;
   /** Null: nobody was there who could be asked. */
-  state: State | null;
+  state: SnapshotState | null;
   /** Wait for the first verdict: null if it can be restored, else why its VMs are booted. */
   readonly waiting: ((failure: LaunchFailure | null) => void)[];
 }
@@ -44,7 +46,7 @@ export class FunctionSnapshots {
   #added = 0;
   /** Of asking for all of them; null: nobody is there who could be asked. */
   #round: object | null = null;
-  readonly #counts: Record<State, number> = { preparing: 0, ready: 0, failed: 0 };
+  readonly #counts: Record<SnapshotState, number> = { preparing: 0, ready: 0, failed: 0 };
   /** Reasons for a boot that were logged, by function. */
   readonly #logged = new Set<string>();
 
@@ -54,7 +56,7 @@ export class FunctionSnapshots {
 
   /** Has the snapshot of every version made ready, in their order. Another call begins anew. */
   prepareAll(): void {
-    for (const followed of this.#followed.values()) this.#setState(followed, 'preparing');
+    for (const [fn, followed] of this.#followed) this.#setState(fn, followed, 'preparing');
     const round = {};
     this.#round = round;
     const rest = this.#followed.entries();
@@ -77,7 +79,7 @@ export class FunctionSnapshots {
     const followed: Followed = { id: `${fn.name}#${(this.#added += 1)}`, round: null, state: null, waiting: [] };
     this.#followed.set(fn, followed);
     if (this.#round === null) return;
-    this.#setState(followed, 'preparing');
+    this.#setState(fn, followed, 'preparing');
     this.#prepare(fn, followed, this.#round);
   }
 
@@ -85,7 +87,7 @@ export class FunctionSnapshots {
   remove(fn: FunctionVersion): void {
     const followed = this.#followed.get(fn);
     if (followed === undefined) return;
-    this.#setState(followed, null);
+    this.#setState(fn, followed, null);
     this.#settle(followed, NOBODY);
     this.#followed.delete(fn);
     this.#options.forget(followed.id);
@@ -94,6 +96,11 @@ export class FunctionSnapshots {
   /** Whether the version is followed: VMs of it may be launched. */
   has(fn: FunctionVersion): boolean {
     return this.#followed.has(fn);
+  }
+
+  /** Null: none is made. */
+  stateOf(fn: FunctionVersion): SnapshotState | null {
+    return this.#followed.get(fn)?.state ?? null;
   }
 
   /** Whether VMs of the version can be restored. */
@@ -117,8 +124,8 @@ export class FunctionSnapshots {
   /** Whoever was asked is gone: no snapshot is being made, and none is ready. */
   onLost(): void {
     this.#round = null;
-    for (const followed of this.#followed.values()) {
-      if (followed.state !== null) this.#setState(followed, 'failed');
+    for (const [fn, followed] of this.#followed) {
+      if (followed.state !== null) this.#setState(fn, followed, 'failed');
       this.#settle(followed, NOBODY);
     }
   }
@@ -136,14 +143,15 @@ export class FunctionSnapshots {
   }
 
   /** Kept up to date with each change: it is asked for at every step of 10,000 functions. */
-  counts(): Readonly<Record<State, number>> {
+  counts(): Readonly<Record<SnapshotState, number>> {
     return { ...this.#counts };
   }
 
-  #setState(followed: Followed, state: State | null): void {
+  #setState(fn: FunctionVersion, followed: Followed, state: SnapshotState | null): void {
     if (followed.state !== null) this.#counts[followed.state] -= 1;
     if (state !== null) this.#counts[state] += 1;
     followed.state = state;
+    this.#options.onState?.(fn);
   }
 
   #settle({ waiting }: Followed, failure: LaunchFailure | null): void {
@@ -157,13 +165,13 @@ export class FunctionSnapshots {
     let told: string | null = null;
     prepare(followed.id, fn, {
       onPreparing: (text) => {
-        this.#setState(followed, 'preparing');
+        this.#setState(fn, followed, 'preparing');
         logger.info({ function: fn.name }, `snapshot: ${text}`);
       },
       onPreparationLog: (stream, text) => logger.info({ function: fn.name, stream, text }, 'function output'),
       onPrepared: (layer, builtMs) => {
         told = null;
-        this.#setState(followed, 'ready');
+        this.#setState(fn, followed, 'ready');
         const how = builtMs === null ? 'was there' : `built in ${(builtMs / 1000).toFixed(1)} s`;
         logger.info({ function: fn.name, layer, ready: this.#counts.ready }, `snapshot ready: ${how}`);
         this.#settle(followed, null);
@@ -172,7 +180,7 @@ export class FunctionSnapshots {
       onUnprepared: (failure, retryInMs) => {
         // `onLost` has counted all of them, and why is told once.
         if (retryInMs === null || this.#round !== round) return;
-        this.#setState(followed, 'failed');
+        this.#setState(fn, followed, 'failed');
         this.#settle(followed, failure);
         const what =
           failure.kind === 'function'

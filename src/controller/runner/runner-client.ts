@@ -19,6 +19,7 @@ import {
 } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import { messageOf } from '../../protocol/errors.ts';
+import type { VmmName } from '../../protocol/vmms.ts';
 import type { RetentionLimits } from '../../storage/retention.ts';
 import type { Logger } from '../log.ts';
 import { SERVING_TIMES, ServingProcess, type ServedEvent, type ServingTimes } from '../serving-process.ts';
@@ -56,6 +57,12 @@ export interface VmEvents {
   onLogEnd(request: number): void;
   onRuntimeExited(reason: string, exit: RuntimeExitHeader): void;
   onGone(reason: string, failure: LaunchFailure | null): void;
+}
+
+/** What runs the VMs. `notice`: what a user should know of it, such as no isolation; null: nothing. */
+export interface RunnerDriver {
+  readonly vmm: VmmName;
+  readonly notice: string | null;
 }
 
 /** What firerunner can do with the VMM it chose. */
@@ -103,6 +110,7 @@ export class RunnerClient {
   #failures = 0;
   readonly #closing = new AbortController();
   #abilities: RunnerAbilities = { canPause: false, canRestore: false };
+  #driver: RunnerDriver | null = null;
   /** Called each time a firerunner takes commands; another one after the first knows nothing of what that one prepared. */
   onServing: () => void = () => undefined;
   /** Called when one is lost, before its VMs are told. */
@@ -117,6 +125,11 @@ export class RunnerClient {
 
   get abilities(): RunnerAbilities {
     return this.#abilities;
+  }
+
+  /** What runs the VMs; null before the first firerunner took commands. */
+  get driver(): RunnerDriver | null {
+    return this.#driver;
   }
 
   /** Process id of firerunner; null while there is none. */
@@ -148,6 +161,7 @@ export class RunnerClient {
       this.#logger.info({ vmm }, reason);
       if (notice !== null) this.#logger.warn({ vmm }, notice);
       this.#abilities = { canPause, canRestore };
+      this.#driver = { vmm, notice };
     } finally {
       this.#starting = null;
     }

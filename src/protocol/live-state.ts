@@ -1,0 +1,185 @@
+/**
+ * What `/ui/stream` tells of a controller, to the page and to `snapctr top`: tables whose rows have keys. A reader gets all rows once,
+ * and then the rows that have changed; `null` is a row that is gone.
+ *
+ * ```
+ *   event: full      data: {"host":{…},"vms":{"vm-1":{…}},…}     all that is known before is void
+ *   event: patch     data: {"vmStates":{"vm-1":"busy"},"vms":{"vm-7":null}}
+ *   event: end       the controller ends
+ * ```
+ */
+
+/** Parts of the whole, one row each. */
+export interface HostRows {
+  /** `vmm`: what runs the VMs; null: it is not known yet. `startedAtMs`: since 1970. */
+  about: { readonly vmm: string | null; readonly startedAtMs: number };
+  state: 'running' | 'draining';
+  /** MiB. */
+  memory: { readonly total: number; readonly reserved: number; readonly idle: number };
+  queue: { readonly length: number; readonly capacity: number };
+  workers: { readonly total: number; readonly busy: number };
+  counters: { readonly launches: number; readonly evictions: number; readonly reuses: number };
+  ahead: { readonly vms: number; readonly budgetMib: number };
+  provisioned: { readonly requested: number; readonly available: number };
+  snapshots: { readonly preparing: number; readonly ready: number; readonly failed: number };
+  events: { readonly pending: number; readonly oldestMs: number; readonly dead: number };
+  functions: { readonly total: number; readonly deploying: number };
+}
+
+/** What does not change of a VM. */
+export interface VmRow {
+  readonly function: string;
+  readonly version: string;
+  readonly mib: number;
+  /** ms since 1970. */
+  readonly launchedAtMs: number;
+  /** Launched before anybody asked for it. */
+  readonly ahead: boolean;
+}
+
+/** `kept`: idle, and promised by provisioned concurrency; `evicted` and `ended`: its process still ends. */
+export type VmStateName = 'launching' | 'busy' | 'idle' | 'kept' | 'evicted' | 'ended';
+
+export interface FunctionRow {
+  readonly state: 'Pending' | 'Active' | 'Failed';
+  readonly deploying: boolean;
+  readonly runtime: string | null;
+  readonly mib: number;
+  /** Numbers of published ones. */
+  readonly versions: number;
+  readonly snapshot: 'preparing' | 'ready' | 'failed' | null;
+  /** Why the last deployment failed, a line each; absent: it did not. */
+  readonly problems?: readonly string[];
+}
+
+/** A function's last minute; times in ms. Functions without requests in it have none. */
+export interface ActivityRow {
+  readonly requests: number;
+  readonly errors: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+export const START_KINDS = ['cold', 'restored', 'ahead', 'warm'] as const;
+/** `ahead`: the VM was launched before the request. */
+export type LiveStartKind = (typeof START_KINDS)[number];
+
+/** Requests that ended within some seconds, by how their VM was started; key: `START_BUCKET_MS` since 1970. */
+export type StartRow = Readonly<Partial<Record<LiveStartKind | 'failed', number>>>;
+export const START_BUCKET_MS = 5000;
+export const START_BUCKETS = 60;
+
+/** Mean parts of the last starts of a kind, in ms. */
+export interface PhaseRow {
+  readonly starts: number;
+  readonly queueMs: number;
+  readonly spawnMs: number;
+  readonly bootMs: number;
+  readonly loadMs: number;
+  readonly resumeMs: number;
+  readonly firstResponseMs: number;
+}
+
+/** What needs a person. */
+export interface BannerRow {
+  readonly level: 'warning' | 'error';
+  readonly text: string;
+}
+
+export interface LiveTables {
+  readonly host: HostRows;
+  readonly vms: Record<string, VmRow>;
+  readonly vmStates: Record<string, VmStateName>;
+  readonly functions: Record<string, FunctionRow>;
+  readonly activity: Record<string, ActivityRow>;
+  /** Events that wait, by function. */
+  readonly pending: Record<string, number>;
+  readonly starts: Record<string, StartRow>;
+  readonly phases: Record<string, PhaseRow>;
+  readonly banners: Record<string, BannerRow>;
+}
+
+export type TableName = keyof LiveTables;
+export const TABLES = [
+  'host',
+  'vms',
+  'vmStates',
+  'functions',
+  'activity',
+  'pending',
+  'starts',
+  'phases',
+  'banners',
+] as const satisfies readonly TableName[];
+
+/** Maps, because a function may be called `__proto__`. */
+export interface LiveState {
+  readonly host: Partial<HostRows>;
+  readonly vms: Map<string, VmRow>;
+  readonly vmStates: Map<string, VmStateName>;
+  readonly functions: Map<string, FunctionRow>;
+  readonly activity: Map<string, ActivityRow>;
+  readonly pending: Map<string, number>;
+  readonly starts: Map<string, StartRow>;
+  readonly phases: Map<string, PhaseRow>;
+  readonly banners: Map<string, BannerRow>;
+}
+
+/** Changed rows by table and key. */
+export type LivePatch = Partial<Record<TableName, Readonly<Record<string, unknown>>>>;
+
+export function emptyState(): LiveState {
+  return {
+    host: {},
+    vms: new Map(),
+    vmStates: new Map(),
+    functions: new Map(),
+    activity: new Map(),
+    pending: new Map(),
+    starts: new Map(),
+    phases: new Map(),
+    banners: new Map(),
+  };
+}
+
+/** Changes a state in its place. */
+export function applyPatch(state: LiveState, patch: LivePatch): void {
+  for (const name of TABLES) {
+    const rows = patch[name];
+    if (rows === undefined) continue;
+    if (name === 'host') Object.assign(state.host, rows);
+    else applyRows(state[name], rows);
+  }
+}
+
+function applyRows(table: Map<string, unknown>, rows: Readonly<Record<string, unknown>>): void {
+  for (const [key, row] of Object.entries(rows)) {
+    if (row === null) table.delete(key);
+    else table.set(key, row);
+  }
+}
+
+/** One message of an event stream. */
+export interface StreamMessage {
+  readonly event: string;
+  readonly data: string;
+}
+
+/** Takes the text of an event stream in pieces (WHATWG HTML, 9.2.6); of fields, `event` and `data`. */
+export class StreamReader {
+  #rest = '';
+
+  push(text: string): readonly StreamMessage[] {
+    const blocks = (this.#rest + text).split('\n\n');
+    this.#rest = blocks.pop() ?? '';
+    return blocks.flatMap((block) => {
+      let event = 'message';
+      const data: string[] = [];
+      for (const line of block.split('\n')) {
+        if (line.startsWith('event: ')) event = line.slice(7);
+        else if (line.startsWith('data: ')) data.push(line.slice(6));
+      }
+      return data.length === 0 ? [] : [{ event, data: data.join('\n') }];
+    });
+  }
+}

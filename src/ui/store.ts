@@ -1,0 +1,90 @@
+/** Runs in the live page. The state of the controller as the stream tells it, and who is told of changes. */
+import { useEffect, useReducer } from 'preact/hooks';
+import {
+  applyPatch,
+  emptyState,
+  TABLES,
+  type LivePatch,
+  type LiveState,
+  type TableName,
+} from '../protocol/live-state.ts';
+
+/** `key`: it wants a key, or another one; `denied`: the key may not read the state. */
+export type Connection = 'connecting' | 'live' | 'lost' | 'ended' | 'key' | 'denied';
+
+export interface Change {
+  /** All that was known before is void. */
+  readonly isFull: boolean;
+  readonly patch: LivePatch;
+}
+
+type Listener = (change: Change) => void;
+
+export class Store {
+  state: LiveState = emptyState();
+  connection: Connection = 'connecting';
+  readonly #listeners = new Set<Listener>();
+  readonly #onConnection = new Set<() => void>();
+
+  full(patch: LivePatch): void {
+    this.state = emptyState();
+    applyPatch(this.state, patch);
+    this.#tell({ isFull: true, patch });
+  }
+
+  patch(patch: LivePatch): void {
+    applyPatch(this.state, patch);
+    this.#tell({ isFull: false, patch });
+  }
+
+  setConnection(connection: Connection): void {
+    if (connection === this.connection) return;
+    this.connection = connection;
+    for (const tell of this.#onConnection) tell();
+  }
+
+  /** @returns what ends it. */
+  listen(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  listenConnection(listener: () => void): () => void {
+    this.#onConnection.add(listener);
+    return () => this.#onConnection.delete(listener);
+  }
+
+  #tell(change: Change): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+}
+
+export const store = new Store();
+
+/** The state, for a component that is drawn again when one of the tables has changed; once in a frame at most. */
+export function useTables(...tables: readonly TableName[]): LiveState {
+  const [, redraw] = useReducer((count: number) => count + 1, 0);
+  useEffect(() => {
+    let frame = 0;
+    const end = store.listen(({ isFull, patch }) => {
+      if (frame !== 0 || !(isFull || tables.some((name) => patch[name] !== undefined))) return;
+      frame = requestAnimationFrame(() => {
+        frame = 0;
+        redraw(undefined);
+      });
+    });
+    return () => {
+      end();
+      cancelAnimationFrame(frame);
+    };
+  }, [tables.join()]);
+  return store.state;
+}
+
+export function useConnection(): Connection {
+  const [, redraw] = useReducer((count: number) => count + 1, 0);
+  useEffect(() => store.listenConnection(() => redraw(undefined)), []);
+  return store.connection;
+}
+
+export { TABLES };
