@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compileRuntimeApi, GUEST_FLAGS } from '../../src/images/provided.ts';
+import { compileRuntimeApi, GUEST_FLAGS } from '../../src/images/runtime-api.ts';
 import { compiledBootstrap } from '../../test/support/bootstrap.ts';
 import { GuestProcess } from '../../test/support/guest-process.ts';
 import { median, result, summary, type Benchmark, type Result } from '../result.ts';

@@ -26,6 +26,9 @@
 
 /* The runtime's command, one argument per line; comes with the root file system. */
 #define COMMAND_FILE "/etc/snapfaas/runtime"
+/* The same of what serves applications on a port, where the kernel's command line asks for it. */
+#define WEB_COMMAND_FILE "/etc/snapfaas/web"
+#define WEB_ARGUMENT "snapfaas.web"
 #define MAX_ARGUMENTS 32
 #define RUNTIME_UID 1000
 #define MAX_PROCESSES 1024
@@ -47,24 +50,25 @@ static char *environment[] = {
 
 static void read_command(void)
 {
-    int fd = open(COMMAND_FILE, O_RDONLY | O_CLOEXEC);
+    const char *path = kernel_command_line_has(WEB_ARGUMENT) ? WEB_COMMAND_FILE : COMMAND_FILE;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t bytes = fd < 0 ? -1 : read(fd, command_text, sizeof command_text - 1);
     if (bytes < 0)
-        fatal("%s cannot be read: %m", COMMAND_FILE);
+        fatal("%s cannot be read: %m", path);
     close(fd);
     if (bytes == sizeof command_text - 1)
-        fatal("%s is longer than %zu bytes", COMMAND_FILE, sizeof command_text - 2);
+        fatal("%s is longer than %zu bytes", path, sizeof command_text - 2);
     int count = 0;
     char *rest = command_text;
     for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
         if (line[0] == '\0')
             continue;
         if (count == MAX_ARGUMENTS)
-            fatal("%s has more than %d lines", COMMAND_FILE, MAX_ARGUMENTS);
+            fatal("%s has more than %d lines", path, MAX_ARGUMENTS);
         command[count++] = line;
     }
     if (count == 0)
-        fatal("%s names no program", COMMAND_FILE);
+        fatal("%s names no program", path);
 }
 
 /*

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +21,9 @@
 
 #define PATH_BYTES 4096
 #define VALUE_BYTES (64 * 1024)
+/* Of an application's command. */
+#define COMMAND_BYTES (64 * 1024)
+#define MOST_ARGUMENTS 64
 #define LAYER_BOOTSTRAP "/opt/bootstrap"
 /* Without a VM nothing is laid over the host's /opt. */
 #define STAGED_LAYERS "/.snapfaas/root"
@@ -84,7 +88,7 @@ int bootstrap_exit_status(void)
 _Noreturn void end_as_bootstrap(void)
 {
     if (phase == PHASE_INIT) {
-        dprintf(2,
+        dprintf(2, is_web() ? "snapfaas: the application ended before it listened on $PORT\n" :
                 "snapfaas: bootstrap ended before it asked for its first event; it has to stay, and to ask by "
                 "GET http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next\n");
     }
@@ -98,6 +102,12 @@ _Noreturn void end_as_bootstrap(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
     kill(getpid(), number);
     _exit(128 + number);
+}
+
+/* Else the function's files lie in a directory of the host's. */
+static int in_machine(void)
+{
+    return strcmp(function.root, "/srv") == 0 || strcmp(function.root, "/var/task") == 0;
 }
 
 /* ---- Its environment --------------------------------------------------------------------------------------------- */
@@ -117,6 +127,35 @@ static void set_libraries(void)
     snprintf(value, sizeof value, "%s:%s/lib%s%s", function.root, function.root, inherited == NULL ? "" : ":",
              inherited == NULL ? "" : inherited);
     setenv("LD_LIBRARY_PATH", value, 1);
+}
+
+static void append_places(char value[3 * PATH_BYTES], const char *pattern)
+{
+    glob_t found;
+    if (glob(pattern, 0, NULL, &found) == 0)
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            size_t bytes = strlen(value);
+            snprintf(value + bytes, 3 * PATH_BYTES - bytes, "%s%s", bytes > 0 ? ":" : "", found.gl_pathv[i]);
+        }
+    globfree(&found);
+}
+
+/* Where interpreters find what layers and packages bring. In a VM packages are laid over the root file system. */
+static void set_modules(void)
+{
+    char value[3 * PATH_BYTES] = "", pattern[PATH_BYTES + 128];
+    const char *root = in_machine() ? "" : function.root, *staged = in_machine() ? "" : STAGED_LAYERS;
+    snprintf(pattern, sizeof pattern, "%s%s/opt/nodejs/node_modules", root, staged);
+    append_places(value, pattern);
+    setenv("NODE_PATH", value, 1);
+    value[0] = '\0';
+    static const char *const places[] = {"/opt/python/lib/python3*/site-packages", "/opt/python",
+                                         "/usr/local/lib/python3*/dist-packages"};
+    for (size_t i = 0; i < (in_machine() ? 2 : 3); i++) {
+        snprintf(pattern, sizeof pattern, "%s%s%s", root, staged, places[i]);
+        append_places(value, pattern);
+    }
+    setenv("PYTHONPATH", value, 1);
 }
 
 /* A name that no other import has, in Lambda's form: `2026/01/31/[$LATEST]` and 32 hex digits. */
@@ -142,6 +181,8 @@ static void set_environment(struct text load, int port)
     char address[64];
     setenv("PWD", function.root, 1);
     set_libraries();
+    if (is_web())
+        set_modules();
     set_log_stream(load);
     set_from(load, "log_group", "AWS_LAMBDA_LOG_GROUP_NAME");
     setenv("_HANDLER", "bootstrap", 1);
@@ -156,6 +197,29 @@ static void set_environment(struct text load, int port)
     setenv("LAMBDA_RUNTIME_DIR", "/var/runtime", 1);
     snprintf(address, sizeof address, "127.0.0.1:%d", port);
     setenv("AWS_LAMBDA_RUNTIME_API", address, 1);
+    if (is_web()) {
+        snprintf(address, sizeof address, "%u", web_port());
+        setenv("PORT", address, 1);
+        set_reseed_environment();
+    }
+}
+
+/* `web.command` of LOAD, for an application on a port. It is looked for in PATH, unless it has a slash. */
+static void read_command(struct text load, char *argv[MOST_ARGUMENTS + 1])
+{
+    static char text[COMMAND_BYTES];
+    struct text rest = json_member(json_member(load, "web"), "command"), value;
+    size_t used = 0;
+    int count = 0;
+    while (count < MOST_ARGUMENTS && json_next_item(&rest, &value)) {
+        long bytes = json_text(value, text + used, sizeof text - used);
+        if (bytes < 0)
+            break;
+        argv[count++] = text + used;
+        used += (size_t)bytes + 1;
+    }
+    if (count > 0)
+        argv[count] = NULL;
 }
 
 /* ---- Its start --------------------------------------------------------------------------------------------------- */
@@ -164,6 +228,9 @@ static _Noreturn void refuse(const char *path, int error)
 {
     const char *type = "Runtime.InvalidEntrypoint";
     struct stat status;
+    if (is_web())
+        fail_start(own_failure(type, "fork/exec %s: %s; the command of the application has to be a program in PATH, or an executable "
+                               "file of the function's", path, strerror(error)));
     if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
         fail_start(own_failure(type, "%s is a directory; the function's program has to be a file of that name", path));
     if (error == EACCES)
@@ -193,9 +260,11 @@ static _Noreturn void become_bootstrap(const char *path, struct text load, int p
     signal(SIGPIPE, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     set_environment(load, port);
-    char *argv[] = {(char *)(uintptr_t)path, NULL};
+    char *argv[MOST_ARGUMENTS + 1] = {(char *)(uintptr_t)path, NULL};
+    if (is_web())
+        read_command(load, argv);
     if (chdir(function.root) == 0)
-        execv(path, argv);
+        execvp(argv[0], argv);
     int error = errno;
     if (write(report, &error, sizeof error) < 0)
         _exit(126);
@@ -207,11 +276,10 @@ static void find_bootstrap(char path[PATH_BYTES + 64])
     char layer[PATH_BYTES + 64];
     char staged[PATH_BYTES + 32];
     snprintf(staged, sizeof staged, "%s" STAGED_LAYERS, function.root);
-    int in_machine = strcmp(function.root, "/srv") == 0 || strcmp(function.root, "/var/task") == 0;
     snprintf(path, sizeof layer, "%s/bootstrap", function.root);
     if (access(path, F_OK) == 0)
         return;
-    snprintf(layer, sizeof layer, "%s" LAYER_BOOTSTRAP, in_machine ? "" : staged);
+    snprintf(layer, sizeof layer, "%s" LAYER_BOOTSTRAP, in_machine() ? "" : staged);
     if (access(layer, F_OK) == 0) {
         memcpy(path, layer, sizeof layer);
         return;
@@ -222,11 +290,21 @@ static void find_bootstrap(char path[PATH_BYTES + 64])
                            "package and not in a directory of it"));
 }
 
+static void name_application(struct text load, char path[PATH_BYTES + 64])
+{
+    struct text command = json_member(json_member(load, "web"), "command"), first;
+    if (!json_next_item(&command, &first) || !json_string(first, path, PATH_BYTES))
+        fail_start(own_failure("Runtime.InvalidEntrypoint", "the application has no command"));
+}
+
 void start_bootstrap(struct text load, int port)
 {
     char path[PATH_BYTES + 64];
     int report[2], output[OUTPUTS] = {-1, -1}, error = 0;
-    find_bootstrap(path);
+    if (is_web())
+        name_application(load, path);
+    else
+        find_bootstrap(path);
     if (function.sends_frames)
         begin_output(output);
     if (pipe2(report, O_CLOEXEC) < 0 || (bootstrap = fork()) < 0)

@@ -10,7 +10,7 @@
 /* Of a line with the size of a chunk. */
 #define EXTENSION_BYTES 256
 
-static int is_token_char(char c)
+int is_token_char(char c)
 {
     return isalnum((unsigned char)c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
@@ -27,13 +27,12 @@ static struct text trimmed(struct text text)
     return text;
 }
 
-static int is_name(struct text text, const char *name)
+int is_name(struct text text, const char *name)
 {
     return text.bytes == strlen(name) && strncasecmp(text.at, name, text.bytes) == 0;
 }
 
-/* Whether a list such as that of `Connection` has a word in it. */
-static int lists(struct text list, const char *word)
+int lists(struct text list, const char *word)
 {
     while (list.bytes > 0) {
         const char *comma = memchr(list.at, ',', list.bytes);
@@ -47,8 +46,7 @@ static int lists(struct text list, const char *word)
     return 0;
 }
 
-/* Takes a line off `rest`, without its end. Returns false if there is no whole one. */
-static int next_line(struct text *rest, struct text *line)
+int next_line(struct text *rest, struct text *line)
 {
     const char *end = memchr(rest->at, '\n', rest->bytes);
     if (end == NULL)
@@ -60,8 +58,7 @@ static int next_line(struct text *rest, struct text *line)
     return 1;
 }
 
-/* Returns false if the line is no header. */
-static int split_field(struct text line, struct text *name, struct text *value)
+int split_field(struct text line, struct text *name, struct text *value)
 {
     size_t bytes = 0;
     while (bytes < line.bytes && is_token_char(line.at[bytes]))

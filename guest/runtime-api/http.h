@@ -33,6 +33,16 @@ struct head {
     int awaits_continue;
 };
 
+/* ---- Lines, for heads of both kinds. */
+/* Takes a line off `rest`, without its end. Returns false if there is no whole one. */
+int next_line(struct text *rest, struct text *line);
+/* Returns false if the line is no header. */
+int split_field(struct text line, struct text *name, struct text *value);
+int is_token_char(char c);
+int is_name(struct text text, const char *name);
+/* Whether a list such as that of `Connection` has a word in it. */
+int lists(struct text list, const char *word);
+
 /* Returns the length of the head; 0: it is not all there; below 0: it is none, and minus that is the status to answer. */
 long read_head(const char *bytes, size_t count, struct head *head);
 

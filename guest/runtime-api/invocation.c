@@ -24,7 +24,8 @@ static struct {
     enum { NONE, RUNNING, ANSWERED } state;
     unsigned long number;
     char id[ID_BYTES + 1];
-    int is_strict, takes_chunks, wants_log_end;
+    struct wishes wishes;
+    int wants_log_end;
 } current;
 
 /* Init has not yet said that the last one's output is collected, or it was not asked. */
@@ -77,19 +78,9 @@ static void put_header(const char *name, struct text written, int is_json)
             at++;
             continue;
         }
-        unsigned code = (unsigned char)*at & (0x7fu >> bytes);
-        for (size_t i = 1; i < bytes; i++)
-            code = code << 6 | ((unsigned char)at[i] & 0x3f);
+        char escaped[16] = "?";
+        int count = is_json ? json_ascii(at, bytes, escaped) : 1;
         at += bytes;
-        char escaped[16];
-        int count = 0;
-        if (!is_json)
-            count = snprintf(escaped, sizeof escaped, "?");
-        else if (code < 0x10000)
-            count = snprintf(escaped, sizeof escaped, "\\u%04x", code);
-        else
-            count = snprintf(escaped, sizeof escaped, "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10),
-                             0xdc00 + ((code - 0x10000) & 0x3ff));
         put(escaped, (size_t)count);
     }
     put("\r\n", 2);
@@ -116,7 +107,8 @@ static void put_head(struct text header, size_t event_bytes)
 
 int wants_invocation(void)
 {
-    return phase == PHASE_SERVING && current.state == NONE && waiting_connection(WAITS_FOR_EVENT) != NULL;
+    return phase == PHASE_SERVING && current.state == NONE &&
+           (is_web() ? web_is_idle() : waiting_connection(WAITS_FOR_EVENT) != NULL);
 }
 
 /* The event goes through a small buffer: what is too large for the client's socket waits in the host's channel. */
@@ -175,17 +167,22 @@ void take_invocation(void)
     }
     if (frame.type != FRAME_INVOKE || !json_string(json_member(frame.header, "id"), current.id, sizeof current.id))
         lost("what is no invocation");
-    current.is_strict = is_true(json_member(frame.header, "strict"));
-    current.takes_chunks = is_true(json_member(frame.header, "stream"));
+    current.wishes.is_strict = is_true(json_member(frame.header, "strict"));
+    current.wishes.takes_chunks = is_true(json_member(frame.header, "stream"));
+    current.wishes.takes_http = is_true(json_member(frame.header, "http"));
     current.wants_log_end = is_true(json_member(frame.header, "log_end"));
-    put_head(frame.header, frame.payload_bytes);
+    if (!is_web())
+        put_head(frame.header, frame.payload_bytes);
     if (drained_due && read_frame(INIT).type != FRAME_DRAINED)
         lost("something else than DRAINED");
     drained_due = 0;
     current.number++;
     current.state = RUNNING;
     set_output_number(current.number);
-    give_event(waiting_connection(WAITS_FOR_EVENT), frame.payload_bytes);
+    if (is_web())
+        begin_exchange(frame.payload_bytes, current.wishes);
+    else
+        give_event(waiting_connection(WAITS_FOR_EVENT), frame.payload_bytes);
 }
 
 /* ---- Between two invocations ------------------------------------------------------------------------------------- */
@@ -228,7 +225,7 @@ static void begin(struct connection *connection, const struct head *request)
     answering = connection;
     answer_bytes = 0;
     has_sent_chunk = 0;
-    is_streamed = connection->action == TAKE_RESPONSE && current.takes_chunks &&
+    is_streamed = connection->action == TAKE_RESPONSE && current.wishes.takes_chunks &&
                   text_is(request->fields.response_mode, "streaming");
     connection->body.trailers = trailers;
 }
@@ -284,7 +281,7 @@ void take_answer(struct connection *connection, struct text data)
     answer_bytes += data.bytes;
 }
 
-static void answer_host(enum frame_type type, struct text header, struct text payload)
+void answer_host(enum frame_type type, struct text header, struct text payload)
 {
     if (function.sends_frames)
         pump_output();
@@ -324,9 +321,9 @@ static void end_response(struct connection *connection)
                     own_failure(RESULT_TOO_LARGE, "Response payload size exceeded maximum allowed payload size (%llu bytes).",
                                 most_bytes(connection)));
         refuse(connection, 413, "RequestEntityTooLarge", "the response is over the limit of its size");
-    } else if (current.is_strict && answer_bytes == 0) {
+    } else if (current.wishes.is_strict && answer_bytes == 0) {
         answer_host(FRAME_RESULT, text_of(""), text_of("null"));
-    } else if (current.is_strict && !json_is_valid(whole)) {
+    } else if (current.wishes.is_strict && !json_is_valid(whole)) {
         answer_host(FRAME_FAILURE, text_of(""),
                     own_failure("Runtime.MarshalError", "the response of the bootstrap is not JSON, which its caller needs"));
     } else {

@@ -71,7 +71,12 @@ static void answer_seal(void)
     struct connection *waiting = waiting_connection(WAITS_FOR_EVENT);
     if (waiting == NULL)
         waiting = waiting_connection(WAITS_FOR_RESTORE);
-    pid_t asking = waiting == NULL ? 0 : peer_of(waiting->fd);
+    pid_t asking = is_web() ? listener_of(web_port()) : waiting == NULL ? 0 : peer_of(waiting->fd);
+    if (!seal_generators()) {
+        write_frame(INIT, FRAME_HOOK_FAILED, text_of(""),
+                    own_failure("Web.NotResponding", "the application listens, but its event loop is busy: there is no snapshot of it"));
+        leave(1);
+    }
     write_frame(INIT, FRAME_SEALED, print_header(header, "{\"pid\":%d}", asking > 0 ? (int)asking : (int)bootstrap_pid()),
                 text_of(""));
 }
@@ -91,7 +96,7 @@ static struct text receive_load(void)
     return (struct text){load_bytes, frame.payload_bytes};
 }
 
-static void load(struct text request)
+static void load(struct text request, char **arguments)
 {
     char output[16];
     if (!json_string(json_member(request, "root"), function.root, sizeof function.root) ||
@@ -103,6 +108,8 @@ static void load(struct text request)
     if (function.max_result_bytes > ANSWER_BYTES)
         function.max_result_bytes = ANSWER_BYTES;
     int port = begin_api(function.sends_frames);
+    begin_web(request);
+    begin_reseed(arguments);
     begin_child_signals();
     start_bootstrap(request, port);
 }
@@ -152,36 +159,40 @@ static void obey_init(void)
         phase = PHASE_RESTORING;
         answer_restore();
     } else {
+        renew_generators();
         start_serving();
     }
 }
 
 /* ---- The loop ---------------------------------------------------------------------------------------------------- */
 
-int main(void)
+int main(int count, char **arguments)
 {
     fcntl(HOST, F_SETFD, FD_CLOEXEC);
     fcntl(INIT, F_SETFD, FD_CLOEXEC);
-    load(receive_load());
+    load(receive_load(), count > 0 ? arguments + 1 : arguments);
     int host_is_away = 0;
     for (;;) {
         struct {
-            struct pollfd signals, init, host, output[OUTPUTS], api[API_FDS];
+            struct pollfd signals, init, host, web, output[OUTPUTS], api[API_FDS];
         } fds;
         int takes_invocation = wants_invocation();
         fds.signals = (struct pollfd){.fd = child_signals(), .events = POLLIN};
         fds.init = (struct pollfd){.fd = INIT, .events = (short)(phase == PHASE_LOADED ? POLLIN : POLLRDHUP)};
         fds.host = (struct pollfd){.fd = takes_invocation && !host_is_away ? HOST : -1, .events = POLLIN};
+        watch_web(&fds.web);
         watch_output(fds.output);
         watch_api(fds.api);
-        int is_ahead = takes_invocation && host_is_ahead(), limit_ms = is_ahead ? 0 : host_is_away ? PORT_RETRY_MS : -1;
+        int is_ahead = takes_invocation && host_is_ahead(), limit_ms = is_ahead ? 0 : host_is_away ? PORT_RETRY_MS : web_limit_ms();
         int ready = poll((struct pollfd *)&fds, sizeof fds / sizeof(struct pollfd), limit_ms);
         if (ready < 0 && errno != EINTR)
             lost("more than can be waited for");
         if (ready < 0)
             continue;
+        look_for_application();
         if (fds.output[0].revents || fds.output[1].revents)
             pump_output();
+        serve_web(&fds.web);
         serve_api(fds.api);
         if (fds.signals.revents && reap_children()) {
             /* Its last words. */

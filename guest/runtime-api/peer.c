@@ -11,15 +11,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The inode of the socket whose own port is `port` and whose peer's is ours; 0: it is not there. */
-static unsigned long inode_of(unsigned port, unsigned ours)
+/* The inode of the socket whose own port is `port` and whose peer's is `ours`, 0 if it listens; 0: it is not there. */
+static unsigned long inode_of(const char *path, unsigned port, unsigned ours)
 {
     unsigned local, remote;
     unsigned long inode = 0, found = 0;
     char line[512];
-    FILE *table = fopen("/proc/net/tcp", "re");
+    FILE *table = fopen(path, "re");
     while (table != NULL && found == 0 && fgets(line, sizeof line, table) != NULL)
-        if (sscanf(line, " %*u: %*8x:%x %*8x:%x %*x %*x:%*x %*x:%*x %*x %*u %*u %lu", &local, &remote, &inode) == 3 &&
+        if (sscanf(line, " %*u: %*[0-9A-F]:%x %*[0-9A-F]:%x %*x %*x:%*x %*x:%*x %*x %*u %*u %lu", &local, &remote, &inode) == 3 &&
             local == port && remote == ours)
             found = inode;
     if (table != NULL)
@@ -43,20 +43,13 @@ static int has_socket(const char *pid, const char *wanted)
     return is_found;
 }
 
-pid_t peer_of(int fd)
+/* Of several that share it the lowest: the others are copies. */
+static pid_t owner_of(unsigned long inode)
 {
-    struct sockaddr_in ours, theirs;
-    socklen_t bytes = sizeof ours;
-    if (getsockname(fd, (struct sockaddr *)&ours, &bytes) < 0 || getpeername(fd, (struct sockaddr *)&theirs, &bytes) < 0)
-        return 0;
-    unsigned long inode = inode_of(ntohs(theirs.sin_port), ntohs(ours.sin_port));
-    if (inode == 0)
-        return 0;
     char wanted[64];
     snprintf(wanted, sizeof wanted, "socket:[%lu]", inode);
-    /* Of several that share it the lowest: the others are copies. */
     pid_t found = 0;
-    DIR *all = opendir("/proc");
+    DIR *all = inode == 0 ? NULL : opendir("/proc");
     for (struct dirent *entry; all != NULL && (entry = readdir(all)) != NULL;) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (pid > 1 && (found == 0 || pid < found) && has_socket(entry->d_name, wanted))
@@ -65,4 +58,19 @@ pid_t peer_of(int fd)
     if (all != NULL)
         closedir(all);
     return found;
+}
+
+pid_t peer_of(int fd)
+{
+    struct sockaddr_in ours, theirs;
+    socklen_t bytes = sizeof ours;
+    if (getsockname(fd, (struct sockaddr *)&ours, &bytes) < 0 || getpeername(fd, (struct sockaddr *)&theirs, &bytes) < 0)
+        return 0;
+    return owner_of(inode_of("/proc/net/tcp", ntohs(theirs.sin_port), ntohs(ours.sin_port)));
+}
+
+pid_t listener_of(unsigned port)
+{
+    unsigned long inode = inode_of("/proc/net/tcp", port, 0);
+    return owner_of(inode != 0 ? inode : inode_of("/proc/net/tcp6", port, 0));
 }

@@ -13,6 +13,9 @@
  *   output.c      what it prints, where no init collects that
  *   api.c         connections, and what is asked on them
  *   invocation.c  from INVOKE to the answer
+ *   web.c         instead of the two above, where the function is an application that listens on a port
+ *   web-request.c, web-response.c  its requests and answers
+ *   reseed.c      random generators in an application's memory
  *   failure.c     failures as the host gets them
  *   peer.c        which process is at the other end of a connection
  *   http.c, text.c  HTTP and JSON as such
@@ -177,7 +180,39 @@ void close_connection(struct connection *connection);
 /* The client has its answer: what it asked next is looked at. */
 void await_request(struct connection *connection);
 
+/* ---- web.c */
+/* What the caller of an invocation takes. */
+struct wishes {
+    int is_strict, takes_chunks;
+    int takes_http; /* answers over HTTP: metadata and the bytes of the body */
+};
+/* True if the function is an application on a port, which asks nothing of the Runtime API. */
+int is_web(void);
+/* Looks for `web` in LOAD. */
+void begin_web(struct text load);
+unsigned web_port(void);
+/* How long the loop may wait until `look_for_application` is called again; below 0: for ever. */
+int web_limit_ms(void);
+void look_for_application(void);
+int web_is_idle(void);
+/* Reads the event from the host. */
+void begin_exchange(size_t event_bytes, struct wishes wishes);
+void watch_web(struct pollfd *fd);
+void serve_web(const struct pollfd *fd);
+
+/* ---- reseed.c */
+/* `arguments`: variables for the application, until NULL. */
+void begin_reseed(char **arguments);
+/* In the child. */
+void set_reseed_environment(void);
+/* Before a snapshot. Returns false if the application has generators that could not be sealed. */
+int seal_generators(void);
+/* After a restore. */
+void renew_generators(void);
+
 /* ---- invocation.c */
+/* The one under way is over for its caller. */
+void answer_host(enum frame_type type, struct text header, struct text payload);
 /* True if the host's next frame can be taken: the bootstrap waits for an event, and none is under way. */
 int wants_invocation(void);
 /* Takes INVOKE or REHEARSE. */
@@ -207,5 +242,7 @@ __attribute__((format(printf, 2, 3))) struct text own_failure(const char *type, 
 /* ---- peer.c */
 /* The process at the other end of a connection to us; 0 if it cannot be told. */
 pid_t peer_of(int fd);
+/* The process that listens on a port of loopback; 0 if it cannot be told. */
+pid_t listener_of(unsigned port);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Of arrays and objects in each other. */
 #define DEEPEST 10000
@@ -195,6 +196,20 @@ int json_next_member(struct text *rest, struct text *key, struct text *value)
     return 1;
 }
 
+int json_next_item(struct text *rest, struct text *value)
+{
+    const char *end = rest->at + rest->bytes, *at = skip_space(rest->at, end);
+    if (at == end || (*at != '[' && *at != ','))
+        return 0;
+    at = skip_space(at + 1, end);
+    const char *value_end = skip_value(at, end);
+    if (value_end == NULL)
+        return 0;
+    *value = (struct text){at, (size_t)(value_end - at)};
+    *rest = (struct text){value_end, (size_t)(end - value_end)};
+    return 1;
+}
+
 struct text json_member(struct text object, const char *key)
 {
     struct text found = {object.at, 0}, name, value;
@@ -226,11 +241,11 @@ static size_t put_utf8(unsigned code, char out[4])
     return bytes;
 }
 
-int json_string(struct text written, char *target, size_t room)
+long json_text(struct text written, char *target, size_t room)
 {
     const char *end = written.at + written.bytes;
     if (room == 0 || written.bytes < 2 || skip_string(written.at, end) != end)
-        return 0;
+        return -1;
     size_t bytes = 0;
     for (const char *at = written.at + 1; at < end - 1;) {
         char character[4];
@@ -253,12 +268,17 @@ int json_string(struct text written, char *target, size_t room)
             count = put_utf8(code >= 0xd800 && code < 0xe000 ? 0xfffd : code, character);
         }
         if (count >= room - bytes)
-            return 0;
+            return -1;
         memcpy(target + bytes, character, count);
         bytes += count;
     }
     target[bytes] = '\0';
-    return 1;
+    return (long)bytes;
+}
+
+int json_string(struct text written, char *target, size_t room)
+{
+    return json_text(written, target, room) >= 0;
 }
 
 unsigned long long json_number(struct text written, unsigned long long missing)
@@ -272,6 +292,17 @@ unsigned long long json_number(struct text written, unsigned long long missing)
         value = value * 10 + (unsigned)(written.at[i] - '0');
     }
     return value;
+}
+
+int json_ascii(const char *at, size_t bytes, char target[16])
+{
+    unsigned code = (unsigned char)*at & (0x7fu >> bytes);
+    for (size_t i = 1; i < bytes; i++)
+        code = code << 6 | ((unsigned char)at[i] & 0x3f);
+    if (code < 0x10000)
+        return snprintf(target, 16, "\\u%04x", code);
+    code -= 0x10000;
+    return snprintf(target, 16, "\\u%04x\\u%04x", 0xd800 + (code >> 10), 0xdc00 + (code & 0x3ff));
 }
 
 size_t json_escape(struct text text, char *target, size_t room)

@@ -28,10 +28,17 @@ int json_is_valid(struct text text);
  * false at the end, and where the text is no JSON.
  */
 int json_next_member(struct text *rest, struct text *key, struct text *value);
+/* The same for the items of an array. */
+int json_next_item(struct text *rest, struct text *value);
 /* As it is written; of no bytes if the object has no such member. The last one counts, as it does for most parsers. */
 struct text json_member(struct text object, const char *key);
 
-/* Writes what the string `written` stands for, if that is one and has room with a NUL behind it. Returns false otherwise. */
+/*
+ * Writes what the string `written` stands for, if that is one and has room with a NUL behind it; `target` may be where it is
+ * written. Returns the number of bytes without the NUL, or -1.
+ */
+long json_text(struct text written, char *target, size_t room);
+/* The same for text without a NUL in it. Returns false if it is none. */
 int json_string(struct text written, char *target, size_t room);
 /* Returns `missing` for what is no whole number. */
 unsigned long long json_number(struct text written, unsigned long long missing);
@@ -41,6 +48,9 @@ unsigned long long json_number(struct text written, unsigned long long missing);
  * number of bytes written.
  */
 size_t json_escape(struct text text, char *target, size_t room);
+
+/* Writes a character of more than one byte in ASCII, as `\\uXXXX` or two of them. Returns the number of bytes written. */
+int json_ascii(const char *at, size_t bytes, char target[16]);
 
 /* Bytes of the character at `at`, which is UTF-8 and whole; 0 if it is none. */
 size_t utf8_bytes(const char *at, const char *end);

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { MAX_TIMEOUT_S } from '../protocol/guest.ts';
+import { isWebPort, WEB_PORT_VARIABLE, WEB_PORTS } from '../protocol/web.ts';
 import { check } from '../yaml/check.ts';
 import { expected, quoted, show, text, wholeNumber } from '../yaml/values.ts';
 import { formatProblem, YamlFile, type Problem } from '../yaml/yaml-file.ts';
@@ -27,6 +28,8 @@ export interface FunctionSettings {
   readonly description?: string | undefined;
   /** ARNs of layer versions, in order. */
   readonly layers?: readonly string[] | undefined;
+  /** It is an application that listens on this port; `handler` says how it is started. */
+  readonly web?: { readonly port: number } | undefined;
   /** Whether the handler and all it imports become one file. By default TypeScript does. */
   readonly bundle?: boolean | undefined;
 }
@@ -56,6 +59,12 @@ const settingsSchema = z.strictObject(
       .array(text('the ARN of a layer version'), expected('a list of ARNs of layer versions'))
       .max(5, expected('a list of at most 5 layers'))
       .optional(),
+    web: z
+      .strictObject(
+        { port: z.number(expected(WEB_PORTS)).refine(isWebPort, expected(WEB_PORTS)) },
+        expected('a map with `port`'),
+      )
+      .optional(),
     bundle: z.boolean(expected('`true` or `false`')).optional(),
   },
   expected('a map of keys such as `name` and `handler`'),
@@ -70,7 +79,10 @@ export function readSettings(directory: string): FunctionSettings {
   // An empty file says nothing.
   const found = source === null ? null : check(settingsSchema, source.value ?? {}, source, [], '', problems);
   if (found === null || problems.length > 0) return badInput(problems.map(formatProblem).join('\n'));
-  return found;
+  const { web } = found;
+  if (web === undefined) return found;
+  // As everybody says it who calls the API.
+  return { ...found, environment: { ...found.environment, [WEB_PORT_VARIABLE]: String(web.port) } };
 }
 
 /** `more` wins where both say something; names of the environment that only one says are kept. */

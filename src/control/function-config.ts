@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { LATEST } from '../protocol/arn.ts';
 import { runtimeOfAwsName } from '../protocol/runtimes.ts';
+import { webPortOf } from '../protocol/web.ts';
 import type { FunctionConfig } from '../registry/function-version.ts';
 import type { VersionRecord } from '../registry/records.ts';
 import { ControlError } from './control-error.ts';
@@ -27,6 +28,7 @@ export function configOf(
 ): FunctionConfig {
   const runtime = runtimeOfAwsName(settings.runtime);
   if (runtime === null) throw new ControlError('invalid', `the runtime ${settings.runtime} is not offered here`);
+  const webPort = webPortOf(settings.environment ?? {});
   return Object.freeze({
     name,
     version: number === null ? LATEST : String(number),
@@ -42,6 +44,7 @@ export function configOf(
     environment: Object.freeze({ ...settings.environment }),
     snapshotLayers: null,
     ...(settings.tenantIsolation === undefined ? {} : { isolatesTenants: true }),
+    ...(webPort === null ? {} : { web: Object.freeze({ port: webPort }) }),
     network: false,
   });
 }

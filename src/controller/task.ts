@@ -43,7 +43,7 @@ export interface Invocation {
 
 /** What the API of AWS Lambda can ask for on top. */
 export interface LambdaInvocation {
-  readonly header: Pick<InvokeHeader, 'arn' | 'client_context' | 'tenant_id' | 'trace'>;
+  readonly header: Pick<InvokeHeader, 'arn' | 'client_context' | 'tenant_id' | 'http' | 'trace'>;
   /** Where the parts of a streamed answer go; null: all is in the result. */
   readonly sink: StreamSink | null;
   /** The outcome is to have a report. */

@@ -207,8 +207,8 @@ export function loadRequest(
   spec: LaunchSpec,
   initialization: LoadRequest['initialization'],
 ): LoadRequest {
-  const { name, version, handler, environment, arn } = spec.function;
-  const style = handler === null ? 'original' : 'lambda';
+  const { name, version, handler, environment, arn, web } = spec.function;
+  const style = handler === null && web === undefined ? 'original' : 'lambda';
   const { isolates } = VMMS[driver.name];
   return {
     function: name,
@@ -221,6 +221,7 @@ export function loadRequest(
     log_group: logGroup(name),
     environment: style === 'lambda' ? lambdaEnvironment(spec) : environment,
     memory_mib: spec.machine.memoryMib,
+    ...(web === undefined ? {} : { web }),
     max_result_bytes: style === 'lambda' ? MAX_LAMBDA_RESULT_BYTES : MAX_PAYLOAD_BYTES,
     output: isolates ? 'pipes' : 'frames',
   };

@@ -10,6 +10,7 @@ import { downloadPackages, unpackPackages, versionsOf, type DebianPackage } from
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
 import { FRAME_RECIPE, finishFrame, layFrame, placeFile } from './runtimefs.ts';
+import { listRuntimeApi, placeRuntimeApi, RUNTIME_API_RECIPE } from './runtime-api.ts';
 import type { RuntimeImage } from './runtimes.ts';
 import { runTool } from './tool.ts';
 import { finishUserland, resolveRoot, USERLAND_RECIPE, type RootPackages } from './userland.ts';
@@ -23,6 +24,8 @@ const RUNTIME_PLACE = join('usr', 'lib', 'snapfaas');
 const NODE_MAJOR = '24';
 const PACKAGES = ['libc6', 'libstdc++6', 'libgcc-s1'];
 const ARGV = ['/usr/bin/node', join('/', RUNTIME_PLACE, 'runtime.cjs')];
+/** Of applications on a port: a module of ours comes before theirs. */
+const WEB_VARIABLES = [`NODE_OPTIONS=--require=${join('/', RUNTIME_PLACE, 'web.cjs')}`];
 
 const NODE_RECIPE = {
   version: 3,
@@ -30,6 +33,8 @@ const NODE_RECIPE = {
   userland: USERLAND_RECIPE,
   packages: [...PACKAGES, `${NODE_PACKAGE}@${NODE_MAJOR}`],
   argv: ARGV,
+  runtimeApi: RUNTIME_API_RECIPE,
+  web: WEB_VARIABLES,
 };
 
 export const NODE_IMAGE: RuntimeImage = {
@@ -42,6 +47,7 @@ export const NODE_IMAGE: RuntimeImage = {
     update('downloading packages');
     const { unpacked: packages } = await resolveNodeLibraries();
     await fillNodeRoot(root, packages, node);
+    await placeRuntimeApi(root, scratch, WEB_VARIABLES);
     return { ...versionsOf(packages), [node.package]: node.version };
   },
 };
@@ -54,7 +60,7 @@ async function listModules(): Promise<readonly string[]> {
 
 /** All files of this project in the root file system, from the project's root. */
 async function listNodeFiles(): Promise<readonly string[]> {
-  return [...(await listModules()), ...HOOKS_PACKAGE_FILES];
+  return [...(await listModules()), ...HOOKS_PACKAGE_FILES, ...(await listRuntimeApi())];
 }
 
 /** The Debian packages in the root file system, as apt resolves them now. */

@@ -8,6 +8,7 @@ import { downloadPackages, unpackPackages, versionsOf, type DebianPackage } from
 import { runGuestProgram } from './guest-program.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
 import { FRAME_RECIPE, finishFrame, layFrame, placeFile, placeLink, removePaths } from './runtimefs.ts';
+import { listRuntimeApi, placeRuntimeApi, RUNTIME_API_RECIPE } from './runtime-api.ts';
 import type { RuntimeImage } from './runtimes.ts';
 import type { ToolOptions } from './tool.ts';
 import { finishUserland, resolveRoot, USERLAND_RECIPE, type RootPackages } from './userland.ts';
@@ -32,16 +33,18 @@ const PYTHON_RECIPE = {
   packages: [...PACKAGES, ...PACKAGES_OF_SOME_RELEASES],
   leftOut: LIBRARY_LEFT_OUT,
   argv: ARGV,
+  runtimeApi: RUNTIME_API_RECIPE,
 };
 
 export const PYTHON_IMAGE: RuntimeImage = {
   recipe: PYTHON_RECIPE,
-  listFiles: listPythonRuntime,
+  listFiles: async () => [...(await listPythonRuntime()), ...(await listRuntimeApi())],
   resolve: resolvePython,
-  async fill(root, _scratch, update) {
+  async fill(root, scratch, update) {
     update('downloading packages');
     const { unpacked: packages } = await resolvePython();
     await fillPythonRoot(root, packages);
+    await placeRuntimeApi(root, scratch);
     return versionsOf(packages);
   },
 };

@@ -143,6 +143,8 @@ export interface InvokeHeader {
   readonly strict?: boolean;
   /** The host takes CHUNKs; otherwise the runtime gathers a streamed answer in its RESULT. */
   readonly stream?: boolean;
+  /** The caller takes answers over HTTP: metadata as `awslambda.HttpResponseStream` writes them, and the bytes of the body. */
+  readonly http?: boolean;
   /** DONE is to ask for LOG_END, with a `DoneHeader`. */
   readonly log_end?: boolean;
   /** ARN of the function as its caller named it, for the handler's context. */
@@ -201,6 +203,8 @@ export interface LoadRequest {
   readonly log_group: string;
   readonly environment: Readonly<Record<string, string>>;
   readonly memory_mib: number;
+  /** The function is an application on a port, which is started by this command; without a VM, on a port of its own (`PORT`). */
+  readonly web?: { readonly port: number; readonly command: readonly string[] };
   /** Results over this many bytes are refused by the runtime. */
   readonly max_result_bytes: number;
   /**

@@ -59,6 +59,14 @@ export interface FunctionSpec {
   readonly environment: Readonly<Record<string, string>>;
   /** Its ARN without a qualifier. */
   readonly arn: string;
+  /** Of an application on a port. */
+  readonly web?: WebSpec;
+}
+
+/** `command`: how it is started, in the function's directory; a program in PATH, or with a slash. */
+export interface WebSpec {
+  readonly port: number;
+  readonly command: readonly string[];
 }
 
 /** Longest line either side sends, in bytes. */

@@ -21,6 +21,13 @@ export interface Runtime {
   readonly moduleOf: (handler: string) => string;
   /** What a module may be, in the order in which it is looked for. */
   readonly moduleEndings: readonly string[];
+  /** Of an application on a port. */
+  readonly web: {
+    /** The file that is started if `handler` names none. */
+    readonly defaultFile: string;
+    /** What files with one of `moduleEndings` are started by; null: they start themselves. */
+    readonly interpreter: readonly string[] | null;
+  };
   /** How it is started on the host. */
   readonly host: {
     /** Null: the program runs by itself. */
@@ -54,6 +61,7 @@ const ROWS = {
     defaultHandler: null,
     moduleOf: (handler) => handler.slice(0, Math.max(0, handler.lastIndexOf('.'))).replaceAll('.', '/'),
     moduleEndings: ['.py', '/__init__.py'],
+    web: { defaultFile: 'app.py', interpreter: ['python3', '-s'] },
     host: { interpreter: 'python3', program: 'guest/runtimes/python/runtime.py' },
     failurePayload: withStackTrace,
   },
@@ -69,6 +77,7 @@ const ROWS = {
       return dot === -1 ? handler : handler.slice(0, dot);
     },
     moduleEndings: ['.js', '.mjs', '.cjs', '.ts', '.mts', '.cts'],
+    web: { defaultFile: 'server.js', interpreter: ['node'] },
     host: { interpreter: process.execPath, program: 'dist/guest/node/runtime.cjs' },
     failurePayload: ({ type: errorType, message: errorMessage, stack, raw }) => ({
       errorType,
@@ -87,6 +96,7 @@ const ROWS = {
     defaultHandler: PROVIDED_PROGRAM,
     moduleOf: () => PROVIDED_PROGRAM,
     moduleEndings: [''],
+    web: { defaultFile: PROVIDED_PROGRAM, interpreter: null },
     host: { interpreter: null, program: 'dist/guest/runtime-api/runtime-api' },
     failurePayload: withStackTrace,
   },

@@ -1,6 +1,11 @@
 /** Runs in snapctr. What a function is, as a source tells it, and as it runs. */
 import type { RuntimeName } from '../protocol/runtimes.ts';
 
+/** An application that listens on a port. */
+export interface WebConfig {
+  readonly port: number;
+}
+
 /** A function as its source describes it: immutable. */
 export interface FunctionConfig {
   readonly name: string;
@@ -30,6 +35,8 @@ export interface FunctionConfig {
   readonly snapshotLayers: readonly string[] | null;
   /** Each request names a tenant, and a VM that has served one serves no other. Absent: requests have no tenants. */
   readonly isolatesTenants?: boolean;
+  /** Requests go to its port; absent: it has a handler, or asks for its events itself. `handler` says how it is started. */
+  readonly web?: WebConfig;
   /** Whether its VMs have a network interface. */
   readonly network: boolean;
 }

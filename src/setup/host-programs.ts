@@ -2,7 +2,7 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { digestProjectFiles, PROJECT_ROOT } from '../images/project.ts';
-import { compileRuntimeApi, listRuntimeApi } from '../images/provided.ts';
+import { compileRuntimeApi, listRuntimeApi } from '../images/runtime-api.ts';
 import { ToolError } from '../images/tool.ts';
 import { RUNTIMES } from '../protocol/runtimes.ts';
 import { sha256Json } from '../storage/digest.ts';

@@ -30,7 +30,15 @@ export function createBuild(builder: BuilderClient, vmm: VmmWish, logger: Logger
     if (source === null) return Object.freeze({ ...fn });
     const given = 'package' in source ? source.package : source.directory;
     try {
-      const path = await prepare({ ...source, runtime: fn.runtime, appfs, layers: fn.layers }, given);
+      const path = await prepare(
+        {
+          ...source,
+          runtime: fn.web !== undefined && fn.runtime === 'provided' ? null : fn.runtime,
+          appfs,
+          layers: fn.layers,
+        },
+        given,
+      );
       return Object.freeze({ ...fn, appfs: { kind: appfs, path } });
     } catch (error) {
       throw new Error(`${given} cannot be made ready: ${messageOf(error)}`, { cause: error });

@@ -8,6 +8,7 @@ import type { FunctionConfig } from '../../registry/function-version.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
 import { eventsSettings, type EventsSettings } from './events.ts';
+import { webConfig } from './web.ts';
 import { urlSettings, type UrlSettings } from './url.ts';
 import { check } from '../../yaml/check.ts';
 import { Spelling } from '../../yaml/spelling.ts';
@@ -142,14 +143,15 @@ class FunctionList {
       complain('runtimefs', `the language is not known, which --vmm ${this.#context.vmm} needs; add ${ANY_RUNTIME}`);
       return null;
     }
-    if (appfs?.kind === 'directory' && runtime !== null) {
+    const web = webConfig(yaml.web ?? null, yaml.environment ?? {});
+    if (appfs?.kind === 'directory' && runtime !== null && web === null) {
       const remark = missingModule(yaml.handler ?? null, runtime, appfs.path, this.#context.paths);
       if (remark !== null) this.#remark(index, 'appfs', remark);
     }
     if (yaml.url)
       this.#urls.set(
         yaml.name,
-        urlSettings(yaml.url, (message) => complain('url', message)),
+        urlSettings(yaml.url, yaml.web ? 'RESPONSE_STREAM' : 'BUFFERED', (message) => complain('url', message)),
       );
     if (yaml.events) this.#events.set(yaml.name, eventsSettings(yaml.events));
     return Object.freeze({
@@ -163,9 +165,10 @@ class FunctionList {
       memoryMib,
       concurrencyLimit: this.#concurrencyLimit(index, yaml),
       timeoutMs: Math.round((yaml.timeout ?? DEFAULT_TIMEOUT_S) * 1000),
-      handler: yaml.handler ?? (runtime === null ? null : RUNTIMES[runtime].defaultHandler),
+      handler: yaml.handler ?? (runtime === null || web !== null ? null : RUNTIMES[runtime].defaultHandler),
       environment: Object.freeze({ ...yaml.environment }),
       snapshotLayers: this.#snapshotLayers(index, yaml),
+      ...(web === null ? {} : { web }),
       network: this.#network(index, yaml, complain),
     });
   }

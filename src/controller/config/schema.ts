@@ -9,6 +9,7 @@ import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
 import { eventsSchema } from './events.ts';
 import { urlSchema } from './url.ts';
+import { webSchema } from './web.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';
 
 export const MAX_VCPUS = 32;
@@ -218,6 +219,7 @@ export const functionSchema = z.strictObject(
       .nullish(),
     network: z.boolean(expected('`true` or `false`')).nullish(),
     url: urlSchema.nullish(),
+    web: webSchema.nullish(),
     events: eventsSchema.nullish(),
     ...unusedFunctionKeys,
   },

@@ -36,14 +36,21 @@ export const urlSchema = z.strictObject(
   expected('a map with `auth`'),
 );
 
-/** @param complain is told of what could not stand in a header, or would never match. */
-export function urlSettings(yaml: z.infer<typeof urlSchema>, complain: (message: string) => void): UrlSettings {
+/**
+ * @param invokeMode where nothing is said of it.
+ * @param complain is told of what could not stand in a header, or would never match.
+ */
+export function urlSettings(
+  yaml: z.infer<typeof urlSchema>,
+  invokeMode: UrlSettings['invokeMode'],
+  complain: (message: string) => void,
+): UrlSettings {
   const cors = yaml.cors === undefined || yaml.cors === null ? null : corsOf(yaml.cors);
   const problem = cors === null ? null : corsProblem(cors);
   if (problem !== null) complain(`\`cors\`: ${problem.value} is not valid: ${problem.message}`);
   return Object.freeze({
     authType: yaml.auth === 'none' ? 'NONE' : 'AWS_IAM',
-    invokeMode: yaml.invoke_mode === 'response_stream' ? 'RESPONSE_STREAM' : 'BUFFERED',
+    invokeMode: yaml.invoke_mode ? (yaml.invoke_mode === 'buffered' ? 'BUFFERED' : 'RESPONSE_STREAM') : invokeMode,
     cors,
   });
 }

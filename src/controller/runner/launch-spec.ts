@@ -1,6 +1,7 @@
 /** Runs in snapctr. What firerunner is told of a function that it is to launch. */
 import { functionArn } from '../../protocol/arn.ts';
 import type { LaunchSpec, SnapshotSource } from '../../protocol/runner.ts';
+import { WEB_KERNEL_ARGUMENT, webCommand } from '../../protocol/web.ts';
 import type { FunctionConfig } from '../../registry/function-version.ts';
 import type { Config } from '../config/config.ts';
 
@@ -20,8 +21,8 @@ export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOp
       initrdPath: config.initrdPath,
       rootfsPath: fn.runtimefsPath,
       appfsPath: fn.appfs?.path ?? null,
-      kernelArgs: '',
-      runtime: fn.runtime,
+      kernelArgs: fn.web === undefined ? '' : WEB_KERNEL_ARGUMENT,
+      runtime: fn.web === undefined ? fn.runtime : 'provided',
       network: fn.network,
     },
     function: {
@@ -30,6 +31,7 @@ export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOp
       handler: fn.handler,
       environment: fn.environment,
       arn: functionArn(config.lambda, fn.name),
+      ...(fn.web === undefined ? {} : { web: { port: fn.web.port, command: webCommand(fn.runtime, fn.handler) } }),
     },
     bootTimeoutMs: options.bootTimeoutMs,
     snapshots: options.useSnapshots ? snapshotSource(config, fn) : null,

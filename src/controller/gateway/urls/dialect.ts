@@ -98,7 +98,7 @@ export class UrlDialect implements Dialect {
       function: url.function,
       qualifier: url.qualifier,
       payload,
-      lambda: { header: { arn, ...(isTrace ? { trace } : {}) }, sink: this.#sink, wantsReport: false },
+      lambda: { header: { arn, http: true, ...(isTrace ? { trace } : {}) }, sink: this.#sink, wantsReport: false },
     };
   }
 

@@ -1,0 +1,250 @@
+/** An application on a port behind the server of the Runtime API, under sanitizers: whatever it answers, or does not. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { Frame } from '../../src/protocol/frame.ts';
+import { FrameType, type InvokeHeader } from '../../src/protocol/guest.ts';
+import { noCompiler } from '../support/bootstrap.ts';
+import { failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
+import { PROJECT_ROOT } from '../support/snapctr.ts';
+
+const FLAGS = ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-Wall', '-Wextra', '-Werror'];
+const SOURCES = join(PROJECT_ROOT, 'guest/runtime-api');
+const ZEROS = Buffer.alloc(8);
+
+/** Answers over HTTP by hand, so that it can do so badly. */
+const SERVER = `
+const net = require('node:net');
+const http = require('node:http');
+const raw = {
+  '/nonsense': 'SSH-2.0-x\\r\\n\\r\\n',
+  '/status': 'HTTP/1.1 2x0 OK\\r\\n\\r\\n',
+  '/two-lengths': 'HTTP/1.1 200 OK\\r\\nContent-Length: 1\\r\\nContent-Length: 2\\r\\n\\r\\nab',
+  '/chunks': 'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\nzz\\r\\n',
+  '/cut': 'HTTP/1.1 200 OK\\r\\nContent-Length: 10\\r\\n\\r\\nhalf',
+  '/empty': '',
+  '/switch': 'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: x\\r\\n\\r\\n',
+  '/long-head': 'HTTP/1.1 200 OK\\r\\nx: ' + 'x'.repeat(70000) + '\\r\\n\\r\\n',
+  '/until-end': 'HTTP/1.0 200 OK\\r\\nContent-Type: text/plain\\r\\n\\r\\nuntil the end',
+  '/interim': 'HTTP/1.1 103 Early Hints\\r\\nlink: <a>\\r\\n\\r\\nHTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok',
+  '/headers': 'HTTP/1.1 200 Fine\\r\\nX-Two: 1\\r\\nx-two: 2\\r\\nSet-Cookie: a=1\\r\\nSet-Cookie: b="2"\\r\\nX-Latin: caf\\xe9\\r\\n' +
+    'Connection: close, X-Hop\\r\\nX-Hop: 1\\r\\nContent-Length: 0\\r\\n\\r\\n',
+};
+const server = http.createServer((request, response) => {
+  const parts = [];
+  const path = request.url.split('?')[0];
+  if (path === '/early') return response.writeHead(413).end('too much');
+  request.on('data', (part) => parts.push(part));
+  request.on('end', () => {
+    const body = Buffer.concat(parts);
+    if (path in raw) return request.socket.end(Buffer.from(raw[path], 'latin1'));
+    if (path === '/exit') process.exit(3);
+    if (path === '/kill') process.kill(process.pid, 'SIGKILL');
+    if (path === '/close') return server.close(), server.closeAllConnections();
+    if (path === '/large') return response.end(Buffer.alloc(7 << 20));
+    if (path === '/echo') return response.setHeader('content-type', request.headers['content-type'] ?? 'x/y'), response.end(body);
+    if (path === '/parts') return response.write('one '), setTimeout(() => response.end('two'), 50);
+    if (path === '/events') {
+      const { status = 200, text } = JSON.parse(body.toString());
+      return response.writeHead(status, { 'content-type': 'application/json' }).end(text);
+    }
+    if (path === '/none') return response.writeHead(204).end();
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ method: request.method, url: request.url, raw: request.rawHeaders, length: body.length }));
+  });
+});
+setInterval(() => undefined, 1000);
+server.listen(Number(process.env.PORT), '127.0.0.1', () => console.log('listening'));
+`;
+
+interface Asked {
+  readonly method?: string;
+  readonly query?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly cookies?: readonly string[];
+  readonly body?: Buffer | string;
+}
+
+function event(path: string, { method = 'GET', query = '', headers = {}, cookies, body }: Asked = {}): string {
+  return JSON.stringify({
+    version: '2.0',
+    rawPath: path,
+    rawQueryString: query,
+    headers: { host: 'h', ...headers },
+    ...(cookies === undefined ? {} : { cookies }),
+    requestContext: { http: { method, path }, requestId: 'r' },
+    ...(body === undefined ? {} : { body: typeof body === 'string' ? body : body.toString('base64') }),
+    isBase64Encoded: Buffer.isBuffer(body),
+  });
+}
+
+interface Read {
+  readonly head: { readonly statusCode: number; readonly headers: Record<string, string>; readonly cookies?: string[] };
+  readonly body: Buffer;
+}
+
+function read(frame: Frame): Read {
+  const { payload, type } = frame;
+  if (type === FrameType.failure) assert.fail(JSON.stringify(failureOf(frame)));
+  const end = payload.indexOf(ZEROS);
+  return { head: JSON.parse(payload.toString('utf8', 0, end)) as Read['head'], body: payload.subarray(end + 8) };
+}
+
+describe('an application on a port', { skip: noCompiler }, () => {
+  let directory: string;
+  let program: string;
+
+  before(() => {
+    directory = mkdtempSync(join(tmpdir(), 'snapfaas-web-'));
+    program = join(directory, 'runtime-api');
+    const sources = readdirSync(SOURCES).filter((name) => name.endsWith('.c'));
+    const compiled = spawnSync('gcc', [...FLAGS, '-o', program, ...sources], { cwd: SOURCES, encoding: 'utf8' });
+    assert.equal(compiled.status, 0, compiled.stderr);
+  });
+
+  after(() => {
+    assert.equal(runningGuests(), 0);
+    rmSync(directory, { recursive: true });
+  });
+
+  const start = (server = SERVER): Promise<GuestProcess> =>
+    GuestProcess.startProgram('env', ['ASAN_OPTIONS=detect_leaks=0', program], { 'server.js': server });
+  const load = (guest: GuestProcess, command: readonly string[] = [process.execPath, 'server.js']): Promise<Frame> =>
+    guest.load({ handler: 'server.js', style: 'lambda', web: { port: 3000, command } });
+
+  async function withServer(work: (guest: GuestProcess) => Promise<void>): Promise<void> {
+    const guest = await start();
+    assert.equal((await load(guest)).type, FrameType.loaded);
+    await work(guest);
+    assert.deepEqual(await guest.stop(), { status: 0, signal: null });
+  }
+
+  const ask = (guest: GuestProcess, path: string, asked: Asked = {}, header: Partial<InvokeHeader> = {}) =>
+    guest.invoke(event(path, asked), { http: true, ...header });
+
+  test('gets the request that the event tells of', () =>
+    withServer(async (guest) => {
+      const { head, body } = read(
+        await ask(guest, '/a b/%41//../ä#?\r\n', {
+          method: 'PATCH',
+          query: 'q=1&q=2 3',
+          cookies: ['a=1', 'b="2"'],
+          headers: { 'x-a': 'caf\u00e9\r\nX-B: 1', 'bad name': '1', 'content-length': '99', 'transfer-encoding': 'x' },
+          body: 'text ü',
+        }),
+      );
+      assert.equal(head.statusCode, 200);
+      const { raw, ...rest } = JSON.parse(body.toString()) as { raw: string[] };
+      assert.deepEqual(rest, { method: 'PATCH', url: '/a%20b/%41//../%C3%A4%23?%0D%0A?q=1&q=2%203', length: 7 });
+      const context = raw.indexOf('x-amzn-request-context');
+      assert.equal((JSON.parse(raw[context + 1] ?? '') as { requestId: string }).requestId, 'r');
+      raw.splice(context, 2);
+      assert.deepEqual(raw, [
+        ...['host', 'h', 'x-a', 'caf\u00e9  X-B: 1', 'cookie', 'a=1; b="2"'],
+        ...['connection', 'close', 'content-length', '7'],
+      ]);
+    }));
+
+  test('answers with its own status, headers and cookies', () =>
+    withServer(async (guest) => {
+      const { head, body } = read(await ask(guest, '/headers'));
+      assert.deepEqual(head, {
+        statusCode: 200,
+        headers: { 'x-two': '1, 2', 'x-latin': 'caf\u00e9', 'content-length': '0' },
+        cookies: ['a=1', 'b="2"'],
+      });
+      assert.equal(body.length, 0);
+      assert.equal(read(await ask(guest, '/until-end')).body.toString(), 'until the end');
+      assert.equal(read(await ask(guest, '/interim')).body.toString(), 'ok');
+      assert.equal(read(await ask(guest, '/none')).head.statusCode, 204);
+      assert.equal(read(await ask(guest, '/', { method: 'HEAD' })).body.length, 0);
+    }));
+
+  test('bodies of six megabytes go both ways, and one that is not read', () =>
+    withServer(async (guest) => {
+      const bytes = Buffer.alloc((4.5 * 1024 - 1) * 1024, 'äb\u0000');
+      assert.ok(read(await ask(guest, '/echo', { method: 'POST', body: bytes })).body.equals(bytes));
+      const text = 'x'.repeat(5 << 20);
+      assert.equal(read(await ask(guest, '/echo', { method: 'POST', body: text })).body.toString(), text);
+      assert.equal(failureOf(await ask(guest, '/large')).type, 'Function.ResponseSizeTooLarge');
+      assert.equal(read(await ask(guest, '/early', { method: 'POST', body: bytes })).head.statusCode, 413);
+      assert.equal(read(await ask(guest, '/none')).head.statusCode, 204);
+    }));
+
+  test('its answer goes on in parts where they are taken', () =>
+    withServer(async (guest) => {
+      guest.send(event('/parts'), { http: true, stream: true });
+      const first = await guest.nextFunctionFrame();
+      assert.deepEqual(first.header, { content_type: 'application/vnd.awslambda.http-integration-response' });
+      assert.equal(read(first).head.statusCode, 200);
+      assert.equal((await guest.nextFunctionFrame()).payload.toString(), 'one ');
+      assert.equal((await guest.nextFunctionFrame()).payload.toString(), 'two');
+      assert.equal((await guest.nextFunctionFrame()).type, FrameType.result);
+      guest.send(event('/cut'), { http: true, stream: true });
+      await guest.nextFunctionFrame();
+      assert.equal((await guest.nextFunctionFrame()).payload.toString(), 'half');
+      assert.equal(failureOf(await guest.nextFunctionFrame()).type, 'Web.BadResponse');
+    }));
+
+  test('a caller that wants JSON gets the payload format 2.0', () =>
+    withServer(async (guest) => {
+      const json = async (path: string, asked: Asked = {}): Promise<Record<string, unknown>> =>
+        JSON.parse((await ask(guest, path, asked, { http: false, strict: true })).payload.toString()) as Record<
+          string,
+          unknown
+        >;
+      const bytes = await json('/echo', { method: 'POST', body: Buffer.from([0, 255, 1, 2]) });
+      assert.deepEqual([bytes['body'], bytes['isBase64Encoded']], ['AP8BAg==', true]);
+      const text = await json('/echo', { method: 'POST', body: '"ü"\n', headers: { 'content-type': 'text/x; a=b' } });
+      assert.deepEqual([text['body'], text['isBase64Encoded'], text['statusCode']], ['"ü"\n', false, 200]);
+    }));
+
+  test('other events are posted to /events', () =>
+    withServer(async (guest) => {
+      assert.equal((await guest.invoke('{"text":"[1]"}', { strict: true })).payload.toString(), '[1]');
+      assert.equal((await guest.invoke('{"text":""}', { strict: true })).payload.toString(), 'null');
+      assert.equal(failureOf(await guest.invoke('{"text":"{"}', { strict: true })).type, 'Runtime.MarshalError');
+      assert.equal(failureOf(await guest.invoke('{"status":503}')).type, 'Web.ServerError');
+    }));
+
+  test('what is no answer over HTTP is told, and the next request has one', () =>
+    withServer(async (guest) => {
+      for (const path of ['/nonsense', '/status', '/two-lengths', '/chunks', '/cut', '/switch', '/long-head'])
+        assert.equal(failureOf(await ask(guest, path)).type, 'Web.BadResponse', path);
+      assert.equal(failureOf(await ask(guest, '/empty')).type, 'Web.NoResponse');
+      assert.equal(failureOf(await ask(guest, '/x', { method: 'A B' })).type, 'Web.BadRequest');
+      assert.equal(read(await ask(guest, '/none')).head.statusCode, 204);
+    }));
+
+  test('one that closes its port is told of', () =>
+    withServer(async (guest) => {
+      assert.equal(failureOf(await ask(guest, '/close')).type, 'Web.NoResponse');
+      assert.match(failureOf(await ask(guest, '/')).type, /^Web\.(NotListening|NoResponse)$/);
+    }));
+
+  test('the end of the application is the end of its VM', async () => {
+    for (const [path, expected] of [
+      ['/exit', { status: 3, signal: null }],
+      ['/kill', { status: null, signal: 'SIGKILL' }],
+    ] as const) {
+      const guest = await start();
+      assert.equal((await load(guest)).type, FrameType.loaded);
+      guest.send(event(path), { http: true });
+      await assert.rejects(guest.nextFunctionFrame());
+      assert.deepEqual(await guest.exited, expected);
+    }
+  });
+
+  test('one that cannot be started, or ends before it listens, is told of', async () => {
+    const missing = await start();
+    const failed = await load(missing, ['./nothing']);
+    assert.equal(failed.type, FrameType.loadFailed);
+    assert.equal(failureOf(failed).type, 'Runtime.InvalidEntrypoint');
+    const short = await start('process.exit(4)');
+    await assert.rejects(load(short));
+    assert.deepEqual(await short.exited, { status: 4, signal: null });
+  });
+});
