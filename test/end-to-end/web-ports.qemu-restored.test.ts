@@ -1,0 +1,3 @@
+import { webPorts } from './web-ports.ts';
+
+webPorts('qemu', 'restored');
