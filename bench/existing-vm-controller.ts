@@ -51,7 +51,7 @@ const gateway = new HttpGateway({
   submit: controller.submit.bind(controller),
   readiness: () => ({ ready: true }),
   status: () => controller.status(),
-  metrics: () => controller.telemetry.metrics.render(),
+  metrics: (query) => controller.telemetry.metrics.render(query),
 });
 await gateway.start();
 console.log(gateway.address.port);

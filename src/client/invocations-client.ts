@@ -31,6 +31,7 @@ const launchSchema = z.object({
 /** See `InvocationSummary` of the controller. */
 const invocationSchema = z.object({
   requestId: z.string(),
+  traceId: z.string().nullable(),
   function: z.string(),
   version: z.string().nullable(),
   submittedAt: z.number(),

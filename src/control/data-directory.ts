@@ -14,6 +14,8 @@ const QUOTA_BYTES = 75 * 1024 * 1024 * 1024;
 const HELP = 'name another one with --data-dir';
 
 export interface DataDirectory {
+  /** All of it. */
+  readonly directory: string;
   readonly records: RecordStore;
   readonly packages: PackageStore;
   /** Where the logs of functions are. */
@@ -43,6 +45,7 @@ export async function openDataDirectory(path: string): Promise<DataDirectory> {
     return {
       records,
       packages,
+      directory,
       logs: join(directory, 'logs'),
       events: join(directory, 'events'),
       destinations: join(directory, 'destinations'),

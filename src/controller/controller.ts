@@ -36,6 +36,7 @@ import type { Invocation, Outcome, Task } from './task.ts';
 import { checkTenant, tenantOf } from './tenants.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
+import type { DiskSpace } from './telemetry/disk-space.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
 import { QueueWait } from './waits.ts';
 import { startWorkers, type Job, type WorkerPool } from './worker-pool.ts';
@@ -55,6 +56,8 @@ export interface ControllerOptions extends LaunchOptions {
   readonly logger: Logger;
   /** Absent: what functions print is not kept. */
   readonly functionLogs?: Pick<FunctionLogs, 'vmLog'>;
+  /** File systems that have to have room. */
+  readonly disks?: readonly DiskSpace[];
   /** Default: each function in its turn, and memory by `FairShare`. */
   readonly discipline?: Discipline;
 }
@@ -125,6 +128,7 @@ export class Controller {
     this.#options = options;
     this.#registry = registry;
     this.telemetry = new Telemetry(() => this.status(), logger);
+    this.telemetry.metrics.addDisks(options.disks ?? []);
     this.#runner = new RunnerClient(runnerCommand, logger);
     this.#ledger = new Ledger(config.memoryMib, config.vmmSettings.network?.taps.length);
     const owner: VmOwner = {
@@ -418,6 +422,7 @@ export class Controller {
     const { outage } = this.#runner;
     if (outage !== null) return { ready: false, reason: outage };
     if (this.#channel.isFull) return { ready: false, reason: 'the queue is full' };
+    for (const { problem } of this.#options.disks ?? []) if (problem !== null) return { ready: false, reason: problem };
     return { ready: true };
   }
 

@@ -37,6 +37,7 @@ import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.t
 import { runnerCommand } from './runner/runner-command.ts';
 import { Retention } from './retention.ts';
 import { StopSignals } from './stop-signals.ts';
+import { DiskSpace } from './telemetry/disk-space.ts';
 import { UsageError } from './usage-error.ts';
 
 /** The command line as commander hands it over. */
@@ -100,9 +101,14 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     const registry = new FunctionRegistry();
     const data = await openData(flags, logger);
     const functionLogs = data === null ? null : openLogs(data, logger);
+    const disks = [
+      ...(data === null ? [] : [new DiskSpace('data', data.directory)]),
+      ...(flags.snapshots ? [new DiskSpace('snapshots', config.snapshotDirectory)] : []),
+    ];
     const controller = new Controller({
       config,
       registry,
+      disks,
       ...(functionLogs === null ? {} : { functionLogs }),
       runnerCommand: runnerCommand(flags, config),
       bootTimeoutMs: flags.bootTimeout * 1000,
@@ -136,6 +142,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     try {
       // firerunner comes up while the records are read.
       const running = controller.start();
+      for (const disk of disks) void disk.start();
       running.catch(() => undefined);
       if (data !== null) {
         control = await Control.open(data, {
@@ -184,6 +191,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       );
     } finally {
       deployments.close();
+      for (const disk of disks) disk.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
       await Promise.all([controller.close(), builder.close(), functions.close(), retention.close()]);
@@ -380,7 +388,8 @@ function createGateway(
     },
     readiness: () => controller.readiness(),
     status: () => ({ ...controller.status(), events: events.status() }),
-    metrics: () => controller.telemetry.metrics.render(),
+    metrics: (query) => controller.telemetry.metrics.render(query),
+    onRefused: (status) => controller.telemetry.metrics.onGatewayRefusal(status),
   });
   return { gateway, finished: new Promise<number>(() => undefined) };
 }

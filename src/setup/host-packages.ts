@@ -32,6 +32,7 @@ export const HOST_PACKAGES: readonly HostPackage[] = [
   { name: 'libc6-dev', why: 'is linked into that program', evidence: ['/usr/lib/x86_64-linux-gnu/libc.a'] },
   { name: 'lz4', why: "unpacks the guests' kernel", evidence: ['lz4'] },
   { name: 'cpio', why: 'lists the RAM disk in tests', evidence: ['cpio'], mode: 'test' },
+  { name: 'prometheus', why: 'checks metrics and alert rules in tests', evidence: ['promtool'], mode: 'test' },
   { name: 'iproute2', why: 'makes network namespaces and taps in tests', evidence: ['ip'], mode: 'test' },
   { name: 'python3', why: 'runs Python functions in tests without a VM', evidence: ['python3'], mode: 'test' },
   // 11 MB to fetch, 106 MB on the disk. By its path: an `aws` from elsewhere may be of a version with other options.

@@ -6,6 +6,7 @@ import type { KnownInvocation, KnownLaunch } from '../../src/client/invocations-
 const NOW = 100_000;
 const WARM: KnownInvocation = {
   requestId: 'id',
+  traceId: null,
   function: 'shop',
   version: '$LATEST',
   submittedAt: 80_000,

@@ -28,6 +28,8 @@ export interface ExchangeOwner {
   readonly submit: SubmitTask;
   /** Longest time without progress that a client may take to read its answer, in ms. */
   readonly requestTimeoutMs: number;
+  /** A request was answered with an error before it was a task. */
+  refused(status: number): void;
   /** Called once before, and once after, the life of a submitted task, until its answer is written. */
   taskOpened(): void;
   taskFinished(): void;
@@ -123,6 +125,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     const waiting = options.waiting ?? false;
     const close = waiting || this.#owner.draining || (options.close ?? false);
     const answer = this.#dialect.refusal(error, this.id, this.#submitted);
+    if (!this.#submitted) this.#owner.refused(answer.status);
     if (options.headers !== undefined) answer.headers.push(...options.headers);
     if (close) answer.headers.push('connection', 'close');
     if (!close || waiting || this.#incoming.complete) return send(this.#response, answer, () => this.#finish());
@@ -137,7 +140,9 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
     if (this.#state !== 'reading') return this.#connection.destroy();
     this.#state = 'answered';
     this.#dropBody();
-    this.#connection.closeAfter(this.#dialect.refusal(error, this.id, this.#submitted));
+    const answer = this.#dialect.refusal(error, this.id, this.#submitted);
+    if (!this.#submitted) this.#owner.refused(answer.status);
+    this.#connection.closeAfter(answer);
     this.#finish();
   }
 

@@ -13,7 +13,10 @@ export interface Reports {
   readonly readiness: () => { readonly ready: boolean; readonly reason?: string };
   /** State of the controller, anything JSON can hold. */
   readonly status: () => unknown;
-  readonly metrics: () => Promise<{ readonly contentType: string; readonly body: string }>;
+  readonly metrics: (query: {
+    readonly accept: string;
+    readonly withFunctions: boolean;
+  }) => Promise<{ readonly contentType: string; readonly body: string }>;
 }
 
 /** By path, what a caller must be allowed to do; null: probes of load balancers and service managers have no keys, and learn little. */
@@ -51,18 +54,26 @@ export function reportRoute(method: string | undefined, path: string): ReportPat
 export async function answerReport(
   path: ReportPath,
   reports: Reports,
+  incoming: IncomingMessage,
+  caller: Caller,
   response: ServerResponse,
   lastAnswer: boolean,
 ): Promise<void> {
   const headers: HeaderList = lastAnswer ? ['connection', 'close'] : [];
   try {
-    send(response, await report(path, reports, headers));
+    send(response, await report(path, reports, incoming, caller, headers));
   } catch (error) {
     send(response, errorAnswer(SnapfaasError.from(error), { close: lastAnswer }));
   }
 }
 
-async function report(path: ReportPath, reports: Reports, headers: HeaderList): Promise<Answer> {
+async function report(
+  path: ReportPath,
+  reports: Reports,
+  incoming: IncomingMessage,
+  caller: Caller,
+  headers: HeaderList,
+): Promise<Answer> {
   switch (path) {
     case '/healthz':
       return jsonAnswer(200, { status: 'ok' }, headers);
@@ -73,9 +84,20 @@ async function report(path: ReportPath, reports: Reports, headers: HeaderList): 
     case '/status':
       return jsonAnswer(200, reports.status(), headers);
     case '/metrics': {
-      const { contentType, body } = await reports.metrics();
+      const accept = incoming.headers.accept ?? '';
+      const { contentType, body } = await reports.metrics({ accept, withFunctions: mayListAll(caller) });
       return answer(200, contentType, Buffer.from(body), headers);
     }
+  }
+}
+
+/** Whether the caller may know the names of all functions. */
+function mayListAll(caller: Caller): boolean {
+  try {
+    caller.authorize('lambda:ListFunctions');
+    return caller.mayList('*');
+  } catch {
+    return false;
   }
 }
 

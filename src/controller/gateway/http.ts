@@ -73,6 +73,8 @@ export interface HttpGatewayOptions extends Reports {
   readonly livePage?: LivePageOptions;
   /** Of those in AWS's JSON protocol. Default: none. */
   readonly jsonApis?: readonly JsonApi[];
+  /** Told of each request that is answered with an error before it was a task, with the HTTP status. */
+  readonly onRefused?: (status: number) => void;
   /** Longest time from the first byte of a request to its last, in ms. Default 30,000. */
   readonly requestTimeoutMs?: number;
 }
@@ -222,6 +224,10 @@ export class HttpGateway implements Gateway {
     await closed;
   }
 
+  refused(status: number): void {
+    this.#options.onRefused?.(status);
+  }
+
   taskOpened(): void {
     this.#openTasks += 1;
   }
@@ -303,7 +309,7 @@ export class HttpGateway implements Gateway {
       const caller = isOpen ? ANYBODY : this.#authenticate(incoming, url, service);
       if (route !== null) {
         authorizeReport(route, caller);
-        return this.#report(route, connection, incoming, response);
+        return this.#report(route, caller, connection, incoming, response);
       }
       const dialect =
         page?.dialectFor(path, incoming.headers, caller) ??
@@ -351,9 +357,15 @@ export class HttpGateway implements Gateway {
     return this.#options.access?.authenticate(incoming, originForm(url), service) ?? ANYBODY;
   }
 
-  #report(route: ReportPath, connection: Connection, incoming: IncomingMessage, response: ServerResponse): void {
+  #report(
+    route: ReportPath,
+    caller: Caller,
+    connection: Connection,
+    incoming: IncomingMessage,
+    response: ServerResponse,
+  ): void {
     const report = new OpenReport(connection, incoming, response, this.requestTimeoutMs);
-    void answerReport(route, this.#options, response, this.draining).then(() => report.answered());
+    void answerReport(route, this.#options, incoming, caller, response, this.draining).then(() => report.answered());
   }
 
   /** Tells the browser of an allowed page that it is. @returns whether that was all it asked. */
@@ -400,6 +412,7 @@ export class HttpGateway implements Gateway {
 
   /** To a client of which it is not known whose API it speaks: our own error, with what those of Lambda look for. */
   #answerOfNoDialect(error: SnapfaasError): Answer {
+    this.refused(error.httpStatus);
     return errorAnswer(error, this.#lambda === null ? {} : { headers: LambdaApi.errorHeaders(error) });
   }
 

@@ -17,6 +17,8 @@ import type { Done, Job } from '../worker-pool.ts';
 
 export interface InvocationSummary {
   readonly requestId: string;
+  /** Of its trace, in hexadecimal; null: it is not traced. */
+  readonly traceId: string | null;
   readonly function: string;
   /** Null: no version was found for it. */
   readonly version: string | null;
@@ -85,6 +87,7 @@ function withoutVm(
 ): InvocationSummary {
   return {
     requestId: task.id,
+    traceId: null,
     function: cut(task.request.function, MAX_NAME_CHARACTERS),
     ...times,
     outcome: error.code,
@@ -108,6 +111,7 @@ export function ofDone(done: Done): InvocationSummary {
   const isWarm = start === 'warm' && vm === lease.vm && lease.cause === null;
   return {
     requestId: job.task.id,
+    traceId: null,
     function: job.use.name,
     version: lease.fn.config.version,
     submittedAt: endedAt - (now - job.submittedAt),

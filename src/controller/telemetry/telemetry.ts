@@ -47,10 +47,10 @@ export class Telemetry {
   #add(summary: InvocationSummary): void {
     this.metrics.onInvocation(summary);
     this.history.add(summary);
-    const { start, vm, outcome, launch, durationMs } = summary;
+    const { start, vm, outcome, launch, durationMs, traceId } = summary;
     if (outcome !== 'ok' || launch?.timings == null) return;
     const queueMs = queueOf(summary);
-    this.metrics.onFirstUse(launch.timings.kind, queueMs, durationMs);
+    this.metrics.onFirstUse(launch.timings.kind, queueMs, durationMs, traceId);
     const times = rounded({ queueMs, firstResponseMs: durationMs });
     this.#logger.info({ vm, function: summary.function, start, ...times }, 'first request');
   }

@@ -9,6 +9,7 @@ function summary(requestId: string, keys: Partial<InvocationSummary> = {}): Invo
   at += 1;
   return {
     requestId,
+    traceId: null,
     function: 'f',
     version: '$LATEST',
     submittedAt: at,
