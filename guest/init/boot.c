@@ -282,6 +282,42 @@ static void mount_system_packages(void)
     }
 }
 
+/* Says that the function's files are a root file system of their own; written when a container image is unpacked, see src/oci/. */
+#define CONTAINER_IMAGE "/srv/.snapfaas/image.json"
+
+/* What the kernel and init mount; an image is made with a directory for each. */
+static const char *const carried[] = {"/proc", "/sys", "/dev", "/run", "/tmp"};
+
+static void carry_own_files(void)
+{
+    for (size_t i = 0; i < OWN_FILES; i++) {
+        char place[64];
+        int fd = (int)syscall(SYS_open_tree, AT_FDCWD, own_files[i], OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        snprintf(place, sizeof place, "/srv%s", own_files[i]);
+        if (fd < 0 || syscall(SYS_move_mount, fd, "", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+            note("%s has no place in the container image: %m", own_files[i]);
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
+/*
+ * The image becomes the root, for the runtime as well: pivot_root takes every process along whose root is the old one. Of the
+ * old root nothing can be reached any more; the runtime is static, and needs nothing of it.
+ */
+static void enter_container_image(void)
+{
+    carry_own_files();
+    for (size_t i = 0; i < sizeof carried / sizeof *carried; i++) {
+        char place[32];
+        snprintf(place, sizeof place, "/srv%s", carried[i]);
+        if (mount(carried[i], place, NULL, MS_MOVE, NULL) < 0)
+            fatal("%s has no place in the container image: %s", carried[i], strerror(errno));
+    }
+    if (chdir("/srv") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        fatal("the container image cannot become the root: %s", strerror(errno));
+}
+
 /* Not before the host says LOAD: until then /dev/vdb may still be replaced. */
 void mount_app_file_system(void)
 {
@@ -293,6 +329,10 @@ void mount_app_file_system(void)
     }
     if (mount_read_only("/dev/vdb", "/srv", MS_NOSUID | MS_NODEV) < 0)
         fatal("the app file system on /dev/vdb cannot be mounted at /srv: %s", strerror(errno));
+    if (access(CONTAINER_IMAGE, F_OK) == 0) {
+        enter_container_image();
+        return;
+    }
     mount_system_packages();
     /* Functions of AWS Lambda find themselves where they are used to be. A root file system need not have the place. */
     if (mount("/srv", "/var/task", NULL, MS_BIND, NULL) < 0 && errno != ENOENT)

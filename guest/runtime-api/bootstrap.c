@@ -29,6 +29,7 @@
 #define STAGED_LAYERS "/.snapfaas/root"
 
 static pid_t bootstrap;
+static int is_image;
 static int has_ended, bootstrap_status;
 static int signal_pipe[2];
 
@@ -179,10 +180,14 @@ static void set_log_stream(struct text load)
 static void set_environment(struct text load, int port)
 {
     char address[64];
-    setenv("PWD", function.root, 1);
-    set_libraries();
-    if (is_web())
-        set_modules();
+    if (is_image) {
+        set_image_environment();
+    } else {
+        setenv("PWD", function.root, 1);
+        set_libraries();
+        if (is_web())
+            set_modules();
+    }
     set_log_stream(load);
     set_from(load, "log_group", "AWS_LAMBDA_LOG_GROUP_NAME");
     setenv("_HANDLER", "bootstrap", 1);
@@ -193,8 +198,10 @@ static void set_environment(struct text load, int port)
         if (json_string(key, name, sizeof name) && json_string(value, content, sizeof content))
             setenv(name, content, 1);
     set_from(load, "initialization", "AWS_LAMBDA_INITIALIZATION_TYPE");
-    setenv("LAMBDA_TASK_ROOT", function.root, 1);
-    setenv("LAMBDA_RUNTIME_DIR", "/var/runtime", 1);
+    if (is_image)
+        set_image_handler();
+    setenv("LAMBDA_TASK_ROOT", function.root, !is_image);
+    setenv("LAMBDA_RUNTIME_DIR", "/var/runtime", !is_image);
     snprintf(address, sizeof address, "127.0.0.1:%d", port);
     setenv("AWS_LAMBDA_RUNTIME_API", address, 1);
     if (is_web()) {
@@ -249,6 +256,26 @@ static _Noreturn void refuse(const char *path, int error)
     fail_start(own_failure(type, "fork/exec %s: %s", path, strerror(error)));
 }
 
+/* What went wrong in the child. */
+struct mishap {
+    int error, is_in_directory;
+};
+
+static _Noreturn void refuse_image(struct mishap mishap)
+{
+    const char *path = image_program();
+    if (mishap.is_in_directory)
+        fail_start(own_failure("Runtime.InvalidWorkingDir", "chdir %s: %s; correct the image's WORKDIR, or "
+                               "ImageConfig.WorkingDirectory of the function", image_directory(), strerror(mishap.error)));
+    const char *advice = mishap.error == ENOENT
+                             ? "; correct ENTRYPOINT or CMD of the image, or ImageConfig of the function; where the file is "
+                               "there, what it is run by is not: its interpreter, or its dynamic linker"
+                         : mishap.error == EACCES  ? "; make it executable for everybody: functions do not run as root"
+                         : mishap.error == ENOEXEC ? "; build the image for linux/amd64, or begin a script with #!/bin/sh"
+                                                   : "";
+    fail_start(own_failure("Runtime.InvalidEntrypoint", "fork/exec %s: %s%s", path, strerror(mishap.error), advice));
+}
+
 /* In the child. */
 static _Noreturn void become_bootstrap(const char *path, struct text load, int port, const int output[OUTPUTS], int report)
 {
@@ -261,12 +288,15 @@ static _Noreturn void become_bootstrap(const char *path, struct text load, int p
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     set_environment(load, port);
     char *argv[MOST_ARGUMENTS + 1] = {(char *)(uintptr_t)path, NULL};
-    if (is_web())
+    if (is_web() && !is_image)
         read_command(load, argv);
-    if (chdir(function.root) == 0)
+    int is_there = is_image ? enter_image_directory() : chdir(function.root) == 0;
+    if (is_there && is_image)
+        exec_image_program();
+    else if (is_there)
         execvp(argv[0], argv);
-    int error = errno;
-    if (write(report, &error, sizeof error) < 0)
+    struct mishap mishap = {.error = errno, .is_in_directory = !is_there};
+    if (write(report, &mishap, sizeof mishap) < 0)
         _exit(126);
     _exit(127);
 }
@@ -300,8 +330,12 @@ static void name_application(struct text load, char path[PATH_BYTES + 64])
 void start_bootstrap(struct text load, int port)
 {
     char path[PATH_BYTES + 64];
-    int report[2], output[OUTPUTS] = {-1, -1}, error = 0;
-    if (is_web())
+    int report[2], output[OUTPUTS] = {-1, -1};
+    struct mishap mishap;
+    is_image = !function.sends_frames && read_image(load);
+    if (is_image)
+        snprintf(path, sizeof path, "%s", image_program());
+    else if (is_web())
         name_application(load, path);
     else
         find_bootstrap(path);
@@ -315,7 +349,10 @@ void start_bootstrap(struct text load, int port)
     for (int i = 0; i < OUTPUTS; i++)
         if (output[i] >= 0)
             close(output[i]);
-    if (read(report[0], &error, sizeof error) == sizeof error)
-        refuse(path, error);
+    if (read(report[0], &mishap, sizeof mishap) == sizeof mishap) {
+        if (is_image)
+            refuse_image(mishap);
+        refuse(path, mishap.error);
+    }
     close(report[0]);
 }

@@ -10,6 +10,7 @@
  *   main.c        the life: HELLO, LOAD, SEAL, START, and the loop
  *   frames.c      frames to and from the host and init
  *   bootstrap.c   starts the bootstrap, and ends as it ends
+ *   container.c   what is started where the function is a container image
  *   output.c      what it prints, where no init collects that
  *   api.c         connections, and what is asked on them
  *   invocation.c  from INVOKE to the answer
@@ -122,6 +123,17 @@ pid_t bootstrap_pid(void);
 int bootstrap_exit_status(void);
 /* Ends as the bootstrap has ended. */
 _Noreturn void end_as_bootstrap(void);
+
+/* ---- container.c */
+/* Returns false if the function is no container image. */
+int read_image(struct text load);
+const char *image_program(void);
+const char *image_directory(void);
+/* In the child. Those that return something return false with errno set; `exec_image_program` returns if it fails. */
+void set_image_environment(void);
+void set_image_handler(void);
+int enter_image_directory(void);
+void exec_image_program(void);
 
 /* ---- output.c */
 #define OUTPUTS 2

@@ -5,11 +5,13 @@ import { stageApp } from '../images/app-stage.ts';
 import { measureTree } from '../images/ext4.ts';
 import { endingTools, ToolError } from '../images/tool.ts';
 import { TreeError } from '../images/tree.ts';
+import { ImageError } from '../oci/image-error.ts';
 import { PackageError } from '../packages/package-error.ts';
-import type { BuildFailureCode, BuildRequest, Built } from '../protocol/builder.ts';
+import type { BuildFailureCode, BuildRequest, BuildTarget, Built } from '../protocol/builder.ts';
 import { systemCodeOf } from '../storage/error-code.ts';
 import { touch } from '../storage/uses.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
+import { buildContainer } from './container.ts';
 import { withUnpacked } from './unpacked.ts';
 
 export interface BuildObserver {
@@ -20,6 +22,7 @@ export interface BuildObserver {
 /** @throws what `failureCode` knows; the signal's reason. Then every program that it ran has ended, and nothing of it is left. */
 export function build(request: BuildRequest, observer: BuildObserver, signal: AbortSignal): Promise<Built> {
   return endingTools(signal, () => {
+    if ('container' in request) return buildContainer(request.container, observer, signal);
     const isComplete = 'package' in request;
     if (!isComplete && request.layers.length === 0) {
       return buildDirectory(request.directory, [], isComplete, request, observer, signal);
@@ -36,7 +39,7 @@ async function buildDirectory(
   directory: string,
   layers: readonly string[],
   isComplete: boolean,
-  { runtime, appfs }: BuildRequest,
+  { runtime, appfs }: BuildTarget,
   observer: BuildObserver,
   signal: AbortSignal,
 ): Promise<Built> {
@@ -61,6 +64,7 @@ async function buildDirectory(
 export function failureCode(error: unknown): BuildFailureCode {
   if (error instanceof TreeError) return 'bad_function';
   if (error instanceof PackageError) return 'bad_package';
+  if (error instanceof ImageError) return error.isRetryable ? 'registry_failed' : 'bad_image';
   if (error instanceof ToolError) return 'tool_failed';
   return error instanceof DirectoryError || systemCodeOf(error) !== undefined ? 'host_failed' : 'internal';
 }

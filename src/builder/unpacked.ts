@@ -15,6 +15,9 @@ import { OwnedNames } from '../storage/owned-names.ts';
 
 const UNPACKED = new OwnedNames('.snapfaas-unpacked-');
 
+/** Of a function that is not a container image. */
+export type FilesRequest = Exclude<BuildRequest, { readonly container: string }>;
+
 export interface Unpacked {
   /** The function's files. */
   readonly directory: string;
@@ -31,7 +34,7 @@ export interface Unpacked {
  * @throws PackageError; TreeError; the signal's reason.
  */
 export async function withUnpacked<T>(
-  request: BuildRequest,
+  request: FilesRequest,
   signal: AbortSignal,
   work: (unpacked: Unpacked) => Promise<T>,
 ): Promise<T> {
@@ -54,7 +57,7 @@ export async function withUnpacked<T>(
 
 /** @param shown gets the names for paths that nobody knows. */
 async function unpackAll(
-  request: BuildRequest,
+  request: FilesRequest,
   own: string,
   shown: Map<string, string>,
   signal: AbortSignal,

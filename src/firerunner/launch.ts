@@ -11,7 +11,14 @@
 import { logGroup } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { MAX_LAMBDA_RESULT_BYTES, MAX_PAYLOAD_BYTES, type LoadRequest } from '../protocol/guest.ts';
-import type { GuestAddress, LaunchFailure, LaunchSpec, LaunchTimings, MachineSpec } from '../protocol/runner.ts';
+import type {
+  FunctionSpec,
+  GuestAddress,
+  LaunchFailure,
+  LaunchSpec,
+  LaunchTimings,
+  MachineSpec,
+} from '../protocol/runner.ts';
 import { VMMS } from '../protocol/vmms.ts';
 import {
   LaunchError,
@@ -201,6 +208,19 @@ export function launchFailure(error: unknown): LaunchFailure {
   return { kind: 'vmm', message: messageOf(error), console };
 }
 
+/** What the function says of its container image; nothing if it is none. */
+function imageOf({ container }: FunctionSpec): Pick<LoadRequest, 'image'> {
+  if (container === undefined) return {};
+  const { entryPoint, command, workingDirectory } = container;
+  return {
+    image: {
+      ...(entryPoint !== null && { entry_point: entryPoint }),
+      ...(command !== null && { command }),
+      ...(workingDirectory !== null && { working_directory: workingDirectory }),
+    },
+  };
+}
+
 /** What the guest is told of the function. */
 export function loadRequest(
   driver: Driver,
@@ -220,6 +240,7 @@ export function loadRequest(
     arn,
     log_group: logGroup(name),
     environment: style === 'lambda' ? lambdaEnvironment(spec) : environment,
+    ...imageOf(spec.function),
     memory_mib: spec.machine.memoryMib,
     ...(web === undefined ? {} : { web }),
     max_result_bytes: style === 'lambda' ? MAX_LAMBDA_RESULT_BYTES : MAX_PAYLOAD_BYTES,

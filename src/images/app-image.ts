@@ -3,7 +3,14 @@ import { dirname, join } from 'node:path';
 import type { StagedApp } from './app-stage.ts';
 import { CACHE_HELP } from '../storage/cache-directory.ts';
 import { sha256Json } from '../storage/digest.ts';
-import { EXT4_RULES_VERSION, measureTree, writeExt4, type Ext4Size, type TreeSize } from './ext4.ts';
+import {
+  EXT4_RULES_VERSION,
+  measureTree,
+  writeExt4,
+  type Ext4Size,
+  type FileAttributes,
+  type TreeSize,
+} from './ext4.ts';
 import { readFinished, readManifest, type ManifestDraft } from './manifest.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { runTool, ToolError } from './tool.ts';
@@ -21,6 +28,9 @@ export const SIZE_CLASSES: readonly Ext4Size[] = [
   { bytes: 1024 * MEBIBYTE, inodes: 65_536 },
   { bytes: 4096 * MEBIBYTE, inodes: 131_072 },
 ];
+
+/** Container images may be larger, by as much as AWS Lambda lets them. */
+export const CONTAINER_SIZES: readonly Ext4Size[] = [...SIZE_CLASSES, { bytes: 12 * 1024 * MEBIBYTE, inodes: 524_288 }];
 
 export interface PackedApp {
   readonly image: string;
@@ -74,19 +84,28 @@ export async function exportApp(packed: PackedApp, out: string): Promise<void> {
   );
 }
 
-async function writeSmallest(directory: string, file: string): Promise<void> {
+/**
+ * @param attributes as for `writeExt4`.
+ * @throws TreeError if it is larger than the largest of the sizes.
+ */
+export async function writeSmallest(
+  directory: string,
+  file: string,
+  sizes: readonly Ext4Size[] = SIZE_CLASSES,
+  attributes: readonly FileAttributes[] | null = null,
+): Promise<void> {
   const tree = await measureTree(directory);
-  const fitting = SIZE_CLASSES.filter((size) => mayFit(tree, size));
+  const fitting = sizes.filter((size) => mayFit(tree, size));
   for (const [index, size] of fitting.entries()) {
     try {
-      await writeExt4(directory, file, size, 'app');
+      await writeExt4(directory, file, size, 'app', attributes);
       return;
     } catch (error) {
       // The measure leaves out what ext4 needs for itself; close to the limit only trying tells.
       if (!(error instanceof ToolError) || error.missing || index === fitting.length - 1) throw error;
     }
   }
-  const largest = SIZE_CLASSES.at(-1);
+  const largest = sizes.at(-1);
   throw new TreeError(
     `the function has ${Math.ceil(tree.bytes / MEBIBYTE)} MiB in ${tree.entries} files, ` +
       `over the limit of ${(largest?.bytes ?? 0) / MEBIBYTE} MiB and ${largest?.inodes} files`,

@@ -77,12 +77,30 @@ export function tightSize(tree: TreeSize): Ext4Size {
   return { bytes: Math.ceil(needed / mebibyte) * mebibyte, inodes };
 }
 
+/** Whose a file is, and what it may be used for; nobody but root could give it to files in a directory. */
+export interface FileAttributes {
+  /** Permission bits. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Of its last change, in seconds since 1970; at most 32 bits. */
+  readonly mtimeS: number;
+}
+
 /**
- * Writes the tree under `directory` as a file system to the new file `image`. Everything in it belongs to root.
+ * Writes the tree under `directory` as a file system to the new file `image`.
  *
+ * @param attributes null: everything in it belongs to root, and is as old as all other images' files. Otherwise the time of a file in
+ * the tree, in whole seconds since 1970, is the index of its attributes; the first are those of the root.
  * @throws ToolError if it does not fit, or e2fsprogs is not installed.
  */
-export async function writeExt4(directory: string, image: string, size: Ext4Size, label: string): Promise<void> {
+export async function writeExt4(
+  directory: string,
+  image: string,
+  size: Ext4Size,
+  label: string,
+  attributes: readonly FileAttributes[] | null = null,
+): Promise<void> {
   const extended = `hash_seed=${UUID},root_owner=0:0,num_backup_sb=0,nodiscard,lazy_itable_init=1`;
   const layout = ['-b', String(BLOCK_BYTES), '-I', String(INODE_BYTES), '-N', String(size.inodes), '-m', '0'];
   const content = ['-U', UUID, '-L', label, '-E', extended, '-d', directory];
@@ -92,7 +110,7 @@ export async function writeExt4(directory: string, image: string, size: Ext4Size
   });
   // A function that lists its directory should find its own files only.
   await runTool('debugfs', ['-w', '-R', 'rmdir lost+found', image]);
-  await fixTimesAndOwners(image);
+  await fixTimesAndOwners(image, attributes);
 }
 
 /** Fields of the superblock (at byte 1024) that hold times, or the upper bits of times. */
@@ -102,10 +120,15 @@ const INODE_TIMES = { atime: 0x08, ctime: 0x0c, mtime: 0x10, crtime: 0x90 } as c
 const INODE_TIMES_EXTRA = { ctime: 0x84, mtime: 0x88, atime: 0x8c, crtime: 0x94 } as const;
 const INODE_OWNERS = { uid: 0x02, gid: 0x18, uidHigh: 0x78, gidHigh: 0x7a } as const;
 const INODE_DELETION_TIME = 0x14;
+const ROOT_INODE = 2;
+/** Of files. */
+const FIRST_INODE = 11;
+/** Of an inode's mode. */
+const TYPE_BITS = 0o170000;
 const UNUSED_INODE = Buffer.alloc(INODE_BYTES);
 
 /** See https://docs.kernel.org/filesystems/ext4/ ("Super Block", "Block Group Descriptors", "Index Nodes"). */
-async function fixTimesAndOwners(image: string): Promise<void> {
+async function fixTimesAndOwners(image: string, attributes: readonly FileAttributes[] | null): Promise<void> {
   const file = await open(image, 'r+');
   try {
     const superblock = await readAt(file, 1024, 1024);
@@ -120,7 +143,8 @@ async function fixTimesAndOwners(image: string): Promise<void> {
     const descriptors = await readAt(file, BLOCK_BYTES, groups * 32);
     for (let group = 0; group < groups; group += 1) {
       const tableAt = descriptors.readUInt32LE(group * 32 + 8) * BLOCK_BYTES;
-      await fixInodes(file, tableAt, inodesPerGroup * INODE_BYTES);
+      const first = group * inodesPerGroup + 1;
+      await fixInodes(file, tableAt, inodesPerGroup * INODE_BYTES, first, attributes);
     }
     await file.sync();
   } finally {
@@ -129,7 +153,13 @@ async function fixTimesAndOwners(image: string): Promise<void> {
 }
 
 /** Edits one group's inode table in place; unused inodes are zero and stay so, which keeps the file sparse. */
-async function fixInodes(file: FileHandle, tableAt: number, tableBytes: number): Promise<void> {
+async function fixInodes(
+  file: FileHandle,
+  tableAt: number,
+  tableBytes: number,
+  first: number,
+  attributes: readonly FileAttributes[] | null,
+): Promise<void> {
   const table = await readAt(file, tableAt, tableBytes);
   let end = 0;
   for (let at = 0; at < tableBytes; at += INODE_BYTES) {
@@ -137,16 +167,29 @@ async function fixInodes(file: FileHandle, tableAt: number, tableBytes: number):
     if (inode.equals(UNUSED_INODE)) continue;
     // Deleted (lost+found): nothing refers to it, and what is left in it depends on the moment.
     if (inode.readUInt16LE(0x1a) === 0 && inode.readUInt32LE(INODE_DELETION_TIME) !== 0) inode.fill(0);
-    else fixInode(inode);
+    else fixInode(inode, first + at / INODE_BYTES, attributes);
     end = at + INODE_BYTES;
   }
   if (end > 0) await file.write(table, 0, end, tableAt);
 }
 
-function fixInode(inode: Buffer): void {
-  for (const offset of Object.values(INODE_TIMES)) inode.writeUInt32LE(FILE_TIME_S, offset);
-  for (const offset of Object.values(INODE_TIMES_EXTRA)) inode.writeUInt32LE(0, offset);
-  for (const offset of Object.values(INODE_OWNERS)) inode.writeUInt16LE(0, offset);
+/** @param number from 1 on; the first ten but for the root's are the file system's own. */
+function fixInode(inode: Buffer, number: number, attributes: readonly FileAttributes[] | null): void {
+  const index = number === ROOT_INODE ? 0 : inode.readUInt32LE(INODE_TIMES.mtime);
+  const own = number === ROOT_INODE || number >= FIRST_INODE ? attributes?.[index] : undefined;
+  if (attributes !== null && own === undefined && number >= FIRST_INODE) {
+    throw new Error(`bug: inode ${number} has the time ${index}, which no attributes are told for`);
+  }
+  const { uid, gid, mtimeS } = own ?? { uid: 0, gid: 0, mtimeS: FILE_TIME_S };
+  for (const offset of Object.values(INODE_TIMES)) inode.writeUInt32LE(mtimeS, offset);
+  // Of 1970 and later up to 2038 with these bits unset; beyond, the first of them counts.
+  const era = mtimeS > 0x7fff_ffff ? 1 : 0;
+  for (const offset of Object.values(INODE_TIMES_EXTRA)) inode.writeUInt32LE(era, offset);
+  inode.writeUInt16LE(uid & 0xffff, INODE_OWNERS.uid);
+  inode.writeUInt16LE(uid >>> 16, INODE_OWNERS.uidHigh);
+  inode.writeUInt16LE(gid & 0xffff, INODE_OWNERS.gid);
+  inode.writeUInt16LE(gid >>> 16, INODE_OWNERS.gidHigh);
+  if (own !== undefined) inode.writeUInt16LE((inode.readUInt16LE(0) & TYPE_BITS) | own.mode, 0);
 }
 
 async function readAt(file: FileHandle, position: number, bytes: number): Promise<Buffer> {

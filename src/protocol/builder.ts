@@ -15,10 +15,13 @@ export type BuildRequest = BuildSource & BuildTarget;
 
 /**
  * Absolute paths, like all here. A directory gets the packages that it names; a function package, which is a zip archive, is complete
- * as it is. `handler`: `file.function`, of which the file must be in the package; null: that is not looked at.
+ * as it is. `handler`: `file.function`, of which the file must be in the package; null: that is not looked at. A container image is
+ * named as `oci/reference.ts` has it.
  */
 export type BuildSource =
-  { readonly directory: string } | { readonly package: string; readonly handler: string | null };
+  | { readonly directory: string }
+  | { readonly package: string; readonly handler: string | null }
+  | { readonly container: string };
 
 export interface BuildTarget {
   /** Whose root file system the files are for; null: what they look like. */
@@ -74,6 +77,8 @@ export type BuilderEvent =
  * | -------------- | ----------------------------------------------------------------------- | ---------------------- |
  * | `bad_function` | something in the function's files cannot be used; the message says what  | gives the same         |
  * | `bad_package`  | a package or layer cannot be used; the message says what to change       | gives the same         |
+ * | `bad_image`    | a container image is not there, not ours to have, or cannot be used      | gives the same         |
+ * | `registry_failed` | a registry does not answer                                           | may work               |
  * | `tool_failed`  | a program such as npm, pip or apt failed, or is not installed           | may work               |
  * | `host_failed`  | the host refused, such as by a full disk                                | may work               |
  * | `builder_lost` | the builder died or hung, and so did the next one with this build       | may work               |
@@ -84,6 +89,8 @@ export type BuilderEvent =
 export type BuildFailureCode =
   | 'bad_function'
   | 'bad_package'
+  | 'bad_image'
+  | 'registry_failed'
   | 'tool_failed'
   | 'host_failed'
   | 'builder_lost'
@@ -93,6 +100,7 @@ export type BuildFailureCode =
 
 const RETRYABLE: ReadonlySet<BuildFailureCode> = new Set([
   'tool_failed',
+  'registry_failed',
   'host_failed',
   'builder_lost',
   'too_many',

@@ -202,6 +202,12 @@ export interface LoadRequest {
   readonly arn: string;
   readonly log_group: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** Only where the function's files are a container image: what takes the place of that which the image says itself. */
+  readonly image?: {
+    readonly entry_point?: readonly string[];
+    readonly command?: readonly string[];
+    readonly working_directory?: string;
+  };
   readonly memory_mib: number;
   /** The function is an application on a port, which is started by this command; without a VM, on a port of its own (`PORT`). */
   readonly web?: { readonly port: number; readonly command: readonly string[] };

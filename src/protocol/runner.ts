@@ -50,6 +50,13 @@ export interface MachineSpec {
   readonly network: boolean;
 }
 
+/** What a function has started in its container image; null: what the image says itself. */
+export interface ContainerSettings {
+  readonly entryPoint: readonly string[] | null;
+  readonly command: readonly string[] | null;
+  readonly workingDirectory: string | null;
+}
+
 export interface FunctionSpec {
   readonly name: string;
   /** `$LATEST`, or the number it was published under. */
@@ -59,6 +66,8 @@ export interface FunctionSpec {
   readonly environment: Readonly<Record<string, string>>;
   /** Its ARN without a qualifier. */
   readonly arn: string;
+  /** Absent: its files are no container image. */
+  readonly container?: ContainerSettings;
   /** Of an application on a port. */
   readonly web?: WebSpec;
 }

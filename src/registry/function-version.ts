@@ -1,4 +1,5 @@
 /** Runs in snapctr. What a function is, as a source tells it, and as it runs. */
+import type { ContainerSettings } from '../protocol/runner.ts';
 import type { RuntimeName } from '../protocol/runtimes.ts';
 
 /** An application that listens on a port. */
@@ -15,8 +16,13 @@ export interface FunctionConfig {
   readonly runtime: RuntimeName | null;
   /** Root file system, absolute. Need not exist with the `process` VMM. */
   readonly runtimefsPath: string;
-  /** The function's own files, absolute; null: everything is in the root file system. A package is a zip archive. */
-  readonly appfs: { readonly kind: 'image' | 'directory' | 'package'; readonly path: string } | null;
+  /**
+   * The function's own files, absolute; null: everything is in the root file system. A package is a zip archive; of a container
+   * image the path is what it is called, see `oci/reference.ts`.
+   */
+  readonly appfs: { readonly kind: 'image' | 'directory' | 'package' | 'container'; readonly path: string } | null;
+  /** What a container image's function has started in it. Absent: it is none. */
+  readonly container?: ContainerSettings;
   /**
    * Layers, absolute, at most `MAX_LAYERS`: zip archives, or directories. What is in them is below /opt, later ones over earlier ones.
    * Empty where `appfs` is an image or null.

@@ -6,6 +6,7 @@ import { FUNCTION_CHANNEL } from './parsers/function-channel.ts';
 import { GATEWAY_TARGETS } from './parsers/gateway.ts';
 import { IMAGES_TARGETS } from './parsers/images.ts';
 import { JOURNAL } from './parsers/journal.ts';
+import { OCI_TARGETS } from './parsers/oci.ts';
 import { PACKAGES_TARGETS } from './parsers/packages.ts';
 import { PROTOCOL_TARGETS } from './parsers/protocol.ts';
 import { STORAGE_TARGETS } from './parsers/storage.ts';
@@ -23,5 +24,6 @@ export const PARSER_TARGETS: readonly ParserTarget[] = [
   ...IMAGES_TARGETS,
   ...STORAGE_TARGETS,
   ...PACKAGES_TARGETS,
+  ...OCI_TARGETS,
   JOURNAL,
 ];

@@ -4,12 +4,13 @@ import { messageOf } from '../../protocol/errors.ts';
 import { capabilitiesOf, type VmmWish } from '../../protocol/vmms.ts';
 import type { Build } from '../../registry/deployments.ts';
 import type { FunctionConfig } from '../../registry/function-version.ts';
+import { CONTAINERS_NEED_VMS } from '../config/containers.ts';
 import { DEFAULT_HANDLER } from '../config/handler-files.ts';
 import type { Logger } from '../log.ts';
 import type { BuilderClient } from './builder-client.ts';
 
 /**
- * Directories and packages of functions become images, for VMs, or staged directories with their dependencies, for plain
+ * Directories, container images and packages of functions become images, for VMs, or staged directories with their dependencies, for plain
  * processes. Both are cached by content; what several functions name is looked at once by one `Build`.
  */
 export function createBuild(builder: BuilderClient, vmm: VmmWish, logger: Logger): Build {
@@ -28,8 +29,9 @@ export function createBuild(builder: BuilderClient, vmm: VmmWish, logger: Logger
   return async (fn) => {
     const source = sourceOf(fn);
     if (source === null) return Object.freeze({ ...fn });
-    const given = 'package' in source ? source.package : source.directory;
+    const given = nameOf(source);
     try {
+      if ('container' in source && appfs !== 'image') throw new Error(CONTAINERS_NEED_VMS);
       const path = await prepare(
         {
           ...source,
@@ -46,9 +48,15 @@ export function createBuild(builder: BuilderClient, vmm: VmmWish, logger: Logger
   };
 }
 
+function nameOf(source: BuildSource): string {
+  if ('container' in source) return source.container;
+  return 'package' in source ? source.package : source.directory;
+}
+
 /** What is to be made ready; null if it is already. */
 function sourceOf({ appfs, handler }: FunctionConfig): BuildSource | null {
   if (appfs === null || appfs.kind === 'image') return null;
+  if (appfs.kind === 'container') return { container: appfs.path };
   return appfs.kind === 'directory'
     ? { directory: appfs.path }
     : { package: appfs.path, handler: handler ?? DEFAULT_HANDLER };

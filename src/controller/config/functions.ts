@@ -5,6 +5,7 @@ import { LATEST } from '../../protocol/arn.ts';
 import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vmms.ts';
 import type { FunctionConfig } from '../../registry/function-version.ts';
+import { checkImageKeys, containerSettings, imageOf } from './containers.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
 import { eventsSettings, type EventsSettings } from './events.ts';
@@ -67,7 +68,7 @@ export function readFunctions(
     problems.push(source.problemAt([], 'must be a list of functions; begin each with `- name: …`'));
     return null;
   }
-  const list = new FunctionList(source, context, notes);
+  const list = new FunctionList(source, dirname(path), context, notes);
   for (const [index, entry] of (source.value as readonly unknown[]).entries()) list.add(index, entry);
   list.noteRemarks();
   if (source.value.length === 0) notes.push(formatProblem(source.problemAt([], 'there are no functions in this list')));
@@ -80,6 +81,8 @@ class FunctionList {
   readonly #events = new Map<string, EventsSettings>();
   readonly #broken = new Map<number, BrokenEntry & { readonly problems: Problem[] }>();
   readonly #source: YamlFile;
+  /** Of the file. */
+  readonly #directory: string;
   readonly #context: FunctionContext;
   readonly #notes: string[];
   /** Of the entry that is being read. */
@@ -91,8 +94,9 @@ class FunctionList {
   readonly #spelling = new Spelling();
   readonly #imageRuntimes = new Map<string, RuntimeName | null>();
 
-  constructor(source: YamlFile, context: FunctionContext, notes: string[]) {
+  constructor(source: YamlFile, directory: string, context: FunctionContext, notes: string[]) {
     this.#source = source;
+    this.#directory = directory;
     this.#context = context;
     this.#notes = notes;
   }
@@ -135,10 +139,13 @@ class FunctionList {
         `\`memory\` of ${memoryMib} MB is over the ${this.#context.memoryMib} MB of --mem; lower it, or give --mem more`,
       );
     }
+    checkImageKeys(yaml, complain);
     const runtimefsPath = this.#runtimefs(yaml, complain);
-    const appfs = this.#appfs(yaml, complain);
+    const appfs = yaml.image
+      ? imageOf(yaml.image, this.#directory, this.#context.vmm, complain)
+      : this.#appfs(yaml, complain);
     if (runtimefsPath === null || appfs === undefined) return null;
-    const runtime = yaml.runtime ?? this.#runtimeOf(runtimefsPath);
+    const runtime = yaml.image ? 'provided' : (yaml.runtime ?? this.#runtimeOf(runtimefsPath));
     if (runtime === null && !capabilitiesOf(this.#context.vmm).isolates) {
       complain('runtimefs', `the language is not known, which --vmm ${this.#context.vmm} needs; add ${ANY_RUNTIME}`);
       return null;
@@ -160,6 +167,7 @@ class FunctionList {
       runtime,
       runtimefsPath,
       appfs,
+      ...(yaml.image ? { container: containerSettings(yaml) } : {}),
       layers: this.#layers(yaml, appfs, complain),
       vcpus: yaml.vcpus ?? 1,
       memoryMib,
@@ -207,14 +215,15 @@ class FunctionList {
   }
 
   #runtimefs(yaml: FunctionYaml, complain: (key: string, message: string) => void): string | null {
-    const name = yaml.runtimefs ?? (yaml.runtime ? `${yaml.runtime}.ext4` : null);
+    const wanted = yaml.image ? 'provided' : yaml.runtime;
+    const name = yaml.runtimefs ?? (wanted ? `${wanted}.ext4` : null);
     if (name === null) {
       complain('name', `there is neither \`runtime\` nor \`runtimefs\`; add ${ANY_RUNTIME}`);
       return null;
     }
     const { runtimefsDirectory, paths, vmm } = this.#context;
     if (runtimefsDirectory === null) return null;
-    const key = yaml.runtimefs ? 'runtimefs' : 'runtime';
+    const key = yaml.image ? 'image' : yaml.runtimefs ? 'runtimefs' : 'runtime';
     const path = below(runtimefsDirectory, name);
     if (path === null) {
       complain(key, `\`runtimefs\` must name a file below \`runtimefs_dir\`, not ${JSON.stringify(name)}`);
@@ -222,7 +231,7 @@ class FunctionList {
     }
     const kind = paths.kindOf(path);
     if (!capabilitiesOf(vmm).isolates || kind === 'file') return path;
-    const runtime = yaml.runtime ?? runtimeOfName(name);
+    const runtime = wanted ?? runtimeOfName(name);
     const advice = runtime === null ? 'build or copy it' : `build it with \`snapctr images build ${runtime}\``;
     const otherwise = key === 'runtimefs' ? `, or correct the name${this.#guessBeside(path)}` : '';
     complain(key, `the image ${path} ${kind === 'missing' ? 'does not exist' : 'is no file'}; ${advice}${otherwise}`);

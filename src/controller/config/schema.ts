@@ -164,6 +164,9 @@ const handler = expected(
   `1 to ${MAX_HANDLER_LENGTH} characters, such as \`index.handler\` or \`src/app.handler\`, none of them a control character`,
 );
 const timeout = expected(`a number of seconds above 0 and up to ${MAX_TIMEOUT_S}`);
+const MAX_ARGUMENTS = 1500;
+const argument = expected('a string; quote it');
+const arguments_ = expected(`a list of at most ${MAX_ARGUMENTS} strings`);
 const layers = expected('a list of zip archives or directories below `appfs_dir`, the last laid over the others');
 const layerDirectories = expected('the directory of a function layer, or a list of such directories');
 const variableName = expected('letters, digits and `_`, not beginning with a digit');
@@ -181,6 +184,17 @@ export const functionSchema = z.strictObject(
       .transform((known): RuntimeName => RUNTIME_NAMES.find((runtime) => runtime === known) ?? 'provided')
       .nullish(),
     runtimefs: text('the name of a file below `runtimefs_dir`').nullish(),
+    image: text('the name of a container image, such as `registry.example/path:tag` or `oci:DIR`').nullish(),
+    image_config: z
+      .strictObject(
+        {
+          entry_point: z.array(z.string(argument), arguments_).max(MAX_ARGUMENTS, arguments_).nullish(),
+          command: z.array(z.string(argument), arguments_).max(MAX_ARGUMENTS, arguments_).nullish(),
+          working_directory: text('a directory of the image').nullish(),
+        },
+        expected('a map with `entry_point`, `command` and `working_directory`'),
+      )
+      .nullish(),
     appfs: z.string(expected('the name of a file or directory below `appfs_dir`, or empty')).nullish(),
     layers: z
       .array(text('a layer'), layers)

@@ -32,6 +32,7 @@ export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOp
       environment: fn.environment,
       arn: functionArn(config.lambda, fn.name),
       ...(fn.web === undefined ? {} : { web: { port: fn.web.port, command: webCommand(fn.runtime, fn.handler) } }),
+      ...(fn.container !== undefined && { container: fn.container }),
     },
     bootTimeoutMs: options.bootTimeoutMs,
     snapshots: options.useSnapshots ? snapshotSource(config, fn) : null,

@@ -19,9 +19,8 @@ export function lambdaEnvironment({ function: fn, machine }: LaunchSpec): Readon
     AWS_LAMBDA_LOG_GROUP_NAME: logGroup(fn.name),
     AWS_REGION: region,
     AWS_XRAY_CONTEXT_MISSING: 'LOG_ERROR',
-    LANG: 'en_US.UTF-8',
-    TZ: ':UTC',
-    _HANDLER: fn.handler ?? '',
+    // An image's own come before these, and its command is its handler: the guest sees to both.
+    ...(fn.container === undefined && { LANG: 'en_US.UTF-8', TZ: ':UTC', _HANDLER: fn.handler ?? '' }),
     ...fn.environment,
   };
 }
