@@ -1,0 +1,3 @@
+import { describeHelperCrashes } from './helper-crashes.ts';
+
+describeHelperCrashes({ vmm: 'process', rounds: 6, longestMs: 1200, snapshots: false });
