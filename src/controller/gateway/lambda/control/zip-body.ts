@@ -85,6 +85,8 @@ export class ZipBody implements BodySink {
 
   /** Until the file takes more, or will never do so again. */
   #room(): Promise<void> {
+    // One that was closed before does not say so again.
+    if (this.#file.destroyed) return Promise.resolve();
     return new Promise((resolve) => {
       const done = (): void => {
         this.#file.removeListener('drain', done);
