@@ -96,27 +96,52 @@ static int waits_for_host(pid_t pid)
     return 0;
 }
 
+/* Beside the one that answers, as many may be named whose memory is the function's own matter: extensions that wait. */
+#define MOST_OTHERS 10
+
+struct answer {
+    pid_t pid, others[MOST_OTHERS];
+    int count;
+};
+
 /*
  * The runtime that answers, which reseeds itself, and whoever has started it and waits for its end: a wrapper of the
  * function's, and the runtime that init has started.
  */
-static int is_runtime(pid_t pid, pid_t runtime, pid_t answering)
+static int is_runtime(pid_t pid, pid_t runtime, const struct answer *answer)
 {
     int depth = 0;
-    for (pid_t ancestor = answering; ancestor > 1 && depth < DEEPEST; depth++, ancestor = parent_of(ancestor))
+    for (int i = 0; i < answer->count; i++)
+        if (pid == answer->others[i])
+            return 1;
+    for (pid_t ancestor = answer->pid; ancestor > 1 && depth < DEEPEST; depth++, ancestor = parent_of(ancestor))
         if (pid == ancestor)
             return 1;
     return pid == runtime;
 }
 
-static pid_t answering_process(pid_t runtime, const unsigned char *header, size_t header_bytes)
+/* `{"pid":N}` or `{"pid":N,"others":[N,…]}`; of what is none of both, the runtime itself. */
+static struct answer read_answer(pid_t runtime, const unsigned char *header, size_t header_bytes)
 {
-    char text[64];
-    int pid;
+    struct answer answer = {.pid = runtime};
+    char text[256];
+    int pid, used = 0;
     size_t bytes = header_bytes < sizeof text ? header_bytes : sizeof text - 1;
     memcpy(text, header, bytes);
     text[bytes] = '\0';
-    return sscanf(text, "{\"pid\":%d}", &pid) == 1 ? (pid_t)pid : runtime;
+    if (sscanf(text, "{\"pid\":%9d%n", &pid, &used) != 1)
+        return answer;
+    answer.pid = (pid_t)pid;
+    const char *at = text + used, opening[] = ",\"others\":[";
+    if (strncmp(at, opening, sizeof opening - 1) != 0)
+        return answer;
+    for (at += sizeof opening - 1; answer.count < MOST_OTHERS && sscanf(at, "%9d%n", &pid, &used) == 1; at++) {
+        answer.others[answer.count++] = (pid_t)pid;
+        at += used;
+        if (*at != ',')
+            break;
+    }
+    return answer;
 }
 
 /* Appends the command line of the process to `names`, made fit for a line of text. */
@@ -139,13 +164,13 @@ static size_t append_name(char *names, size_t bytes, pid_t pid)
 
 void report_sealed(pid_t runtime, const unsigned char *header, size_t header_bytes)
 {
-    pid_t answering = answering_process(runtime, header, header_bytes);
+    struct answer answer = read_answer(runtime, header, header_bytes);
     char names[NAMED_PROCESSES * (NAME_BYTES + 2)];
     size_t bytes = 0;
     int processes = 0, threads = threads_of(runtime);
     if (!host_has_loaded())
         first_threads = threads;
-    is_stopped = answering != runtime || threads == 0 || threads != first_threads || !waits_for_host(runtime);
+    is_stopped = answer.pid != runtime || answer.count > 0 || threads == 0 || threads != first_threads || !waits_for_host(runtime);
     if (is_stopped)
         kill(-1, SIGSTOP);
     DIR *all = opendir("/proc");
@@ -153,7 +178,7 @@ void report_sealed(pid_t runtime, const unsigned char *header, size_t header_byt
         fatal("the function's processes cannot be counted: %m");
     for (struct dirent *entry; (entry = readdir(all)) != NULL;) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid <= 1 || parent_of(pid) == 0 || is_runtime(pid, runtime, answering))
+        if (pid <= 1 || parent_of(pid) == 0 || is_runtime(pid, runtime, &answer))
             continue;
         if (processes++ < NAMED_PROCESSES)
             bytes = append_name(names, bytes, pid);

@@ -58,6 +58,14 @@ struct connection *waiting_connection(int state)
     return found;
 }
 
+struct connection *extension_connection(int number)
+{
+    for (struct connection *one = connections; one < connections + CONNECTIONS; one++)
+        if (one->fd >= 0 && one->state == WAITS_FOR_LIFE && one->extension == number)
+            return one;
+    return NULL;
+}
+
 void close_connection(struct connection *connection)
 {
     close(connection->fd);
@@ -183,12 +191,27 @@ static int splits_off(struct text *path, const char *suffix)
     return memchr(path->at, '/', path->bytes) == NULL;
 }
 
+/* Of the Extensions API, and of the subscriptions that go with it. */
+static enum action extension_action_of(struct text path)
+{
+    if (text_is(path, "/2020-01-01/extension/register"))
+        return TAKE_REGISTRATION;
+    if (text_is(path, "/2020-01-01/extension/event/next"))
+        return GIVE_LIFE;
+    if (text_is(path, "/2020-01-01/extension/init/error") || text_is(path, "/2020-01-01/extension/exit/error"))
+        return TAKE_EXTENSION_ERROR;
+    if (path.bytes > 0 && path.at[path.bytes - 1] == '/')
+        path.bytes--;
+    int is_subscription = text_is(path, "/2022-07-01/telemetry") || text_is(path, "/2020-08-15/logs");
+    return is_subscription ? TAKE_SUBSCRIPTION : REFUSE;
+}
+
 static enum action action_of(struct text *path)
 {
     if (text_is(*path, "/2018-06-01/ping"))
         return GIVE_PONG;
     if (!takes_off(path, "/2018-06-01/runtime/"))
-        return REFUSE;
+        return extension_action_of(*path);
     if (text_is(*path, "invocation/next"))
         return GIVE_EVENT;
     if (text_is(*path, "init/error"))
@@ -211,6 +234,25 @@ static void keep(char target[256], struct text value)
     target[bytes] = '\0';
 }
 
+static int is_of_extension(enum action action)
+{
+    return action == TAKE_REGISTRATION || action == TAKE_EXTENSION_ERROR || action == TAKE_SUBSCRIPTION || action == GIVE_LIFE;
+}
+
+static void begin_of_extension(struct connection *connection)
+{
+    if (connection->action != TAKE_REGISTRATION && connection->extension < 0)
+        refuse(connection, 403, "Extension.UnknownExtensionIdentifier",
+               "no extension has the Lambda-Extension-Identifier; register first");
+}
+
+static void take_posted(struct connection *connection, struct text data)
+{
+    if (connection->posted_bytes + data.bytes <= sizeof connection->posted)
+        memcpy(connection->posted + connection->posted_bytes, data.at, data.bytes);
+    connection->posted_bytes += data.bytes;
+}
+
 static void route(struct connection *connection, const struct head *head)
 {
     struct text path = head->path;
@@ -219,22 +261,92 @@ static void route(struct connection *connection, const struct head *head)
     connection->turn = ++turns;
     keep(connection->content_type, head->fields.content_type);
     keep(connection->fault_type, head->fields.error_type);
+    char identifier[256];
+    keep(identifier, head->fields.extension_id);
+    connection->extension = extension_of(identifier);
+    connection->posted_bytes = 0;
     begin_body(&connection->body, head, NULL);
     connection->action = action_of(&path);
-    int is_question = connection->action == GIVE_EVENT || connection->action == GIVE_RESTORE || connection->action == GIVE_PONG;
+    int is_question = connection->action >= GIVE_EVENT;
+    enum method due = is_question ? METHOD_GET : connection->action == TAKE_SUBSCRIPTION ? METHOD_PUT : METHOD_POST;
+    keep(connection->name, connection->action == TAKE_REGISTRATION ? head->fields.extension_name : head->fields.extension_error);
     if (connection->action == REFUSE)
         refuse(connection, 404, "NotFound", "the Runtime API has no such path");
-    else if (head->method != (is_question ? METHOD_GET : METHOD_POST))
-        refuse(connection, 405, "MethodNotAllowed", is_question ? "the path takes GET" : "the path takes POST");
+    else if (head->method != due)
+        refuse(connection, 405, "MethodNotAllowed", is_question ? "the path takes GET" : due == METHOD_PUT ? "the path takes PUT" : "the path takes POST");
     else if (connection->action == TAKE_RESPONSE || connection->action == TAKE_ERROR)
         begin_answer(connection, path, head);
+    else if (is_of_extension(connection->action))
+        begin_of_extension(connection);
     else if (!is_question)
         begin_report(connection, head);
+}
+
+static void register_one(struct connection *connection)
+{
+    char identifier[64], body[1024], text[2048];
+    struct text posted = {connection->posted, connection->posted_bytes};
+    const char *problem = register_extension(connection->name, posted, identifier);
+    if (problem != NULL) {
+        refuse(connection, 403, "Extension.InvalidExtensionState", problem);
+        reply_refused(connection);
+        return;
+    }
+    snprintf(body, sizeof body, "{\"functionName\":\"%s\",\"functionVersion\":\"%s\",\"handler\":\"%s\"}", function.name,
+             function.version, function.handler);
+    int bytes = snprintf(text, sizeof text,
+                         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Extension-Identifier: %s\r\n"
+                         "Content-Length: %zu\r\n\r\n%s", identifier, strlen(body), body);
+    connection->state = READS_HEAD;
+    if (send(connection->fd, text, (size_t)bytes, MSG_NOSIGNAL) != bytes)
+        close_connection(connection);
+    look_at_readiness();
+}
+
+/* Nothing is sent to a subscriber: its output is in the function's log already. */
+static void subscribe(struct connection *connection)
+{
+    struct text posted = {connection->posted, connection->posted_bytes};
+    if (json_is_valid(posted) && json_member(posted, "destination").bytes > 2 && json_member(posted, "types").bytes > 2) {
+        reply(connection, 200, "application/json", "\"OK\"");
+        return;
+    }
+    refuse(connection, 400, "ValidationError", "a subscription is an object with types and a destination");
+    reply_refused(connection);
+}
+
+static void take_extension_error(struct connection *connection)
+{
+    accept_last(connection);
+    end_by_extension(own_failure(connection->name[0] != '\0' ? connection->name : "Extension.UnknownReason",
+                                 "the extension %s told of an error and ends", name_of_extension(connection->extension)));
+}
+
+static void answer_extension(struct connection *connection)
+{
+    if (connection->posted_bytes > sizeof connection->posted) {
+        refuse(connection, 413, "RequestEntityTooLarge", "that is more than an extension has to say");
+        reply_refused(connection);
+    } else if (connection->action == TAKE_REGISTRATION) {
+        register_one(connection);
+    } else if (connection->action == TAKE_SUBSCRIPTION) {
+        subscribe(connection);
+    } else if (connection->action == TAKE_EXTENSION_ERROR) {
+        take_extension_error(connection);
+    } else {
+        connection->state = WAITS_FOR_LIFE;
+        note_extension_waits(connection->extension);
+        look_at_readiness();
+    }
 }
 
 /* The request is all there. */
 static void answer_request(struct connection *connection)
 {
+    if (is_of_extension(connection->action)) {
+        answer_extension(connection);
+        return;
+    }
     switch (connection->action) {
     case REFUSE:
         break;
@@ -255,7 +367,7 @@ static void answer_request(struct connection *connection)
             break;
         }
         connection->state = WAITS_FOR_RESTORE;
-        bootstrap_is_ready();
+        look_at_readiness();
         return;
     default:
         end_answer(connection);
@@ -308,7 +420,9 @@ static int go_on_with_body(struct connection *connection)
     struct text data;
     if (connection->body.at != BODY_OVER) {
         size_t taken = take_body(&connection->body, connection->buffer, connection->bytes, &data);
-        if (data.bytes > 0 && connection->action != REFUSE && connection->action < GIVE_EVENT)
+        if (data.bytes > 0 && is_of_extension(connection->action))
+            take_posted(connection, data);
+        else if (data.bytes > 0 && connection->action != REFUSE && connection->action < GIVE_EVENT)
             take_answer(connection, data);
         connection->discarded += data.bytes;
         consume(connection, taken);
@@ -409,7 +523,7 @@ static int accept_connection(void)
 
 static int is_waiting(const struct connection *connection)
 {
-    return connection->state == WAITS_FOR_EVENT || connection->state == WAITS_FOR_RESTORE;
+    return connection->state == WAITS_FOR_EVENT || connection->state == WAITS_FOR_RESTORE || connection->state == WAITS_FOR_LIFE;
 }
 
 void watch_api(struct pollfd fds[API_FDS])

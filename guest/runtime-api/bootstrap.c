@@ -19,7 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATH_BYTES 4096
 #define VALUE_BYTES (64 * 1024)
 /* Of an application's command. */
 #define COMMAND_BYTES (64 * 1024)
@@ -67,6 +66,8 @@ int reap_children(void)
     while (read(signal_pipe[0], bytes, sizeof bytes) > 0)
         ;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        if (note_ended_extension(pid, status))
+            continue;
         if (pid == bootstrap) {
             bootstrap = 0;
             has_ended = 1;
@@ -207,7 +208,6 @@ static void set_environment(struct text load, int port)
     if (is_web()) {
         snprintf(address, sizeof address, "%u", web_port());
         setenv("PORT", address, 1);
-        set_reseed_environment();
     }
 }
 
@@ -276,8 +276,22 @@ static _Noreturn void refuse_image(struct mishap mishap)
     fail_start(own_failure("Runtime.InvalidEntrypoint", "fork/exec %s: %s%s", path, strerror(mishap.error), advice));
 }
 
-/* In the child. */
-static _Noreturn void become_bootstrap(const char *path, struct text load, int port, const int output[OUTPUTS], int report)
+/* What all of them are started with. */
+static struct text function_load;
+static int api_port;
+static int output[OUTPUTS] = {-1, -1};
+
+void begin_programs(struct text load, int port)
+{
+    function_load = load;
+    api_port = port;
+    is_image = !function.sends_frames && read_image(load);
+    if (function.sends_frames)
+        begin_output(output);
+}
+
+/* In the child. Returns if the program cannot be started; `argv` NULL: it is the image's. */
+static struct mishap become(char **argv, int is_bootstrap)
 {
     if (function.sends_frames) {
         dup2(output[0], 1);
@@ -286,73 +300,78 @@ static _Noreturn void become_bootstrap(const char *path, struct text load, int p
     signal(SIGCHLD, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    set_environment(load, port);
-    char *argv[MOST_ARGUMENTS + 1] = {(char *)(uintptr_t)path, NULL};
-    if (is_web() && !is_image)
-        read_command(load, argv);
+    set_environment(function_load, api_port);
+    if (is_bootstrap)
+        set_reseed_environment();
     int is_there = is_image ? enter_image_directory() : chdir(function.root) == 0;
-    if (is_there && is_image)
+    if (is_there && argv == NULL)
         exec_image_program();
     else if (is_there)
         execvp(argv[0], argv);
-    struct mishap mishap = {.error = errno, .is_in_directory = !is_there};
-    if (write(report, &mishap, sizeof mishap) < 0)
-        _exit(126);
-    _exit(127);
+    return (struct mishap){.error = errno, .is_in_directory = !is_there};
+}
+
+static struct mishap start(char **argv, pid_t *pid)
+{
+    int report[2];
+    struct mishap mishap = {.error = 0};
+    if (pipe2(report, O_CLOEXEC) < 0 || (*pid = fork()) < 0)
+        return (struct mishap){.error = errno};
+    if (*pid == 0) {
+        mishap = become(argv, pid == &bootstrap);
+        if (write(report[1], &mishap, sizeof mishap) < 0)
+            _exit(126);
+        _exit(127);
+    }
+    close(report[1]);
+    ssize_t bytes;
+    while ((bytes = read(report[0], &mishap, sizeof mishap)) < 0 && errno == EINTR)
+        ;
+    close(report[0]);
+    return bytes == sizeof mishap ? mishap : (struct mishap){.error = 0};
+}
+
+int start_child(const char *path, pid_t *pid)
+{
+    char *argv[] = {(char *)(uintptr_t)path, NULL};
+    return start(argv, pid).error;
+}
+
+void locate(char target[PATH_BYTES + 64], const char *path)
+{
+    snprintf(target, PATH_BYTES + 64, "%s%s%s", in_machine() ? "" : function.root, in_machine() ? "" : STAGED_LAYERS, path);
 }
 
 static void find_bootstrap(char path[PATH_BYTES + 64])
 {
-    char layer[PATH_BYTES + 64];
-    char staged[PATH_BYTES + 32];
-    snprintf(staged, sizeof staged, "%s" STAGED_LAYERS, function.root);
-    snprintf(path, sizeof layer, "%s/bootstrap", function.root);
+    snprintf(path, PATH_BYTES + 64, "%s/bootstrap", function.root);
     if (access(path, F_OK) == 0)
         return;
-    snprintf(layer, sizeof layer, "%s" LAYER_BOOTSTRAP, in_machine() ? "" : staged);
-    if (access(layer, F_OK) == 0) {
-        memcpy(path, layer, sizeof layer);
+    locate(path, LAYER_BOOTSTRAP);
+    if (access(path, F_OK) == 0)
         return;
-    }
     fail_start(own_failure("Runtime.InvalidEntrypoint",
                            "Couldn't find valid bootstrap(s): [/var/task/bootstrap " LAYER_BOOTSTRAP
                            "]; put the function's program there: an executable file named bootstrap, at the top of the "
                            "package and not in a directory of it"));
 }
 
-static void name_application(struct text load, char path[PATH_BYTES + 64])
+void start_bootstrap(void)
 {
-    struct text command = json_member(json_member(load, "web"), "command"), first;
-    if (!json_next_item(&command, &first) || !json_string(first, path, PATH_BYTES))
-        fail_start(own_failure("Runtime.InvalidEntrypoint", "the application has no command"));
-}
-
-void start_bootstrap(struct text load, int port)
-{
-    char path[PATH_BYTES + 64];
-    int report[2], output[OUTPUTS] = {-1, -1};
-    struct mishap mishap;
-    is_image = !function.sends_frames && read_image(load);
-    if (is_image)
-        snprintf(path, sizeof path, "%s", image_program());
-    else if (is_web())
-        name_application(load, path);
-    else
+    char path[PATH_BYTES + 64] = "";
+    char *argv[MOST_ARGUMENTS + 1] = {path, NULL};
+    if (!is_image && is_web())
+        read_command(function_load, argv);
+    else if (!is_image)
         find_bootstrap(path);
-    if (function.sends_frames)
-        begin_output(output);
-    if (pipe2(report, O_CLOEXEC) < 0 || (bootstrap = fork()) < 0)
-        fail_start(own_failure("Runtime.InvalidEntrypoint", "%s cannot be started: %s", path, strerror(errno)));
-    if (bootstrap == 0)
-        become_bootstrap(path, load, port, output, report[1]);
-    close(report[1]);
+    if (!is_image && argv[0][0] == '\0')
+        fail_start(own_failure("Runtime.InvalidEntrypoint", "the application has no command"));
+    struct mishap mishap = start(is_image ? NULL : argv, &bootstrap);
     for (int i = 0; i < OUTPUTS; i++)
         if (output[i] >= 0)
             close(output[i]);
-    if (read(report[0], &mishap, sizeof mishap) == sizeof mishap) {
-        if (is_image)
-            refuse_image(mishap);
-        refuse(path, mishap.error);
-    }
-    close(report[0]);
+    if (mishap.error != 0 && is_image)
+        refuse_image(mishap);
+    if (mishap.error != 0)
+        refuse(argv[0], mishap.error);
 }

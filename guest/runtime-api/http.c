@@ -85,6 +85,12 @@ static void keep_field(struct fields *fields, struct text name, struct text valu
         fields->error_body = value;
     else if (is_name(name, "lambda-runtime-function-response-mode"))
         fields->response_mode = value;
+    else if (is_name(name, "lambda-extension-name"))
+        fields->extension_name = value;
+    else if (is_name(name, "lambda-extension-identifier"))
+        fields->extension_id = value;
+    else if (is_name(name, "lambda-extension-function-error-type"))
+        fields->extension_error = value;
 }
 
 static int read_length(struct head *head, struct text value)
@@ -135,7 +141,7 @@ static int read_request_line(struct head *head, struct text line)
     for (size_t i = 0; i < method.bytes; i++)
         if (!is_token_char(method.at[i]))
             return 400;
-    head->method = text_is(method, "GET") ? METHOD_GET : text_is(method, "POST") ? METHOD_POST : METHOD_OTHER;
+    head->method = text_is(method, "GET") ? METHOD_GET : text_is(method, "POST") ? METHOD_POST : text_is(method, "PUT") ? METHOD_PUT : METHOD_OTHER;
     const char *target = space + 1;
     space = memchr(target, ' ', (size_t)(end - target));
     if (space == NULL || *target != '/')

@@ -12,13 +12,16 @@
 /* Longest trailer section. */
 #define TRAILER_BYTES (128 * 1024)
 
-enum method { METHOD_GET, METHOD_POST, METHOD_OTHER };
+enum method { METHOD_GET, METHOD_POST, METHOD_PUT, METHOD_OTHER };
 
 /* The headers that mean something here; of a repeated one the last. Absent ones have no bytes. */
 struct fields {
     struct text content_type;
     struct text error_type; /* Lambda-Runtime-Function-Error-Type */
     struct text error_body; /* Lambda-Runtime-Function-Error-Body */
+    struct text extension_name; /* Lambda-Extension-Name */
+    struct text extension_id; /* Lambda-Extension-Identifier */
+    struct text extension_error; /* Lambda-Extension-Function-Error-Type */
     struct text response_mode; /* Lambda-Runtime-Function-Response-Mode */
 };
 

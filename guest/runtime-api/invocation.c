@@ -31,6 +31,9 @@ static struct {
 /* Init has not yet said that the last one's output is collected, or it was not asked. */
 static int drained_due;
 
+/* Of the invocation under way, in ms since 1970. */
+static unsigned long long deadline_ms;
+
 /* The connection that posts the answer, and what of it has come. */
 static struct connection *answering;
 static int is_streamed, has_sent_chunk;
@@ -107,7 +110,7 @@ static void put_head(struct text header, size_t event_bytes)
 
 int wants_invocation(void)
 {
-    return phase == PHASE_SERVING && current.state == NONE &&
+    return phase == PHASE_SERVING && current.state == NONE && extensions_wait() &&
            (is_web() ? web_is_idle() : waiting_connection(WAITS_FOR_EVENT) != NULL);
 }
 
@@ -173,12 +176,16 @@ void take_invocation(void)
     current.wants_log_end = is_true(json_member(frame.header, "log_end"));
     if (!is_web())
         put_head(frame.header, frame.payload_bytes);
+    deadline_ms = json_number(json_member(frame.header, "deadline_ms"), 0);
+    prepare_invoke_event(frame.header);
+    /* The header is gone with the next frame. */
     if (drained_due && read_frame(INIT).type != FRAME_DRAINED)
         lost("something else than DRAINED");
     drained_due = 0;
     current.number++;
     current.state = RUNNING;
     set_output_number(current.number);
+    tell_extensions();
     if (is_web())
         begin_exchange(frame.payload_bytes, current.wishes);
     else
@@ -186,6 +193,22 @@ void take_invocation(void)
 }
 
 /* ---- Between two invocations ------------------------------------------------------------------------------------- */
+
+int invocation_is_under_way(void)
+{
+    return current.state != NONE;
+}
+
+unsigned long long invocation_deadline_ms(void)
+{
+    return current.state == ANSWERED ? deadline_ms : 0;
+}
+
+void fail_invocation(struct text failure)
+{
+    if (current.state == RUNNING)
+        answer_host(FRAME_FAILURE, text_of("{\"exiting\":true}"), failure);
+}
 
 int may_ask(void)
 {
@@ -196,8 +219,8 @@ void note_asked(void)
 {
     char header[1024];
     if (phase != PHASE_SERVING) {
-        bootstrap_is_ready();
-    } else if (current.state == ANSWERED) {
+        look_at_readiness();
+    } else if (current.state == ANSWERED && extensions_wait()) {
         if (function.sends_frames)
             pump_output();
         if (current.wants_log_end)

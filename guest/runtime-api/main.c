@@ -10,18 +10,31 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Of a LOAD, as init allows it. */
 #define LOAD_BYTES (1024 * 1024)
 /* How long a port that nobody is connected to is left alone. */
 #define PORT_RETRY_MS 1
+#define EXTENSIONS "/opt/extensions"
+/* When a slow extension is told of, and how often it is looked at. */
+#define REMARK_MS 8000
+#define LOOK_MS 500
 
 enum phase phase = PHASE_INIT;
 struct function function;
 
-static int bootstrap_is_over;
+static int bootstrap_is_over, has_bootstrap, has_remarked;
+static long long begun_ms;
 static char load_bytes[LOAD_BYTES];
+
+static long long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+}
 
 /* ---- Ends -------------------------------------------------------------------------------------------------------- */
 
@@ -37,6 +50,7 @@ void say_ending(void)
 
 _Noreturn void quit(int status)
 {
+    kill_extensions();
     if (bootstrap_pid() > 0)
         kill(bootstrap_pid(), SIGKILL);
     _exit(status);
@@ -77,7 +91,10 @@ static void answer_seal(void)
                     own_failure("Web.NotResponding", "the application listens, but its event loop is busy: there is no snapshot of it"));
         leave(1);
     }
-    write_frame(INIT, FRAME_SEALED, print_header(header, "{\"pid\":%d}", asking > 0 ? (int)asking : (int)bootstrap_pid()),
+    char others[256] = "";
+    print_extension_pids(others, sizeof others);
+    write_frame(INIT, FRAME_SEALED,
+                print_header(header, "{\"pid\":%d,\"others\":[%s]}", asking > 0 ? (int)asking : (int)bootstrap_pid(), others),
                 text_of(""));
 }
 
@@ -96,13 +113,23 @@ static struct text receive_load(void)
     return (struct text){load_bytes, frame.payload_bytes};
 }
 
+/* For extensions, which are told of it in JSON: a longer one, or one with quotes, is no name of a handler. */
+static void keep_handler(struct text handler)
+{
+    if (!json_string(handler, function.handler, sizeof function.handler) || strpbrk(function.handler, "\"\\") != NULL)
+        function.handler[0] = '\0';
+}
+
 static void load(struct text request, char **arguments)
 {
     char output[16];
     if (!json_string(json_member(request, "root"), function.root, sizeof function.root) ||
         !json_string(json_member(request, "arn"), function.arn, sizeof function.arn) ||
-        !json_string(json_member(request, "output"), output, sizeof output))
+        !json_string(json_member(request, "output"), output, sizeof output) ||
+        !json_string(json_member(request, "function"), function.name, sizeof function.name) ||
+        !json_string(json_member(request, "version"), function.version, sizeof function.version))
         lost("a LOAD that is incomplete");
+    keep_handler(json_member(request, "handler"));
     function.sends_frames = strcmp(output, "frames") == 0;
     function.max_result_bytes = json_number(json_member(request, "max_result_bytes"), 0);
     if (function.max_result_bytes > ANSWER_BYTES)
@@ -111,7 +138,12 @@ static void load(struct text request, char **arguments)
     begin_web(request);
     begin_reseed(arguments);
     begin_child_signals();
-    start_bootstrap(request, port);
+    begin_programs(request, port);
+    char folder[PATH_BYTES + 64];
+    locate(folder, EXTENSIONS);
+    begin_extensions(folder);
+    begun_ms = now_ms();
+    look_at_readiness();
 }
 
 static void start_serving(void)
@@ -120,6 +152,22 @@ static void start_serving(void)
         pump_output();
     write_frame(INIT, FRAME_STARTED, text_of(""), text_of(""));
     phase = PHASE_SERVING;
+}
+
+/* Extensions come first, as on AWS. */
+void look_at_readiness(void)
+{
+    if (phase == PHASE_INIT && !has_bootstrap && extensions_are_registered()) {
+        has_bootstrap = 1;
+        start_bootstrap();
+    }
+    if (phase == PHASE_INIT && !extensions_wait())
+        return;
+    int waits = waiting_connection(WAITS_FOR_EVENT) != NULL || waiting_connection(WAITS_FOR_RESTORE) != NULL;
+    if (phase == PHASE_INIT ? is_web() ? web_is_idle() : waits : phase == PHASE_RESTORING && waits)
+        bootstrap_is_ready();
+    else if (phase == PHASE_SERVING && (is_web() || waits))
+        note_asked();
 }
 
 void bootstrap_is_ready(void)
@@ -164,6 +212,58 @@ static void obey_init(void)
     }
 }
 
+/* ---- Extensions -------------------------------------------------------------------------------------------------- */
+
+_Noreturn void end_by_extension(struct text failure)
+{
+    if (phase == PHASE_INIT)
+        fail_start(failure);
+    if (phase == PHASE_SERVING) {
+        fail_invocation(failure);
+        dprintf(2, "snapfaas: %.*s\n", (int)failure.bytes, failure.at);
+        leave(1);
+    }
+    if (function.sends_frames)
+        pump_output();
+    /* SEAL or START is about to come, or has. */
+    if (phase == PHASE_LOADED)
+        read_frame(INIT);
+    write_frame(INIT, FRAME_HOOK_FAILED, text_of(""), failure);
+    leave(1);
+}
+
+static int limit_of_extensions_ms(void)
+{
+    const char *absent = absent_extension();
+    int is_owed = absent != NULL && (phase == PHASE_INIT ? !has_remarked : invocation_deadline_ms() > 0);
+    return is_owed ? LOOK_MS : -1;
+}
+
+static void look_at_extensions(void)
+{
+    const char *absent = absent_extension();
+    if (extension_has_ended())
+        end_by_extension(ended_extension());
+    if (absent == NULL)
+        return;
+    if (phase == PHASE_INIT && !has_remarked && now_ms() - begun_ms > REMARK_MS) {
+        has_remarked = 1;
+        dprintf(2, "snapfaas: the extension %s has not asked for its first event yet\n", absent);
+    }
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    unsigned long long deadline = invocation_deadline_ms();
+    if (phase == PHASE_SERVING && deadline > 0 && (unsigned long long)now.tv_sec * 1000 > deadline + 1000 && !extensions_wait()) {
+        dprintf(2, "snapfaas: the extension %s did not ask for its next event in the time of the function\n", absent);
+        leave(1);
+    }
+}
+
+static int shorter_ms(int a, int b)
+{
+    return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
 /* ---- The loop ---------------------------------------------------------------------------------------------------- */
 
 int main(int count, char **arguments)
@@ -184,6 +284,7 @@ int main(int count, char **arguments)
         watch_output(fds.output);
         watch_api(fds.api);
         int is_ahead = takes_invocation && host_is_ahead(), limit_ms = is_ahead ? 0 : host_is_away ? PORT_RETRY_MS : web_limit_ms();
+        limit_ms = shorter_ms(limit_ms, limit_of_extensions_ms());
         int ready = poll((struct pollfd *)&fds, sizeof fds / sizeof(struct pollfd), limit_ms);
         if (ready < 0 && errno != EINTR)
             lost("more than can be waited for");
@@ -197,12 +298,14 @@ int main(int count, char **arguments)
         if (fds.signals.revents && reap_children()) {
             /* Its last words. */
             serve_rest();
+            shut_extensions_down("failure");
             bootstrap_is_over = 1;
             if (phase == PHASE_RESTORING)
                 fail_hook();
             if (phase != PHASE_LOADED)
                 end_as_bootstrap();
         }
+        look_at_extensions();
         if (fds.init.revents & POLLIN && phase == PHASE_LOADED)
             obey_init();
         else if (fds.init.revents & (POLLRDHUP | POLLHUP | POLLERR))

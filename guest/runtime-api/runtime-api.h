@@ -14,6 +14,7 @@
  *   output.c      what it prints, where no init collects that
  *   api.c         connections, and what is asked on them
  *   invocation.c  from INVOKE to the answer
+ *   extensions.c  programs of layers that hear of each invocation
  *   web.c         instead of the two above, where the function is an application that listens on a port
  *   web-request.c, web-response.c  its requests and answers
  *   reseed.c      random generators in an application's memory
@@ -64,6 +65,7 @@ enum frame_type {
 /* Largest event; and result, of which the host may allow less. A LOAD is smaller. */
 #define ANSWER_BYTES (6 * 1024 * 1024 + 4096)
 #define ID_BYTES 128
+#define PATH_BYTES 4096
 
 /* ---- main.c */
 enum phase {
@@ -77,6 +79,7 @@ extern enum phase phase;
 /* What is said by LOAD, as far as it counts later. */
 struct function {
     char arn[2048];
+    char name[192], version[64], handler[256]; /* as JSON has them, in quotes */
     char root[4096];
     unsigned long long max_result_bytes;
     int sends_frames; /* there is no init that collects output */
@@ -85,10 +88,14 @@ extern struct function function;
 
 /* The bootstrap waits for its first event, or for a snapshot: its initialisation is over. */
 void bootstrap_is_ready(void);
+/* Somebody waits or has registered who did not: it may be time to go on. */
+void look_at_readiness(void);
 /* Ends at once, and the bootstrap with it. */
 _Noreturn void quit(int status);
 /* Tells the host why it gets no function, and ends. `failure` is as `describe_failure` made it. */
 _Noreturn void fail_start(struct text failure);
+/* An extension has ended, or said that it will: whoever waits for the function hears of it. */
+_Noreturn void end_by_extension(struct text failure);
 /* Ends at once, with everything that the bootstrap printed on its way. */
 _Noreturn void leave(int status);
 /* Has the host know what was begun, where there is no init to tell. */
@@ -111,8 +118,14 @@ void write_frame(int fd, enum frame_type type, struct text header, struct text p
 __attribute__((format(printf, 2, 3))) struct text print_header(char target[1024], const char *format, ...);
 
 /* ---- bootstrap.c */
-/* Starts it with the environment that LOAD asks for; the host is told if it cannot be. `port`: of the Runtime API. */
-void start_bootstrap(struct text load, int port);
+/* Programs are started with the environment that `load` asks for. `port`: of the Runtime API. */
+void begin_programs(struct text load, int port);
+/* The host is told if it cannot be started. */
+void start_bootstrap(void);
+/* Starts another program with the same environment. Returns an error's number, or 0. */
+int start_child(const char *path, pid_t *pid);
+/* Where a path below /opt is: without a VM below the function's files. */
+void locate(char target[PATH_BYTES + 64], const char *path);
 /* A descriptor that can be read when a child has ended. */
 int child_signals(void);
 void begin_child_signals(void);
@@ -144,19 +157,52 @@ void pump_output(void);
 /* Number of the invocation that prints. */
 void set_output_number(unsigned long number);
 
+/* ---- extensions.c */
+/* Starts those of the folder; there need be none. */
+void begin_extensions(const char *folder);
+int extensions_are_registered(void);
+/* True if all have asked for their next event that are to hear of invocations; before the first one, all. */
+int extensions_wait(void);
+/* The first that has not asked; NULL if there is none. */
+const char *absent_extension(void);
+/* With commas. Returns the number of bytes. */
+size_t print_extension_pids(char *target, size_t room);
+/* Returns true if it was one. */
+int note_ended_extension(pid_t pid, int status);
+int extension_has_ended(void);
+/* The failure that tells of the first that has. */
+struct text ended_extension(void);
+void prepare_invoke_event(struct text header);
+void tell_extensions(void);
+/* Tells those that want it, and waits for them for a moment. */
+void shut_extensions_down(const char *reason);
+void kill_extensions(void);
+/* Below 0: there is none. */
+int extension_of(const char *identifier);
+/* Returns why not, or NULL. */
+const char *register_extension(const char *name, struct text posted, char identifier[64]);
+void note_extension_waits(int number);
+const char *name_of_extension(int number);
+
 /* ---- api.c */
 #define CONNECTIONS 32
+/* Of what an extension posts. */
+#define POSTED_BYTES (8 * 1024)
 struct connection {
     int fd; /* below 0: free */
-    enum { READS_HEAD, READS_BODY, WAITS_FOR_EVENT, WAITS_FOR_RESTORE } state;
+    enum { READS_HEAD, READS_BODY, WAITS_FOR_EVENT, WAITS_FOR_RESTORE, WAITS_FOR_LIFE } state;
     enum action {
         REFUSE,
         TAKE_RESPONSE,
         TAKE_ERROR,
         TAKE_INIT_ERROR,
         TAKE_RESTORE_ERROR,
+        TAKE_REGISTRATION,
+        TAKE_EXTENSION_ERROR,
+        TAKE_SUBSCRIPTION,
         GIVE_EVENT,
         GIVE_RESTORE,
+        GIVE_LIFE,
         GIVE_PONG,
     } action;
     int closes;
@@ -166,6 +212,10 @@ struct connection {
     unsigned long long discarded;
     struct body body;
     char content_type[256], fault_type[256]; /* what its headers say; empty: nothing */
+    int extension; /* which one asks; below 0: none that is known */
+    char name[256]; /* of one that registers, or of its error */
+    size_t posted_bytes;
+    char posted[POSTED_BYTES];
     unsigned long turn; /* grows with each request: the one that waits longest has the lowest */
     size_t bytes;
     char buffer[HEAD_BYTES];
@@ -179,6 +229,8 @@ void watch_api(struct pollfd fds[API_FDS]);
 void serve_api(const struct pollfd fds[API_FDS]);
 /* Serves what is there now, without a poll. */
 void serve_rest(void);
+/* Of an extension that waits for its next event; NULL if it has gone. */
+struct connection *extension_connection(int number);
 /* The one that has waited longest in this state; NULL if none does. */
 struct connection *waiting_connection(int state);
 void answer_restore(void);
@@ -241,6 +293,11 @@ void end_answer(struct connection *connection);
 /* Its client has gone before it had said all. */
 void drop_answer(struct connection *connection);
 unsigned long begun_invocations(void);
+/* When one that has its answer has to be over, in ms since 1970; 0: there is none. */
+unsigned long long invocation_deadline_ms(void);
+int invocation_is_under_way(void);
+/* If it has no answer yet. */
+void fail_invocation(struct text failure);
 
 /* ---- failure.c */
 /*

@@ -140,11 +140,11 @@ int web_limit_ms(void)
 
 void look_for_application(void)
 {
-    if (!is_web() || state != NOT_LISTENING)
+    if (!is_web() || state != NOT_LISTENING || bootstrap_pid() <= 0)
         return;
     if (find_application()) {
         state = IDLE;
-        bootstrap_is_ready();
+        look_at_readiness();
     } else if (!has_remarked && now_ms() - begun_ms > REMARK_MS) {
         has_remarked = 1;
         dprintf(2, "snapfaas: nothing listens on 127.0.0.1:%u yet; the application has to listen there, as $PORT says\n", port);

@@ -203,7 +203,12 @@ async function fillStage(
   for (const layer of layers) {
     await copyUnchanged(layer, join(files, OPT_FOLDER));
     const agents = layer.entries.filter(({ path, type }) => type === 'file' && dirname(path) === 'extensions');
-    for (const { path } of agents) stamp.notes.push(`the extension ${path} of a layer is not started`);
+    if (options.runtime === 'provided') continue;
+    for (const { path } of agents) {
+      stamp.notes.push(
+        `the extension ${path} of a layer is not started: that is for the Runtime API (\`provided.al2023\`) and for applications on a port`,
+      );
+    }
   }
   const hasLock = LOCKS.some((name) => hasFile(entries, name));
   if (!isComplete && hasLock && !entries.some((entry) => entry.path === 'node_modules')) {

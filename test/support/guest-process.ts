@@ -152,7 +152,7 @@ export class GuestProcess {
       : GuestProcess.startProgram(process.execPath, [NODE_RUNTIME], files);
   }
 
-  /** The same with a runtime of another kind; a file `bootstrap` can be executed. */
+  /** The same with a runtime of another kind; `bootstrap` and extensions can be executed. */
   static async startProgram(
     command: string,
     args: readonly string[],
@@ -161,7 +161,7 @@ export class GuestProcess {
     const root = await mkdtemp(join(tmpdir(), 'snapfaas-guest-'));
     for (const [path, text] of Object.entries(files)) {
       await mkdir(dirname(join(root, path)), { recursive: true });
-      await writeFile(join(root, path), text, { mode: path === 'bootstrap' ? 0o755 : 0o644 });
+      await writeFile(join(root, path), text, { mode: /^bootstrap$|\/extensions\//.test(path) ? 0o755 : 0o644 });
     }
     return new GuestProcess(command, args, root);
   }
