@@ -63,12 +63,14 @@ static void put_value(struct writer *writer, struct text written)
 }
 
 /* Characters that would end the request's target, or that it may not have, are written by their numbers. */
-static void put_target(struct writer *writer, struct text written)
+static void put_target(struct writer *writer, struct text written, int is_path)
 {
     static const char digits[] = "0123456789ABCDEF";
     static char decoded[TARGET_BYTES];
     long bytes = json_text(written, decoded, sizeof decoded);
     writer->is_full |= bytes < 0 && written.bytes > sizeof decoded;
+    if (is_path && (bytes <= 0 || decoded[0] != '/'))
+        put_text(writer, "/");
     for (long i = 0; i < bytes; i++) {
         unsigned char c = (unsigned char)decoded[i];
         char escaped[3] = {'%', digits[c >> 4], digits[c & 15]};
@@ -230,10 +232,10 @@ int write_request(struct text event, char *head, size_t room, struct web_request
         if (!put_method(&writer, json_member(http, "method"), &request->is_head))
             return 0;
         put_text(&writer, " ");
-        put_target(&writer, members.path);
+        put_target(&writer, members.path, 1);
         if (members.query.bytes > 2) {
             put_text(&writer, "?");
-            put_target(&writer, members.query);
+            put_target(&writer, members.query, 0);
         }
         put_text(&writer, " HTTP/1.1\r\n");
         int has_length = json_member(members.headers, "content-length").bytes > 0;

@@ -219,10 +219,10 @@ static int is_text(const struct web_response *response, struct text body)
         type.bytes = (size_t)(semicolon - type.at);
     while (type.bytes > 0 && type.at[type.bytes - 1] == ' ')
         type.bytes--;
+    if (type.bytes <= 5)
+        return 0;
     struct text front = {type.at, 5}, back = {type.at + type.bytes - 5, 5};
-    int is_known = type.bytes > 5 && (is_name(front, "text/") || is_name(back, "+json"));
-    back = (struct text){type.at + type.bytes - 4, 4};
-    is_known |= type.bytes > 5 && is_name(back, "+xml");
+    int is_known = is_name(front, "text/") || is_name(back, "+json") || is_name((struct text){back.at + 1, 4}, "+xml");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         is_known |= is_name(type, types[i]);
     const char *at = body.at, *end = body.at + body.bytes;

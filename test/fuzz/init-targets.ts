@@ -28,6 +28,7 @@ export const INIT_TARGETS = [
   'init-network',
   'runtime-api-http',
   'runtime-api-text',
+  'runtime-api-web',
 ] as const;
 export type InitTarget = (typeof INIT_TARGETS)[number];
 export type Compiler = 'gcc' | 'clang';
