@@ -8,7 +8,7 @@ import { OwnedNames } from '../storage/owned-names.ts';
 import { hasCode } from '../storage/error-code.ts';
 import { GRACE_MS, removable, REMOVED_AT_ONCE, type Retained, type RetentionLimits } from '../storage/retention.ts';
 import { neededNames, touch } from '../storage/uses.ts';
-import { buildFolderLock } from './publish.ts';
+import { buildFolderLock, removeAbandonedBuilds } from './publish.ts';
 
 /** As digests are written; whatever else is in the directory is not ours. */
 const APP = /^[0-9a-f]{64}$/;
@@ -51,6 +51,8 @@ export async function removeUnusedApps(
   for (const name of await readdir(apps)) {
     if (!APP.test(name)) continue;
     signal.throwIfAborted();
+    // A builder that was killed when all was in its place is followed by none that builds there again.
+    await removeAbandonedBuilds(join(apps, name)).catch(ignoreMissing);
     const one = await measure(join(apps, name), name, signal);
     if (one !== null) found.push(one);
   }
@@ -108,4 +110,9 @@ function isThere(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** Another process may have removed it. */
+function ignoreMissing(error: unknown): void {
+  if (!hasCode(error, 'ENOENT')) throw error;
 }

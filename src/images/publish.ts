@@ -68,8 +68,13 @@ export async function buildFolderLock(folder: string): Promise<string> {
 
 const IMAGE_BUILDS = new OwnedNames('.snapfaas-image-');
 
-async function inOwnFolder<T>(folder: string, work: (buildFolder: BuildFolder) => Promise<T>): Promise<T> {
+/** Removes what builders have left in the folder that were killed; who builds in it now is not disturbed. */
+export async function removeAbandonedBuilds(folder: string): Promise<void> {
   await IMAGE_BUILDS.removeAbandoned(folder);
+}
+
+async function inOwnFolder<T>(folder: string, work: (buildFolder: BuildFolder) => Promise<T>): Promise<T> {
+  await removeAbandonedBuilds(folder);
   const own = join(folder, await IMAGE_BUILDS.make(randomUUID().slice(0, 8)));
   const scratch = join(own, 'scratch');
   await mkdir(own, { mode: 0o700 });

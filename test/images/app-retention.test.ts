@@ -41,6 +41,20 @@ describe('retention of images', { timeout: 120_000 }, () => {
     return all;
   };
 
+  test('what a builder has left that was killed goes, in folders that nobody builds in again; what one is at stays', async () => {
+    const staged = await stageApp(await makeApp([['app.py', 'left = 1']]));
+    const folder = folderOf(staged);
+    await mkdir(join(folder, '.snapfaas-image-4194305-1-0bf32135', 'scratch'), { recursive: true });
+    await inBuildFolder(folder, async () => {
+      await mkdir(join(folder, '.snapfaas-image-4194305-1-1bf32135'));
+      await removeUnusedApps(apps, { maxBytes: Number.MAX_SAFE_INTEGER, maxAgeMs: Number.MAX_SAFE_INTEGER }, never);
+      assert.equal(readdirSync(folder).filter((name) => name.startsWith('.snapfaas-image-')).length, 1);
+    });
+    assert.ok(existsSync(staged.directory));
+    await makeOld(folder);
+    await removeAll();
+  });
+
   test('rounds: functions are staged, held, let go of and staged again while removals run beside them', async (t) => {
     const seed = Number(process.env['SNAPFAAS_SEED'] ?? Date.now() % 1_000_000);
     t.diagnostic(`seed ${seed}`);
