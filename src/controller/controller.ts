@@ -38,6 +38,7 @@ import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import type { DiskSpace } from './telemetry/disk-space.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
+import type { Tracing } from './telemetry/tracing.ts';
 import { QueueWait } from './waits.ts';
 import { startWorkers, type Job, type WorkerPool } from './worker-pool.ts';
 import type { RetentionLimits } from '../storage/retention.ts';
@@ -56,6 +57,8 @@ export interface ControllerOptions extends LaunchOptions {
   readonly logger: Logger;
   /** Absent: what functions print is not kept. */
   readonly functionLogs?: Pick<FunctionLogs, 'vmLog'>;
+  /** Absent: no traces are made. */
+  readonly tracing?: Tracing | null;
   /** File systems that have to have room. */
   readonly disks?: readonly DiskSpace[];
   /** Default: each function in its turn, and memory by `FairShare`. */
@@ -127,7 +130,7 @@ export class Controller {
     const { config, registry, logger, runnerCommand } = options;
     this.#options = options;
     this.#registry = registry;
-    this.telemetry = new Telemetry(() => this.status(), logger);
+    this.telemetry = new Telemetry(() => this.status(), logger, options.tracing ?? null);
     this.telemetry.metrics.addDisks(options.disks ?? []);
     this.#runner = new RunnerClient(runnerCommand, logger);
     this.#ledger = new Ledger(config.memoryMib, config.vmmSettings.network?.taps.length);
@@ -316,6 +319,7 @@ export class Controller {
 
   /** The gateways' way in; see `SubmitTask`. */
   submit(task: Task): void {
+    this.telemetry.begin(task);
     try {
       const fn = this.#find(task.request);
       const use = fn?.use ?? this.#pool.useOf(task.request.function);
@@ -515,8 +519,9 @@ export class Controller {
 }
 
 /** The same task with another way back. */
-function withReply({ id, request, signal, eventTry }: Task, reply: Task['reply']): Task {
-  return { id, request, signal, reply, ...(eventTry === undefined ? {} : { eventTry }) };
+function withReply({ id, request, signal, eventTry, trace }: Task, reply: Task['reply']): Task {
+  const more = { ...(eventTry === undefined ? {} : { eventTry }), ...(trace === undefined ? {} : { trace }) };
+  return { id, request, signal, reply, ...more };
 }
 
 /** Launches a VM that nobody will use, and ends it. @throws SnapfaasError of its launch. */

@@ -101,6 +101,8 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     const registry = new FunctionRegistry();
     const data = await openData(flags, logger);
     const functionLogs = data === null ? null : openLogs(data, logger);
+    // OpenTelemetry's SDK takes time and memory, which nobody is to pay for nothing.
+    const tracing = isTraced(process.env) ? (await import('./telemetry/tracing.ts')).openTracing() : null;
     const disks = [
       ...(data === null ? [] : [new DiskSpace('data', data.directory)]),
       ...(flags.snapshots ? [new DiskSpace('snapshots', config.snapshotDirectory)] : []),
@@ -109,6 +111,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       config,
       registry,
       disks,
+      tracing,
       ...(functionLogs === null ? {} : { functionLogs }),
       runnerCommand: runnerCommand(flags, config),
       bootTimeoutMs: flags.bootTimeout * 1000,
@@ -196,6 +199,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       endInTime();
       await Promise.all([controller.close(), builder.close(), functions.close(), retention.close()]);
       await Promise.all([functionLogs?.close(), events?.close()]);
+      await tracing?.close();
       await (control?.close() ?? data?.close());
       logger.debug({ status: controller.status() }, 'closed');
     }
@@ -213,6 +217,12 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
   } finally {
     await flushLog(LAST_LINES_MS);
   }
+}
+
+/** Whether the variables of OpenTelemetry name somebody who gets traces. */
+function isTraced(env: NodeJS.ProcessEnv): boolean {
+  const endpoint = env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] ?? env['OTEL_EXPORTER_OTLP_ENDPOINT'] ?? '';
+  return endpoint !== '' && env['OTEL_SDK_DISABLED'] !== 'true';
 }
 
 /** Whatever hangs now, nobody has to end this process by force: firerunner and the VMs notice its end. */

@@ -138,7 +138,7 @@ async function invoke({ task }: Job, lease: Lease, pool: VmPool, found: Found): 
       found.acquiredAt = performance.now();
       if (start !== 'warm') found.launch = vm.timings;
       try {
-        const { result, contentType } = await vm.invoke(task.id, task.request, task.signal, tail);
+        const { result, contentType } = await vm.invoke(task.id, task.request, task.signal, tail, task.trace?.header);
         return { status: 'ok', result, contentType, start, version };
       } finally {
         found.answeredAt = performance.now();

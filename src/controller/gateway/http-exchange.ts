@@ -13,7 +13,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ANYBODY, type Caller } from '../../auth/caller.ts';
 import { openWhole, type BodyOpener } from '../../auth/body-opener.ts';
 import type { SnapfaasError } from '../../protocol/errors.ts';
-import { newTaskId, type Invocation, type Outcome, type Task } from '../task.ts';
+import { newTaskId, type Invocation, type Outcome, type Task, type TaskTrace, type TraceHeaders } from '../task.ts';
 import { isAnswer, type Dialect, type PartialOutput } from './dialect.ts';
 import type { UnreadAnswer } from './byte-budget.ts';
 import type { SubmitTask } from './gateway.ts';
@@ -265,7 +265,7 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
 
   #submit(request: Invocation): void {
     const client = this.#dialect.outlivesClient ? NOBODY : this.#connection;
-    const task = new HttpTask(this.id, request, client, (outcome) => this.#reply(outcome));
+    const task = new HttpTask(this.id, request, client, this.#incoming, (outcome) => this.#reply(outcome));
     this.#state = 'running';
     this.#submitted = true;
     this.#owner.taskOpened();
@@ -367,16 +367,34 @@ class HttpTask implements Task {
   readonly id: string;
   readonly request: Invocation;
   readonly reply: (outcome: Outcome) => void;
+  trace?: TaskTrace;
   readonly #client: Client;
+  readonly #incoming: IncomingMessage;
 
-  constructor(id: string, request: Invocation, client: Client, reply: (outcome: Outcome) => void) {
+  constructor(
+    id: string,
+    request: Invocation,
+    client: Client,
+    incoming: IncomingMessage,
+    reply: (outcome: Outcome) => void,
+  ) {
     this.id = id;
     this.request = request;
     this.reply = reply;
     this.#client = client;
+    this.#incoming = incoming;
   }
 
   get signal(): AbortSignal {
     return this.#client.signal;
+  }
+
+  /** Looked at only if traces are made. */
+  get traceHeaders(): TraceHeaders {
+    const { traceparent, 'x-amzn-trace-id': amzn } = this.#incoming.headers;
+    return {
+      ...(typeof traceparent === 'string' ? { traceparent } : {}),
+      ...(typeof amzn === 'string' ? { amzn } : {}),
+    };
   }
 }

@@ -21,7 +21,7 @@ import { InvocationOutput, RecentInvocations } from '../invocation-log.ts';
 import type { Logger } from '../log.ts';
 import { rehearse } from './rehearsal.ts';
 import type { VmEvents } from '../runner/runner-client.ts';
-import type { Invocation, StartKind } from '../task.ts';
+import type { Invocation, LambdaInvocation, StartKind } from '../task.ts';
 
 export type VmState = 'launching' | 'busy' | 'idle' | 'dead';
 
@@ -193,12 +193,14 @@ export class Vm implements IdleVm<Vm>, VmEvents {
    * Runs the function once; see `Invoker.invoke`. The VM must be `busy`.
    *
    * @param tail gets what the function prints meanwhile.
+   * @param trace takes the place of what the caller told of its trace.
    */
   invoke(
     id: string,
     { payload, lambda }: Pick<Invocation, 'payload' | 'lambda'>,
     signal: AbortSignal,
     tail: InvocationOutput | null = null,
+    trace?: string,
   ): Promise<InvokeResult> {
     if (this.#invoker === null) {
       tail?.end();
@@ -207,9 +209,14 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#invocations.begin(id, tail);
     const answer =
       lambda === undefined
-        ? this.#invoker.invoke(id, payload, signal)
+        ? this.#invoker.invoke(
+            id,
+            payload,
+            signal,
+            trace === undefined ? undefined : { header: { strict: true, trace }, sink: null },
+          )
         : this.#invoker.invoke(id, payload, signal, {
-            header: tail === null ? lambda.header : { ...lambda.header, log_end: true },
+            header: headerOf(lambda.header, tail !== null, trace),
             sink: lambda.sink,
           });
     if (this.#log !== null) this.#logTimes(this.#log, id, answer);
@@ -346,6 +353,11 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#owner.onLost(this);
     this.kill(vmLost(this.function.name, reason));
   }
+}
+
+function headerOf(header: LambdaInvocation['header'], wantsLogEnd: boolean, trace: string | undefined) {
+  if (!wantsLogEnd && trace === undefined) return header;
+  return { ...header, ...(wantsLogEnd ? { log_end: true } : {}), ...(trace === undefined ? {} : { trace }) };
 }
 
 function launchFailureError(failure: LaunchFailure, printed: string): SnapfaasError {

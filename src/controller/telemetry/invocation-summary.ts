@@ -87,7 +87,7 @@ function withoutVm(
 ): InvocationSummary {
   return {
     requestId: task.id,
-    traceId: null,
+    traceId: task.trace?.traceId ?? null,
     function: cut(task.request.function, MAX_NAME_CHARACTERS),
     ...times,
     outcome: error.code,
@@ -111,7 +111,7 @@ export function ofDone(done: Done): InvocationSummary {
   const isWarm = start === 'warm' && vm === lease.vm && lease.cause === null;
   return {
     requestId: job.task.id,
-    traceId: null,
+    traceId: job.task.trace?.traceId ?? null,
     function: job.use.name,
     version: lease.fn.config.version,
     submittedAt: endedAt - (now - job.submittedAt),

@@ -12,31 +12,39 @@ import type { Done, Job } from '../worker-pool.ts';
 import { InvocationHistory } from './invocation-history.ts';
 import { ofDone, ofDropped, ofRefused, type InvocationSummary } from './invocation-summary.ts';
 import { Metrics } from './metrics.ts';
+import type { Tracing } from './tracing.ts';
 
 export class Telemetry {
   readonly history = new InvocationHistory();
   readonly metrics: Metrics;
   readonly #logger: Logger;
+  readonly #tracing: Tracing | null;
 
   /** @param status read whenever the metrics are asked for. */
-  constructor(status: () => ControllerStatus, logger: Logger) {
+  constructor(status: () => ControllerStatus, logger: Logger, tracing: Tracing | null = null) {
     this.metrics = new Metrics(status);
     this.#logger = logger;
+    this.#tracing = tracing;
+  }
+
+  /** A task is submitted. */
+  begin(task: Task): void {
+    if (this.#tracing !== null) task.trace = this.#tracing.begin(task);
   }
 
   /** A task was not taken. */
   onRefused(task: Task, error: SnapfaasError): void {
-    this.#add(ofRefused(task, error));
+    this.#add(task, ofRefused(task, error));
   }
 
   /** A job reached no worker. */
   onDropped(job: Job, error: SnapfaasError): void {
-    this.#add(ofDropped(job, error));
+    this.#add(job.task, ofDropped(job, error));
   }
 
   /** A job was answered. */
   onDone(done: Done): void {
-    this.#add(ofDone(done));
+    this.#add(done.job.task, ofDone(done));
   }
 
   onLaunched(vm: Vm, timings: LaunchTimings): void {
@@ -44,7 +52,8 @@ export class Telemetry {
     this.#logger.info({ vm: vm.id, function: vm.function.name, ahead: vm.isAhead, ...rounded(timings) }, 'VM launched');
   }
 
-  #add(summary: InvocationSummary): void {
+  #add({ trace }: Task, summary: InvocationSummary): void {
+    if (trace !== undefined) this.#tracing?.end(trace, summary);
     this.metrics.onInvocation(summary);
     this.history.add(summary);
     const { start, vm, outcome, launch, durationMs, traceId } = summary;

@@ -1,0 +1,156 @@
+/**
+ * Runs in snapctr. Spans of invocations for OpenTelemetry, by its own SDK: this file is loaded only if somebody is to get them. The root
+ * span begins with the task, because the function is told of it; all others are made of the summary when the invocation is over.
+ *
+ * ```
+ *   invoke NAME ──┬── queue
+ *                 ├── launch ──┬── spawn, boot, load, resume
+ *                 └── run
+ * ```
+ */
+import {
+  SpanKind,
+  SpanStatusCode,
+  ROOT_CONTEXT,
+  TraceFlags,
+  trace,
+  type Context,
+  type Span,
+  type Tracer,
+} from '@opentelemetry/api';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import type { Task, TaskTrace } from '../task.ts';
+import type { InvocationSummary, LaunchSummary } from './invocation-summary.ts';
+
+/** How long spans may take to leave when snapctr ends, in ms. */
+const LAST_SPANS_MS = 2000;
+
+const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-|$)/;
+const AMZN_ROOT = /(?:^|;)\s*Root=1-([0-9a-f]{8})-([0-9a-f]{24})/;
+const AMZN_PARENT = /(?:^|;)\s*Parent=([0-9a-f]{16})/;
+const AMZN_SAMPLED = /(?:^|;)\s*Sampled=1/;
+
+/** Sends spans where the variables of OpenTelemetry say; the SDK reads all of them, such as `OTEL_TRACES_SAMPLER`. */
+export function openTracing(): Tracing {
+  const named = detectResources({ detectors: [envDetector] });
+  const provider = new BasicTracerProvider({
+    resource: resourceFromAttributes({ 'service.name': 'snapctr' }).merge(named),
+    // Its queue is bounded: of a collector that is slow or gone spans are dropped, and nobody waits.
+    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
+  });
+  return new Tracing(provider);
+}
+
+class OpenTrace implements TaskTrace {
+  readonly span: Span;
+  readonly context: Context;
+  readonly traceId: string | null;
+  readonly header: string;
+
+  constructor(span: Span, context: Context) {
+    this.span = span;
+    this.context = context;
+    const { traceId, spanId } = span.spanContext();
+    this.traceId = span.isRecording() ? traceId : null;
+    const sampled = span.isRecording() ? 1 : 0;
+    this.header = `Root=1-${traceId.slice(0, 8)}-${traceId.slice(8)};Parent=${spanId};Sampled=${sampled}`;
+  }
+}
+
+export class Tracing {
+  readonly #provider: BasicTracerProvider;
+  readonly #tracer: Tracer;
+
+  constructor(provider: BasicTracerProvider) {
+    this.#provider = provider;
+    this.#tracer = provider.getTracer('snapctr');
+  }
+
+  /** The trace of a task that is just submitted: its caller's, if it told one. */
+  begin(task: Task): TaskTrace {
+    const parent = parentOf(task);
+    const name = task.request.function.slice(0, 140);
+    const attributes = { 'faas.invoked_name': name, 'faas.invocation_id': task.id };
+    const span = this.#tracer.startSpan(`invoke ${name}`, { kind: SpanKind.SERVER, attributes }, parent);
+    return new OpenTrace(span, trace.setSpan(parent, span));
+  }
+
+  end(begun: TaskTrace, summary: InvocationSummary): void {
+    if (!(begun instanceof OpenTrace)) return;
+    const { span, context } = begun;
+    if (span.isRecording()) this.#describe(span, context, summary);
+    span.end(summary.endedAt);
+  }
+
+  /** What is left to send is sent, within a while. */
+  async close(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, LAST_SPANS_MS)));
+    await Promise.race([this.#provider.shutdown().catch(() => undefined), late]);
+    clearTimeout(timer);
+  }
+
+  #describe(span: Span, context: Context, summary: InvocationSummary): void {
+    const { version, start, vm, outcome, message, eventTry, submittedAt, queueMs, launch, durationMs } = summary;
+    if (version !== null) span.setAttribute('faas.version', version);
+    if (vm !== null) span.setAttribute('snapfaas.vm', vm);
+    if (eventTry !== null) span.setAttribute('snapfaas.event_try', eventTry);
+    if (start !== null) span.setAttributes({ 'faas.coldstart': start !== 'warm', 'snapfaas.start': start });
+    if (outcome !== 'ok') {
+      span.setAttribute('error.type', outcome);
+      span.setStatus({ code: SpanStatusCode.ERROR, message: message ?? outcome });
+    }
+    let at = submittedAt;
+    at = this.#part(context, 'queue', at, queueMs, { ...summary.waits });
+    if (launch !== null && launch.waitMs > 0) at = this.#launch(context, at, launch);
+    if (start !== null) this.#part(context, 'run', at, durationMs);
+  }
+
+  #launch(context: Context, at: number, launch: LaunchSummary): number {
+    const { timings, waitMs, settleMs, turnMs, cause, fallback, isAhead } = launch;
+    const attributes = {
+      'snapfaas.ahead': isAhead,
+      ...(timings === null ? {} : { 'snapfaas.launch': timings.kind }),
+      ...(fallback === null ? {} : { 'snapfaas.fallback': fallback }),
+      ...(cause === null ? {} : { 'snapfaas.evicted': cause.evicted.map(({ vm }) => vm) }),
+    };
+    const span = this.#tracer.startSpan('launch', { startTime: at, attributes }, context);
+    const within = trace.setSpan(context, span);
+    let next = at + settleMs + turnMs;
+    if (timings !== null && !isAhead) {
+      const { spawnMs, bootMs, loadMs, resumeMs } = timings;
+      for (const [name, ms] of Object.entries({ spawn: spawnMs, boot: bootMs, load: loadMs, resume: resumeMs })) {
+        if (ms > 0) next = this.#part(within, name, next, ms);
+      }
+    }
+    span.end(at + waitMs);
+    return at + waitMs;
+  }
+
+  /** @returns when it ends. */
+  #part(context: Context, name: string, at: number, ms: number, attributes: Record<string, number> = {}): number {
+    this.#tracer.startSpan(name, { startTime: at, attributes: prefixed(attributes) }, context).end(at + ms);
+    return at + ms;
+  }
+}
+
+function prefixed(waits: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(Object.entries(waits).map(([reason, ms]) => [`snapfaas.wait.${reason}_ms`, ms]));
+}
+
+/** What the caller told, in W3C's header or else in AWS's; what is neither is no trace. */
+function parentOf({ traceHeaders, request }: Task): Context {
+  const [, traceId = '', spanId = '', flags = '00'] = TRACEPARENT.exec(traceHeaders?.traceparent ?? '') ?? [];
+  if (traceId !== '') return remote(traceId, spanId, (Number.parseInt(flags, 16) & TraceFlags.SAMPLED) !== 0);
+  const amzn = traceHeaders?.amzn ?? request.lambda?.header.trace ?? '';
+  const [, time = '', rest = ''] = AMZN_ROOT.exec(amzn) ?? [];
+  const [, parent = ''] = AMZN_PARENT.exec(amzn) ?? [];
+  return time === '' || parent === '' ? ROOT_CONTEXT : remote(time + rest, parent, AMZN_SAMPLED.test(amzn));
+}
+
+function remote(traceId: string, spanId: string, isSampled: boolean): Context {
+  const traceFlags = isSampled ? TraceFlags.SAMPLED : TraceFlags.NONE;
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags, isRemote: true });
+}
