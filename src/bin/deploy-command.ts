@@ -7,6 +7,7 @@ import { type Deployed, formatBytes } from '../client/deploy.ts';
 import { detectName } from '../client/detection.ts';
 import { FUNCTION_NAME, type FunctionSettings, mergeSettings, readSettings } from '../client/function-settings.ts';
 import { moveAlias, publish } from '../client/versions.ts';
+import { deployImage, readImageName } from '../client/deploy-image.ts';
 import { deployDirectory, deployZip } from '../client/deploy-path.ts';
 import { deployStack } from '../client/template/deploy-stack.ts';
 import { isTemplatePath, readTemplate } from '../client/template/template-file.ts';
@@ -29,6 +30,7 @@ export interface SettingsFlags {
 }
 
 interface DeployFlags extends ClientFlags, SettingsFlags {
+  readonly image?: string;
   readonly publish?: true;
   readonly alias?: string;
   readonly parameter?: Readonly<Record<string, string>>;
@@ -56,6 +58,7 @@ Examples:
   $ snapctr deploy hello --memory 256 --env GREETING=Hi
   $ snapctr deploy hello --alias live       publish a version, and let "live" be it
   $ snapctr deploy hello.zip --runtime python3.11 --handler app.handler
+  $ snapctr deploy --image registry.example/tool:v3 --name tool
   $ snapctr deploy template.yaml --parameter Stage=test
   $ snapctr deploy cdk.out --stack Shop     what "cdk synth" made
 
@@ -66,6 +69,10 @@ export function registerDeployCommand(program: Command): void {
   clientOptions(settingsOptions(program.command('deploy')))
     .argument('[path]', 'directory of the function, a zip archive, a CloudFormation or SAM template, or cdk.out', '.')
     .description('make functions of a directory, a zip archive or a template, or change those there are')
+    .option(
+      '--image <ref>',
+      "a container image: HOST/PATH:TAG, oci:DIR or docker-archive:FILE of the controller's host",
+    )
     .option('--publish', 'keep what is deployed as a version')
     .option('--alias <name>', 'publish, and let the alias be that version')
     .option(
@@ -113,6 +120,7 @@ export function settingsOf(flags: SettingsFlags): FunctionSettings {
 }
 
 async function run(session: Session, flags: DeployFlags, path: string): Promise<void> {
+  if (flags.image !== undefined) return runImage(session, flags, flags.image, path);
   const place = resolve(path);
   const found = await stat(place).catch(() => badInput(`${path} does not exist; name a directory or a zip archive`));
   const isDirectory = found.isDirectory();
@@ -143,6 +151,35 @@ async function run(session: Session, flags: DeployFlags, path: string): Promise<
       describeDeployed,
     )
     .finally(() => notes.forEach((text) => session.note(text)));
+  await finish(session, flags, name, deployed);
+}
+
+async function runImage(session: Session, flags: DeployFlags, text: string, path: string): Promise<void> {
+  if (path !== '.') badInput(`--image ${text} is all of the function: leave ${path} out`);
+  if (flags.parameter !== undefined || flags.stack !== undefined) badInput('--parameter and --stack are for templates');
+  const image = readImageName(text);
+  const settings = settingsOf(flags);
+  const name = settings.name ?? image.name;
+  const deployed = await session.step(
+    `deploying ${name}`,
+    (step) =>
+      deployImage(
+        session.client,
+        image,
+        { ...settings, name },
+        {
+          patienceMs: flags.wait * 1000,
+          onProgress: (progress) => step.update(progress),
+          signal: session.signal,
+        },
+      ),
+    describeDeployed,
+  );
+  await finish(session, flags, name, deployed);
+}
+
+/** Publishes what was deployed if that was asked for, and shows it. */
+async function finish(session: Session, flags: DeployFlags, name: string, deployed: Deployed): Promise<void> {
   const version =
     flags.publish === true || flags.alias !== undefined
       ? await publish(session.client, name, {}, flags.wait * 1000, session.signal)

@@ -15,7 +15,7 @@ import { waitUntilDeployed } from './waiting.ts';
 import type { Zip } from './zip.ts';
 
 /** Any will do: functions have no identity of AWS here. */
-const ROLE = 'arn:aws:iam::000000000000:role/snapfaas';
+export const ROLE = 'arn:aws:iam::000000000000:role/snapfaas';
 
 export interface Deployable {
   readonly name: string;

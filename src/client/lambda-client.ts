@@ -92,6 +92,15 @@ export class LambdaClient {
     });
   }
 
+  /** One that is a container image, which the members name. */
+  createImageFunction(members: Members): Promise<FunctionConfiguration> {
+    return this.#call(configurationSchema, 'POST', FUNCTIONS, { body: jsonBody(members) });
+  }
+
+  updateImage(name: string, uri: string): Promise<FunctionConfiguration> {
+    return this.#call(configurationSchema, 'PUT', `${pathOf(name)}/code`, { body: jsonBody({ ImageUri: uri }) });
+  }
+
   getFunction(name: string, qualifier?: string): Promise<FunctionDescription> {
     return this.#call(functionSchema, 'GET', pathOf(name), { query: { Qualifier: qualifier } });
   }

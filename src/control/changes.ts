@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { LATEST } from '../protocol/arn.ts';
 import {
-  base64Digest,
+  codeDigest,
   newest,
   type CodeRecord,
   type FunctionRecord,
@@ -25,6 +25,14 @@ export function checkRevision(known: string | null, revisionId: string): void {
     'precondition_failed',
     `The Revision Id provided does not match the latest Revision Id. ${call}`,
   );
+}
+
+/** A function stays a package or a container image. @throws ControlError `invalid` */
+export function checkPackageType(record: FunctionRecord, type: 'Zip' | 'Image'): void {
+  const own = newest(record).code.image === undefined ? 'Zip' : 'Image';
+  if (own === type) return;
+  const wrong = own === 'Zip' ? "don't provide ImageUri" : 'provide ImageUri';
+  throw new ControlError('invalid', `Please ${wrong} when updating a function with packageType ${own}.`);
 }
 
 /** @throws ControlError `conflict` while a change of the function is under way. */
@@ -135,7 +143,7 @@ export function published(
     const what = 'The last update of the function has failed, and what failed cannot be published';
     throw new ControlError('conflict', `${what}: update the function again`);
   }
-  const digest = base64Digest(latest.code);
+  const digest = codeDigest(latest.code);
   if (codeSha256 !== null && codeSha256 !== digest) {
     const advice = 'Please try again with the CodeSHA256 in $LATEST';
     throw new ControlError(

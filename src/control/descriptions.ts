@@ -2,6 +2,7 @@
 import type { ReceivedPackage } from '../packages/store.ts';
 import type {
   AliasRecord,
+  ContainerCode,
   FunctionRecord,
   FunctionSettings,
   LatestName,
@@ -42,14 +43,14 @@ export interface CreateInput {
   readonly name: string;
   readonly settings: SettingsInput;
   /** Is kept, or left to the caller to discard if the operation fails. */
-  readonly code: ReceivedPackage;
+  readonly code: ReceivedPackage | ContainerCode;
   readonly publish: boolean;
   readonly tags: Readonly<Record<string, string>>;
 }
 
 export interface UpdateCodeInput {
   /** As for `CreateInput`. */
-  readonly code: ReceivedPackage;
+  readonly code: ReceivedPackage | ContainerCode;
   readonly publish: boolean;
   /** Everything is looked at, nothing is changed; the answer tells what would be. */
   readonly dryRun: boolean;

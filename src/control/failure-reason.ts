@@ -6,6 +6,7 @@ import type { Reason, ReasonCode } from '../registry/records.ts';
 const BY_BUILD: Partial<Record<BuildFailureCode, ReasonCode>> = {
   bad_package: 'InvalidZipFileException',
   bad_function: 'FunctionError',
+  bad_image: 'InvalidImage',
 };
 
 export function reasonOf(error: unknown): Reason {

@@ -4,7 +4,7 @@ import { LATEST } from '../protocol/arn.ts';
 import { runtimeOfAwsName } from '../protocol/runtimes.ts';
 import { webPortOf } from '../protocol/web.ts';
 import type { FunctionConfig } from '../registry/function-version.ts';
-import type { VersionRecord } from '../registry/records.ts';
+import type { CodeRecord, FunctionSettings, VersionRecord } from '../registry/records.ts';
 import { ControlError } from './control-error.ts';
 
 /** AWS gives a function a whole CPU at this much memory, and another one for as much again. */
@@ -14,6 +14,18 @@ export interface HostPlaces {
   /** Where the images of runtimes are. */
   readonly runtimefsDirectory: string;
   readonly packagePath: (sha256: string) => string;
+}
+
+function filesOf(
+  { container }: FunctionSettings,
+  { sha256, image }: CodeRecord,
+  packagePath: HostPlaces['packagePath'],
+): Pick<FunctionConfig, 'appfs' | 'container'> {
+  if (image === undefined) return { appfs: Object.freeze({ kind: 'package', path: packagePath(sha256) }) };
+  return {
+    appfs: Object.freeze({ kind: 'container', path: image.resolved }),
+    container: Object.freeze(container ?? { entryPoint: null, command: null, workingDirectory: null }),
+  };
 }
 
 /**
@@ -34,7 +46,7 @@ export function configOf(
     version: number === null ? LATEST : String(number),
     runtime,
     runtimefsPath: join(runtimefsDirectory, `${runtime}.ext4`),
-    appfs: Object.freeze({ kind: 'package', path: packagePath(code.sha256) }),
+    ...filesOf(settings, code, packagePath),
     layers: Object.freeze(settings.layers.map(({ code: layer }) => packagePath(layer.sha256))),
     vcpus: Math.max(1, Math.round(settings.memoryMib / MIB_PER_VCPU)),
     memoryMib: settings.memoryMib,

@@ -23,6 +23,8 @@ import {
   newest,
   packagesOf,
   type AliasRecord,
+  type CodeRecord,
+  type ContainerCode,
   type EventInvokeRecord,
   type FunctionRecord,
   type LayerUse,
@@ -50,6 +52,8 @@ export interface FunctionControlOptions {
   /** Called for each deployment, and once for all that a restart brings back: what several of them name is made ready once. */
   readonly createBuild: () => Build;
   readonly runtimefsDirectory: string;
+  /** Functions run in virtual machines, which can be container images. */
+  readonly runsContainers: boolean;
   readonly account: LambdaAccount;
   /** Of all VMs together, in MiB. */
   readonly memoryMib: number;
@@ -132,6 +136,7 @@ export class FunctionControl {
     const { name, code, settings, publish } = input;
     return this.#turns.take(name, async () => {
       this.#checkFree(name);
+      if ('image' in code) this.#checkContainers();
       const layers = settings.layers.map(this.#options.layerOf);
       const record = changes.created(input, layers, codeOf(code));
       configOf(name, newest(record), null, this.#places);
@@ -147,6 +152,7 @@ export class FunctionControl {
     return this.#turns.take(name, async () => {
       const before = this.#recordOf(name);
       this.#checkChange(before, revisionId);
+      changes.checkPackageType(before, 'image' in code ? 'Image' : 'Zip');
       const record = changes.codeUpdated(before, codeOf(code), publish);
       const qualifier = publish ? String(record.lastNumber) : null;
       if (dryRun) return describe(record, this.#options.registry.get(name), qualifier, this.#arnOf(name));
@@ -327,6 +333,13 @@ export class FunctionControl {
     throw new ControlError('not_found', `Function not found: ${this.#arnOf(name)}${suffix}`);
   }
 
+  /** @throws ControlError `invalid` */
+  #checkContainers(): void {
+    if (this.#options.runsContainers) return;
+    const message = 'container images run in virtual machines only, which --vmm process has none of; send a zip file';
+    throw new ControlError('invalid', message);
+  }
+
   /** @throws ControlError `conflict` */
   #checkFree(name: string): void {
     const file = this.#options.fileOf(name);
@@ -358,7 +371,8 @@ export class FunctionControl {
   }
 
   /** A package that is not needed after all is left to the caller, or removed. */
-  async #withPackage(code: ReceivedPackage, work: () => Promise<void>): Promise<void> {
+  async #withPackage(code: ReceivedPackage | ContainerCode, work: () => Promise<void>): Promise<void> {
+    if ('image' in code) return work();
     await hostFailed(() => code.keep());
     try {
       await work();
@@ -465,6 +479,6 @@ export class FunctionControl {
   }
 }
 
-function codeOf({ sha256, bytes }: ReceivedPackage): FunctionRecord['published'][number]['code'] {
-  return { sha256, bytes };
+function codeOf(code: ReceivedPackage | ContainerCode): CodeRecord {
+  return 'image' in code ? code : { sha256: code.sha256, bytes: code.bytes };
 }

@@ -7,7 +7,13 @@ export const RECORD_SCHEMA = 1;
 
 const count = z.int().nonnegative();
 const texts = z.record(z.string(), z.string());
-const code = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), bytes: count });
+const code = z.strictObject({
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  bytes: count,
+  image: z.strictObject({ uri: z.string(), resolved: z.string() }).optional(),
+});
+const words = z.array(z.string()).nullable();
+const container = z.strictObject({ entryPoint: words, command: words, workingDirectory: z.string().nullable() });
 
 const settings = z.strictObject({
   runtime: z.string(),
@@ -18,6 +24,7 @@ const settings = z.strictObject({
   memoryMib: z.int().positive(),
   environment: texts.nullable(),
   layers: z.array(z.strictObject({ name: z.string(), version: z.int().positive(), code })),
+  container: container.optional(),
   tenantIsolation: z.literal('PER_TENANT').optional(),
   remembered: z.record(z.string(), z.json() as z.ZodType<JsonValue>),
 });
@@ -25,7 +32,14 @@ const settings = z.strictObject({
 const version = { settings, code, revisionId: z.string(), modified: z.iso.datetime() };
 const reason = z.strictObject({
   message: z.string(),
-  code: z.enum(['Creating', 'InvalidZipFileException', 'FunctionError', 'InternalError', 'InvalidConfiguration']),
+  code: z.enum([
+    'Creating',
+    'InvalidZipFileException',
+    'InvalidImage',
+    'FunctionError',
+    'InternalError',
+    'InvalidConfiguration',
+  ]),
 });
 const update = z.discriminatedUnion('status', [
   z.strictObject({ status: z.literal('InProgress') }),

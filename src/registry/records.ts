@@ -10,19 +10,32 @@
  * ```
  */
 
+import type { ContainerSettings } from '../protocol/runner.ts';
+
 /** The version that has no number. */
 export type LatestName = '$LATEST';
 
 export type JsonValue =
   null | boolean | number | string | readonly JsonValue[] | { readonly [member: string]: JsonValue };
 
-/** A package in the store, as it was sent. */
+/** A package in the store, as it was sent; or a container image, which is not in the store. */
 export interface CodeRecord {
-  /** In hex: its name in the store. AWS tells it in base64, see `base64Digest`. */
+  /** In hex: its name in the store, or the digest of the image. AWS tells it otherwise, see `codeDigest`. */
   readonly sha256: string;
-  /** Of the zip archive. */
+  /** Of the zip archive; 0 for an image. */
   readonly bytes: number;
+  /** Absent: a package. */
+  readonly image?: ImageName | undefined;
 }
+
+export interface ImageName {
+  /** As it was given. */
+  readonly uri: string;
+  /** The same image for ever: with its digest. */
+  readonly resolved: string;
+}
+
+export type ContainerCode = CodeRecord & { readonly image: ImageName };
 
 /** A version of a layer that a function uses: the layer may be deleted, and the function goes on. */
 export interface LayerUse {
@@ -46,6 +59,8 @@ export interface FunctionSettings {
   readonly environment: Readonly<Record<string, string>> | null;
   /** Base first; they are put into `/opt` in this order. */
   readonly layers: readonly LayerUse[];
+  /** `ImageConfig` of a container image. Absent: what the image says holds. */
+  readonly container?: ContainerSettings | undefined;
   /** A VM serves one tenant only; never changes. Absent: requests have no tenants. */
   readonly tenantIsolation?: 'PER_TENANT' | undefined;
   /** Members of the API that are taken and told as they were given, and have no effect here, such as `TracingConfig`. */
@@ -80,6 +95,8 @@ export type ReasonCode =
   | 'Creating'
   /** The package cannot be used. */
   | 'InvalidZipFileException'
+  /** The container image cannot be had, or cannot be used. */
+  | 'InvalidImage'
   /** The code does not load, or the handler is not there. */
   | 'FunctionError'
   /** The host refused; the same may work later. */
@@ -214,9 +231,9 @@ export interface LayerRecord {
   readonly lastVersion: number;
 }
 
-/** A digest as AWS Lambda tells it (`CodeSha256`). */
-export function base64Digest({ sha256 }: CodeRecord): string {
-  return Buffer.from(sha256, 'hex').toString('base64');
+/** A digest as AWS Lambda tells it (`CodeSha256`): of images in hex. */
+export function codeDigest({ sha256, image }: CodeRecord): string {
+  return image !== undefined ? sha256 : Buffer.from(sha256, 'hex').toString('base64');
 }
 
 /** What a change of the function begins with, and the API tells of `$LATEST`. */
@@ -230,7 +247,7 @@ export function newest({ wanted, latest }: FunctionRecord): VersionRecord {
 export function* packagesOf({ latest, wanted, published }: FunctionRecord): Iterable<string> {
   for (const version of [latest, wanted, ...published]) {
     if (version === null) continue;
-    yield version.code.sha256;
+    if (version.code.image === undefined) yield version.code.sha256;
     for (const { code } of version.settings.layers) yield code.sha256;
   }
 }

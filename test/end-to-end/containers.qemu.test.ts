@@ -1,15 +1,24 @@
 /** Functions that are container images, in real VMs: from an OCI layout, an archive and a registry. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
+import {
+  CreateFunctionCommand,
+  GetFunctionCommand,
+  UpdateFunctionCodeCommand,
+  waitUntilFunctionActiveV2,
+} from '@aws-sdk/client-lambda';
+import { lambdaClient } from '../support/lambda-client.ts';
 import { makeTar, writeDockerArchive, writeLayout, type TestImage } from '../support/container-images.ts';
 import { TestRegistry } from '../support/registry.ts';
 import {
   createWorkspace,
   errorOf,
   PROJECT_ROOT,
+  SNAPCTR,
   startController,
   type RunningController,
   type Workspace,
@@ -128,5 +137,62 @@ describe('container images, qemu', { timeout: 900_000 }, () => {
     const error = errorOf(answer);
     assert.equal(error?.code, 'function_error');
     assert.match(error.message, /fork\/exec \/none: No such file or directory; correct ENTRYPOINT or CMD/);
+  });
+
+  test('the API and the command make functions of images, and tell what they are', async () => {
+    const client = lambdaClient(controller.url);
+    const uri = `${registry.host}/tools/scratch:v1`;
+    const code = { ImageUri: uri };
+    const role = 'arn:aws:iam::000000000000:role/any';
+    const settings = { FunctionName: 'made', PackageType: 'Image', Role: role, Timeout: 120 } as const;
+    const made = await client.send(
+      new CreateFunctionCommand({ ...settings, Code: code, ImageConfig: { Command: ['api'] } }),
+    );
+    assert.deepEqual([made.PackageType, made.Runtime, made.Handler, made.CodeSize], ['Image', undefined, undefined, 0]);
+    assert.deepEqual(made.ImageConfigResponse?.ImageConfig, { Command: ['api'] });
+    await waitUntilFunctionActiveV2({ client, maxWaitTime: 300 }, { FunctionName: 'made' });
+    const { body } = await controller.invoke('made', 1);
+    assert.equal((body as { argument: string }).argument, 'api');
+    const { Code } = await client.send(new GetFunctionCommand({ FunctionName: 'made' }));
+    const resolved = `${registry.host}/tools/scratch@sha256:${made.CodeSha256 ?? ''}`;
+    assert.deepEqual(Code, { RepositoryType: 'ECR', ImageUri: uri, ResolvedImageUri: resolved });
+    const refused: readonly (readonly [() => Promise<unknown>, RegExp])[] = [
+      [
+        () =>
+          client.send(new CreateFunctionCommand({ ...settings, FunctionName: 'x', Code: { ImageUri: `${uri}-none` } })),
+        /does not have that image/,
+      ],
+      [
+        () =>
+          client.send(
+            new CreateFunctionCommand({ ...settings, FunctionName: 'x', Code: { ImageUri: 'oci:relative' } }),
+          ),
+        /has to be absolute/,
+      ],
+      [
+        () => client.send(new CreateFunctionCommand({ ...settings, FunctionName: 'x', Code: code, Handler: 'a.b' })),
+        /don't provide handler/,
+      ],
+      [
+        () => client.send(new UpdateFunctionCodeCommand({ FunctionName: 'made', ZipFile: Buffer.from('PK') })),
+        /provide ImageUri|zip/i,
+      ],
+    ];
+    for (const [call, message] of refused) await assert.rejects(call(), message);
+    const argv = [
+      SNAPCTR,
+      'deploy',
+      '--image',
+      uri,
+      '--name',
+      'deployed',
+      '--timeout',
+      '120',
+      '--endpoint',
+      controller.url,
+    ];
+    const { stdout } = await promisify(execFile)(process.execPath, argv);
+    assert.match(stdout, /function:deployed/);
+    assert.equal(((await controller.invoke('deployed', 2)).body as { argument: string }).argument, 'from-image');
   });
 });

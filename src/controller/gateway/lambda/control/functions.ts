@@ -1,8 +1,9 @@
 /** Runs in snapctr. Operations on functions and their versions. */
+import { ContainerName } from '../../../../control/container-code.ts';
 import type { FunctionDescription, SettingsInput } from '../../../../control/descriptions.ts';
 import { functionArn, LATEST } from '../../../../protocol/arn.ts';
 import type { ReceivedPackage } from '../../../../packages/store.ts';
-import { newest } from '../../../../registry/records.ts';
+import { newest, type CodeRecord, type ContainerCode } from '../../../../registry/records.ts';
 import { ApiError } from '../errors.ts';
 import { parseNewName } from '../names.ts';
 import {
@@ -18,9 +19,16 @@ import {
   type Call,
   type Result,
 } from './call.ts';
-import { configuration, listedConfiguration } from './render.ts';
+import { configuration, listedConfiguration, type Json } from './render.ts';
 import * as requests from './requests.ts';
-import { checkOffered, checkStorage, createdSettings, updatedSettings } from './settings.ts';
+import {
+  checkImageSettings,
+  checkOffered,
+  checkStorage,
+  createdSettings,
+  onlyWithImages,
+  updatedSettings,
+} from './settings.ts';
 import { readShape } from './shapes.ts';
 
 const PAGE = { most: 10_000, atOnce: 50 } as const;
@@ -35,7 +43,7 @@ export async function createFunction(call: Call): Promise<Result> {
   const settings = createdSettings(body, account);
   checkStorage(body, settings.memoryMib);
   authorizeLayers(call, settings.layers);
-  const code = zipOf(call.code);
+  const code = await codeOf(call, body.PackageType === 'Image' ? 'Image' : 'Zip', body.Code?.ImageUri);
   const fn = await plane.functions.create({
     name,
     settings,
@@ -53,7 +61,7 @@ export async function updateFunctionCode(call: Call): Promise<Result> {
   checkOffered(body);
   const publish = body.Publish ?? false;
   const fn = await call.plane.functions.updateCode(name, {
-    code: zipOf(call.code),
+    code: await codeOf(call, body.ImageUri === undefined ? 'Zip' : 'Image', body.ImageUri),
     publish,
     dryRun: body.DryRun ?? false,
     revisionId: body.RevisionId ?? null,
@@ -70,6 +78,8 @@ export async function updateFunctionConfiguration(call: Call): Promise<Result> {
   const known = call.plane.functions.find(name);
   const memoryMib = settings.memoryMib ?? (known === undefined ? null : newest(known).settings.memoryMib);
   if (memoryMib !== null) checkStorage(body, memoryMib);
+  if (known !== undefined && newest(known).code.image !== undefined) checkImageSettings(body);
+  else if (body.ImageConfig !== undefined) throw onlyWithImages('ImageConfig');
   const revisionId = body.RevisionId ?? null;
   const fn = await call.plane.functions.updateConfiguration(name, { settings, revisionId });
   return ok(configuration(call.account, fn, null));
@@ -103,7 +113,7 @@ export function getFunction(call: Call): Result {
   const { tags, reservedConcurrency } = fn.function;
   return ok({
     Configuration: configuration(call.account, fn, qualifier),
-    Code: { RepositoryType: 'S3', Location: call.linkTo(fn.record.code.sha256) },
+    Code: codeLocation(call, fn.record.code),
     ...(Object.keys(tags).length === 0 ? {} : { Tags: tags }),
     ...(reservedConcurrency === null ? {} : { Concurrency: { ReservedConcurrentExecutions: reservedConcurrency } }),
   });
@@ -130,6 +140,32 @@ export function listVersionsByFunction(call: Call): Result {
 
 function versionKey({ version }: FunctionDescription): string {
   return version === LATEST ? '' : numberKey(version);
+}
+
+function codeLocation(call: Call, { sha256, image }: CodeRecord): Json {
+  if (image === undefined) return { RepositoryType: 'S3', Location: call.linkTo(sha256) };
+  return { RepositoryType: 'ECR', ImageUri: image.uri, ResolvedImageUri: image.resolved };
+}
+
+/** @throws ApiError, AccessError, ControlError */
+async function codeOf(
+  call: Call,
+  type: 'Zip' | 'Image',
+  uri: string | undefined,
+): Promise<ReceivedPackage | ContainerCode> {
+  if (type === 'Zip') {
+    if (uri !== undefined) throw onlyWithImages('ImageUri');
+    return zipOf(call.code);
+  }
+  if (uri === undefined || call.code !== null) {
+    const message =
+      'Please provide a source for function code: an ImageUri, and no ZipFile, with the PackageType Image.';
+    throw new ApiError('InvalidParameterValueException', message);
+  }
+  const name = new ContainerName(uri);
+  // Whoever may deploy need not be able to read files of the host, or to reach what listens on it for itself.
+  if (name.isOfThisHost) call.caller.authorize('snapfaas:ReadStatus');
+  return name.resolve();
 }
 
 function authorizeLayers({ caller }: Call, layers: SettingsInput['layers']): void {

@@ -1,6 +1,6 @@
 /** Runs in snapctr. Operations on layers. */
 import type { LayerReference } from '../../../../control/descriptions.ts';
-import { base64Digest, type LayerRecord, type LayerVersionRecord } from '../../../../registry/records.ts';
+import { codeDigest, type LayerRecord, type LayerVersionRecord } from '../../../../registry/records.ts';
 import { created, NOTHING, numberKey, ok, pageOf, withMarker, type Call, type Result } from './call.ts';
 import { zipOf } from './functions.ts';
 import { layerArnOf, parseLayerName, parseLayerVersion, parseLayerVersionArn } from './layer-names.ts';
@@ -75,7 +75,7 @@ function isCompatible({ query }: Call, { compatibleRuntimes, compatibleArchitect
 
 function withContent(call: Call, name: string, record: LayerVersionRecord): Json {
   const { code } = record;
-  const Content = { Location: call.linkTo(code.sha256), CodeSha256: base64Digest(code), CodeSize: code.bytes };
+  const Content = { Location: call.linkTo(code.sha256), CodeSha256: codeDigest(code), CodeSize: code.bytes };
   return { Content, LayerArn: layerArnOf(call.account, name), ...layerVersion(call.account, name, record) };
 }
 

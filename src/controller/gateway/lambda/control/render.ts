@@ -4,7 +4,7 @@ import type { FunctionDescription } from '../../../../control/descriptions.ts';
 import { functionArn, LATEST, logGroup, PARTITION, type LambdaAccount } from '../../../../protocol/arn.ts';
 import { scratchMib } from '../../../../protocol/guest.ts';
 import {
-  base64Digest,
+  codeDigest,
   type AliasRecord,
   type FunctionSettings,
   type LayerVersionRecord,
@@ -30,7 +30,9 @@ export function configuration(account: LambdaAccount, fn: FunctionDescription, q
   return {
     ...listedConfiguration(account, fn, qualifier),
     ...states(fn),
-    RuntimeVersionConfig: { RuntimeVersionArn: `arn:${PARTITION}:lambda:${account.region}::runtime:${digest}` },
+    ...(fn.record.code.image === undefined && {
+      RuntimeVersionConfig: { RuntimeVersionArn: `arn:${PARTITION}:lambda:${account.region}::runtime:${digest}` },
+    }),
   };
 }
 
@@ -43,21 +45,21 @@ export function listedConfiguration(account: LambdaAccount, fn: FunctionDescript
   return {
     FunctionName: fn.function.name,
     FunctionArn: qualifier === null ? arn : `${arn}:${qualifier}`,
-    Runtime: settings.runtime,
+    ...(code.image === undefined ? { Runtime: settings.runtime, Handler: settings.handler } : {}),
     Role: settings.role,
-    Handler: settings.handler,
     CodeSize: code.bytes,
     Description: settings.description,
     Timeout: settings.timeoutS,
     MemorySize: settings.memoryMib,
     LastModified: timestamp(record.modified),
-    CodeSha256: base64Digest(code),
+    CodeSha256: codeDigest(code),
     Version: String(version),
     ...(environment === null ? {} : { Environment: { Variables: environment } }),
     TracingConfig: remembered['TracingConfig'] ?? { Mode: 'PassThrough' },
     RevisionId: record.revisionId,
     ...(layers.length === 0 ? {} : { Layers: layers.map((layer) => layerUse(account, layer)) }),
-    PackageType: 'Zip',
+    PackageType: code.image === undefined ? 'Zip' : 'Image',
+    ...imageConfig(settings),
     Architectures: ['x86_64'],
     EphemeralStorage: remembered['EphemeralStorage'] ?? { Size: scratchMib(settings.memoryMib) },
     SnapStart: snapStart(settings, version),
@@ -65,6 +67,20 @@ export function listedConfiguration(account: LambdaAccount, fn: FunctionDescript
       ? {}
       : { TenancyConfig: { TenantIsolationMode: settings.tenantIsolation } }),
     LoggingConfig: loggingConfig(fn.function.name, remembered['LoggingConfig']),
+  };
+}
+
+function imageConfig({ container }: FunctionSettings): Json {
+  if (container === undefined) return {};
+  const { entryPoint, command, workingDirectory } = container;
+  return {
+    ImageConfigResponse: {
+      ImageConfig: {
+        ...(entryPoint !== null && { EntryPoint: entryPoint }),
+        ...(command !== null && { Command: command }),
+        ...(workingDirectory !== null && { WorkingDirectory: workingDirectory }),
+      },
+    },
   };
 }
 

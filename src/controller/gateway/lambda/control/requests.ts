@@ -28,7 +28,12 @@ export const statementId = string({ min: 1, max: 100, pattern: '([a-zA-Z0-9-_.]+
 
 /** Where a zip file is not the only way to say where code is. */
 const elsewhere = { S3Bucket: anything, S3Key: anything, S3ObjectVersion: anything } as const;
-const code = { ZipFile: blob, ...elsewhere, ImageUri: anything, SourceKMSKeyArn: anything } as const;
+const code = {
+  ZipFile: blob,
+  ...elsewhere,
+  ImageUri: string({ min: 1, max: 1024 }),
+  SourceKMSKeyArn: anything,
+} as const;
 
 /** Members that CreateFunction and UpdateFunctionConfiguration have in common. */
 const settings = {
@@ -55,7 +60,11 @@ const settings = {
   DeadLetterConfig: anything,
   KMSKeyArn: anything,
   FileSystemConfigs: anything,
-  ImageConfig: anything,
+  ImageConfig: structure({
+    EntryPoint: list(string(), 0, 1500),
+    Command: list(string(), 0, 1500),
+    WorkingDirectory: string({ max: 1000 }),
+  }),
   CapacityProviderConfig: anything,
   DurableConfig: anything,
   RuntimeConfig: anything,

@@ -1,8 +1,8 @@
 /** Runs in snapctr. What a request says of a function, as it is kept; what is not offered here is refused. */
 import type { SettingsInput } from '../../../../control/descriptions.ts';
 import { scratchMib } from '../../../../protocol/guest.ts';
-import { runtimeOfAwsName } from '../../../../protocol/runtimes.ts';
-import type { JsonValue } from '../../../../registry/records.ts';
+import { PROVIDED_PROGRAM, runtimeOfAwsName } from '../../../../protocol/runtimes.ts';
+import type { FunctionSettings, JsonValue } from '../../../../registry/records.ts';
 import { ApiError } from '../errors.ts';
 import { parseLayerVersionArn } from './layer-names.ts';
 import { RUNTIME_NAMES, type Body, type createFunction, type updateFunctionConfiguration } from './requests.ts';
@@ -43,7 +43,6 @@ const NOT_OFFERED = [
   'DeadLetterConfig',
   'KMSKeyArn',
   'FileSystemConfigs',
-  'ImageConfig',
   'CapacityProviderConfig',
   'DurableConfig',
   'RuntimeConfig',
@@ -53,22 +52,24 @@ const NOT_OFFERED = [
   'S3Bucket',
   'S3Key',
   'S3ObjectVersion',
-  'ImageUri',
   'SourceKMSKeyArn',
 ] as const;
 
 /** @throws ApiError */
 export function createdSettings(body: CreateBody, account: LambdaAccount): SettingsInput {
   checkOffered(body);
-  if (body.PackageType === 'Image') throw notOffered('PackageType', 'container images are not run; send a zip file');
-  if (body.Runtime === undefined) throw required('Runtime');
-  if (body.Handler === undefined) throw required('Handler');
+  const isImage = body.PackageType === 'Image';
+  if (isImage) checkImageSettings(body);
+  else if (body.ImageConfig !== undefined) throw onlyWithImages('ImageConfig');
+  const { Runtime = isImage ? 'provided.al2023' : undefined, Handler = isImage ? PROVIDED_PROGRAM : undefined } = body;
+  if (Runtime === undefined) throw required('Runtime');
+  if (Handler === undefined) throw required('Handler');
   const { TenancyConfig, ...others } = body;
   const { settings } = updatedSettings(others, account);
   return {
-    runtime: body.Runtime,
+    runtime: Runtime,
     role: body.Role ?? '',
-    handler: body.Handler,
+    handler: Handler,
     description: '',
     timeoutS: DEFAULT_TIMEOUT_S,
     memoryMib: DEFAULT_MEMORY_MIB,
@@ -90,7 +91,7 @@ export function updatedSettings(
     const message = 'TenancyConfig cannot be changed after the function was created; create another function.';
     throw new ApiError('InvalidParameterValueException', message);
   }
-  const { Runtime, Role, Handler, Description, Timeout, MemorySize, Environment, Layers } = body;
+  const { Runtime, Role, Handler, Description, Timeout, MemorySize, Environment, Layers, ImageConfig } = body;
   if (Runtime !== undefined) checkRuntime(Runtime);
   const remembered: Record<string, JsonValue> = {};
   for (const name of REMEMBERED) if (body[name] !== undefined) remembered[name] = body[name];
@@ -104,8 +105,30 @@ export function updatedSettings(
       ...(MemorySize === undefined ? {} : { memoryMib: MemorySize }),
       ...(Environment === undefined ? {} : { environment: checkEnvironment(Environment.Variables ?? {}) }),
       ...(Layers === undefined ? {} : { layers: Layers.map((arn) => parseLayerVersionArn(arn, account)) }),
+      ...(ImageConfig === undefined ? {} : { container: containerSettings(ImageConfig) }),
       ...(Object.keys(remembered).length === 0 ? {} : { remembered }),
     },
+  };
+}
+
+/** What an image says itself. @throws ApiError */
+export function checkImageSettings({ Runtime, Handler, Layers }: UpdateBody): void {
+  if (Runtime === undefined && Handler === undefined && (Layers ?? []).length === 0) return;
+  const message = "Please don't provide handler or runtime or layer when the intended function PackageType is Image.";
+  throw new ApiError('InvalidParameterValueException', message);
+}
+
+export function onlyWithImages(name: string): ApiError {
+  return new ApiError('InvalidParameterValueException', `${name} is only for functions with the PackageType Image.`);
+}
+
+function containerSettings(given: NonNullable<UpdateBody['ImageConfig']>): FunctionSettings['container'] {
+  const { EntryPoint = [], Command = [], WorkingDirectory = '' } = given;
+  if (EntryPoint.length + Command.length === 0 && WorkingDirectory === '') return undefined;
+  return {
+    entryPoint: EntryPoint.length === 0 ? null : EntryPoint,
+    command: Command.length === 0 ? null : Command,
+    workingDirectory: WorkingDirectory === '' ? null : WorkingDirectory,
   };
 }
 
