@@ -167,8 +167,6 @@ static int read_members(struct text event, struct members *members)
 {
     struct text key, value;
     *members = (struct members){.is_base64 = 0};
-    if (!json_is_valid(event))
-        return 0;
     while (json_next_member(&event, &key, &value)) {
         if (text_is(key, "\"requestContext\""))
             members->context = value;

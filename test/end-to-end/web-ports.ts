@@ -136,9 +136,10 @@ export function webPorts(vmm: TestVmm, start: 'cold' | 'restored'): void {
     });
 
     test('bytes of megabytes, and answers without a body', async () => {
-      const body = Buffer.alloc(4 << 20, 'äb\u0000');
+      const body = Buffer.alloc(vmm === 'qemu' ? 1 << 20 : 4 << 20, 'äb\u0000');
       for (const name of new Set(['node', buffered])) {
         const answer = await ask(name, '/echo', { method: 'POST', body });
+        assert.equal(answer.status, 200);
         assert.ok(Buffer.from(await answer.arrayBuffer()).equals(body));
         const head = await ask(name, '/', { method: 'HEAD' });
         assert.deepEqual([head.status, await head.text()], [201, '']);

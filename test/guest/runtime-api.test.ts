@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -131,6 +132,49 @@ describe('the server of the Runtime API', { skip: noCompiler }, () => {
       assert.equal(text(await guest.nextFunctionFrame()), '1');
       assert.equal(text(await guest.invoke(doing('count'))), '2');
       assert.deepEqual(guest.doneHeaders, [{ log_end: true, request: 1 }]);
+    }));
+
+  test('connections, heads and trailers have bounds', () =>
+    withServer(async (guest) => {
+      const address = await guest.invoke(doing('variable', { name: 'AWS_LAMBDA_RUNTIME_API' }));
+      const port = Number((JSON.parse(text(address)) as string).split(':')[1]);
+      const opened: Socket[] = [];
+      /** Resolves with all that comes until the server closes the connection, or has said what was wanted. */
+      const say = (bytes: string, wanted?: string): Promise<string> =>
+        new Promise((resolve, reject) => {
+          const socket = connect(port, '127.0.0.1');
+          opened.push(socket);
+          let heard = '';
+          socket.setEncoding('latin1').on('data', (part: string) => {
+            heard += part;
+            if (wanted !== undefined && heard.includes(wanted)) resolve(heard);
+          });
+          socket.on('end', () => resolve(heard)).on('error', reject);
+          socket.write(bytes);
+        });
+      const ping = 'GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n';
+      const long = `GET / HTTP/1.1\r\nx: ${'x'.repeat(16 * 1024)}`;
+      assert.match(await say(long, '\r\n'), /^HTTP\/1\.1 431 /);
+      const chunked = 'POST /2018-06-01/runtime/init/error HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n';
+      const trailers = `x: ${'y'.repeat(1020)}\r\n`.repeat(129);
+      assert.match(await say(chunked + trailers, '\r\n'), /^HTTP\/1\.1 400 /);
+      // The oldest one that asks for nothing makes room for the newest.
+      for (let n = 0; n < 40; n += 1) assert.match(await say(ping, 'pong'), /^HTTP\/1\.1 200 /);
+      const isOpen = await Promise.all(
+        opened.slice(-40).map(
+          (socket) =>
+            new Promise<boolean>((resolve) => {
+              socket.once('close', () => resolve(false)).once('data', () => resolve(true));
+              if (socket.destroyed || !socket.writable) resolve(false);
+              else socket.write(ping);
+            }),
+        ),
+      );
+      // One of the 32 is the bootstrap's.
+      assert.ok(isOpen.filter(Boolean).length <= 31, JSON.stringify(isOpen));
+      assert.equal(isOpen.at(-1), true);
+      for (const socket of opened) socket.destroy();
+      assert.equal(text(await guest.invoke(doing('count'))), '1');
     }));
 
   test('what is printed until the next question belongs to the invocation', () =>
