@@ -13,7 +13,7 @@ import {
 } from '../support/snapctr.ts';
 
 const EXAMPLES = join(PROJECT_ROOT, 'examples');
-const NAMES = ['web-hono', 'web-flask'];
+const NAMES = ['web-hono', 'web-flask', 'web-port'];
 
 /** The entry that an example's README asks for. */
 function entryOf(name: string): string {
@@ -70,6 +70,15 @@ describe('web applications behind function URLs', { timeout: 400_000 }, () => {
     }
     assert.equal(text, 'data: 3\n\ndata: 2\n\ndata: 1\n\nevent: end\ndata: done\n\n');
     assert.ok((times.at(-1) ?? 0) - (times[0] ?? 0) >= 400);
+  });
+
+  test('an application on a port: its page, a body, and events as they are written', async () => {
+    assert.match(await (await fetch(urlOf('web-port', '/'))).text(), /Answer 1 of this process/);
+    const sized = await fetch(urlOf('web-port', '/length'), { method: 'POST', body: 'abc' });
+    assert.deepEqual(await sized.json(), { bytes: 3 });
+    const ticks = await fetch(urlOf('web-port', '/ticks'));
+    assert.equal(await ticks.text(), 'data: 1\n\ndata: 2\n\ndata: 3\n\n');
+    assert.equal((await fetch(urlOf('web-port', '/nothing'))).status, 404);
   });
 
   test('Flask: sessions, uploads and bytes', async () => {
