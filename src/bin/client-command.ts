@@ -7,6 +7,7 @@ import { ClientError } from '../client/client-error.ts';
 import { EventsClient } from '../client/events-client.ts';
 import { InvocationsClient } from '../client/invocations-client.ts';
 import { LambdaClient } from '../client/lambda-client.ts';
+import { LiveClient } from '../client/live-client.ts';
 import { LogsClient } from '../client/logs-client.ts';
 import { inStep, progressOn, type ProgressStep } from '../images/progress.ts';
 import { MissingFileError } from '../images/project.ts';
@@ -32,6 +33,7 @@ export interface ClientFlags {
 export interface Session {
   readonly client: LambdaClient;
   readonly logs: LogsClient;
+  readonly live: LiveClient;
   readonly events: EventsClient;
   readonly invocations: InvocationsClient;
   readonly json: boolean;
@@ -89,6 +91,7 @@ function openSession(flags: ClientFlags, signal: AbortSignal): Session {
   return {
     client: new LambdaClient(options),
     logs: new LogsClient(options),
+    live: new LiveClient(options),
     events: new EventsClient(options),
     invocations: new InvocationsClient(options),
     json: flags.json === true,

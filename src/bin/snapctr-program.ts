@@ -17,6 +17,7 @@ import { registerEventsCommands } from './events-command.ts';
 import { registerLogsCommand } from './logs-command.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
+import { registerTopCommand } from './top-command.ts';
 
 const program: Command = new Command('snapctr')
   .description('Takes requests and runs each in a virtual machine that has the requested function loaded.')
@@ -92,6 +93,7 @@ registerDevCommands(program);
 registerInvokeCommand(program);
 registerFunctionsCommands(program);
 registerLogsCommand(program);
+registerTopCommand(program);
 registerEventsCommands(program);
 registerExplainCommand(program);
 registerImagesCommand(program);

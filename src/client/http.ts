@@ -79,7 +79,8 @@ async function readAll(incoming: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-function describe(url: URL, error: unknown): string {
+/** A failure of a connection, and what to do. */
+export function describe(url: URL, error: unknown): string {
   const { origin } = url;
   switch (error instanceof Error && 'code' in error ? error.code : undefined) {
     case 'ECONNREFUSED':

@@ -24,6 +24,8 @@ export interface HostRows {
   snapshots: { readonly preparing: number; readonly ready: number; readonly failed: number };
   events: { readonly pending: number; readonly oldestMs: number; readonly dead: number };
   functions: { readonly total: number; readonly deploying: number };
+  /** The key of `starts` that is counted now, by the controller's clock. */
+  startBucket: number;
 }
 
 /** What does not change of a VM. */
@@ -58,6 +60,8 @@ export interface ActivityRow {
   readonly errors: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Changes with each invocation; ms since 1970. */
+  readonly lastEndedAtMs: number;
 }
 
 export const START_KINDS = ['cold', 'restored', 'ahead', 'warm'] as const;

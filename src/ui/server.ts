@@ -70,3 +70,7 @@ export async function problemOf(answer: Response): Promise<string> {
     return text === '' ? `the controller answered ${answer.status}` : text;
   }
 }
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

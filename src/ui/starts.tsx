@@ -1,6 +1,6 @@
 /** Runs in the live page. How requests found their VMs over the last minutes, and where the time of starts went. */
 import type { JSX } from 'preact';
-import { START_BUCKET_MS, START_BUCKETS, START_KINDS, type PhaseRow, type StartRow } from '../protocol/live-state.ts';
+import { START_BUCKETS, START_KINDS, type PhaseRow, type StartRow } from '../protocol/live-state.ts';
 import { count, ms, plural } from './format.ts';
 import { useTables } from './store.ts';
 
@@ -19,8 +19,8 @@ const PHASES = [
 const HEIGHT = 120;
 
 export function Starts(): JSX.Element {
-  const { starts, phases } = useTables('starts', 'phases');
-  const last = Math.floor(Date.now() / START_BUCKET_MS);
+  const { starts, phases, host } = useTables('starts', 'phases', 'host');
+  const last = host.startBucket ?? 0;
   const rows = Array.from(
     { length: START_BUCKETS },
     (_, at): StartRow => starts.get(String(last - START_BUCKETS + 1 + at)) ?? {},

@@ -8,11 +8,15 @@ import type { FunctionRegistry, RegisteredFunction } from '../../../registry/fun
 import type { Controller } from '../../controller.ts';
 import type { EventDispatcher } from '../../events/dispatcher.ts';
 import type { Vm } from '../../pool/vm.ts';
+import { LiveActivity } from './live-activity.ts';
 import type { LiveSource } from './live-stream.ts';
-import type { LiveTable } from './live-table.ts';
+import { replace, type LiveTable } from './live-table.ts';
 
 export interface LiveRowsOptions {
-  readonly controller: Pick<Controller, 'load' | 'vms' | 'driver' | 'snapshotState' | 'onSnapshotState' | 'readiness'>;
+  readonly controller: Pick<
+    Controller,
+    'load' | 'vms' | 'driver' | 'snapshotState' | 'onSnapshotState' | 'readiness' | 'telemetry'
+  >;
   readonly registry: Pick<FunctionRegistry, 'list' | 'get' | 'listen'>;
   readonly events: Pick<EventDispatcher, 'status' | 'pendingByFunction'>;
 }
@@ -25,12 +29,15 @@ interface ToldVm {
 
 export class LiveRows implements LiveSource {
   readonly #options: LiveRowsOptions;
+  readonly #activity: LiveActivity;
   readonly #vms = new Map<string, ToldVm>();
   /** Functions of which something has changed; null: nobody looks. */
   #changed: Set<string> | null = null;
 
   constructor(options: LiveRowsOptions) {
     this.#options = options;
+    const isFunction = (name: string): boolean => options.registry.get(name) !== undefined;
+    this.#activity = new LiveActivity(options.controller.telemetry.history, isFunction);
     options.registry.listen({ onChanged: (name) => this.#changed?.add(name) });
     options.controller.onSnapshotState = ({ name }) => this.#changed?.add(name);
   }
@@ -40,11 +47,13 @@ export class LiveRows implements LiveSource {
     const startedAtMs = Math.round(performance.timeOrigin);
     set(table, 'about', { vmm: this.#options.controller.driver?.vmm ?? null, startedAtMs });
     for (const fn of this.#options.registry.list()) table.set('functions', fn.name, this.#functionRow(fn));
+    this.#activity.begin();
     this.update(table);
   }
 
   end(): void {
     this.#changed = null;
+    this.#activity.end();
     this.#vms.clear();
   }
 
@@ -52,6 +61,7 @@ export class LiveRows implements LiveSource {
     this.#updateHost(table);
     this.#updateVms(table);
     this.#updateFunctions(table);
+    this.#activity.update(table, Date.now());
   }
 
   #updateHost(table: LiveTable): void {
@@ -130,16 +140,6 @@ export class LiveRows implements LiveSource {
 
 function set<Key extends keyof HostRows>(table: LiveTable, key: Key, row: HostRows[Key]): void {
   table.set('host', key, row);
-}
-
-/** The table has these rows and no others. */
-export function replace(
-  table: LiveTable,
-  name: 'pending' | 'banners' | 'starts' | 'phases' | 'activity',
-  rows: ReadonlyMap<string, unknown>,
-): void {
-  for (const key of [...table.keys(name)]) if (!rows.has(key)) table.delete(name, key);
-  for (const [key, row] of rows) table.set(name, key, row);
 }
 
 function vmRow({ function: { name, version }, memoryMib, launchedAtMs, isAhead }: Vm): VmRow {

@@ -54,6 +54,16 @@ export class LiveTable {
   }
 }
 
+/** The table has these rows and no others. */
+export function replace(
+  table: LiveTable,
+  name: 'pending' | 'banners' | 'starts' | 'phases' | 'activity',
+  rows: ReadonlyMap<string, unknown>,
+): void {
+  for (const key of [...table.keys(name)]) if (!rows.has(key)) table.delete(name, key);
+  for (const [key, row] of rows) table.set(name, key, row);
+}
+
 function joined(tables: Iterable<readonly [TableName, ReadonlyMap<string, Row>]>): string {
   const texts: string[] = [];
   for (const [name, rows] of tables) {

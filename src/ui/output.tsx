@@ -1,0 +1,75 @@
+/**
+ * Runs in the live page. What a function prints, as it prints it. It is text, whatever it is: tags are characters, and so are the escapes
+ * of terminals.
+ */
+import type { JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { outputOf, type OutputEvent } from './api.ts';
+import { clock } from './format.ts';
+import { useAsked } from './invocations.tsx';
+
+const BEFORE_MS = 10 * 60_000;
+const LOOK_MS = 1000;
+const MOST_LINES = 500;
+/** Of one line that is shown. */
+const MOST_CHARACTERS = 2000;
+
+/** @param seen another number when it has run. */
+export function Output({ name, seen }: { readonly name: string; readonly seen: number }): JSX.Element {
+  const [events, setEvents] = useState<readonly OutputEvent[]>([]);
+  const [look, setLook] = useState(0);
+  const [isFollowing, setFollowing] = useState(true);
+  const place = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const timer = setInterval(() => {
+      if (!document.hidden) setLook((before) => before + 1);
+    }, LOOK_MS);
+    return () => clearInterval(timer);
+  }, []);
+  useAsked(isFollowing ? seen + look : 0, async (signal) => {
+    const last = events.at(-1);
+    const found = await outputOf(name, last?.timestamp ?? Date.now() - BEFORE_MS, signal);
+    const added = found.filter(({ eventId }) => last === undefined || eventId > last.eventId);
+    if (added.length > 0) setEvents([...events, ...added].slice(-MOST_LINES));
+  });
+  useEffect(() => {
+    const box = place.current;
+    if (box !== null && isFollowing) box.scrollTop = box.scrollHeight;
+  }, [events]);
+  return (
+    <section class="card" aria-labelledby="output">
+      <header>
+        <h2 id="output">Output</h2>
+        <label>
+          <input
+            type="checkbox"
+            checked={isFollowing}
+            onChange={({ currentTarget }) => setFollowing(currentTarget.checked)}
+          />{' '}
+          Follow
+        </label>
+      </header>
+      <div class="output" ref={place} tabIndex={0} role="log" aria-live="off" aria-labelledby="output">
+        {events.length === 0 ? (
+          <p class="quiet">Nothing in the last ten minutes.</p>
+        ) : (
+          events.map(({ eventId, timestamp, message }) => (
+            <div key={eventId} class={/^(?:START|END|REPORT) RequestId: /.test(message) ? 'quiet' : ''}>
+              <span class="quiet">{clock(timestamp)}</span> {shown(message)}
+            </div>
+          ))
+        )}
+      </div>
+    </section>
+  );
+}
+
+/** Control characters as pictures of them; tabs stay. */
+export function shown(text: string): string {
+  const cut = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)}…` : text;
+  return cut.replaceAll(/[\p{Cc}\p{Bidi_Control}]/gu, (one) => {
+    if (one === '\t' || one === '\n') return one;
+    const code = one.codePointAt(0) ?? 0;
+    return code < 0x20 ? String.fromCodePoint(0x2400 + code) : '\u{fffd}';
+  });
+}
