@@ -94,7 +94,7 @@ async function readUser(tree: Tree, text: string): Promise<User> {
     const missing = uid === null ? `the user ${JSON.stringify(name)}` : `the group ${JSON.stringify(group)}`;
     throw new ImageError(
       'bad_image',
-      `the image's USER is ${JSON.stringify(text)}, and has no ${missing}; add it, or name a number`,
+      `the image's USER is ${JSON.stringify(text)}, and ${missing} is not in it; add it, or name a number`,
     );
   }
   return { uid, gid };
