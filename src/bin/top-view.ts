@@ -32,7 +32,7 @@ export function drawTop(state: LiveState, { columns, rows, color }: TopSize): re
   const lines = [
     paint('bold', fit(`snapctr  ${about?.vmm ?? 'starting'}  ${state.host.state ?? ''}`)),
     ...[...state.banners.values()].map(({ level, text }) =>
-      paint(level === 'error' ? 'red' : 'yellow', fit(`! ${text}`)),
+      paint(level === 'error' ? 'red' : 'yellow', fit(`! ${printable(text)}`)),
     ),
     fit(
       `Memory   ${memory?.reserved ?? 0} of ${memory?.total ?? 0} MiB, ${memory?.idle ?? 0} idle, ${state.vms.size} VMs`,
@@ -55,9 +55,9 @@ export function drawTop(state: LiveState, { columns, rows, color }: TopSize): re
 
 /** What `--json` prints: names of functions as they are. */
 export function topAsJson(state: LiveState): object {
-  const tables = Object.entries(state).map(([name, table]) => [
+  const tables = Object.entries(state).map(([name, table]: readonly [string, object]): readonly [string, unknown] => [
     name,
-    table instanceof Map ? Object.fromEntries(table) : (table as object),
+    table instanceof Map ? Object.fromEntries(table as ReadonlyMap<string, unknown>) : table,
   ]);
   return Object.fromEntries(tables) as object;
 }

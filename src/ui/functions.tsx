@@ -43,7 +43,7 @@ export function Functions(): JSX.Element {
             : `No function has "${search}" in its name.`}
         </p>
       ) : (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Functions">
+        <div class="scroll" tabIndex={0} role="region" aria-label="Table of functions">
           <table class="functions">
             <thead>
               <tr>
