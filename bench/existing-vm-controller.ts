@@ -32,6 +32,7 @@ const controller = new Controller({
     functions: new Map(),
     urls: new Map(),
     events: new Map(),
+    schedules: new Map(),
     vmmSettings: NO_SETTINGS,
     broken: [],
     files: [],

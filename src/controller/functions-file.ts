@@ -120,6 +120,8 @@ export class FunctionsFile {
     for (const name of this.#names) if (!names.has(name)) deployments.remove(name);
     this.#names = names;
     for (const { name, problems } of broken) if (isOurs(name)) deployments.refuse(name, problems);
+    // All of them before anything else has its turn: what was due while snapctr did not run is looked for at the start.
+    for (const name of config.functions.keys()) if (isOurs(name)) this.#setSchedules(name, config);
     const settled: Promise<unknown>[] = [];
     for (const fn of config.functions.values()) {
       if (isTaken(fn.name)) continue;
@@ -161,6 +163,14 @@ export class FunctionsFile {
     registry.setEventInvoke(name, { [LATEST]: { ...now, modified: new Date().toISOString() } });
   }
 
+  #setSchedules(name: string, { schedules }: Config): void {
+    const { registry } = this.#options;
+    const settings = schedules.get(name) ?? [];
+    const before = registry.get(name)?.schedules ?? [];
+    const now = settings.map((one) => ({ ...one, isPaused: false, since: null }));
+    if (JSON.stringify(before) !== JSON.stringify(now)) registry.setSchedules(name, now);
+  }
+
   async #settle(config: Config, settled: readonly Promise<unknown>[]): Promise<void> {
     await Promise.all(settled);
     this.#tellFailures(config);
@@ -168,7 +178,15 @@ export class FunctionsFile {
 
   /** All but the functions is fixed for the life of the controller. */
   #noteSettings(config: Config): void {
-    const text = JSON.stringify({ ...config, functions: null, urls: null, events: null, broken: null, notes: null });
+    const text = JSON.stringify({
+      ...config,
+      functions: null,
+      urls: null,
+      events: null,
+      schedules: null,
+      broken: null,
+      notes: null,
+    });
     this.#settings ??= text;
     if (this.#settings === text) return;
     this.#options.logger.warn(

@@ -26,6 +26,8 @@ import { EventStoreError } from './events/event-store.ts';
 import { openEvents } from './events/open-events.ts';
 import { EventsApi } from './gateway/events/api.ts';
 import { InvocationsApi } from './gateway/invocations/api.ts';
+import { openSchedules } from './schedules/open-schedules.ts';
+import type { Scheduler } from './schedules/scheduler.ts';
 import { LogsApi } from './gateway/logs/api.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
@@ -127,6 +129,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     const builder = new BuilderClient(builderCommand(), logger);
     let control: Control | null = null;
     let events: EventDispatcher | null = null;
+    let schedules: Scheduler | null = null;
     const retention = new Retention({
       registry,
       limits: config.retention,
@@ -171,7 +174,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       if (!isStarted) return flags.requests_file === undefined ? EXIT_OK : EXIT_FAILED;
       if (flags.strict === true) refuseBroken(config, registry, (name) => functions.fileOf(name) !== null);
       // Those of before find what they are for; nobody asks a file of requests for them.
-      if (flags.requests_file === undefined)
+      if (flags.requests_file === undefined) {
         events = await openEvents({
           maxConcurrency: maxConcurrencyOf(flags),
           queueCapacity: config.queueCapacity,
@@ -181,6 +184,8 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
           submit: (task) => controller.submit(task),
           logger,
         });
+        schedules = await openSchedules({ data, events, registry, account: config.lambda, logger });
+      }
       return await serveGateway(
         flags,
         config,
@@ -188,6 +193,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
         controller,
         control,
         events,
+        schedules,
         access,
         functionLogs,
         signals,
@@ -198,7 +204,13 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       for (const disk of disks) disk.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
-      await Promise.all([controller.close(), builder.close(), functions.close(), retention.close()]);
+      await Promise.all([
+        controller.close(),
+        builder.close(),
+        functions.close(),
+        retention.close(),
+        schedules?.close(),
+      ]);
       await Promise.all([functionLogs?.close(), events?.close()]);
       await tracing?.close();
       await (control?.close() ?? data?.close());
@@ -292,6 +304,7 @@ async function serveGateway(
   controller: Controller,
   control: Control | null,
   events: EventDispatcher | null,
+  schedules: Scheduler | null,
   access: Access | null,
   functionLogs: FunctionLogs | null,
   signals: StopSignals,
@@ -304,12 +317,15 @@ async function serveGateway(
     controller,
     control,
     events,
+    schedules,
     access,
     functionLogs,
     logger,
   );
   if (events !== null) {
     controller.telemetry.metrics.addEvents(() => events.status());
+    // What was missed is appended before anything runs: what it was appended of before is known by that.
+    await schedules?.start();
     await events.start();
   }
   await gateway.start();
@@ -322,7 +338,7 @@ async function serveGateway(
   const finishing = finished.then((code) => (exitCode = code));
   await Promise.race([finishing, signals.first]);
   controller.beginDrain();
-  const drained = Promise.all([gateway.drain(), events?.drain()]);
+  const drained = Promise.all([gateway.drain(), schedules?.drain(), events?.drain()]);
   const patience = new AbortController();
   const tooLong = sleep(flags.drainTimeout * 1000, 'late', { signal: patience.signal }).catch(() => 'called off');
   const end = await Promise.race([drained.then(() => 'drained'), tooLong, signals.second.then(() => 'now')]);
@@ -343,6 +359,7 @@ function createGateway(
   controller: Controller,
   control: Control | null,
   events: EventDispatcher | null,
+  schedules: Scheduler | null,
   access: Access | null,
   functionLogs: FunctionLogs | null,
   logger: Logger,
@@ -398,7 +415,7 @@ function createGateway(
       source: new LiveRows({ controller, registry, events }),
     },
     readiness: () => controller.readiness(),
-    status: () => ({ ...controller.status(), events: events.status() }),
+    status: () => ({ ...controller.status(), events: events.status(), schedules: schedules?.status() }),
     metrics: (query) => controller.telemetry.metrics.render(query),
     onRefused: (status) => controller.telemetry.metrics.onGatewayRefusal(status),
   });

@@ -16,7 +16,7 @@
 import { LATEST } from '../protocol/arn.ts';
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { FunctionVersion } from './function-version.ts';
-import type { AliasRecord, EventInvokeRecord, UrlRecord } from './records.ts';
+import type { AliasRecord, EventInvokeRecord, ScheduleRecord, UrlRecord } from './records.ts';
 
 /** What is known of a version; replaced as a whole with each change. */
 export interface VersionState {
@@ -35,6 +35,13 @@ export interface FunctionUrl extends UrlRecord {
   readonly qualifier: string | null;
 }
 
+/** When a function gets an event by itself. */
+export interface FunctionSchedule extends Omit<ScheduleRecord, 'since'> {
+  readonly name: string;
+  /** Null: it is one of the YAML files, which do not say. */
+  readonly since: string | null;
+}
+
 /** What is known of a function, and of its version `$LATEST`; replaced as a whole with each change. */
 export interface RegisteredFunction extends VersionState {
   readonly name: string;
@@ -42,6 +49,8 @@ export interface RegisteredFunction extends VersionState {
   readonly published: ReadonlyMap<string, VersionState>;
   readonly aliases: readonly Pick<AliasRecord, 'name' | 'version' | 'routing'>[];
   readonly urls: readonly FunctionUrl[];
+  /** By name, ascending. */
+  readonly schedules: readonly FunctionSchedule[];
   /** How its events are tried, by qualifier. */
   readonly eventInvoke: Readonly<Record<string, EventInvokeRecord>>;
   /** Most VMs at once, in place of what its versions say; undefined: they say it. */
@@ -63,6 +72,8 @@ export interface RegistryListener {
   readonly onLimited?: (name: string, limit: number | null) => void;
   /** Other VMs of it are to be kept ready, or what its qualifiers lead to has changed. */
   readonly onProvisioned?: (name: string) => void;
+  /** It has other schedules, or is gone with all of them. */
+  readonly onScheduled?: (name: string) => void;
 }
 
 const NOTHING: VersionState = { latest: null, state: 'Pending', lastUpdateStatus: 'Successful', problems: [] };
@@ -184,6 +195,7 @@ export class FunctionRegistry {
     this.#provisioned(name);
     for (const version of versionsOf(fn)) this.#retire(version);
     this.#unavailable(name);
+    if (fn.schedules.length > 0) this.#scheduled(name);
   }
 
   /** Requests for a version with a number are refused from now on. */
@@ -223,6 +235,12 @@ export class FunctionRegistry {
     this.#replace({ ...this.#entryOf(name), urls });
   }
 
+  /** When it gets events by itself from now on; a function that is not there yet is pending from now on. */
+  setSchedules(name: string, schedules: readonly FunctionSchedule[]): void {
+    this.#replace({ ...this.#entryOf(name), schedules });
+    this.#scheduled(name);
+  }
+
   /** How its events are tried from now on; a function that is not there yet is pending from now on. */
   setEventInvoke(name: string, eventInvoke: Readonly<Record<string, EventInvokeRecord>>): void {
     this.#replace({ ...this.#entryOf(name), eventInvoke });
@@ -231,7 +249,14 @@ export class FunctionRegistry {
   #entryOf(name: string): RegisteredFunction {
     const known = this.#functions.get(name);
     if (known !== undefined) return known;
-    const none = { published: new Map(), aliases: [], provisioned: new Map(), urls: [], eventInvoke: {} };
+    const none = {
+      published: new Map(),
+      aliases: [],
+      provisioned: new Map(),
+      urls: [],
+      schedules: [],
+      eventInvoke: {},
+    };
     return { ...NOTHING, name, ...none };
   }
 
@@ -271,6 +296,10 @@ export class FunctionRegistry {
 
   #provisioned(name: string): void {
     for (const { onProvisioned } of this.#listeners) onProvisioned?.(name);
+  }
+
+  #scheduled(name: string): void {
+    for (const { onScheduled } of this.#listeners) onScheduled?.(name);
   }
 
   #unavailable(name: string): void {

@@ -5,6 +5,7 @@
  *   DATA/registry.json        {"schema": 1}: what the records look like; written last, when a directory is made or migrated
  *   DATA/functions/NAME.json  one record, whole
  *   DATA/layers/NAME.json
+ *   DATA/schedules/NAME.json  how far schedules have come
  * ```
  *
  * A file is written beside its place, put on disk, and renamed: whatever happens, its name leads to the record of before or to
@@ -21,7 +22,7 @@ import { codeOf } from '../storage/error-code.ts';
 import { makeDirectory } from '../storage/make-directory.ts';
 import { OwnedNames } from '../storage/owned-names.ts';
 import { sync } from '../storage/sync.ts';
-import { functionSchema, layerSchema, problemOf, RECORD_SCHEMA } from './record-schema.ts';
+import { functionSchema, layerSchema, problemOf, RECORD_SCHEMA, scheduleMarksSchema } from './record-schema.ts';
 import type { Loaded, RecordBucket, RecordStore } from './record-store.ts';
 
 const WRITING = new OwnedNames('.snapfaas-record-');
@@ -52,12 +53,17 @@ export async function openRecordFiles(directory: string, migrations = MIGRATIONS
   await makeDirectory(directory, 0o700);
   const functions = join(directory, 'functions');
   const layers = join(directory, 'layers');
+  const schedules = join(directory, 'schedules');
   await migrate(directory, migrations);
-  for (const one of [directory, functions, layers]) {
+  for (const one of [directory, functions, layers, schedules]) {
     await makeDirectory(one, 0o700);
     await WRITING.removeAbandoned(one);
   }
-  return { functions: new FileBucket(functions, functionSchema), layers: new FileBucket(layers, layerSchema) };
+  return {
+    functions: new FileBucket(functions, functionSchema),
+    layers: new FileBucket(layers, layerSchema),
+    schedules: new FileBucket(schedules, scheduleMarksSchema),
+  };
 }
 
 async function migrate(directory: string, migrations: readonly Migration[]): Promise<void> {

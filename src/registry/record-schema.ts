@@ -1,6 +1,6 @@
 /** Runs in snapctr. What a record must look like that comes from outside, such as from a disk. */
 import { z } from 'zod';
-import type { FunctionRecord, JsonValue, LayerRecord } from './records.ts';
+import type { FunctionRecord, JsonValue, LayerRecord, ScheduleMarks } from './records.ts';
 
 /** What is written. One of a newer release has a greater number, and is refused; an older one is migrated, see `migrations`. */
 export const RECORD_SCHEMA = 1;
@@ -92,6 +92,26 @@ const eventInvoke = z.strictObject({
   modified: z.iso.datetime(),
 });
 
+const schedule = z.strictObject({
+  expression: z.string(),
+  timeZone: z.string(),
+  qualifier: z.string().nullable(),
+  input: z.string().nullable(),
+  missed: z.enum(['once', 'skip']),
+  start: z.iso.datetime().nullable(),
+  end: z.iso.datetime().nullable(),
+  isPaused: z.boolean(),
+  since: z.iso.datetime(),
+});
+
+export const scheduleMarksSchema: z.ZodType<ScheduleMarks> = z.discriminatedUnion('name', [
+  z.strictObject({ name: z.literal('watermark'), at: z.number(), ahead: z.record(z.string(), z.number()) }),
+  z.strictObject({
+    name: z.literal('known'),
+    since: z.record(z.string(), z.strictObject({ when: z.string(), at: z.number() })),
+  }),
+]);
+
 export const functionSchema: z.ZodType<FunctionRecord> = z
   .strictObject({
     name: z.string(),
@@ -108,6 +128,7 @@ export const functionSchema: z.ZodType<FunctionRecord> = z
     eventInvoke: z.record(z.string(), eventInvoke).exactOptional(),
     // Records of older releases have none.
     urls: z.record(z.string(), url).default({}),
+    schedules: z.record(z.string(), schedule).exactOptional(),
   })
   .refine(({ latest, wanted }) => latest !== null || wanted !== null, 'has neither `latest` nor `wanted`');
 

@@ -2,7 +2,7 @@
  * Runs in snapctr. Where records are kept: a store has a bucket for each kind, and a bucket has one record for each name. This is
  * all that is asked of a store, so that it can be files of this host or the key-value buckets of a fleet.
  */
-import type { FunctionRecord, LayerRecord } from './records.ts';
+import type { FunctionRecord, LayerRecord, ScheduleMarks } from './records.ts';
 
 /** What a bucket holds, as it was found. */
 export interface Loaded<T> {
@@ -29,4 +29,5 @@ export interface RecordBucket<T extends { readonly name: string }> {
 export interface RecordStore {
   readonly functions: RecordBucket<FunctionRecord>;
   readonly layers: RecordBucket<LayerRecord>;
+  readonly schedules: RecordBucket<ScheduleMarks>;
 }

@@ -189,7 +189,44 @@ export interface FunctionRecord {
   readonly eventInvoke?: Readonly<Record<string, EventInvokeRecord>>;
   /** By alias, `UNQUALIFIED` for that of `$LATEST`. */
   readonly urls: Readonly<Record<string, UrlRecord>>;
+  /** By name; absent: there are none. */
+  readonly schedules?: Readonly<Record<string, ScheduleRecord>>;
 }
+
+/** When a function gets an event by itself. */
+export interface ScheduleRecord {
+  /** Such as "rate(5 minutes)". */
+  readonly expression: string;
+  /** Of IANA's. */
+  readonly timeZone: string;
+  /** A version or alias; null: `$LATEST`. */
+  readonly qualifier: string | null;
+  /** The event, as JSON; null: EventBridge's scheduled event. */
+  readonly input: string | null;
+  /** What becomes of due times while snapctr does not run: one event for all of them, or none. */
+  readonly missed: 'once' | 'skip';
+  /** ISO 8601, UTC; null: there is no such bound. */
+  readonly start: string | null;
+  readonly end: string | null;
+  readonly isPaused: boolean;
+  /** ISO 8601, UTC: due times from then on are its own; it was made, changed or resumed then. */
+  readonly since: string;
+}
+
+/** What is kept of schedules as such, under its name. */
+export type ScheduleMarks =
+  | {
+      readonly name: 'watermark';
+      /** In ms since 1970: all due times up to then were seen to. */
+      readonly at: number;
+      /** By schedule, those that were seen to beyond that. */
+      readonly ahead: Readonly<Record<string, number>>;
+    }
+  | {
+      readonly name: 'known';
+      /** Of the YAML files, by schedule: what it says when it is due, and since when it has said so, in ms since 1970. */
+      readonly since: Readonly<Record<string, { readonly when: string; readonly at: number }>>;
+    };
 
 /** How events of a function, version or alias are tried; null: as AWS does by default, or nobody is told. */
 export interface EventInvokeRecord {

@@ -30,6 +30,7 @@ function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Con
     ),
     urls: new Map(),
     events: new Map(),
+    schedules: new Map(),
     broken: [],
     vmmSettings: NO_SETTINGS,
     files: [],

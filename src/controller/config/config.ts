@@ -11,6 +11,7 @@ import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
 import { controllerDefaults, controllerSchema } from './schema.ts';
 import type { EventsSettings } from './events.ts';
+import type { ScheduleSettings } from './schedules.ts';
 import type { UrlSettings } from './url.ts';
 import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
 import { check } from '../../yaml/check.ts';
@@ -59,6 +60,8 @@ export interface Config {
   readonly urls: ReadonlyMap<string, UrlSettings>;
   /** How events are tried, of those that say so, by name. */
   readonly events: ReadonlyMap<string, EventsSettings>;
+  /** When functions get events by themselves, of those that say so, by name. */
+  readonly schedules: ReadonlyMap<string, readonly ScheduleSettings[]>;
   /** Has no name of `functions`. */
   readonly broken: readonly BrokenFunction[];
   /** What firerunner is told of the host. */
@@ -154,6 +157,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     functions: list.functions,
     urls: list.urls,
     events: list.events,
+    schedules: list.schedules,
     broken: Object.freeze(list.broken.map(shown)),
     vmmSettings: Object.freeze({
       firecracker: firecrackerSettings(yaml.firecracker, files.absolute),

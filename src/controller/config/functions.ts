@@ -10,6 +10,7 @@ import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
 import { eventsSettings, type EventsSettings } from './events.ts';
 import { webConfig } from './web.ts';
+import { scheduleSettings, type ScheduleSettings } from './schedules.ts';
 import { urlSettings, type UrlSettings } from './url.ts';
 import { check } from '../../yaml/check.ts';
 import { Spelling } from '../../yaml/spelling.ts';
@@ -49,6 +50,7 @@ export interface FunctionEntries {
   /** Of those that have one, by name. */
   readonly urls: ReadonlyMap<string, UrlSettings>;
   readonly events: ReadonlyMap<string, EventsSettings>;
+  readonly schedules: ReadonlyMap<string, readonly ScheduleSettings[]>;
   readonly broken: readonly BrokenEntry[];
 }
 
@@ -79,6 +81,7 @@ class FunctionList {
   readonly #functions = new Map<string, FunctionConfig>();
   readonly #urls = new Map<string, UrlSettings>();
   readonly #events = new Map<string, EventsSettings>();
+  readonly #schedules = new Map<string, readonly ScheduleSettings[]>();
   readonly #broken = new Map<number, BrokenEntry & { readonly problems: Problem[] }>();
   readonly #source: YamlFile;
   /** Of the file. */
@@ -103,7 +106,7 @@ class FunctionList {
 
   entries(): FunctionEntries {
     const broken = [...this.#broken.entries()].sort(([a], [b]) => a - b).map(([, entry]) => entry);
-    return { functions: this.#functions, urls: this.#urls, events: this.#events, broken };
+    return { functions: this.#functions, urls: this.#urls, events: this.#events, schedules: this.#schedules, broken };
   }
 
   add(index: number, entry: unknown): void {
@@ -116,7 +119,7 @@ class FunctionList {
     const { data: name = null } = functionSchema.shape.name.safeParse(valueOf(entry, 'name'));
     // Of two functions with one name nobody can tell which is meant: both are broken, as one.
     const first = (name === null ? undefined : this.#indices.get(name)) ?? index;
-    if (name !== null) for (const all of [this.#functions, this.#urls, this.#events]) all.delete(name);
+    if (name !== null) for (const all of [this.#functions, this.#urls, this.#events, this.#schedules]) all.delete(name);
     const before = this.#broken.get(first);
     if (before === undefined) this.#broken.set(first, { name, problems: this.#problems });
     else before.problems.push(...this.#problems);
@@ -161,6 +164,12 @@ class FunctionList {
         urlSettings(yaml.url, yaml.web ? 'RESPONSE_STREAM' : 'BUFFERED', (message) => complain('url', message)),
       );
     if (yaml.events) this.#events.set(yaml.name, eventsSettings(yaml.events));
+    if (yaml.schedules) {
+      this.#schedules.set(
+        yaml.name,
+        scheduleSettings(yaml.schedules, (message) => complain('schedules', message)),
+      );
+    }
     return Object.freeze({
       name: yaml.name,
       version: LATEST,

@@ -8,6 +8,7 @@ import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
 import { eventsSchema } from './events.ts';
+import { schedulesSchema } from './schedules.ts';
 import { urlSchema } from './url.ts';
 import { webSchema } from './web.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';
@@ -235,6 +236,7 @@ export const functionSchema = z.strictObject(
     url: urlSchema.nullish(),
     web: webSchema.nullish(),
     events: eventsSchema.nullish(),
+    schedules: schedulesSchema.nullish(),
     ...unusedFunctionKeys,
   },
   expected('a map of keys such as `name` and `runtime`'),

@@ -93,6 +93,8 @@ export class EventDispatcher implements Gateway {
   readonly #ready = new Set<Flow>();
   readonly #later = new DueQueue<StoredEvent | Flow>();
   readonly #leased = new Set<number>();
+  /** They do not run before their source says so. */
+  readonly #held = new Set<number>();
   /** Nobody can call them off. */
   readonly #never = new AbortController().signal;
   readonly #stop = new AbortController();
@@ -119,7 +121,7 @@ export class EventDispatcher implements Gateway {
     const now = this.#options.clock.now();
     for (const event of this.#options.store.events()) {
       if (event.state.status === 'dead') this.dead.add(event);
-      else this.#schedule(event, now);
+      else if (!this.#held.has(event.sequence)) this.#schedule(event, now);
     }
     this.dead.start();
     this.#pump();
@@ -134,6 +136,29 @@ export class EventDispatcher implements Gateway {
     const { store, clock } = this.#options;
     const target = functionTarget(name, qualifier);
     this.#add(await store.append({ ...event, target, acceptedAt: clock.now(), hops: 0 }));
+  }
+
+  /**
+   * Resolves when the event is kept, and a crash does not lose it. It does not run before it is released.
+   *
+   * @param origin by which its source finds it after a crash.
+   * @throws EventStoreError; then it was not accepted.
+   */
+  async acceptHeld({ function: name, qualifier, ...event }: AcceptedEvent, origin: string): Promise<StoredEvent> {
+    const { store, clock } = this.#options;
+    const target = functionTarget(name, qualifier);
+    const stored = await store.append({ ...event, target, acceptedAt: clock.now(), hops: 0, origin });
+    this.hold(stored);
+    return stored;
+  }
+
+  /** One of before this start, which is not to run before it is released. */
+  hold({ sequence }: StoredEvent): void {
+    this.#held.add(sequence);
+  }
+
+  release(event: StoredEvent): void {
+    if (this.#held.delete(event.sequence)) this.#add(event);
   }
 
   /** Pending ones and dead ones, in the order in which they came. */

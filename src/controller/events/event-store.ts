@@ -18,6 +18,8 @@ export interface NewEvent {
   readonly header: LambdaInvocation['header'] | null;
   /** Destinations that led here, one after the other; 0: a caller did. */
   readonly hops: number;
+  /** What it was made for, by which its source knows it after a crash; absent or null: nobody asks. */
+  readonly origin?: string | null;
 }
 
 /** How far an event has come. */
@@ -40,6 +42,7 @@ export interface StoredEvent {
   /** Of its payload. */
   readonly bytes: number;
   readonly state: EventState;
+  readonly origin: string | null;
 }
 
 /** What only the disk has. */

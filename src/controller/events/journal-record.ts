@@ -46,6 +46,7 @@ const metaSchema = z.discriminatedUnion('kind', [
     acceptedAt: z.number(),
     header: header.nullable(),
     hops: count,
+    origin: z.string().exactOptional(),
     state,
   }),
   z.strictObject({ kind: z.literal('state'), sequence: count, state }),

@@ -71,6 +71,7 @@ class Entry implements StoredEvent {
   readonly target: string;
   readonly acceptedAt: number;
   readonly bytes: number;
+  readonly origin: string | null;
   /** Null: the initial one, as of most. */
   changed: EventState | null = null;
   segment: Segment | null = null;
@@ -78,11 +79,12 @@ class Entry implements StoredEvent {
   length = 0;
   isSettling = false;
 
-  constructor(sequence: number, target: string, acceptedAt: number, bytes: number) {
+  constructor(sequence: number, target: string, acceptedAt: number, bytes: number, origin: string | null) {
     this.sequence = sequence;
     this.target = target;
     this.acceptedAt = acceptedAt;
     this.bytes = bytes;
+    this.origin = origin;
   }
 
   get state(): EventState {
@@ -245,10 +247,10 @@ export class Journal implements EventStore {
     this.#segments = [];
   }
 
-  #newEntry({ target, acceptedAt, payload }: NewEvent): Entry {
+  #newEntry({ target, acceptedAt, payload, origin = null }: NewEvent): Entry {
     this.#waitingEvents += 1;
     this.#payloadBytes += payload.length;
-    return new Entry(++this.#sequence, this.#shared(target), acceptedAt, payload.length);
+    return new Entry(++this.#sequence, this.#shared(target), acceptedAt, payload.length, origin);
   }
 
   #shared(target: string): string {
@@ -474,7 +476,8 @@ export class Journal implements EventStore {
     const known = this.#entries.get(meta.sequence);
     switch (meta.kind) {
       case 'event': {
-        const entry = known ?? new Entry(meta.sequence, this.#shared(meta.target), meta.acceptedAt, payload.length);
+        const { sequence, acceptedAt, origin = null } = meta;
+        const entry = known ?? new Entry(sequence, this.#shared(meta.target), acceptedAt, payload.length, origin);
         if (known === undefined) {
           this.#waitingEvents += 1;
           this.#payloadBytes += payload.length;
@@ -500,16 +503,17 @@ function closed(): EventStoreError {
 }
 
 /** @throws EventStoreError */
-function checkSize({ payload, header, target }: NewEvent): void {
-  const meta = JSON.stringify(header).length + target.length;
+function checkSize({ payload, header, target, origin }: NewEvent): void {
+  const meta = JSON.stringify(header).length + target.length + (origin?.length ?? 0);
   if (payload.length + FRAME_BYTES + MAX_META_BYTES <= MAX_BODY_BYTES && meta < MAX_META_BYTES / 2) return;
   throw new EventStoreError('full', `an event of ${payload.length} bytes is too large to be kept`);
 }
 
 function eventWrite(entry: Entry, { id, target, acceptedAt, header, hops, payload }: NewEvent): Write {
   const { sequence } = entry;
+  const origin = entry.origin === null ? {} : { origin: entry.origin };
   return {
-    meta: () => ({ kind: 'event', sequence, id, target, acceptedAt, header, hops, state: entry.state }),
+    meta: () => ({ kind: 'event', sequence, id, target, acceptedAt, header, hops, ...origin, state: entry.state }),
     payload,
     entry,
   };

@@ -70,13 +70,14 @@ export class MemoryEventStore implements EventStore {
     // There is nothing to write.
   }
 
-  #add({ id, target, payload, acceptedAt, header, hops }: NewEvent): StoredEvent {
+  #add({ id, target, payload, acceptedAt, header, hops, origin = null }: NewEvent): StoredEvent {
     const sequence = ++this.#sequence;
     const event: MemoryEvent = {
       sequence,
       target,
       acceptedAt,
       bytes: payload.length,
+      origin,
       state: initialState(acceptedAt),
       contents: { id, payload, header, hops },
     };

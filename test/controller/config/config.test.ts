@@ -85,6 +85,7 @@ test('config: the smallest useful files, and the defaults', () => {
     assert.deepEqual(config, {
       urls: new Map(),
       events: new Map(),
+      schedules: new Map(),
       broken: [],
       memoryMib: 1024,
       kernelPath: join(directory, 'images/vmlinux'),

@@ -13,6 +13,7 @@ function dead(sequence: number, at: number, bytes = 1): StoredEvent {
     sequence,
     target: 'function:f',
     acceptedAt: 0,
+    origin: null,
     bytes,
     state: { status: 'dead', tries: 1, at, reason: 'no' },
   };

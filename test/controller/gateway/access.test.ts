@@ -42,7 +42,7 @@ const FUNCTIONS = ['shop-cart', 'shop-pay', 'mail'].map((name) =>
 /** A dead one for each function, and for one that is not there; their numbers are their places. */
 const EVENTS = ['shop-cart', 'mail', 'nothing'].map((name, sequence): StoredEvent => {
   const state = { status: 'dead', tries: 1, at: 2, reason: 'no' } as const;
-  return { sequence, target: `function:${name}`, acceptedAt: 1, bytes: 1, state };
+  return { sequence, target: `function:${name}`, acceptedAt: 1, origin: null, bytes: 1, state };
 });
 const DEAD_EVENTS = {
   events: () => EVENTS,
