@@ -26,6 +26,7 @@ const controller = new Controller({
     requestMemoryMib: 256,
     snapshotDirectory: '',
     runtimefsDirectory: '/',
+    keepAlive: 'demand',
     standbyMib: 0,
     retention: { maxBytes: 0, maxAgeMs: 0 },
     lambda: DEFAULT_ACCOUNT,

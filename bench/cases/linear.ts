@@ -10,6 +10,7 @@ import { BuilderClient } from '../../src/controller/builder/builder-client.ts';
 import { createBuild } from '../../src/controller/builder/function-files.ts';
 import { loadConfig, type Config } from '../../src/controller/config/config.ts';
 import { createLogger } from '../../src/controller/log.ts';
+import { HOST_CLOCK } from '../../src/controller/pool/clock.ts';
 import { FunctionUse } from '../../src/controller/pool/function-use.ts';
 import { FunctionVms } from '../../src/controller/pool/function-vms.ts';
 import { Standby } from '../../src/controller/pool/standby.ts';
@@ -180,7 +181,7 @@ function standbyRequests(functions: number): number[] {
     freeMib: () => MEMORY_MIB,
     dismiss: () => undefined,
     isBusy: () => false,
-    now: () => performance.now(),
+    clock: HOST_CLOCK,
     logger: createLogger('silent'),
   });
   try {

@@ -1,5 +1,5 @@
 /** What taking a VM from the pool and returning it costs, with few and with many functions and VMs. */
-import { FairShare } from '../../src/controller/pool/keep-alive.ts';
+import { FairShare } from '../../src/controller/pool/fair-share.ts';
 import { Ledger } from '../../src/controller/pool/ledger.ts';
 import type { Vm } from '../../src/controller/pool/vm.ts';
 import type { FunctionVms } from '../../src/controller/pool/function-vms.ts';

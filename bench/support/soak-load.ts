@@ -2,7 +2,7 @@
 import type { TestFunction } from '../../test/support/snapctr.ts';
 import { Client } from './client.ts';
 import { openLoop } from './open-loop.ts';
-import { seeded } from '../../test/support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 
 const PYTHON = `import os, time
 def handle(request):

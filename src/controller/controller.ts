@@ -21,8 +21,11 @@ import type { FunctionVersion } from '../registry/function-version.ts';
 import { provisionableMib, sharesOf, type ProvisionedState } from '../registry/provisioning.ts';
 import { Channel } from './channel.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
+import { HOST_CLOCK } from './pool/clock.ts';
 import { FunctionSnapshots, type SnapshotState } from './runner/function-snapshots.ts';
-import { FairShare, type KeepAlivePolicy } from './pool/keep-alive.ts';
+import { createOrder } from './pool/eviction-orders.ts';
+import { FairShare } from './pool/fair-share.ts';
+import type { KeepAlivePolicy } from './pool/keep-alive.ts';
 import { launchSpec, type LaunchOptions } from './runner/launch-spec.ts';
 import { LoadCheck } from './load-check.ts';
 import type { Logger } from './log.ts';
@@ -141,8 +144,11 @@ export class Controller {
       onLost: (vm) => this.#pool.onLost(vm),
       onFallback: (vm, reason) => this.#snapshots.onFallback(vm.function.name, reason),
     };
-    const now = (): number => performance.now();
-    const { flowOf, policy } = options.discipline ?? { flowOf: (use) => use, policy: new FairShare<Vm>(now) };
+    const now = (): number => HOST_CLOCK.now();
+    const { flowOf, policy } = options.discipline ?? {
+      flowOf: (use) => use,
+      policy: new FairShare(now, createOrder<Vm>(config.keepAlive)),
+    };
     this.#flowOf = flowOf;
     this.#policy = policy;
     const createVm = (fn: FunctionVms, isAhead: boolean): Vm => {
@@ -181,7 +187,7 @@ export class Controller {
       freeMib: () => this.#ledger.freeMib,
       dismiss: (vm) => this.#pool.dismiss(vm),
       isBusy: () => this.#pool.launching > 0 || this.#channel.length > 0,
-      now,
+      clock: HOST_CLOCK,
       logger,
     });
     this.#provisioned = new ProvisionedVms({

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newest, packagesOf } from '../../src/registry/records.ts';
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 import { createWorkspace, environment, PROJECT_ROOT, type Workspace } from '../support/snapctr.ts';
 import type { CrashLine, Essence } from './crashing.ts';
 import { openStand, packageOf, type Stand } from './stand.ts';

@@ -3,7 +3,7 @@
  * is acknowledged: `{"name", "after"}`, with what the function is then.
  */
 import { ControlError } from '../../src/control/control-error.ts';
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 import type { Workspace } from '../support/snapctr.ts';
 import { newFunction, openStand, packageOf, type Stand } from './stand.ts';
 

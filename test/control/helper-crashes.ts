@@ -11,7 +11,7 @@ import * as sdk from '@aws-sdk/client-lambda';
 import { removeUnusedApps } from '../../src/images/app-retention.ts';
 import { makeZip } from '../packages/zip.ts';
 import { lambdaClient } from '../support/lambda-client.ts';
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 import {
   assertNothingLeft,
   createWorkspace,

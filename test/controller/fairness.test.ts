@@ -1,10 +1,10 @@
 /** What functions get beside each other, in virtual time: the real channel, workers and pool on VMs that only take time. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FairShare } from '../../src/controller/pool/keep-alive.ts';
+import { FairShare } from '../../src/controller/pool/fair-share.ts';
 import { functionConfig } from '../support/scripted-guests.ts';
-import { SimulatedHost, type Answered, type SimulatedFunction } from '../support/simulated-host.ts';
-import { seeded } from '../support/seeded.ts';
+import { SimulatedHost, type Answered, type SimulatedFunction } from '../../src/workload/simulation/host.ts';
+import { seeded } from '../../src/workload/random.ts';
 
 const RUN_MS = 12;
 const START_MS = 120;

@@ -22,6 +22,7 @@ function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Con
     requestMemoryMib: 1,
     snapshotDirectory: '',
     runtimefsDirectory: '/',
+    keepAlive: 'demand',
     standbyMib: 0,
     retention: { maxBytes: 0, maxAgeMs: 0 },
     lambda: DEFAULT_ACCOUNT,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Channel } from '../../src/controller/channel.ts';
-import { FairShare } from '../../src/controller/pool/keep-alive.ts';
+import { FairShare } from '../../src/controller/pool/fair-share.ts';
 import { Ledger } from '../../src/controller/pool/ledger.ts';
 import type { Vm } from '../../src/controller/pool/vm.ts';
 import type { Lease } from '../../src/controller/pool/vm-pool.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventsStatus } from '../../src/controller/events/dispatcher.ts';
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 import { createWorkspace, startController, type RunningController, type Workspace } from '../support/snapctr.ts';
 
 const ROUNDS = Number(process.env['SNAPFAAS_CRASH_ROUNDS'] ?? 3);

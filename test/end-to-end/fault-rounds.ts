@@ -28,7 +28,7 @@ import {
 } from '../support/snapctr.ts';
 import { type Fault, type Scene } from './host-faults.ts';
 import { patient, type Ending } from './load.ts';
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 import { isRunning, until, vmmsOf } from './processes.ts';
 
 /** Functions of both languages and two sizes, so that they evict each other in `MEMORY_MIB`. */

@@ -1,5 +1,5 @@
 /** Many clients at once, and what became of each of their requests. */
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { source } from '../support/functions.ts';

@@ -14,7 +14,7 @@ import {
   type Workspace,
 } from '../support/snapctr.ts';
 import { patient } from './load.ts';
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 
 interface Line {
   readonly time: number;

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventsClient } from '../../src/client/events-client.ts';
 import { scheduledEventId } from '../../src/controller/schedules/scheduled-event.ts';
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 import { createWorkspace, startController, type RunningController, type Workspace } from '../support/snapctr.ts';
 
 const ROUNDS = Number(process.env['SNAPFAAS_CRASH_ROUNDS'] ?? 3);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
 import { FunctionRegistry } from '../../src/registry/function-registry.ts';
 import { functionConfig } from '../support/scripted-guests.ts';
-import { seeded } from '../support/seeded.ts';
+import { seeded } from '../../src/workload/random.ts';
 
 /** Why requests for it are refused; null: they are not. */
 function refusal(registry: FunctionRegistry, name: string, qualifier: string | null = null): string | null {

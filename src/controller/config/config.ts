@@ -6,6 +6,7 @@ import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vm
 import type { VmmSettings } from '../../protocol/vmm-settings.ts';
 import type { LambdaAccount } from '../../protocol/arn.ts';
 import type { FunctionConfig } from '../../registry/function-version.ts';
+import type { EvictionOrderName } from '../pool/eviction-orders.ts';
 import { readFunctions, type BrokenEntry, type FunctionContext } from './functions.ts';
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
@@ -51,6 +52,8 @@ export interface Config {
   readonly runtimefsDirectory: string;
   /** Memory for VMs launched ahead of requests. */
   readonly standbyMib: number;
+  /** Which idle VM goes first, of those that may. */
+  readonly keepAlive: EvictionOrderName;
   /** What functions are told of the AWS account they run in, and clients see in ARNs. */
   readonly lambda: LambdaAccount;
   /** For images of functions, and again for layers of snapshots. */

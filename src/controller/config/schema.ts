@@ -7,6 +7,7 @@ import { PROVIDED_NAMES, RUNTIME_NAMES, type RuntimeName } from '../../protocol/
 import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
+import { EVICTION_ORDERS, type EvictionOrderName } from '../pool/eviction-orders.ts';
 import { eventsSchema } from './events.ts';
 import { schedulesSchema } from './schedules.ts';
 import { urlSchema } from './url.ts';
@@ -84,6 +85,9 @@ export const controllerSchema = z.strictObject(
     ).nullish(),
     // Checked by `network.ts`.
     network: z.unknown().optional(),
+    keep_alive: z
+      .enum(EVICTION_ORDERS, expected(`one of ${EVICTION_ORDERS.map((name) => `\`${name}\``).join(', ')}`))
+      .nullish(),
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
     firecracker: firecrackerSchema.nullish(),
     jailer: jailerSchema.nullish(),
@@ -124,6 +128,7 @@ export function controllerDefaults(
     | 'queue_wait'
     | 'queue_timeout'
     | 'request_memory'
+    | 'keep_alive'
     | 'standby'
     | 'lambda'
     | 'retention'
@@ -135,11 +140,13 @@ export function controllerDefaults(
   readonly queueWaitMs: number;
   readonly queueTimeoutMs: number;
   readonly requestMemoryMib: number;
+  readonly keepAlive: EvictionOrderName;
   readonly standbyMib: number;
   readonly lambda: LambdaAccount;
   readonly retention: RetentionLimits;
 } {
   return {
+    keepAlive: yaml.keep_alive ?? 'demand',
     standbyMib: yaml.standby ?? Math.floor(memoryMib * DEFAULT_STANDBY_SHARE),
     maxPayloadBytes: yaml.max_payload ?? MAX_PAYLOAD_BYTES,
     queueCapacity: yaml.queue_capacity ?? DEFAULT_QUEUE_CAPACITY,

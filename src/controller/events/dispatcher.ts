@@ -21,7 +21,7 @@ import { isFunctionsDoing } from '../gateway/lambda/failures.ts';
 import type { Logger } from '../log.ts';
 import { newTaskId, type Outcome } from '../task.ts';
 import { DeadEvents } from './dead-events.ts';
-import { DueQueue } from './due-queue.ts';
+import { DueQueue } from '../due-queue.ts';
 import type { EventClock } from './event-clock.ts';
 import type { EventSettings } from './event-settings.ts';
 import {

@@ -1,4 +1,5 @@
 /** Runs in snapctr. What a function uses of the host, all of its versions together. */
+import { Demand } from './demand.ts';
 import type { Holder } from './keep-alive.ts';
 
 /** The requests of one tenant of a function: they take turns with those of others. */
@@ -15,6 +16,7 @@ export class FunctionUse implements Holder {
   inUse = 0;
   /** Memory of all its VMs, in MiB. */
   heldMib = 0;
+  readonly demand = new Demand();
 
   /** Requests of all tenants, waiting or running. */
   tenantRequests = 0;

@@ -1,12 +1,14 @@
 /**
  * Runs in snapctr. Launches VMs ahead of requests, within a memory budget: for each function that can be restored and has
  * no idle VM, one that is restored, rehearsed and idle. Such a VM is an idle VM like any other: it is evicted when its
- * memory is needed. The functions used last come first.
+ * memory is needed. Functions that are due, since they are called in a rhythm, come first, when they are; then those used last.
  */
 import type { Logger } from '../log.ts';
+import type { Clock, Timer } from './clock.ts';
 import type { Vm } from './vm.ts';
 import type { FunctionVms } from './function-vms.ts';
 import type { NotAhead } from './launch-cause.ts';
+import { DueQueue } from '../due-queue.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
 
 /**
@@ -14,6 +16,10 @@ import { LinkedList, type ListNode } from './linked-list.ts';
  * function's VM that was taken for less may be idle again soon: no other is launched beside it.
  */
 const QUIET_MS = 50;
+/** A VM for a function that is due is there this long before, and beside twice the time of its start, in ms. */
+const DUE_LEAD_MS = 1000;
+/** Nobody waits longer for a function that was due and did not come, in ms. */
+const OVERDUE_MS = 5000;
 
 export interface StandbyOptions {
   /** Memory for VMs that wait for their first request, in MiB. */
@@ -26,8 +32,7 @@ export interface StandbyOptions {
   readonly dismiss: (vm: Vm) => void;
   /** Whether a request waits for a VM to be launched. */
   readonly isBusy: () => boolean;
-  /** A clock that never goes back, in ms. */
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -45,10 +50,13 @@ export class Standby {
   #uses = 0;
   /** No VM with a tap can be launched, until one may be free again. */
   #isOutOfTaps = false;
+  /** Functions by when a VM is to be launched for their next request; what has changed since is passed over. */
+  readonly #due = new DueQueue<{ readonly candidate: Candidate; readonly dueAt: number }>();
+  #dueTimer: Timer | null = null;
   /** VMs that have served nobody yet. */
   readonly #waiting = new Map<Vm, Candidate>();
   #waitingMib = 0;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #isLaunching = false;
   #closed = false;
 
@@ -100,9 +108,10 @@ export class Standby {
     const candidate = this.#candidateOf(fn);
     this.#unlist(candidate);
     candidate.rank = this.#uses += 1;
-    candidate.usedAt = this.#options.now();
+    candidate.usedAt = this.#options.clock.now();
     if (!candidate.isRestorable) return;
     this.#list(candidate);
+    this.#await(candidate);
     this.#schedule();
   }
 
@@ -115,7 +124,8 @@ export class Standby {
 
   close(): void {
     this.#closed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#dueTimer?.cancel();
+    this.#timer?.cancel();
   }
 
   #candidateOf(fn: FunctionVms): Candidate {
@@ -141,18 +151,52 @@ export class Standby {
     if (this.#waiting.delete(vm)) this.#waitingMib -= vm.memoryMib;
   }
 
+  /** A VM is to be there when the function is due again. */
+  #await(candidate: Candidate): void {
+    const { dueAt } = candidate.fn.use.demand;
+    if (dueAt === null || candidate.dueAt === dueAt) return;
+    candidate.dueAt = dueAt;
+    this.#due.add(candidate.launchAt, { candidate, dueAt });
+    this.#watchDue();
+  }
+
+  #watchDue(): void {
+    this.#dueTimer?.cancel();
+    const { nextAt } = this.#due;
+    this.#dueTimer = null;
+    if (nextAt === null || this.#closed) return;
+    this.#dueTimer = this.#options.clock.after(Math.max(0, nextAt - this.#options.clock.now()), () => {
+      this.#dueTimer = null;
+      this.#schedule();
+    });
+  }
+
+  /** A function that is due soon and has no VM to spare; null: there is none. */
+  #takeDue(): Candidate | null {
+    const now = this.#options.clock.now();
+    for (let due = this.#due.take(now); due !== null; due = this.#due.take(now)) {
+      const { candidate, dueAt } = due;
+      const isNews = candidate.dueAt === dueAt && candidate.list !== null && now < dueAt + OVERDUE_MS;
+      if (!isNews || !wantsVm(candidate)) continue;
+      if (this.#isOutOfTaps && candidate.fn.share.hasTap) continue;
+      return candidate;
+    }
+    return null;
+  }
+
   #schedule(): void {
     if (this.#closed || this.#lists.size === 0 || this.#timer !== null) return;
-    this.#timer = setTimeout(() => {
+    this.#timer = this.#options.clock.after(QUIET_MS, () => {
       this.#timer = null;
       void this.#fill();
-    }, QUIET_MS).unref();
+    });
   }
 
   async #fill(): Promise<void> {
     if (this.#closed || this.#isLaunching) return;
     if (this.#options.isBusy()) return this.#schedule();
-    const candidate = this.#next();
+    const candidate = this.#takeDue() ?? this.#next();
+    if (this.#dueTimer === null) this.#watchDue();
     if (candidate === null) return;
     if (candidate === 'later') return this.#schedule();
     const { fn } = candidate;
@@ -208,9 +252,8 @@ export class Standby {
         continue;
       }
       heads.set(list, candidate.next);
-      const { fn } = candidate;
-      if (fn.hasIdle || fn.unclaimed.size > 0 || fn.use.isAtLimit) continue;
-      if (this.#options.now() - candidate.usedAt < QUIET_MS) {
+      if (!wantsVm(candidate)) continue;
+      if (this.#options.clock.now() - candidate.usedAt < QUIET_MS) {
         isAnyRestless = true;
         continue;
       }
@@ -221,7 +264,10 @@ export class Standby {
   }
 
   #waitingByUse(): readonly Waiting[] {
-    const waiting = [...this.#waiting].map(([vm, candidate]) => ({ vm, rank: candidate.order }));
+    const now = this.#options.clock.now();
+    const waiting = [...this.#waiting].map(([vm, candidate]) => {
+      return { vm, rank: candidate.isDue(now) ? Infinity : candidate.order };
+    });
     return waiting.sort((a, b) => b.rank - a.rank);
   }
 
@@ -259,9 +305,21 @@ class Candidate implements ListNode<Candidate> {
   rank: number | null = null;
   /** When it was asked for last, by the clock. */
   usedAt = -Infinity;
+  /** When its next request is due, by its rhythm; null: it has none. */
+  dueAt: number | null = null;
 
   constructor(fn: FunctionVms) {
     this.fn = fn;
+  }
+
+  /** When a VM for its next request is to be launched; `dueAt` is known. */
+  get launchAt(): number {
+    return (this.dueAt ?? Infinity) - DUE_LEAD_MS - 2 * (this.fn.startMs ?? 0);
+  }
+
+  /** Its next request may come at any moment. */
+  isDue(now: number): boolean {
+    return this.dueAt !== null && now >= this.launchAt && now < this.dueAt + OVERDUE_MS;
   }
 
   get order(): number {
@@ -296,6 +354,11 @@ class CandidateList {
     candidate.list = null;
     this.candidates.remove(candidate);
   }
+}
+
+/** No VM of it waits for its next request, and one may. */
+function wantsVm({ fn }: Candidate): boolean {
+  return !fn.hasIdle && fn.unclaimed.size === 0 && !fn.use.isAtLimit;
 }
 
 /** The list whose next candidate comes before those of the others; null: there is none. */

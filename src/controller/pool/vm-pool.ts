@@ -11,6 +11,7 @@ import { SnapfaasError } from '../../protocol/errors.ts';
 import { abortError } from '../../protocol/invoker.ts';
 import type { LaunchTimings } from '../../protocol/runner.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
+import { Demand } from './demand.ts';
 import { noRoom, tooManyAtOnce } from './exhaustion.ts';
 import { FunctionUse } from './function-use.ts';
 import { FunctionVms, type LaunchWaiter } from './function-vms.ts';
@@ -66,7 +67,7 @@ export interface Lease {
 export type VmCounts = Readonly<Record<string, Partial<Record<VmState, number>>>>;
 
 /** For whom VMs are launched that were promised: it comes before everybody who has something, and has waited for long. */
-const PROMISED = { holder: { heldMib: 0 }, waitedMs: Infinity, isNewTenant: false } as const;
+const PROMISED = { holder: { heldMib: 0, demand: new Demand() }, waitedMs: Infinity, isNewTenant: false } as const;
 
 /** What is told of a function that lacks nothing just now. */
 const NO_LACK: Lack = { memoryMib: 0, tap: false };
@@ -168,7 +169,10 @@ export class VmPool {
     if (idle === null) {
       // It counts as in use already.
       const unclaimed = fn.takeUnclaimed();
-      if (unclaimed !== null) return { fn, vm: unclaimed, tenant, cause };
+      if (unclaimed !== null) {
+        fn.use.demand.arrived(this.#options.now());
+        return { fn, vm: unclaimed, tenant, cause };
+      }
       if (fn.use.isAtLimit) {
         fn.lacking = 'concurrency_limit';
         return null;
@@ -179,6 +183,7 @@ export class VmPool {
       cause = { busyVms: fn.alive, lastEnd: fn.lastEnd, notAhead, evicted };
     }
     fn.use.inUse += 1;
+    fn.use.demand.arrived(this.#options.now());
     return { fn, vm: idle ?? this.#launch(fn), tenant, cause };
   }
 
@@ -294,13 +299,14 @@ export class VmPool {
   }
 
   /**
-   * Launches a VM that nobody has asked for yet, on what is free. A request that comes meanwhile takes it over.
+   * Launches a VM that nobody has asked for yet, on what is free or held by VMs that are worth less. A request that comes meanwhile
+   * takes it over.
    *
    * @returns the VM when it is idle or taken; null if there is no room, or the function could not use it.
    * @throws SnapfaasError as a launch does.
    */
   async launchAhead(fn: FunctionVms): Promise<Vm | null> {
-    if (this.#closed || fn.isRetired || fn.use.isAtLimit || !this.#options.ledger.tryReserve(fn.share)) return null;
+    if (this.#closed || fn.isRetired || fn.use.isAtLimit || !this.#reserveAhead(fn)) return null;
     const vm = this.#createAhead(fn);
     await this.#start(vm);
     await vm.ready;
@@ -459,12 +465,26 @@ export class VmPool {
     return victims.map(({ id, function: { name, version } }) => ({ vm: id, function: name, version }));
   }
 
+  /** The same for a VM that nobody has asked for yet. */
+  #reserveAhead(fn: FunctionVms): boolean {
+    const { ledger, policy } = this.#options;
+    const lack = ledger.lack(fn.share);
+    if (lack !== null) {
+      if (fn.startMs === null) return false;
+      const victims = policy.victimsAhead(lack, { ...fn.share, holder: fn.use, startMs: fn.startMs });
+      if (victims.length === 0) return false;
+      for (const vm of victims) this.#evict(vm, `a VM of ${fn.config.name} that is launched ahead`);
+    }
+    return ledger.tryReserve(fn.share);
+  }
+
   #noRoom(fn: FunctionVms): SnapfaasError {
     const { ledger, policy } = this.#options;
     return noRoom(fn.config, ledger.lack(fn.share) ?? NO_LACK, ledger, policy);
   }
 
   #evict(vm: Vm, forWhom: string): void {
+    this.#options.policy.onEvicted(vm);
     this.#forgetIdle(vm);
     // Its share is spoken for: no room for others.
     this.#markDying(vm, forWhom, true);

@@ -95,6 +95,7 @@ test('config: the smallest useful files, and the defaults', () => {
       queueWaitMs: 500,
       queueTimeoutMs: 300_000,
       requestMemoryMib: 256,
+      keepAlive: 'demand',
       standbyMib: 256,
       lambda: { region: 'us-east-1', accountId: '000000000000' },
       retention: { maxBytes: 10 * 1024 ** 3, maxAgeMs: 7 * 24 * 3600 * 1000 },

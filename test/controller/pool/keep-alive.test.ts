@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { FairShare, type Claim, type Holder, type IdleVm } from '../../../src/controller/pool/keep-alive.ts';
+import { Demand } from '../../../src/controller/pool/demand.ts';
+import { FairShare } from '../../../src/controller/pool/fair-share.ts';
+import type { Claim, Holder, IdleVm } from '../../../src/controller/pool/keep-alive.ts';
 
 /** All tests ask at this time. Starts take 100 ms unless they say otherwise. */
 const NOW = 100_000;
 const START_MS = 100;
+
+const holding = (heldMib: number): { heldMib: number; readonly demand: Demand } => ({ heldMib, demand: new Demand() });
 
 class Idle implements IdleVm<Idle> {
   previous: Idle | null = null;
@@ -28,7 +32,7 @@ class Idle implements IdleVm<Idle> {
     this.name = name;
     this.memoryMib = keys.memoryMib ?? 128;
     this.hasTap = keys.hasTap ?? false;
-    this.holder = keys.holder ?? { heldMib: this.memoryMib };
+    this.holder = keys.holder ?? holding(this.memoryMib);
     this.fn = keys.fn ?? { spare: Infinity };
     this.startMs = keys.startMs ?? START_MS;
     this.uses = keys.uses ?? 1000;
@@ -45,7 +49,7 @@ function policyOf(...vms: readonly Idle[]): FairShare<Idle> {
 
 function claim(heldMib: number, waitedMs: number, keys: Partial<Claim> = {}): Claim {
   return {
-    holder: { heldMib },
+    holder: holding(heldMib),
     memoryMib: 128,
     hasTap: false,
     isNewTenant: false,
@@ -103,7 +107,7 @@ for (const [title, keys, isKept] of needed) {
   });
 }
 
-const rich: Holder = { heldMib: 512 };
+const rich: Holder = holding(512);
 const claims: readonly [string, ConstructorParameters<typeof Idle>[1], Claim, boolean][] = [
   ['without a VM takes one at once from who keeps as much', { holder: rich }, claim(0, 0), true],
   ['that has one waits for a start first', { holder: rich }, claim(128, START_MS - 1), false],
@@ -147,7 +151,7 @@ test('fair share: a tap of a VM that is kept is none that could be had', () => {
 });
 
 test('fair share: who has most gives first, and not below what the other one gets', () => {
-  const [most, less] = [{ heldMib: 640 }, { heldMib: 384 }];
+  const [most, less] = [holding(640), holding(384)];
   const vms = [
     new Idle('only one'),
     ...['less', 'less too'].map((name) => new Idle(name, { holder: less })),
@@ -164,7 +168,7 @@ test('fair share: memory that moves never comes back as long as both functions a
   const load = fc.array(fc.nat({ max: 3 }), { minLength: 1, maxLength: 60 });
   fc.assert(
     fc.property(fc.array(fc.nat({ max: 6 }), { minLength: 2, maxLength: 4 }), load, (vms, askers) => {
-      const holders = vms.map((count) => ({ heldMib: count * 128 }));
+      const holders = vms.map((count) => holding(count * 128));
       const policy = policyOf();
       for (const holder of holders) {
         for (let i = 0; i < holder.heldMib; i += 128) policy.add(new Idle(`of ${holders.indexOf(holder)}`, { holder }));

@@ -3,7 +3,7 @@ import { test, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { createLogger } from '../../../src/controller/log.ts';
 import type { FunctionVms } from '../../../src/controller/pool/function-vms.ts';
-import { FairShare } from '../../../src/controller/pool/keep-alive.ts';
+import { FairShare } from '../../../src/controller/pool/fair-share.ts';
 import { Ledger } from '../../../src/controller/pool/ledger.ts';
 import { ProvisionedVms } from '../../../src/controller/pool/provisioned.ts';
 import { VmPool } from '../../../src/controller/pool/vm-pool.ts';

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import type { FunctionVersion } from '../../../src/registry/function-version.ts';
+import { HOST_CLOCK } from '../../../src/controller/pool/clock.ts';
 import { FunctionUse } from '../../../src/controller/pool/function-use.ts';
 import { FunctionVms } from '../../../src/controller/pool/function-vms.ts';
-import { FairShare } from '../../../src/controller/pool/keep-alive.ts';
+import { FairShare } from '../../../src/controller/pool/fair-share.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import { Ledger } from '../../../src/controller/pool/ledger.ts';
 import { Standby } from '../../../src/controller/pool/standby.ts';
@@ -71,7 +72,7 @@ function createBench(
     freeMib: () => ledger.freeMib,
     dismiss: (vm) => pool.dismiss(vm),
     isBusy: () => pool.launching > 0,
-    now: () => Date.now(),
+    clock: { ...HOST_CLOCK, now: () => Date.now() },
     logger: createLogger('silent'),
   });
   const over = new AbortController();
@@ -435,7 +436,7 @@ for (const [what, keys, budgetMib] of CROWDS) {
       freeMib: () => 1 << 20,
       dismiss: () => undefined,
       isBusy: () => false,
-      now: () => Date.now(),
+      clock: { ...HOST_CLOCK, now: () => Date.now() },
       logger: createLogger('silent'),
     });
     t.after(() => standby.close());

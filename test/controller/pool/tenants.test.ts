@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { FunctionUse } from '../../../src/controller/pool/function-use.ts';
-import { FairShare } from '../../../src/controller/pool/keep-alive.ts';
+import { FairShare } from '../../../src/controller/pool/fair-share.ts';
 import { Ledger } from '../../../src/controller/pool/ledger.ts';
 import type { Vm } from '../../../src/controller/pool/vm.ts';
 import { SnapfaasError } from '../../../src/protocol/errors.ts';

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
-import { FairShare } from '../../../src/controller/pool/keep-alive.ts';
+import { createOrder } from '../../../src/controller/pool/eviction-orders.ts';
+import { FairShare } from '../../../src/controller/pool/fair-share.ts';
 import type { FunctionVms } from '../../../src/controller/pool/function-vms.ts';
 import { Ledger } from '../../../src/controller/pool/ledger.ts';
 import type { StartKind } from '../../../src/controller/task.ts';
@@ -35,7 +36,7 @@ function createPool(memoryMib: number, functions: readonly FunctionVersion[], ta
   const guests = new ScriptedGuests();
   const now = patientClock();
   const ledger = new Ledger(memoryMib, taps);
-  const policy = new FairShare<Vm>(now);
+  const policy = new FairShare<Vm>(now, createOrder('lru'));
   const taken: Vm[] = [];
   const drained: FunctionVms[] = [];
   const pool: TestPool = new TestPool({

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Cron as Croner } from 'croner';
 import { Cron } from '../../../src/controller/schedules/cron.ts';
-import { seeded } from '../../support/seeded.ts';
+import { seeded } from '../../../src/workload/random.ts';
 
 /** A Saturday. */
 const FROM = Date.parse('2026-11-28T23:00:00Z');

@@ -1,0 +1,102 @@
+/**
+ * Runs in snapctr. When a function is likely to be asked for next, learnt from the pauses between its requests. Two things are
+ * remembered, both of a fixed size: how often pauses of each length came, which tells how much a VM is worth that waits, and the last
+ * few of them, which tell whether the function is called by a timer. After "Serverless in the Wild" (Shahrad et al., USENIX ATC 2020),
+ * which keeps a histogram of idle times for each application.
+ */
+
+/** The shortest pause that is told from shorter ones, in ms; pauses double twice from each bin to the next but one. */
+const SHORTEST_MS = 16;
+const BINS_PER_DOUBLING = 2;
+/** Up to some days. */
+const BINS = 56;
+/** Half of what was seen is forgotten when so many pauses were: a function's rhythm may change. */
+const MOST_PAUSES = 128;
+/** So many pauses that are alike make a rhythm. */
+const RHYTHM_PAUSES = 2;
+/** Alike: the longest of them beside the shortest. */
+const MOST_UNLIKE = 1.02;
+/** A shorter rhythm is served best by a VM that waits, in ms. */
+const SHORTEST_RHYTHM_MS = 20_000;
+/** How much weight has that a function which was used lately is used soon, in pauses seen. */
+const RECENCY_WEIGHT = 0.1;
+/** Nothing is expected sooner than this for recency alone, in ms. */
+const RECENCY_MIN_MS = 1000;
+
+export class Demand {
+  readonly #counts = new Float32Array(BINS);
+  readonly #last = new Float64Array(RHYTHM_PAUSES);
+  #pauses = 0;
+  #seen = 0;
+  #lastAt: number | null = null;
+
+  /** A request has come. @param now in ms, by a clock that never goes back. */
+  arrived(now: number): void {
+    const before = this.#lastAt;
+    this.#lastAt = now;
+    if (before === null) return;
+    const pauseMs = now - before;
+    // Requests that come together are one use.
+    if (pauseMs < SHORTEST_MS) return;
+    const bin = binOf(pauseMs);
+    this.#counts[bin] = (this.#counts[bin] ?? 0) + 1;
+    this.#last[this.#seen % RHYTHM_PAUSES] = pauseMs;
+    this.#seen += 1;
+    this.#pauses += 1;
+    if (this.#pauses >= MOST_PAUSES) this.#forgetHalf();
+  }
+
+  /** When the last request came; null: none did. */
+  get lastAt(): number | null {
+    return this.#lastAt;
+  }
+
+  /** When the next one is due, if they come in a rhythm that a VM need not wait through; null: that is not known. */
+  get dueAt(): number | null {
+    if (this.#seen < RHYTHM_PAUSES || this.#lastAt === null) return null;
+    let [shortest, longest] = [Infinity, 0];
+    for (const pause of this.#last) {
+      shortest = Math.min(shortest, pause);
+      longest = Math.max(longest, pause);
+    }
+    return shortest >= SHORTEST_RHYTHM_MS && longest <= shortest * MOST_UNLIKE ? this.#lastAt + shortest : null;
+  }
+
+  /**
+   * How much is to be had from a VM that has waited for `idleMs`: uses in a ms of further waiting, if one waits for as long as is
+   * best (an index of Gittins). Costs as much as there are bins.
+   */
+  usesPerMs(idleMs: number): number {
+    const first = binOf(Math.max(idleMs, SHORTEST_MS));
+    let longer = 0;
+    for (let bin = first; bin < BINS; bin += 1) longer += this.#counts[bin] ?? 0;
+    const byRecency = 1 / Math.max(RECENCY_MIN_MS, idleMs);
+    if (longer === 0) return byRecency;
+    let best = 0;
+    let used = 0;
+    let waitedMs = 0;
+    for (let bin = first; bin < BINS && used < longer; bin += 1) {
+      const count = this.#counts[bin] ?? 0;
+      const fromMs = Math.max(edgeOf(bin), idleMs);
+      const toMs = edgeOf(bin + 1);
+      // Those that end in this bin wait until its middle, the others through it.
+      waitedMs += count * ((fromMs + toMs) / 2 - fromMs) + (longer - used - count) * (toMs - fromMs);
+      used += count;
+      if (count > 0) best = Math.max(best, used / waitedMs);
+    }
+    return (longer * best + RECENCY_WEIGHT * byRecency) / (longer + RECENCY_WEIGHT);
+  }
+
+  #forgetHalf(): void {
+    for (let bin = 0; bin < BINS; bin += 1) this.#counts[bin] = (this.#counts[bin] ?? 0) / 2;
+    this.#pauses /= 2;
+  }
+}
+
+function binOf(pauseMs: number): number {
+  return Math.min(BINS - 1, Math.floor(Math.log2(pauseMs / SHORTEST_MS) * BINS_PER_DOUBLING));
+}
+
+function edgeOf(bin: number): number {
+  return SHORTEST_MS * 2 ** (bin / BINS_PER_DOUBLING);
+}
