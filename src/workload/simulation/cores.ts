@@ -1,4 +1,4 @@
-/** Runs in `snapctr simulate`, and in tests. Processor time: whatever runs shares the cores evenly. */
+/** Runs in tests and benchmarks. Processor time: whatever runs shares the cores evenly. */
 
 /** Work that the cores have before them, in ms of one core. */
 interface Work {

@@ -1,5 +1,5 @@
 /**
- * Runs in `snapctr simulate`, and in tests. A host in virtual time: the real channel, workers, pool and launches ahead, on VMs that
+ * Runs in tests and benchmarks. A host in virtual time: the real channel, workers, pool and launches ahead, on VMs that
  * only take their time.
  */
 import { Channel } from '../../controller/channel.ts';

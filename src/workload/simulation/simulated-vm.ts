@@ -1,4 +1,4 @@
-/** Runs in `snapctr simulate`, and in tests. A VM that only takes its time. */
+/** Runs in tests and benchmarks. A VM that only takes its time. */
 import { createLogger } from '../../controller/log.ts';
 import type { FunctionVms } from '../../controller/pool/function-vms.ts';
 import { Vm, type VmState } from '../../controller/pool/vm.ts';
