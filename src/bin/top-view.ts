@@ -59,7 +59,7 @@ export function topAsJson(state: LiveState): object {
     name,
     table instanceof Map ? Object.fromEntries(table as ReadonlyMap<string, unknown>) : table,
   ]);
-  return Object.fromEntries(tables) as object;
+  return Object.fromEntries(tables);
 }
 
 /** Of all memory; a VM has one character at least. */

@@ -103,9 +103,9 @@ describe('the live page in a browser', { timeout: 240_000, skip }, () => {
         await page.goto(`${controller.url}/ui${view}`);
         await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
         await page.evaluate(readFileSync(join(PROJECT_ROOT, 'node_modules/axe-core/axe.min.js'), 'utf8'));
-        const found = (await page.evaluate(
+        const found = await page.evaluate<readonly string[]>(
           'axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ": " + nodes.map((one) => one.html).join(" ")))',
-        )) as readonly string[];
+        );
         assert.deepEqual(found, []);
         await page.setViewportSize({ width: 390, height: 800 });
         assert.equal(await page.evaluate('document.documentElement.scrollWidth'), 390);

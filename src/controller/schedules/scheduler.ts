@@ -15,7 +15,7 @@ import type { FunctionRegistry, FunctionSchedule } from '../../registry/function
 import type { RecordBucket } from '../../registry/record-store.ts';
 import type { ScheduleMarks } from '../../registry/records.ts';
 import type { EventDispatcher } from '../events/dispatcher.ts';
-import { DueQueue } from '../events/due-queue.ts';
+import { DueQueue } from '../due-queue.ts';
 import type { StoredEvent } from '../events/event-store.ts';
 import type { Gateway } from '../gateway/gateway.ts';
 import type { Logger } from '../log.ts';
