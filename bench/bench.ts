@@ -13,6 +13,7 @@ import { fairness } from './cases/fairness.ts';
 import { firecracker } from './cases/firecracker.ts';
 import { firstStart } from './cases/first-start.ts';
 import { idleMemory } from './cases/idle-memory.ts';
+import { keepAlive } from './cases/keep-alive.ts';
 import { lambda } from './cases/lambda.ts';
 import { signatures } from './cases/signatures.ts';
 import { layers } from './cases/layers.ts';
@@ -45,6 +46,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   poolScaling,
   linear,
   fairness,
+  keepAlive,
   events,
   overload,
   idleMemory,
