@@ -1,6 +1,6 @@
 /** What a soak shows: a chart, and whether memory is flat. */
 import { percentile } from '../result.ts';
-import { chart, type Series } from './chart.ts';
+import { chart, type Series } from '../../src/workload/chart.ts';
 import type { ProbeSample } from './probed.ts';
 import { trend, type Point } from './trend.ts';
 

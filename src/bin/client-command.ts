@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import { ClientError } from '../client/client-error.ts';
 import { EventsClient } from '../client/events-client.ts';
 import { InvocationsClient } from '../client/invocations-client.ts';
-import { LambdaClient } from '../client/lambda-client.ts';
+import { LambdaClient, type ClientOptions } from '../client/lambda-client.ts';
 import { LiveClient } from '../client/live-client.ts';
 import { LogsClient } from '../client/logs-client.ts';
 import { inStep, progressOn, type ProgressStep } from '../images/progress.ts';
@@ -31,6 +31,7 @@ export interface ClientFlags {
 
 /** One command that runs. */
 export interface Session {
+  readonly connection: Pick<ClientOptions, 'endpoint' | 'token'>;
   readonly client: LambdaClient;
   readonly logs: LogsClient;
   readonly live: LiveClient;
@@ -89,6 +90,7 @@ function openSession(flags: ClientFlags, signal: AbortSignal): Session {
   const endpoint = parseEndpoint(flags.endpoint ?? process.env[ENDPOINT_VARIABLE] ?? '');
   const options = { endpoint, token: checkedToken(token), signal };
   return {
+    connection: options,
     client: new LambdaClient(options),
     logs: new LogsClient(options),
     live: new LiveClient(options),

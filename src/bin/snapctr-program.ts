@@ -17,6 +17,7 @@ import { registerEventsCommands } from './events-command.ts';
 import { registerLogsCommand } from './logs-command.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
+import { registerWorkloadCommands } from './workload-command.ts';
 import { registerTopCommand } from './top-command.ts';
 
 const program: Command = new Command('snapctr')
@@ -95,6 +96,7 @@ registerFunctionsCommands(program);
 registerLogsCommand(program);
 registerTopCommand(program);
 registerEventsCommands(program);
+registerWorkloadCommands(program);
 registerExplainCommand(program);
 registerImagesCommand(program);
 registerSnapshotsCommand(program);

@@ -1,5 +1,5 @@
 /**
- * Runs in tests and benchmarks. A trace with the traits of those that clouds have published (Shahrad et al., "Serverless in
+ * Runs in `snapctr workload generate`, and in benchmarks. A trace with the traits of those that clouds have published (Shahrad et al., "Serverless in
  * the Wild", USENIX ATC 2020): most functions are called seldom and few very often; what calls them is people, queues and timers.
  *
  * ```

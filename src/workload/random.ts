@@ -1,4 +1,4 @@
-/** Runs in tests and benchmarks. Random numbers that are the same ones for a seed, and what is drawn with them. */
+/** Runs in `snapctr workload`, and in tests. Random numbers that are the same ones for a seed, and what is drawn with them. */
 
 /** Values from 0 up to, but not, 1; the same ones for a seed (mulberry32). */
 export function seeded(seed: number): () => number {

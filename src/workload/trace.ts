@@ -1,4 +1,4 @@
-/** Runs in tests and benchmarks. Who asks for which function when. */
+/** Runs in `snapctr workload`. Who asks for which function when. */
 
 /** What calls a function; it decides in which rhythm. */
 export type Trigger = 'http' | 'queue' | 'timer';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { chart } from '../../bench/support/chart.ts';
+import { chart } from '../../src/workload/chart.ts';
 import { judge, soakChart, type ProcessSample, type SoakSample } from '../../bench/support/soak-report.ts';
 import { trend } from '../../bench/support/trend.ts';
 

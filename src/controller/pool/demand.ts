@@ -18,7 +18,9 @@ const RHYTHM_PAUSES = 2;
 const MOST_UNLIKE = 1.02;
 /** A shorter rhythm is served best by a VM that waits, in ms. */
 const SHORTEST_RHYTHM_MS = 20_000;
-/** How much weight has that a function which was used lately is used soon, in pauses seen. */
+/** One of which no longer pause is known is used again within as long as it has waited, this often. */
+const RECENCY_SHARE = 0.3;
+/** How much weight that has beside what was seen, in pauses. */
 const RECENCY_WEIGHT = 0.1;
 /** Nothing is expected sooner than this for recency alone, in ms. */
 const RECENCY_MIN_MS = 1000;
@@ -70,7 +72,7 @@ export class Demand {
     const first = binOf(Math.max(idleMs, SHORTEST_MS));
     let longer = 0;
     for (let bin = first; bin < BINS; bin += 1) longer += this.#counts[bin] ?? 0;
-    const byRecency = 1 / Math.max(RECENCY_MIN_MS, idleMs);
+    const byRecency = RECENCY_SHARE / Math.max(RECENCY_MIN_MS, idleMs);
     if (longer === 0) return byRecency;
     let best = 0;
     let used = 0;

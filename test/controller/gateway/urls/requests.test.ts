@@ -294,6 +294,7 @@ test('urls: an alias is the qualifier of the invocation, and the ARN says so', a
       assert.deepEqual([name, qualifier], ['open', 'live']);
       assert.deepEqual(lambda?.header, {
         arn: 'arn:aws:lambda:us-east-1:000000000000:function:open:live',
+        http: true,
         trace: 'Root=1-a',
       });
       held.task(0).reply({ status: 'ok', result: Buffer.from('{}'), start: 'warm' });

@@ -1,5 +1,9 @@
 /** Lines over time as an SVG: panels above each other that share the time axis. No more than a soak needs. */
-import type { Point } from './trend.ts';
+/** A value at a time. */
+export interface Point {
+  readonly x: number;
+  readonly y: number;
+}
 
 export interface Series {
   readonly label: string;
