@@ -11,6 +11,7 @@ import { below, type Paths } from './paths.ts';
 import { eventsSettings, type EventsSettings } from './events.ts';
 import { webConfig } from './web.ts';
 import { scheduleSettings, type ScheduleSettings } from './schedules.ts';
+import { MAX_SCHEDULES } from '../schedules/schedule-checks.ts';
 import { urlSettings, type UrlSettings } from './url.ts';
 import { check } from '../../yaml/check.ts';
 import { Spelling } from '../../yaml/spelling.ts';
@@ -82,6 +83,8 @@ class FunctionList {
   readonly #urls = new Map<string, UrlSettings>();
   readonly #events = new Map<string, EventsSettings>();
   readonly #schedules = new Map<string, readonly ScheduleSettings[]>();
+  /** In `#schedules`, all functions together. */
+  #scheduleCount = 0;
   readonly #broken = new Map<number, BrokenEntry & { readonly problems: Problem[] }>();
   readonly #source: YamlFile;
   /** Of the file. */
@@ -119,10 +122,19 @@ class FunctionList {
     const { data: name = null } = functionSchema.shape.name.safeParse(valueOf(entry, 'name'));
     // Of two functions with one name nobody can tell which is meant: both are broken, as one.
     const first = (name === null ? undefined : this.#indices.get(name)) ?? index;
-    if (name !== null) for (const all of [this.#functions, this.#urls, this.#events, this.#schedules]) all.delete(name);
+    if (name !== null) {
+      for (const all of [this.#functions, this.#urls, this.#events]) all.delete(name);
+      this.#setSchedules(name, []);
+    }
     const before = this.#broken.get(first);
     if (before === undefined) this.#broken.set(first, { name, problems: this.#problems });
     else before.problems.push(...this.#problems);
+  }
+
+  #setSchedules(name: string, schedules: readonly ScheduleSettings[]): void {
+    this.#scheduleCount += schedules.length - (this.#schedules.get(name)?.length ?? 0);
+    if (schedules.length > 0) this.#schedules.set(name, schedules);
+    else this.#schedules.delete(name);
   }
 
   /** Null if something is wrong, here or with a directory of the controller's. */
@@ -165,10 +177,11 @@ class FunctionList {
       );
     if (yaml.events) this.#events.set(yaml.name, eventsSettings(yaml.events));
     if (yaml.schedules) {
-      this.#schedules.set(
-        yaml.name,
-        scheduleSettings(yaml.schedules, (message) => complain('schedules', message)),
-      );
+      const complainOfSchedules = (message: string): void => complain('schedules', message);
+      this.#setSchedules(yaml.name, scheduleSettings(yaml.schedules, complainOfSchedules));
+      if (this.#scheduleCount > MAX_SCHEDULES) {
+        complainOfSchedules(`there are more than ${MAX_SCHEDULES} schedules in the file by now; leave some out`);
+      }
     }
     return Object.freeze({
       name: yaml.name,

@@ -467,7 +467,37 @@ const eventsRefusals: readonly (readonly [events: string, message: RegExp])[] = 
     return [`{on_failure: ${place}}`, /`events\.on_failure` must be a function by its name, a file as in/] as const;
   }),
 ];
+const s = 'name: s, expression: rate(1 day)';
+const schedulesRefusals: readonly (readonly [schedules: string, message: RegExp])[] = [
+  ['{}', /`schedules` must be a list of schedules, not a map/],
+  ['[daily]', /`schedules\.0` must be a map with `name`, `expression` and, if wanted, .*, not "daily"/],
+  ['[{name: s}]', /`schedules\.0\.expression` is missing; it must be a schedule such as/],
+  ['[{expression: rate(1 day)}]', /`schedules\.0\.name` is missing; it must be 1 to 64 letters, digits/],
+  ['[{name: a/b, expression: rate(1 day)}]', /`schedules\.0\.name` must be 1 to 64 letters.*not "a\/b"/],
+  [`[{name: ${'s'.repeat(65)}, expression: rate(1 day)}]`, /`schedules\.0\.name` must be 1 to 64 letters/],
+  [`[{${s}, timezone: UTC}]`, /unknown key `timezone`/],
+  [`[{${s}, missed: all}]`, /`schedules\.0\.missed` must be `once` or `skip`, not "all"/],
+  [`[{${s}, start: tomorrow}]`, /`schedules\.0\.start` must be a moment such as `2026-05-01T08:00:00Z`/],
+  [`[{${s}, end: "2026-05-01"}]`, /`schedules\.0\.end` must be a moment such as/],
+  [`[{${s}, start: "2026-05-02T00:00:00Z", end: "2026-05-01T00:00:00Z"}]`, /schedule "s": its end is before its start/],
+  [`[{${s}, time_zone: Europe/Atlantis}]`, /schedule "s": there is no time zone "Europe\/Atlantis"; give one such as/],
+  ['[{name: s, expression: at(2026-05-01T08:00:00)}]', /schedule "s": "at\(.*\)" is no schedule; give one as rate/],
+  ['[{name: s, expression: rate(1 days)}]', /schedule "s": rate\(1 days\): give a number and a unit/],
+  ['[{name: s, expression: cron(0 8 * * * *)}]', /schedule "s": /],
+  [`[{${s}}, {${s}}]`, /two schedules are named "s"; give one another name/],
+  [`[{${s}, input: ${'x'.repeat(32 * 1024 - 1)}}]`, /schedule "s": its input has 32769 bytes; at most 32768 are taken/],
+  [`[${schedulesOf(101)}]`, /`schedules` has more than 100 schedules/],
+];
+
+/** In YAML, between brackets. */
+function schedulesOf(count: number): string {
+  return Array.from({ length: count }, (_, n) => `{name: s${n}, expression: rate(1 day)}`).join(', ');
+}
 const refusals: readonly Refusal[] = [
+  ...schedulesRefusals.map(([schedules, message]) => ({
+    title: `\`schedules\` of ${schedules.slice(0, 60)}`,
+    ...withFunctions(`- {${f}, schedules: ${schedules}}\n`, message),
+  })),
   ...eventsRefusals.map(([events, message]) => ({
     title: `events ${events}`,
     ...withFunctions(`- {${f}, events: ${events}}\n`, message),
@@ -920,6 +950,31 @@ for (const { title, changes, context, messages, breaksFunction = false } of refu
     assert.equal(found.length, messages.length, found.join('\n'));
   });
 }
+
+test('config: schedules up to their bounds, 100 of a function with 32 KiB each, and 10,000 in all', () => {
+  const full = (n: number): string => `- {name: f${n}, runtime: python3, schedules: [${schedulesOf(100)}]}\n`;
+  const all = Array.from({ length: 100 }, (_, n) => full(n)).join('');
+  // What is refused does not count, whatever it is refused for.
+  const broken = `- {name: g, runtime: python3, vcpus: 0, schedules: [${schedulesOf(100)}]}\n`;
+  const over = '- {name: over, runtime: python3, schedules: [{name: s, expression: rate(1 day)}]}\n';
+  inInstallation({ 'functions.yaml': broken + all + over }, (directory) => {
+    const { functions, schedules, broken: refused } = load(directory);
+    assert.deepEqual([functions.size, schedules.size], [100, 100]);
+    assert.deepEqual(
+      refused.map(({ name }) => name),
+      ['g', 'over'],
+    );
+    assert.match(
+      refused[1]?.problems[0] ?? '',
+      /`over`: there are more than 10000 schedules in the file by now; leave/,
+    );
+  });
+  const input = 'x'.repeat(32 * 1024 - 2);
+  const largest = `- {name: f, runtime: python3, schedules: [{name: s, expression: rate(1 day), input: ${input}}]}\n`;
+  inInstallation({ 'functions.yaml': largest }, (directory) => {
+    assert.equal(load(directory).schedules.get('f')?.[0]?.input, JSON.stringify(input));
+  });
+});
 
 test('config: a broken entry leaves the others as they are', () => {
   const functions = [
