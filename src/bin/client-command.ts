@@ -9,6 +9,7 @@ import { InvocationsClient } from '../client/invocations-client.ts';
 import { LambdaClient, type ClientOptions } from '../client/lambda-client.ts';
 import { LiveClient } from '../client/live-client.ts';
 import { LogsClient } from '../client/logs-client.ts';
+import { SchedulesClient } from '../client/schedules-client.ts';
 import { inStep, progressOn, type ProgressStep } from '../images/progress.ts';
 import { MissingFileError } from '../images/project.ts';
 import { ToolError } from '../images/tool.ts';
@@ -36,6 +37,7 @@ export interface Session {
   readonly logs: LogsClient;
   readonly live: LiveClient;
   readonly events: EventsClient;
+  readonly schedules: SchedulesClient;
   readonly invocations: InvocationsClient;
   readonly json: boolean;
   /** Aborts when the user has enough. */
@@ -95,6 +97,7 @@ function openSession(flags: ClientFlags, signal: AbortSignal): Session {
     logs: new LogsClient(options),
     live: new LiveClient(options),
     events: new EventsClient(options),
+    schedules: new SchedulesClient(options),
     invocations: new InvocationsClient(options),
     json: flags.json === true,
     signal,

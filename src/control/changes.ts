@@ -188,8 +188,11 @@ export function versionDeleted(record: FunctionRecord, version: string, arn: str
 
 /** Without what is kept for a qualifier that is no more. */
 export function unqualified(record: FunctionRecord, qualifier: string): FunctionRecord {
+  const { schedules } = record;
+  const others = Object.entries(schedules ?? {}).filter(([, one]) => one.qualifier !== qualifier);
   return {
     ...record,
+    ...(schedules === undefined ? {} : { schedules: Object.fromEntries(others) }),
     policies: without(record.policies, qualifier),
     provisioned: without(record.provisioned, qualifier),
     ...(record.eventInvoke === undefined ? {} : { eventInvoke: without(record.eventInvoke, qualifier) }),

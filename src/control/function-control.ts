@@ -39,10 +39,13 @@ import type * as shapes from './descriptions.ts';
 import { reasonOf } from './failure-reason.ts';
 import { configOf, type HostPlaces } from './function-config.ts';
 import * as provisioning from './provisioning.ts';
+import * as schedules from './schedule-changes.ts';
 import * as urls from './url-changes.ts';
 
 /** So many functions are dealt with at once; then the event loop has its turn. */
 const AT_ONCE = 50;
+/** Has turns as functions have; it is no name of one. */
+const ALL_SCHEDULES = '*';
 
 export interface FunctionControlOptions {
   readonly records: RecordBucket<FunctionRecord>;
@@ -306,6 +309,23 @@ export class FunctionControl {
     await this.#change(name, (record, arn) => aliases.eventInvokeSet(record, qualifier, entry, arn));
   }
 
+  /** One of that name is replaced. @throws ControlError */
+  async setSchedule(name: string, schedule: string, settings: schedules.ScheduleSettings): Promise<void> {
+    // One after the other, whatever function they are of: they are counted.
+    await this.#turns.take(ALL_SCHEDULES, () =>
+      this.#change(name, (record, arn) => {
+        const after = schedules.scheduleSet(record, schedule, settings, arn, new Date().toISOString());
+        schedules.checkScheduleCount(record, after, this.#options.registry.scheduleCount);
+        return after;
+      }),
+    );
+  }
+
+  /** @throws ControlError */
+  async removeSchedule(name: string, schedule: string): Promise<void> {
+    await this.#change(name, (record) => schedules.scheduleRemoved(record, schedule));
+  }
+
   usage(): shapes.AccountUsage {
     let reservedConcurrency = 0;
     for (const record of this.#records.values()) reservedConcurrency += record.reservedConcurrency ?? 0;
@@ -399,6 +419,7 @@ export class FunctionControl {
     if (before?.urls !== record.urls && (before !== undefined || Object.keys(record.urls).length > 0)) {
       registry.setUrls(name, urls.urlsOf(record));
     }
+    if (before?.schedules !== record.schedules) registry.setSchedules(name, schedules.schedulesOf(record));
     if (before?.reservedConcurrency !== reservedConcurrency) registry.setLimit(name, reservedConcurrency);
     if (before?.provisioned !== provisioned && (before !== undefined || Object.keys(provisioned).length > 0)) {
       const requested = Object.entries(provisioned).map(

@@ -29,6 +29,7 @@ import { InvocationsApi } from './gateway/invocations/api.ts';
 import { openSchedules } from './schedules/open-schedules.ts';
 import type { Scheduler } from './schedules/scheduler.ts';
 import { LogsApi } from './gateway/logs/api.ts';
+import { SchedulesApi } from './gateway/schedules/api.ts';
 import type { Gateway } from './gateway/gateway.ts';
 import { HttpGateway } from './gateway/http.ts';
 import { LiveRows } from './gateway/ui/live-rows.ts';
@@ -408,6 +409,9 @@ function createGateway(
     jsonApis: [
       new EventsApi(events),
       new InvocationsApi(controller.telemetry.history),
+      ...(schedules === null
+        ? []
+        : [new SchedulesApi({ registry, scheduler: schedules, functions: control?.functions ?? null })]),
       ...(functionLogs === null ? [] : [new LogsApi({ account: config.lambda, logs: functionLogs, isFunction })]),
     ],
     livePage: {

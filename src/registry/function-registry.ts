@@ -84,6 +84,7 @@ export class FunctionRegistry {
   readonly #listeners: RegistryListener[] = [];
   readonly #random: () => number;
   #deploying = 0;
+  #schedules = 0;
   /** Kept until something changes: lists are read page by page. */
   #sorted: readonly RegisteredFunction[] | null = null;
 
@@ -100,6 +101,11 @@ export class FunctionRegistry {
   /** Versions that are being made ready. */
   get deployingCount(): number {
     return this.#deploying;
+  }
+
+  /** Schedules of all functions together. */
+  get scheduleCount(): number {
+    return this.#schedules;
   }
 
   /** Tells this one of all changes from now on, after those who asked before. */
@@ -286,6 +292,7 @@ export class FunctionRegistry {
     }
     this.#deploying +=
       (after === undefined ? 0 : deployingOf(after)) - (before === undefined ? 0 : deployingOf(before));
+    this.#schedules += (after?.schedules.length ?? 0) - (before?.schedules.length ?? 0);
     const name = after?.name ?? before?.name;
     if (name !== undefined) for (const { onChanged } of this.#listeners) onChanged?.(name);
   }

@@ -1,8 +1,9 @@
 /** Runs in snapctr. The key `schedules` of a function: when it gets an event by itself. */
 import { z } from 'zod';
 import type { ScheduleRecord } from '../../registry/records.ts';
+import { MAX_SCHEDULES_OF_FUNCTION } from '../../registry/schedule-limits.ts';
 import { expected, text } from '../../yaml/values.ts';
-import { checkSchedule, MAX_SCHEDULES_OF_FUNCTION, SCHEDULE_NAME } from '../schedules/schedule-checks.ts';
+import { checkSchedule, SCHEDULE_NAME } from '../schedules/schedule-checks.ts';
 
 export type ScheduleSettings = Omit<ScheduleRecord, 'isPaused' | 'since'> & { readonly name: string };
 

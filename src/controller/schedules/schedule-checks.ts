@@ -3,11 +3,9 @@ import type { ScheduleRecord } from '../../registry/records.ts';
 import { ExpressionError } from './cron.ts';
 import { dueTimes } from './due-times.ts';
 
-export const MAX_SCHEDULES_OF_FUNCTION = 100;
-/** Of all functions together. */
-export const MAX_SCHEDULES = 10_000;
 export const MAX_INPUT_BYTES = 32 * 1024;
-export const SCHEDULE_NAME = /^[0-9a-zA-Z._-]{1,64}$/;
+/** Schedules are kept in objects, by their names; one of them is not theirs to give. */
+export const SCHEDULE_NAME = /^(?!__proto__$)[0-9a-zA-Z._-]{1,64}$/;
 
 /** @returns what is wrong, and what to change; null: nothing. */
 export function checkSchedule(

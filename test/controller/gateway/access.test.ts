@@ -26,6 +26,7 @@ import { InvocationsApi } from '../../../src/controller/gateway/invocations/api.
 import type { ControlOperation } from '../../../src/controller/gateway/lambda/control/table.ts';
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
 import { LogsApi } from '../../../src/controller/gateway/logs/api.ts';
+import { SchedulesApi } from '../../../src/controller/gateway/schedules/api.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import { FunctionLogs } from '../../../src/logs/function-logs.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
@@ -95,12 +96,26 @@ async function withKeys(
     }),
     isFunction: (name: string) => FUNCTIONS.some((fn) => fn.name === name),
   };
+  const daily = { name: 'daily', expression: 'rate(1 day)', timeZone: 'UTC', qualifier: null, input: null } as const;
+  for (const { name } of FUNCTIONS) {
+    functions.setSchedules(name, [{ ...daily, missed: 'once', start: null, end: null, isPaused: false, since: null }]);
+  }
+  const schedules = {
+    registry: functions,
+    scheduler: { nextDue: () => null },
+    functions: { setSchedule: () => Promise.resolve(), removeSchedule: () => Promise.resolve() },
+  };
   const access = authenticator(keys, { now: Date.now() });
   await withControl(functions, (plane) =>
     withGateway(
       {
         lambda: { ...lambda, plane },
-        jsonApis: [new LogsApi(logs), new EventsApi(DEAD_EVENTS), new InvocationsApi(INVOCATIONS)],
+        jsonApis: [
+          new LogsApi(logs),
+          new EventsApi(DEAD_EVENTS),
+          new InvocationsApi(INVOCATIONS),
+          new SchedulesApi(schedules),
+        ],
         access,
         ...options,
       },
@@ -195,6 +210,12 @@ const WAYS: Readonly<
     (url, key, name) => events(url, key, 'PurgeEvents', { event: eventOf(name) }),
     (url, key, functionName) => events(url, key, 'PurgeEvents', { functionName }),
   ],
+  'snapfaas:ListSchedules': [(url, key) => ours(url, key, 'SnapfaasSchedules.ListSchedules', {})],
+  'snapfaas:GetSchedule': [(url, key, functionName) => schedule(url, key, 'GetSchedule', { functionName })],
+  'snapfaas:PutSchedule': [
+    (url, key, functionName) => schedule(url, key, 'PutSchedule', { functionName, expression: 'rate(1 day)' }),
+  ],
+  'snapfaas:DeleteSchedule': [(url, key, functionName) => schedule(url, key, 'DeleteSchedule', { functionName })],
   'snapfaas:GetInvocation': [
     (url, key, requestId) => ours(url, key, 'SnapfaasInvocations.GetInvocation', { requestId }),
   ],
@@ -209,6 +230,10 @@ function eventOf(name: string): number {
 
 function events(url: string, key: Key, operation: string, members: object): Promise<string | null> {
   return ours(url, key, `SnapfaasEvents.${operation}`, members);
+}
+
+function schedule(url: string, key: Key, operation: string, members: object): Promise<string | null> {
+  return ours(url, key, `SnapfaasSchedules.${operation}`, { name: 'daily', ...members });
 }
 
 function ours(url: string, key: Key, target: string, members: object): Promise<string | null> {
@@ -246,6 +271,10 @@ const MAY: Readonly<Record<Role, readonly Operation[]>> = {
     'snapfaas:GetEvent',
     'snapfaas:RedriveEvents',
     'snapfaas:PurgeEvents',
+    'snapfaas:ListSchedules',
+    'snapfaas:GetSchedule',
+    'snapfaas:PutSchedule',
+    'snapfaas:DeleteSchedule',
     'snapfaas:GetInvocation',
     'snapfaas:ListInvocations',
     ...(Object.keys(OPERATIONS) as Operation[]).filter((operation) => operation.slice('lambda:'.length) in COMMANDS),

@@ -2,7 +2,11 @@
 
 /** What clients of these APIs know an error by. */
 export type JsonApiErrorType =
-  'InvalidParameterException' | 'ResourceNotFoundException' | 'SerializationException' | 'UnknownOperationException';
+  | 'ConflictException'
+  | 'InvalidParameterException'
+  | 'ResourceNotFoundException'
+  | 'SerializationException'
+  | 'UnknownOperationException';
 
 export class JsonApiError extends Error {
   override readonly name = 'JsonApiError';
