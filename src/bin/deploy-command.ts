@@ -9,6 +9,7 @@ import { FUNCTION_NAME, type FunctionSettings, mergeSettings, readSettings } fro
 import { moveAlias, publish } from '../client/versions.ts';
 import { deployImage, readImageName } from '../client/deploy-image.ts';
 import { deployDirectory, deployZip } from '../client/deploy-path.ts';
+import { deploySchedules, type WrittenSchedules } from '../client/deploy-schedules.ts';
 import { deployStack } from '../client/template/deploy-stack.ts';
 import { isTemplatePath, readTemplate } from '../client/template/template-file.ts';
 import { clientAction, clientOptions, type ClientFlags, type Session } from './client-command.ts';
@@ -151,7 +152,7 @@ async function run(session: Session, flags: DeployFlags, path: string): Promise<
       describeDeployed,
     )
     .finally(() => notes.forEach((text) => session.note(text)));
-  await finish(session, flags, name, deployed);
+  await finish(session, flags, name, deployed, settings.schedules);
 }
 
 async function runImage(session: Session, flags: DeployFlags, text: string, path: string): Promise<void> {
@@ -178,8 +179,14 @@ async function runImage(session: Session, flags: DeployFlags, text: string, path
   await finish(session, flags, name, deployed);
 }
 
-/** Publishes what was deployed if that was asked for, and shows it. */
-async function finish(session: Session, flags: DeployFlags, name: string, deployed: Deployed): Promise<void> {
+/** Publishes what was deployed if that was asked for, sets the schedules that are written, and shows it all. */
+async function finish(
+  session: Session,
+  flags: DeployFlags,
+  name: string,
+  deployed: Deployed,
+  written?: WrittenSchedules,
+): Promise<void> {
   const version =
     flags.publish === true || flags.alias !== undefined
       ? await publish(session.client, name, {}, flags.wait * 1000, session.signal)
@@ -188,11 +195,20 @@ async function finish(session: Session, flags: DeployFlags, name: string, deploy
     flags.alias === undefined || version === null
       ? null
       : await moveAlias(session.client, name, flags.alias, version.Version);
+  // They may name the alias.
+  const schedules = written === undefined ? null : await deploySchedules(session.schedules, name, written);
   const { FunctionArn, Version } = version ?? deployed.configuration;
-  session.print({ ...deployed, ...(version && { version }), ...(alias && { alias }) }, [
-    alias?.AliasArn ?? FunctionArn,
-    ...(version === null ? [] : [`version ${Version}${alias === null ? '' : `, which is ${alias.Name} now`}`]),
-  ]);
+  session.print(
+    { ...deployed, ...(version && { version }), ...(alias && { alias }), ...(schedules && { schedules }) },
+    [
+      alias?.AliasArn ?? FunctionArn,
+      ...(version === null ? [] : [`version ${Version}${alias === null ? '' : `, which is ${alias.Name} now`}`]),
+      ...(schedules === null || schedules.set.length === 0 ? [] : [`schedules set: ${schedules.set.join(', ')}`]),
+      ...(schedules === null || schedules.removed.length === 0
+        ? []
+        : [`schedules removed: ${schedules.removed.join(', ')}`]),
+    ],
+  );
   if (!session.json) process.stderr.write(`try it: snapctr invoke ${name}${alias === null ? '' : `:${alias.Name}`}\n`);
 }
 

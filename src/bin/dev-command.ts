@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { Argument, type Command } from 'commander';
 import { badInput } from '../client/client-error.ts';
 import { deployDirectory } from '../client/deploy-path.ts';
+import { deploySchedules } from '../client/deploy-schedules.ts';
 import { detectName } from '../client/detection.ts';
 import { develop } from '../client/dev-loop.ts';
 import { mergeSettings, readSettings } from '../client/function-settings.ts';
@@ -60,6 +61,7 @@ async function dev(session: Session, flags: ClientFlags & SettingsFlags, path: s
       describeDeployed,
     );
     notes.forEach((text) => session.note(text));
+    if (settings.schedules !== undefined) await deploySchedules(session.schedules, name, settings.schedules);
     if (session.json) session.print(deployed, []);
     else process.stdout.write(`${name} is ready: snapctr invoke ${name}\n`);
   };

@@ -9,6 +9,7 @@ import { expected, quoted, show, text, wholeNumber } from '../yaml/values.ts';
 import { formatProblem, YamlFile, type Problem } from '../yaml/yaml-file.ts';
 import { badInput } from './client-error.ts';
 import type { FunctionConfiguration } from './answers.ts';
+import { schedulesSchema, type WrittenSchedules } from './deploy-schedules.ts';
 import type { Members } from './lambda-client.ts';
 
 export const SETTINGS_FILE = 'function.yaml';
@@ -32,6 +33,8 @@ export interface FunctionSettings {
   readonly web?: { readonly port: number } | undefined;
   /** Whether the handler and all it imports become one file. By default TypeScript does. */
   readonly bundle?: boolean | undefined;
+  /** All of them: others that the controller has go. */
+  readonly schedules?: WrittenSchedules | undefined;
 }
 
 /** As AWS has them; the controller may have less. */
@@ -66,6 +69,7 @@ const settingsSchema = z.strictObject(
       )
       .optional(),
     bundle: z.boolean(expected('`true` or `false`')).optional(),
+    schedules: schedulesSchema.optional(),
   },
   expected('a map of keys such as `name` and `handler`'),
 );

@@ -111,6 +111,12 @@ test('each mistake in function.yaml is told with its place', () => {
     problemsOf('environment:\n  PORT: 80\n'),
     /^F:2:9: `environment.PORT` must be a string, not the number 80; quote it: "80"$/,
   );
+  const twice = 'schedules: [{name: a, expression: rate(1 day)}, {name: a, expression: rate(1 day)}]\n';
+  assert.equal(problemsOf(twice), 'F:1:12: `schedules` has two schedules of one name; give one another name');
+  assert.match(
+    problemsOf('schedules: [{name: a}]\n'),
+    /^F:1:13: `schedules\.0\.expression` is missing; it must be a sch/,
+  );
   assert.match(problemsOf('a: [\n'), /^F:\d+:\d+: not valid YAML/);
   rmSync(directory, { recursive: true });
 });

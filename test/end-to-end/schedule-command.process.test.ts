@@ -1,6 +1,6 @@
 /** `snapctr schedule`: functions made over the API get events by themselves, as the command says, over a restart. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -156,6 +156,28 @@ test('what cannot be a schedule is refused, and nothing is kept', async () => {
     [1, 'error: ResourceNotFoundException: the function report has no schedule daily\n'],
   );
   assert.deepEqual(await listed(), ['filed/hourly file']);
+});
+
+test('schedules of function.yaml are deployed with the function, and go when they are no longer written', async () => {
+  const directory = join(workspace.directory, 'nightly');
+  mkdirSync(directory);
+  writeFileSync(join(directory, 'index.js'), 'exports.handler = async () => 1;\n');
+  const deploy = async (schedules: string): Promise<readonly string[]> => {
+    writeFileSync(join(directory, 'function.yaml'), `handler: index.handler\n${schedules}`);
+    const { status, stdout, stderr } = await run(SNAPCTR, ['deploy', directory, '--endpoint', controller.url], {
+      workspace,
+    });
+    assert.equal(status, 0, stderr);
+    return stdout.trimEnd().split('\n').slice(1);
+  };
+  const two = '{name: a, expression: rate(1 day), input: {n: 1}}, {name: b, expression: rate(2 days)}';
+  assert.deepEqual(await deploy(`schedules: [${two}]\n`), ['schedules set: a, b']);
+  assert.deepEqual(await deploy(`schedules: [${two}]\n`), []);
+  assert.deepEqual(await deploy(''), []);
+  assert.deepEqual(await listed(), ['filed/hourly file', 'nightly/a api', 'nightly/b api']);
+  const changed = '{name: a, expression: rate(1 day), input: {n: 2}}';
+  assert.deepEqual(await deploy(`schedules: [${changed}]\n`), ['schedules set: a', 'schedules removed: b']);
+  assert.deepEqual(await deploy('schedules: []\n'), ['schedules removed: a']);
 });
 
 test('a schedule is made, runs, is paused, resumed, kept over a kill, and removed', async () => {
