@@ -20,6 +20,7 @@ import type { FunctionRegistry } from '../registry/function-registry.ts';
 import type { ProvisionedState } from '../registry/provisioning.ts';
 import type { RecordBucket } from '../registry/record-store.ts';
 import {
+  deadLettersOf,
   newest,
   packagesOf,
   type AliasRecord,
@@ -416,6 +417,7 @@ export class FunctionControl {
     for (const sha256 of packagesOf(record)) packages.hold(sha256);
     if (before === undefined || before.aliases !== record.aliases) registry.setAliases(name, record.aliases);
     if (before?.eventInvoke !== record.eventInvoke) registry.setEventInvoke(name, record.eventInvoke ?? {});
+    this.#setDeadLetters(record);
     if (before?.urls !== record.urls && (before !== undefined || Object.keys(record.urls).length > 0)) {
       registry.setUrls(name, urls.urlsOf(record));
     }
@@ -428,6 +430,13 @@ export class FunctionControl {
       registry.setProvisioned(name, new Map(requested));
     }
     if (before !== undefined) await this.#release(before);
+  }
+
+  #setDeadLetters(record: FunctionRecord): void {
+    const { registry } = this.#options;
+    const now = deadLettersOf(record);
+    const before = registry.get(record.name)?.deadLetters ?? {};
+    if (JSON.stringify(before) !== JSON.stringify(now)) registry.setDeadLetters(record.name, now);
   }
 
   async #release(record: FunctionRecord): Promise<void> {

@@ -53,6 +53,8 @@ export interface RegisteredFunction extends VersionState {
   readonly schedules: readonly FunctionSchedule[];
   /** How its events are tried, by qualifier. */
   readonly eventInvoke: Readonly<Record<string, EventInvokeRecord>>;
+  /** Who gets events that failed for good, by version: as `DeadLetterConfig` has it. */
+  readonly deadLetters: Readonly<Record<string, string>>;
   /** Most VMs at once, in place of what its versions say; undefined: they say it. */
   readonly concurrencyLimit?: number | null;
   /** VMs that are kept ready, by qualifier. */
@@ -252,6 +254,11 @@ export class FunctionRegistry {
     this.#replace({ ...this.#entryOf(name), eventInvoke });
   }
 
+  /** Who gets its events from now on that failed for good; a function that is not there yet is pending from now on. */
+  setDeadLetters(name: string, deadLetters: Readonly<Record<string, string>>): void {
+    this.#replace({ ...this.#entryOf(name), deadLetters });
+  }
+
   #entryOf(name: string): RegisteredFunction {
     const known = this.#functions.get(name);
     if (known !== undefined) return known;
@@ -262,6 +269,7 @@ export class FunctionRegistry {
       urls: [],
       schedules: [],
       eventInvoke: {},
+      deadLetters: {},
     };
     return { ...NOTHING, name, ...none };
   }

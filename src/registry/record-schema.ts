@@ -26,6 +26,7 @@ const settings = z.strictObject({
   layers: z.array(z.strictObject({ name: z.string(), version: z.int().positive(), code })),
   container: container.optional(),
   tenantIsolation: z.literal('PER_TENANT').optional(),
+  deadLetter: z.string().optional(),
   remembered: z.record(z.string(), z.json() as z.ZodType<JsonValue>),
 });
 

@@ -10,6 +10,7 @@
  * ```
  */
 
+import { LATEST } from '../protocol/arn.ts';
 import type { ContainerSettings } from '../protocol/runner.ts';
 
 /** The version that has no number. */
@@ -63,6 +64,8 @@ export interface FunctionSettings {
   readonly container?: ContainerSettings | undefined;
   /** A VM serves one tenant only; never changes. Absent: requests have no tenants. */
   readonly tenantIsolation?: 'PER_TENANT' | undefined;
+  /** Who gets events that failed for good: ARN of a function, `file:NAME`, or a URL. Absent: nobody. */
+  readonly deadLetter?: string | undefined;
   /** Members of the API that are taken and told as they were given, and have no effect here, such as `TracingConfig`. */
   readonly remembered: Readonly<Record<string, JsonValue>>;
 }
@@ -278,6 +281,16 @@ export function newest({ wanted, latest }: FunctionRecord): VersionRecord {
   const newest = wanted ?? latest;
   if (newest === null) throw new Error('bug: a function was kept without a version');
   return newest;
+}
+
+/** Who gets events that failed for good, by version; of `$LATEST` what answers says it, or what is to answer first. */
+export function deadLettersOf({ latest, wanted, published }: FunctionRecord): Readonly<Record<string, string>> {
+  const versions: [version: string, deadLetter: string | undefined][] = [
+    [LATEST, (latest ?? wanted)?.settings.deadLetter],
+    ...published.map(({ number, settings }) => [String(number), settings.deadLetter] as [string, string | undefined]),
+  ];
+  const set = versions.filter((one): one is [string, string] => one[1] !== undefined);
+  return Object.fromEntries(set);
 }
 
 /** The packages that a function cannot do without, in hex. */

@@ -3,6 +3,8 @@ import { open } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { makeDirectory } from '../../storage/make-directory.ts';
+import { deadLetterHeaders, deadLetterLine } from './dead-letter.ts';
+import type { EventContents } from './event-store.ts';
 import type { Target } from './target.ts';
 
 const { O_APPEND, O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
@@ -10,8 +12,11 @@ const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const SPACE = 0x20;
 
+/** An invocation record, or a dead letter, which has attributes. */
+export type Message = Pick<EventContents, 'payload' | 'attributes'>;
+
 /**
- * Resolves when the record has arrived: it is on disk, or was answered with a status from 200 to 299. An endpoint may get one twice, if
+ * Resolves when the message has arrived: it is on disk, or was answered with a status from 200 to 299. An endpoint may get one twice, if
  * its answer was lost; a redirect is not followed.
  *
  * @param directory where files are; null: there is none.
@@ -20,14 +25,15 @@ const SPACE = 0x20;
 export async function deliver(
   directory: string | null,
   target: Target,
-  record: Buffer,
+  message: Message,
   signal: AbortSignal,
 ): Promise<void> {
+  const { payload, attributes = null } = message;
   if (target.kind === 'function') throw new Error('bug: a function is no such destination');
-  if (target.kind === 'http') return post(target.url, record, signal);
+  if (target.kind === 'http') return post(target.url, message, signal);
   if (directory === null) throw new Error('files of destinations are in the data directory, and there is none');
   await makeDirectory(directory, 0o700);
-  await appendLine(join(directory, target.name), record);
+  await appendLine(join(directory, target.name), attributes === null ? payload : deadLetterLine(attributes, payload));
 }
 
 async function appendLine(path: string, record: Buffer): Promise<void> {
@@ -56,12 +62,15 @@ function asLine(record: Buffer): Buffer {
   return line;
 }
 
-async function post(url: string, record: Buffer, signal: AbortSignal): Promise<void> {
-  const headers = { 'content-type': 'application/json' };
+async function post(url: string, { payload, attributes = null }: Message, signal: AbortSignal): Promise<void> {
+  const headers = {
+    'content-type': 'application/json',
+    ...(attributes === null ? {} : deadLetterHeaders(attributes)),
+  };
   const answer = await fetch(url, {
     method: 'POST',
     headers,
-    body: new Uint8Array(record),
+    body: new Uint8Array(payload),
     redirect: 'manual',
     signal,
   });

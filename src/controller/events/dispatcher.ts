@@ -13,14 +13,14 @@
  */
 import { setMaxListeners } from 'node:events';
 import type { LambdaAccount } from '../../protocol/arn.ts';
-import { functionArn } from '../../protocol/arn.ts';
 import { messageOf, SnapfaasError } from '../../protocol/errors.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { Gateway, SubmitTask } from '../gateway/gateway.ts';
 import { isFunctionsDoing } from '../gateway/lambda/failures.ts';
 import type { Logger } from '../log.ts';
-import { newTaskId, type Outcome } from '../task.ts';
+import type { Outcome } from '../task.ts';
 import { DeadEvents } from './dead-events.ts';
+import type { Message } from './destinations.ts';
 import { DueQueue } from '../due-queue.ts';
 import type { EventClock } from './event-clock.ts';
 import type { EventSettings } from './event-settings.ts';
@@ -32,7 +32,8 @@ import {
   type StoredEvent,
 } from './event-store.ts';
 import { Flow } from './flow.ts';
-import { invocationRecord, type Ending } from './invocation-record.ts';
+import { followersOf, toldOf } from './followers.ts';
+import type { Ending } from './invocation-record.ts';
 import { functionTarget, parseTarget, type Target } from './target.ts';
 
 /** Between a failed try and the next one, in ms; AWS's own. */
@@ -54,6 +55,7 @@ const MAX_REASON_CHARACTERS = 300;
 export interface EventDispatcherOptions {
   readonly store: EventStore;
   readonly submit: SubmitTask;
+  /** Of a version or alias, as it is now. */
   readonly settingsOf: (name: string, qualifier: string | null) => EventSettings;
   /** Events of a function that may be under way at once. */
   readonly limitOf: (name: string) => number;
@@ -61,8 +63,8 @@ export interface EventDispatcherOptions {
   readonly versionOf: (name: string, qualifier: string | null) => FunctionVersion | null;
   /** Events that may be under way to functions at once, all together. */
   readonly maxInFlight: number;
-  /** Brings a record to a file or an HTTP endpoint; rejects if that failed. */
-  readonly deliver: (target: Target, record: Buffer, signal: AbortSignal) => Promise<void>;
+  /** Brings a record or a dead letter to a file or an HTTP endpoint; rejects if that failed. */
+  readonly deliver: (target: Target, message: Message, signal: AbortSignal) => Promise<void>;
   readonly account: LambdaAccount;
   readonly clock: EventClock;
   readonly logger: Logger;
@@ -408,22 +410,24 @@ export class EventDispatcher implements Gateway {
 
   /** Whoever is to be told is told by an event of its own, which takes the place of this one. */
   async #conclude(
-    { name, qualifier }: Extract<Target, { kind: 'function' }>,
+    target: Extract<Target, { kind: 'function' }>,
     event: StoredEvent,
     contents: EventContents,
     ending: Ending,
   ): Promise<void> {
     const { account, clock, logger, settingsOf, store } = this.#options;
-    const settings = settingsOf(name, qualifier);
+    const { name, qualifier } = target;
+    const { version } = ending;
+    // Each version has a dead-letter target of its own, and an alias may lead to two of them.
+    const { deadLetter } = settingsOf(name, version === null ? qualifier : version.version);
+    const settings = { ...settingsOf(name, qualifier), deadLetter };
     const isSuccess = ending.condition === 'Success';
-    const told = isSuccess ? [settings.onSuccess] : [settings.onFailure, settings.deadLetter];
-    const targets = [...new Set(told)].filter((target) => target !== null);
     const reason = reasonOf(ending);
     if (!isSuccess) {
       this.#failed += 1;
       logger.warn({ function: name, request: contents.id }, `an invocation of type Event failed: ${reason}`);
     }
-    if (targets.length === 0) {
+    if (toldOf(ending, settings).length === 0) {
       if (isSuccess) await store.settle(event, []);
       else this.#bury(event, ending.tries, reason);
       return;
@@ -435,34 +439,25 @@ export class EventDispatcher implements Gateway {
       );
       return this.#bury(event, ending.tries, `its destinations lead on and on; ${MAX_HOPS} were followed`);
     }
-    const now = clock.now();
-    const payload = invocationRecord(account, name, qualifier, contents, ending, now);
-    const followers = targets.map((target) => this.#follower(target, contents, payload, now));
+    const followers = followersOf(account, target, contents, ending, settings, reason, clock.now());
     for (const one of await store.settle(event, followers)) this.#add(one);
   }
 
-  #follower(target: string, { id, hops }: EventContents, payload: Buffer, now: number): NewEvent {
-    const to = parseTarget(target);
-    // A request of its own for a function; else the request whose record it is.
-    const isFunction = to.kind === 'function';
-    const header = isFunction
-      ? { arn: functionArn(this.#options.account, to.name) + (to.qualifier === null ? '' : `:${to.qualifier}`) }
-      : null;
-    return { id: isFunction ? newTaskId() : id, target, payload, acceptedAt: now, header, hops: hops + 1 };
-  }
-
-  async #deliver(target: Target, event: StoredEvent, { id, payload }: EventContents): Promise<void> {
+  async #deliver(target: Target, event: StoredEvent, contents: EventContents): Promise<void> {
     const { clock, deliver, logger, store } = this.#options;
     const tries = event.state.tries + 1;
     if (tries > 1) this.#triedAgain += 1;
     try {
-      await deliver(target, payload, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DELIVERY_LIMIT_MS)]));
+      await deliver(target, contents, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DELIVERY_LIMIT_MS)]));
     } catch (error) {
       if (this.#stop.signal.aborted) return;
       const pauseMs = DELIVERY_PAUSES_MS[tries - 1];
       if (pauseMs === undefined) {
         this.#failed += 1;
-        logger.warn({ target: event.target, request: id }, `a destination was not reached: ${messageOf(error)}`);
+        logger.warn(
+          { target: event.target, request: contents.id },
+          `a destination was not reached: ${messageOf(error)}`,
+        );
         return this.#bury(event, tries, messageOf(error));
       }
       const at = clock.now() + pauseMs;

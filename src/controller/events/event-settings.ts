@@ -8,7 +8,7 @@ export interface EventSettings {
   /** Targets; null: nobody is told. */
   readonly onSuccess: string | null;
   readonly onFailure: string | null;
-  /** Told of failures as well, as `onFailure` is. */
+  /** Gets the event itself when it fails for good, whether or not `onFailure` is told. */
   readonly deadLetter: string | null;
 }
 

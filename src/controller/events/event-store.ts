@@ -4,6 +4,16 @@
  */
 import type { LambdaInvocation } from '../task.ts';
 
+/** What a dead letter says beside the event that failed; by the names that AWS has for them. */
+export interface DeadLetterAttributes {
+  /** Of the event that failed. */
+  readonly RequestID: string;
+  /** The status of HTTP that its invocation would have had. */
+  readonly ErrorCode: number;
+  /** 1 KiB in UTF-8 at most. */
+  readonly ErrorMessage: string;
+}
+
 /** An event on its way in. */
 export interface NewEvent {
   /** Of the request that brought it; the same at each try. */
@@ -18,6 +28,8 @@ export interface NewEvent {
   readonly header: LambdaInvocation['header'] | null;
   /** Destinations that led here, one after the other; 0: a caller did. */
   readonly hops: number;
+  /** Of a dead letter; absent or null: it is none. */
+  readonly attributes?: DeadLetterAttributes | null;
   /** What it was made for, by which its source knows it after a crash; absent or null: nobody asks. */
   readonly origin?: string | null;
 }
@@ -46,7 +58,7 @@ export interface StoredEvent {
 }
 
 /** What only the disk has. */
-export type EventContents = Pick<NewEvent, 'id' | 'payload' | 'header' | 'hops'>;
+export type EventContents = Pick<NewEvent, 'id' | 'payload' | 'header' | 'hops' | 'attributes'>;
 
 export interface EventStore {
   /** Whether events outlive this process. */

@@ -36,6 +36,8 @@ const header = z.strictObject({
   trace: z.string().exactOptional(),
 });
 
+const attributes = z.strictObject({ RequestID: z.string(), ErrorCode: count, ErrorMessage: z.string() });
+
 /** `event`: with its payload; written again with its state when its file goes. `state`: its new one. `done`: it is settled. */
 const metaSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -46,6 +48,7 @@ const metaSchema = z.discriminatedUnion('kind', [
     acceptedAt: z.number(),
     header: header.nullable(),
     hops: count,
+    attributes: attributes.exactOptional(),
     origin: z.string().exactOptional(),
     state,
   }),

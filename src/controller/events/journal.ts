@@ -193,7 +193,7 @@ export class Journal implements EventStore {
 
   async read(event: StoredEvent): Promise<EventContents> {
     const { meta, payload } = await this.#record(event);
-    return { id: meta.id, payload, header: meta.header, hops: meta.hops };
+    return { id: meta.id, payload, header: meta.header, hops: meta.hops, attributes: meta.attributes ?? null };
   }
 
   update(event: StoredEvent, state: EventState): void {
@@ -503,17 +503,21 @@ function closed(): EventStoreError {
 }
 
 /** @throws EventStoreError */
-function checkSize({ payload, header, target, origin }: NewEvent): void {
-  const meta = JSON.stringify(header).length + target.length + (origin?.length ?? 0);
+function checkSize({ payload, header, target, attributes, origin }: NewEvent): void {
+  const meta = JSON.stringify([header, attributes]).length + target.length + (origin?.length ?? 0);
   if (payload.length + FRAME_BYTES + MAX_META_BYTES <= MAX_BODY_BYTES && meta < MAX_META_BYTES / 2) return;
   throw new EventStoreError('full', `an event of ${payload.length} bytes is too large to be kept`);
 }
 
-function eventWrite(entry: Entry, { id, target, acceptedAt, header, hops, payload }: NewEvent): Write {
+function eventWrite(entry: Entry, event: NewEvent): Write {
+  const { id, target, acceptedAt, header, hops, payload, attributes = null } = event;
   const { sequence } = entry;
-  const origin = entry.origin === null ? {} : { origin: entry.origin };
+  const more = {
+    ...(attributes === null ? {} : { attributes }),
+    ...(entry.origin === null ? {} : { origin: entry.origin }),
+  };
   return {
-    meta: () => ({ kind: 'event', sequence, id, target, acceptedAt, header, hops, ...origin, state: entry.state }),
+    meta: () => ({ kind: 'event', sequence, id, target, acceptedAt, header, hops, ...more, state: entry.state }),
     payload,
     entry,
   };

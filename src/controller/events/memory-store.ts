@@ -70,7 +70,7 @@ export class MemoryEventStore implements EventStore {
     // There is nothing to write.
   }
 
-  #add({ id, target, payload, acceptedAt, header, hops, origin = null }: NewEvent): StoredEvent {
+  #add({ id, target, payload, acceptedAt, header, hops, attributes = null, origin = null }: NewEvent): StoredEvent {
     const sequence = ++this.#sequence;
     const event: MemoryEvent = {
       sequence,
@@ -79,7 +79,7 @@ export class MemoryEventStore implements EventStore {
       bytes: payload.length,
       origin,
       state: initialState(acceptedAt),
-      contents: { id, payload, header, hops },
+      contents: { id, payload, header, hops, attributes },
     };
     this.#events.set(sequence, event);
     this.#bytes += payload.length;

@@ -1,7 +1,7 @@
 /** Runs in snapctr. The gateway of events, with what it is wired to. */
 import type { DataDirectory } from '../../control/data-directory.ts';
 import { LATEST, type LambdaAccount } from '../../protocol/arn.ts';
-import type { FunctionRegistry } from '../../registry/function-registry.ts';
+import type { FunctionRegistry, RegisteredFunction } from '../../registry/function-registry.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { SubmitTask } from '../gateway/gateway.ts';
 import type { Logger } from '../log.ts';
@@ -41,7 +41,7 @@ export async function openEvents(options: EventsOptions): Promise<EventDispatche
     versionOf: (name, qualifier) => versionOf(registry, name, qualifier),
     // Requests that somebody waits for find room in the channel as well.
     maxInFlight: Math.max(1, Math.floor(queueCapacity / 2)),
-    deliver: (target, record, signal) => deliver(data?.destinations ?? null, target, record, signal),
+    deliver: (target, message, signal) => deliver(data?.destinations ?? null, target, message, signal),
     account,
     clock: eventClock(store.latestMoment),
     logger,
@@ -49,16 +49,24 @@ export async function openEvents(options: EventsOptions): Promise<EventDispatche
 }
 
 function settingsOf(registry: FunctionRegistry, name: string, qualifier: string | null): EventSettings {
-  const set = registry.get(name)?.eventInvoke[qualifier ?? LATEST];
-  if (set === undefined) return DEFAULT_EVENT_SETTINGS;
+  const fn = registry.get(name);
+  const set = fn?.eventInvoke[qualifier ?? LATEST];
+  const deadLetter = fn === undefined ? null : targetOf(deadLetterOf(fn, qualifier ?? LATEST));
+  if (set === undefined) return { ...DEFAULT_EVENT_SETTINGS, deadLetter };
   const { maximumRetryAttempts, maximumEventAgeS, onSuccess, onFailure } = set;
   return {
     maximumRetryAttempts: maximumRetryAttempts ?? DEFAULT_EVENT_SETTINGS.maximumRetryAttempts,
     maximumEventAgeMs: maximumEventAgeS === null ? DEFAULT_EVENT_SETTINGS.maximumEventAgeMs : maximumEventAgeS * 1000,
     onSuccess: targetOf(onSuccess),
     onFailure: targetOf(onFailure),
-    deadLetter: null,
+    deadLetter,
   };
+}
+
+/** Of the version that an alias leads to, or most of its requests. */
+function deadLetterOf({ aliases, deadLetters }: RegisteredFunction, qualifier: string): string | null {
+  const alias = aliases.find((one) => one.name === qualifier);
+  return deadLetters[alias === undefined ? qualifier : String(alias.version)] ?? null;
 }
 
 /** @param destination as the API has it. */

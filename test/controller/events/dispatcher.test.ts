@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EventDispatcher, type EventDispatcherOptions } from '../../../src/controller/events/dispatcher.ts';
+import type { Message } from '../../../src/controller/events/destinations.ts';
 import { DEFAULT_EVENT_SETTINGS, type EventSettings } from '../../../src/controller/events/event-settings.ts';
 import { MemoryEventStore } from '../../../src/controller/events/memory-store.ts';
 import { createLogger } from '../../../src/controller/log.ts';
@@ -239,7 +240,7 @@ test('events: destinations are told in the words of AWS', async () => {
     [OK, 'Success'],
     [FAILED, 'RetriesExhausted'],
   ] as const) {
-    const told = { onSuccess: 'function:good', onFailure: 'function:bad', deadLetter: 'function:bad' };
+    const told = { onSuccess: 'function:good', onFailure: 'function:bad' };
     const answer = ({ request }: Task): Outcome => (request.function === 'f' ? outcome : OK);
     await withBench(new Bench(answer, settings(told)), async (bench) => {
       await bench.accept('{ "n": 9007199254740993 }');
@@ -269,6 +270,94 @@ test('events: destinations are told in the words of AWS', async () => {
       assert.equal(bench.store.size, 0);
     });
   }
+});
+
+test('events: the dead-letter target gets the event itself after the last try, beside the destination', () => {
+  const delivered: Message[] = [];
+  const places = { onFailure: 'function:told', deadLetter: 'file:dead.jsonl' };
+  const bench = new Bench(({ request }) => (request.function === 'f' ? FAILED : OK), {
+    ...settings({ ...places, maximumRetryAttempts: 1 }),
+    deliver: (_, message) => Promise.resolve(void delivered.push(message)),
+  });
+  return withBench(bench, async () => {
+    await bench.accept('{ "n": 1.0 }');
+    await bench.clock.pass(30_000);
+    assert.equal(delivered.length, 0);
+    await bench.clock.pass(HOUR);
+    assert.deepEqual(
+      bench.ran.map((one) => one.function),
+      ['f', 'f', 'told'],
+    );
+    const [letter, ...more] = delivered;
+    assert.equal(letter?.payload.toString(), '{ "n": 1.0 }');
+    assert.deepEqual(letter.attributes, { RequestID: 'id-{ "n": 1.0 }', ErrorCode: 200, ErrorMessage: 'no luck' });
+    assert.deepEqual([more, bench.store.size], [[], 0]);
+  });
+});
+
+test('events: a function as dead-letter target is invoked with the event alone, also if it is the destination as well', () =>
+  withBench(
+    new Bench(
+      ({ request }) => (request.function === 'f' ? FAILED : OK),
+      settings({ onFailure: 'function:g', deadLetter: 'function:g', maximumRetryAttempts: 0 }),
+    ),
+    async (bench) => {
+      await bench.accept('{ "n": 1.0 }');
+      const [record, letter, ...more] = bench.ran.filter((one) => one.function === 'g');
+      assert.match(record?.text ?? '', /"condition":"RetriesExhausted"/);
+      assert.equal(letter?.text, '{ "n": 1.0 }');
+      assert.notEqual(letter.id, record?.id);
+      assert.deepEqual(more, []);
+    },
+  ));
+
+test('events: the version that failed says who gets the dead letter, and no success is one', () => {
+  const asked: (string | null)[] = [];
+  let outcome: Outcome = OK;
+  const bench = new Bench(({ request }) => (request.function === 'f' ? outcome : OK), {
+    settingsOf: (name, qualifier) => {
+      asked.push(qualifier);
+      const deadLetter = name === 'f' && qualifier === '7' ? 'function:of-seven' : null;
+      return { ...DEFAULT_EVENT_SETTINGS, maximumRetryAttempts: 0, deadLetter };
+    },
+  });
+  return withBench(bench, async () => {
+    const version = { ...VERSION, version: '7' };
+    outcome = { ...OK, version };
+    await bench.accept('1');
+    outcome = { ...FAILED, version };
+    await bench.accept('2');
+    assert.deepEqual(
+      bench.ran.filter((one) => one.function !== 'f').map((one) => [one.function, one.text]),
+      [['of-seven', '2']],
+    );
+    assert.ok(asked.includes(null));
+  });
+});
+
+test('events: a dead letter that does not arrive is kept with its attributes, and redriven with them', () => {
+  const delivered: Message[] = [];
+  let isUp = false;
+  const bench = new Bench(() => FAILED, {
+    ...settings({ deadLetter: 'http://127.0.0.1:1/', maximumRetryAttempts: 0 }),
+    deliver: (_, message) => {
+      if (!isUp) return Promise.reject(new Error('nobody is there'));
+      return Promise.resolve(void delivered.push(message));
+    },
+  });
+  return withBench(bench, async () => {
+    await bench.accept('1');
+    await bench.clock.pass(HOUR);
+    const [dead = assert.fail()] = bench.store.events();
+    assert.deepEqual([dead.state.status, dead.target], ['dead', 'http://127.0.0.1:1/']);
+    isUp = true;
+    await bench.dispatcher.redrive(dead);
+    await settled();
+    assert.deepEqual(
+      delivered.map(({ attributes }) => attributes),
+      [{ RequestID: 'id-1', ErrorCode: 200, ErrorMessage: 'no luck' }],
+    );
+  });
 });
 
 test('events: of one that grew too old a destination is told without an answer', () =>

@@ -25,6 +25,7 @@ export function eventStoreContract(what: string, open: (limits: EventStoreLimits
         target: `function:${text}`,
         hops: 3,
         header: { arn: text, client_context: '{}', tenant_id: 'a', trace: 't' },
+        attributes: text === 'b' ? { RequestID: text, ErrorCode: 200, ErrorMessage: 'no “luck”' } : null,
       }),
     );
     const stored = await Promise.all(events.map((event) => store.append(event)));
@@ -40,9 +41,10 @@ export function eventStoreContract(what: string, open: (limits: EventStoreLimits
         })),
       );
       for (const [index, event] of found.entries()) {
-        const { id, payload, header, hops } = await one.read(event);
+        const { id, payload, header, hops, attributes } = await one.read(event);
         const expected = events[index];
         assert.deepEqual([id, header, hops], [expected?.id, expected?.header, expected?.hops]);
+        assert.deepEqual(attributes, expected?.attributes);
         assert.deepEqual(payload, expected?.payload);
       }
     };

@@ -1,17 +1,14 @@
 /** Runs in snapctr. Operations on how a function's events are tried, and where it is told how that ended. */
-import { AccessError } from '../../../../auth/access-error.ts';
 import { functionArn, LATEST } from '../../../../protocol/arn.ts';
 import type { EventInvokeRecord } from '../../../../registry/records.ts';
 import { ApiError } from '../errors.ts';
-import { findFunction, parseFunctionName } from '../names.ts';
 import { functionOf, NOTHING, ok, pageOf, withMarker, type Call, type Result } from './call.ts';
+import { checkedDestination } from './destination.ts';
 import type { Json } from './render.ts';
 import * as requests from './requests.ts';
 import { readShape } from './shapes.ts';
 
 const PAGE = { most: 50, atOnce: 50 } as const;
-/** A file in the data directory: a name, so that nobody writes elsewhere. */
-const FILE_DESTINATION = /^file:[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,99}$/;
 
 export async function putFunctionEventInvokeConfig(call: Call): Promise<Result> {
   return change(call, null);
@@ -74,42 +71,6 @@ function configOf(call: Call): EventInvokeRecord {
   if (record !== undefined) return record;
   const arn = `${functionArn(call.account, name)}:${key}`;
   throw new ApiError('ResourceNotFoundException', `The function ${arn} doesn't have an EventInvokeConfig`);
-}
-
-/** @returns null: there is to be none. @throws ApiError, AccessError */
-function checkedDestination(call: Call, text: string): string | null {
-  if (text === '' || FILE_DESTINATION.test(text)) return text === '' ? null : text;
-  if (/^https?:\/\//.test(text) && URL.canParse(text)) {
-    // Whom snapctr can reach, a function need not.
-    return authorized(() => call.caller.authorize('snapfaas:ReadStatus'), text, 'takes a key with the role admin');
-  }
-  if (!/^arn:[^:]*:lambda:[^:]*:[^:]*:function:/.test(text)) throw invalid(text);
-  const reference = parseFunctionName(text, null, call.account);
-  authorized(
-    () => call.caller.authorize('lambda:InvokeFunction', reference.name),
-    text,
-    'takes a key that may invoke it',
-  );
-  findFunction(call.registry, reference, call.account, '');
-  return text;
-}
-
-function authorized(check: () => void, text: string, what: string): string {
-  try {
-    check();
-    return text;
-  } catch (error) {
-    if (!(error instanceof AccessError)) throw error;
-    throw new AccessError('AccessDeniedException', `the destination ${text} ${what}`);
-  }
-}
-
-function invalid(text: string): ApiError {
-  const shown = text.slice(0, 200);
-  return new ApiError(
-    'InvalidParameterValueException',
-    `The provided destination ${shown} is invalid: give the ARN of a function, a file as in file:NAME, or a URL of HTTP.`,
-  );
 }
 
 function rendered(call: Call, name: string, qualifier: string, record: EventInvokeRecord): Json {

@@ -19,6 +19,7 @@ import {
   type Call,
   type Result,
 } from './call.ts';
+import { checkedDestination } from './destination.ts';
 import { configuration, listedConfiguration, type Json } from './render.ts';
 import * as requests from './requests.ts';
 import {
@@ -43,6 +44,7 @@ export async function createFunction(call: Call): Promise<Result> {
   const settings = createdSettings(body, account);
   checkStorage(body, settings.memoryMib);
   authorizeLayers(call, settings.layers);
+  checkedDestination(call, settings.deadLetter ?? '');
   const code = await codeOf(call, body.PackageType === 'Image' ? 'Image' : 'Zip', body.Code?.ImageUri);
   const fn = await plane.functions.create({
     name,
@@ -75,6 +77,7 @@ export async function updateFunctionConfiguration(call: Call): Promise<Result> {
   const name = wholeFunctionOf(call);
   const { settings } = updatedSettings(body, call.account);
   authorizeLayers(call, settings.layers ?? []);
+  checkedDestination(call, settings.deadLetter ?? '');
   const known = call.plane.functions.find(name);
   const memoryMib = settings.memoryMib ?? (known === undefined ? null : newest(known).settings.memoryMib);
   if (memoryMib !== null) checkStorage(body, memoryMib);

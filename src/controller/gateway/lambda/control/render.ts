@@ -55,6 +55,7 @@ export function listedConfiguration(account: LambdaAccount, fn: FunctionDescript
     CodeSha256: codeDigest(code),
     Version: String(version),
     ...(environment === null ? {} : { Environment: { Variables: environment } }),
+    ...(settings.deadLetter === undefined ? {} : { DeadLetterConfig: { TargetArn: settings.deadLetter } }),
     TracingConfig: remembered['TracingConfig'] ?? { Mode: 'PassThrough' },
     RevisionId: record.revisionId,
     ...(layers.length === 0 ? {} : { Layers: layers.map((layer) => layerUse(account, layer)) }),

@@ -57,7 +57,7 @@ const settings = {
     LogGroup: string({ min: 1, max: 512, pattern: '[\\.\\-_/#A-Za-z0-9]+' }),
   }),
   VpcConfig: anything,
-  DeadLetterConfig: anything,
+  DeadLetterConfig: structure({ TargetArn: string({ max: 350 }) }),
   KMSKeyArn: anything,
   FileSystemConfigs: anything,
   ImageConfig: structure({

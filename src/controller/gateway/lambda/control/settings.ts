@@ -40,7 +40,6 @@ const REMEMBERED = ['TracingConfig', 'EphemeralStorage', 'SnapStart', 'LoggingCo
 /** Members whose emptiness means nothing, and whose contents are not offered. */
 const NOT_OFFERED = [
   'VpcConfig',
-  'DeadLetterConfig',
   'KMSKeyArn',
   'FileSystemConfigs',
   'CapacityProviderConfig',
@@ -91,7 +90,18 @@ export function updatedSettings(
     const message = 'TenancyConfig cannot be changed after the function was created; create another function.';
     throw new ApiError('InvalidParameterValueException', message);
   }
-  const { Runtime, Role, Handler, Description, Timeout, MemorySize, Environment, Layers, ImageConfig } = body;
+  const {
+    Runtime,
+    Role,
+    Handler,
+    Description,
+    Timeout,
+    MemorySize,
+    Environment,
+    Layers,
+    ImageConfig,
+    DeadLetterConfig,
+  } = body;
   if (Runtime !== undefined) checkRuntime(Runtime);
   const remembered: Record<string, JsonValue> = {};
   for (const name of REMEMBERED) if (body[name] !== undefined) remembered[name] = body[name];
@@ -106,6 +116,8 @@ export function updatedSettings(
       ...(Environment === undefined ? {} : { environment: checkEnvironment(Environment.Variables ?? {}) }),
       ...(Layers === undefined ? {} : { layers: Layers.map((arn) => parseLayerVersionArn(arn, account)) }),
       ...(ImageConfig === undefined ? {} : { container: containerSettings(ImageConfig) }),
+      // An empty one takes away what was set before.
+      ...(DeadLetterConfig === undefined ? {} : { deadLetter: DeadLetterConfig.TargetArn || undefined }),
       ...(Object.keys(remembered).length === 0 ? {} : { remembered }),
     },
   };
