@@ -53,6 +53,8 @@ export interface LambdaApiOptions {
   readonly logger: Logger;
 }
 
+/** What InvokeAsync answers; Invoke says the same by its status alone. */
+const ACCEPTED = { Status: 202 } as const;
 const API_PATH = /^\/\d{4}-\d\d-\d\d(?:\/|$)/;
 
 export class LambdaApi {
@@ -108,6 +110,7 @@ export class LambdaApi {
     switch (operation) {
       case 'Invoke':
       case 'InvokeWithResponseStream':
+      case 'InvokeAsync':
         return this.#invocation(operation, incoming, this.#referenceOf(whole), caller);
       case 'ListFunctions':
         caller.authorize('lambda:ListFunctions');
@@ -130,7 +133,7 @@ export class LambdaApi {
   }
 
   #invocation(
-    operation: 'Invoke' | 'InvokeWithResponseStream',
+    operation: 'Invoke' | 'InvokeWithResponseStream' | 'InvokeAsync',
     incoming: IncomingMessage,
     reference: FunctionReference,
     caller: Caller,
@@ -151,7 +154,9 @@ export class LambdaApi {
       maxEventBytes: this.#owner.maxPayloadBytes,
     };
     if (operation === 'InvokeWithResponseStream') return new StreamDialect(target, options);
-    return new InvokeDialect(target, options, this.#options.events);
+    const { events } = this.#options;
+    if (operation === 'InvokeAsync') return new InvokeDialect(target, { ...options, type: 'Event' }, events, ACCEPTED);
+    return new InvokeDialect(target, options, events);
   }
 
   /** By the key, or by the function's policy. Before it is looked up: whose function it is not, is not told whether it is there. */

@@ -1,4 +1,7 @@
-/** Runs in snapctr. The operation Invoke: `POST /2015-03-31/functions/{name}/invocations`. */
+/**
+ * Runs in snapctr. The operation Invoke: `POST /2015-03-31/functions/{name}/invocations`; and InvokeAsync, which is what it had
+ * before it had types: `POST /2014-11-13/functions/{name}/invoke-async`.
+ */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
@@ -8,7 +11,7 @@ import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { shownStart, type Invocation, type LambdaInvocation, type Outcome } from '../../task.ts';
 import type { EventDispatcher } from '../../events/dispatcher.ts';
 import type { Dialect } from '../dialect.ts';
-import { answer, type Answer, type HeaderList } from '../http-answer.ts';
+import { answer, jsonAnswer, type Answer, type HeaderList } from '../http-answer.ts';
 import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { logResult } from './log-tail.ts';
@@ -54,11 +57,14 @@ export class InvokeDialect implements Dialect {
   readonly #target: InvokeTarget;
   readonly #options: InvokeOptions;
   readonly #events: EventSink;
+  readonly #accepted: object | null;
 
-  constructor(target: InvokeTarget, options: InvokeOptions, events: EventSink) {
+  /** @param accepted what an event that was accepted is answered with, as JSON; null: nothing. */
+  constructor(target: InvokeTarget, options: InvokeOptions, events: EventSink, accepted: object | null = null) {
     this.#target = target;
     this.#options = options;
     this.#events = events;
+    this.#accepted = accepted;
   }
 
   get maxBodyBytes(): number {
@@ -93,6 +99,7 @@ export class InvokeDialect implements Dialect {
     const { name, askedQualifier } = this.#target;
     const { header } = this.#options;
     await this.#events.accept({ id, function: name, qualifier: askedQualifier, payload, header });
+    if (this.#accepted !== null) return jsonAnswer(202, this.#accepted, ['x-amzn-requestid', id]);
     return { status: 202, headers: ['x-amzn-requestid', id, 'content-length', '0'], body: Buffer.alloc(0) };
   }
 

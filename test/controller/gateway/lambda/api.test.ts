@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import {
   GetFunctionCommand,
   GetFunctionConfigurationCommand,
+  InvokeAsyncCommand,
   InvokeCommand,
   InvokeWithResponseStreamCommand,
   ListFunctionsCommand,
@@ -395,7 +396,7 @@ for (const [method, path] of [
   ['PUT', '/2017-10-31/functions/node/concurrency'],
   ['GET', '/2018-10-31/layers'],
   ['PUT', '/2019-09-25/functions/node/event-invoke-config'],
-  ['POST', '/2014-11-13/functions/node/invoke-async'],
+  ['POST', '/2015-03-31/event-source-mappings'],
   ['POST', '/2021-10-31/functions/node/url'],
   ['GET', '/2016-08-19/account-settings/'],
   ['GET', '/9999-01-01/whatever'],
@@ -538,6 +539,36 @@ test('lambda: an Event is answered 202 when it is kept, and not before', async (
   });
 });
 
+test('lambda: InvokeAsync takes an event as Invoke with type Event does', async () => {
+  const accepted: AcceptedEvent[] = [];
+  const events = { accept: (event: AcceptedEvent) => Promise.resolve(void accepted.push(event)) };
+  await withLambda({ events, submit: () => assert.fail('it ran') }, async ({ client, url }) => {
+    const { Status, $metadata } = await client.send(
+      // eslint-disable-next-line @typescript-eslint/no-deprecated -- it is asked for as long as there are clients that use it
+      new InvokeAsyncCommand({ FunctionName: 'node', InvokeArgs: '{"n": 1.0}' }),
+    );
+    assert.equal(Status, 202);
+    const [event] = accepted;
+    assert.deepEqual([event?.function, event?.qualifier, event?.payload.toString()], ['node', null, '{"n": 1.0}']);
+    assert.equal(event?.id, $metadata.requestId);
+
+    const post = (name: string, body: string, headers = {}): Promise<Response> =>
+      fetch(`${url}/2014-11-13/functions/${name}/invoke-async/`, { method: 'POST', body, headers });
+    const answer = await post('node', '{}', { 'x-amz-invocation-type': 'RequestResponse' });
+    assert.deepEqual([answer.status, await answer.text()], [202, '{"Status":202}']);
+    for (const [name, body, status, type] of [
+      ['node', '{"n": ', 400, 'InvalidRequestContentException'],
+      ['node', `"${'x'.repeat(MIB - 1)}"`, 413, 'RequestEntityTooLargeException'],
+      ['nobody', '{}', 404, 'ResourceNotFoundException'],
+    ] as const) {
+      const refused = await post(name, body);
+      assert.deepEqual([refused.status, refused.headers.get('x-amzn-errortype')], [status, type]);
+      await refused.text();
+    }
+    assert.equal(accepted.length, 2);
+  });
+});
+
 for (const [code, status, name] of [
   ['full', 429, 'TooManyRequestsException'],
   ['unwritable', 500, 'ServiceException'],
@@ -673,6 +704,13 @@ test('lambda: the docs have the operations that are served', () => {
   const [tables = ''] = docs.slice(docs.indexOf('## Operations')).split('\nThe last row');
   const words = new Set([...tables.matchAll(/`(\w+)`/g)].map(([, word]) => word));
   const told = OPERATION_NAMES.filter((name) => words.has(name));
-  const others = ['Invoke', 'InvokeWithResponseStream', 'GetFunction', 'GetFunctionConfiguration', 'ListFunctions'];
+  const others = [
+    'Invoke',
+    'InvokeAsync',
+    'InvokeWithResponseStream',
+    'GetFunction',
+    'GetFunctionConfiguration',
+    'ListFunctions',
+  ];
   assert.deepEqual(told.sort(), [...Object.keys(CONTROL), ...others].sort());
 });
