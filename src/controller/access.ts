@@ -25,6 +25,7 @@ export interface AccessFlags {
 
 export interface Access {
   readonly keys: WatchedKeys;
+  readonly audit: AuditLog;
   /** Null: without TLS. */
   readonly certificate: Certificate | null;
 }
@@ -34,9 +35,10 @@ export interface Access {
  */
 export async function openAccess(flags: AccessFlags, port: number, logger: Logger): Promise<Access> {
   const certificate = readCertificate(flags, logger);
-  const keys = watchKeys(flags, logger);
+  const audit = new AuditLog(flags.auditLog ?? null, (line) => logger.info({ audit: true, ...line }, line.action));
+  const keys = watchKeys(flags, audit, logger);
   checkOpenness(flags, keys, await checkAddress(flags.host, port));
-  return { keys, certificate };
+  return { keys, audit, certificate };
 }
 
 function readCertificate({ tlsCert, tlsKey }: AccessFlags, logger: Logger): Certificate | null {
@@ -52,9 +54,8 @@ function readCertificate({ tlsCert, tlsKey }: AccessFlags, logger: Logger): Cert
   });
 }
 
-function watchKeys(flags: AccessFlags, logger: Logger): WatchedKeys {
+function watchKeys(flags: AccessFlags, audit: AuditLog, logger: Logger): WatchedKeys {
   const { path, isRequired } = keyFileOf(flags.keys, flags.config);
-  const audit = new AuditLog(flags.auditLog ?? null, (line) => logger.info({ audit: true, ...line }, line.action));
   const write = (action: 'keys.took' | 'keys.dropped', { id, name, role, functions }: Key): void =>
     audit.write({ action, by: 'snapctr', key: { id, name, role, functions }, file: path });
   const keys = new WatchedKeys({

@@ -407,7 +407,7 @@ function createGateway(
       logger,
     },
     jsonApis: [
-      new EventsApi(events),
+      new EventsApi(events, access.audit),
       new InvocationsApi(controller.telemetry.history),
       ...(schedules === null
         ? []

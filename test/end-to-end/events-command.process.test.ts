@@ -26,7 +26,15 @@ const workspace = createWorkspace([
     keys: { ...keys, events: '{retries: 0, on_success: filed, on_failure: "file:failed.jsonl"}' },
     files,
   },
+  {
+    name: 'slow',
+    runtime: 'nodejs',
+    keys: { ...keys, concurrency_limit: 1 },
+    // One is under way for as long as the test runs, and the others wait.
+    files: { 'index.js': 'exports.handler = () => new Promise((done) => setTimeout(done, 30_000));\n' },
+  },
 ]);
+const audit = join(workspace.directory, 'audit.jsonl');
 const gate = join(workspace.directory, 'gate');
 const ran = join(workspace.directory, 'ran');
 /** Fails until there is a gate, in words that would steer a terminal. */
@@ -41,7 +49,7 @@ let controller: RunningController;
 let client: sdk.LambdaClient;
 
 before(async () => {
-  const args = ['--data-dir', join(workspace.directory, 'kept')];
+  const args = ['--data-dir', join(workspace.directory, 'kept'), '--audit-log', audit, '--drain-timeout', '1'];
   controller = await startController(workspace, { vmm: 'process', args });
   client = lambdaClient(controller.url);
   const ZipFile = makeZip([{ name: 'index.js', data: SOURCE }]);
@@ -122,6 +130,15 @@ test('events that failed for good are listed, shown, begun anew and removed', as
   assert.deepEqual(JSON.parse(await said('purge', String(mails?.event), '--json')), { changed: 1 });
   assert.deepEqual(await listed(), []);
   assert.equal(await said('purge', 'mails'), '0 events removed\n');
+  // Nobody has a key; what has changed nothing has no line.
+  const lines = readFileSync(audit, 'utf8').trimEnd().split('\n');
+  assert.deepEqual(
+    lines.map((line) => ({ ...(JSON.parse(line) as object), time: '' })),
+    [
+      { time: '', action: 'events.redrive', by: 'anybody', function: 'orders', changed: 2 },
+      { time: '', action: 'events.purge', by: 'anybody', function: 'mails', event: mails?.event, changed: 1 },
+    ],
+  );
 });
 
 test('a function of a file says there how its events are tried, and who is told', async () => {
@@ -160,4 +177,20 @@ test('what cannot be done to an event is told', async () => {
   const word = await snapctr('show', 'filed');
   assert.equal(word.status, 2);
   assert.match(word.stderr, /"filed" is no number of an event/);
+});
+
+test('a list of more events than an answer has is shown to its end', async () => {
+  const count = 1050;
+  for (let sent = 0; sent < count; sent += 50) {
+    await Promise.all(Array.from({ length: 50 }, (_, index) => send('slow', sent + index)));
+  }
+  const events = await listed('slow');
+  assert.equal(events.length, count);
+  const numbers = events.map(({ event }) => event);
+  assert.deepEqual(
+    numbers,
+    [...new Set(numbers)].sort((a, b) => a - b),
+  );
+  assert.ok(events.every(({ target, status }) => target === 'function:slow' && status === 'pending'));
+  assert.equal((await said('list', 'slow')).trimEnd().split('\n').length, 1 + count);
 });

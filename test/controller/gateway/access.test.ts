@@ -4,11 +4,14 @@ import {
   AddPermissionCommand,
   GetFunctionCommand,
   GetFunctionConfigurationCommand,
+  InvokeAsyncCommand,
   InvokeCommand,
   InvokeWithResponseStreamCommand,
   LambdaClient,
   ListFunctionsCommand,
+  PutFunctionEventInvokeConfigCommand,
   RemovePermissionCommand,
+  UpdateFunctionConfigurationCommand,
   type LambdaServiceException,
 } from '@aws-sdk/client-lambda';
 import {
@@ -18,6 +21,7 @@ import {
   FilterLogEventsCommand,
   GetLogEventsCommand,
 } from '@aws-sdk/client-cloudwatch-logs';
+import type { AuditLine } from '../../../src/auth/audit-log.ts';
 import type { Key } from '../../../src/auth/key-file.ts';
 import { OPERATIONS, ROLES, type Operation, type Role } from '../../../src/auth/operations.ts';
 import type { StoredEvent } from '../../../src/controller/events/event-store.ts';
@@ -53,6 +57,8 @@ const DEAD_EVENTS = {
   redrive: () => Promise.resolve(),
   purge: () => Promise.resolve(),
 } as unknown as ConstructorParameters<typeof EventsApi>[0];
+
+const AUDITED: AuditLine[] = [];
 
 /** One invocation of each function; the name is its request id as well. */
 const INVOCATIONS = {
@@ -112,7 +118,7 @@ async function withKeys(
         lambda: { ...lambda, plane },
         jsonApis: [
           new LogsApi(logs),
-          new EventsApi(DEAD_EVENTS),
+          new EventsApi(DEAD_EVENTS, { add: (line) => Promise.resolve(void AUDITED.push(line)) }),
           new InvocationsApi(INVOCATIONS),
           new SchedulesApi(schedules),
         ],
@@ -172,6 +178,9 @@ const WAYS: Readonly<
       outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, InvocationType: 'DryRun' }))),
     (url, key, FunctionName) =>
       outcomeOf(sdk(url, key).send(new InvokeCommand({ FunctionName, InvocationType: 'Event', Payload: '{}' }))),
+    (url, key, FunctionName) =>
+      // eslint-disable-next-line @typescript-eslint/no-deprecated -- it is served, and must not be a way around
+      outcomeOf(sdk(url, key).send(new InvokeAsyncCommand({ FunctionName, InvokeArgs: '{}' }))),
     (url, key, FunctionName) =>
       outcomeOf(sdk(url, key).send(new InvokeWithResponseStreamCommand({ FunctionName, Payload: '{}' }))),
     (url, key, name) =>
@@ -340,6 +349,56 @@ test('access: statements of a policy let the holders of other keys run a functio
     assert.equal(await run(), null);
     await owner.send(new RemovePermissionCommand({ FunctionName, StatementId: 'right' }));
     assert.equal(await run(), 'AccessDeniedException');
+  });
+});
+
+test('access: who is told of events has to be one whom the key may reach: a function of its own, or with the role admin a URL', async () => {
+  const [deploy, admin] = [keyOf('deploy', ['shop-*']), keyOf('admin', ['*'])];
+  await withKeys([deploy, admin], async (url) => {
+    const FunctionName = 'shop-new';
+    await COMMANDS.CreateFunction(sdk(url, deploy), FunctionName);
+    const arnOf = (name: string): string => `arn:aws:lambda:us-east-1:000000000000:function:${name}`;
+    const told = (key: Key, Destination: string): Promise<unknown> => {
+      const DestinationConfig = { OnFailure: { Destination } };
+      return sdk(url, key).send(new PutFunctionEventInvokeConfigCommand({ FunctionName, DestinationConfig }));
+    };
+    const dead = (key: Key, TargetArn: string): Promise<unknown> => {
+      const DeadLetterConfig = { TargetArn };
+      return sdk(url, key).send(new UpdateFunctionConfigurationCommand({ FunctionName, DeadLetterConfig }));
+    };
+    for (const set of [told, dead]) {
+      for (const [target, words] of [
+        ['http://127.0.0.1:9/hook', /the destination http:\/\/127\.0\.0\.1:9\/hook takes a key with the role admin/],
+        ['https://example.org/', /takes a key with the role admin/],
+        [arnOf('mail'), /function:mail takes a key that may invoke it/],
+        // Whether it is there is not told.
+        [arnOf('nothing'), /function:nothing takes a key that may invoke it/],
+      ] as const) {
+        await assert.rejects(set(deploy, target), { name: 'AccessDeniedException', message: words }, target);
+      }
+    }
+    for (const target of [arnOf('shop-pay'), 'file:told.jsonl'])
+      assert.equal(await outcomeOf(told(deploy, target)), null);
+    assert.equal(await outcomeOf(told(admin, 'http://127.0.0.1:9/hook')), null);
+    // A change is under way for ever, as nothing is deployed here: that is said after it is looked who may.
+    assert.equal(await outcomeOf(dead(admin, 'http://127.0.0.1:9/hook')), 'ResourceConflictException');
+    assert.equal(await outcomeOf(dead(deploy, arnOf('shop-pay'))), 'ResourceConflictException');
+  });
+});
+
+test('access: who has dead events begin anew or removes them is in the audit log; who may not is not', async () => {
+  const key = keyOf('deploy', ['shop-*']);
+  await withKeys([key], async (url) => {
+    AUDITED.length = 0;
+    assert.equal(await events(url, key, 'RedriveEvents', { functionName: 'shop-cart' }), null);
+    assert.equal(await events(url, key, 'PurgeEvents', { event: eventOf('shop-cart') }), null);
+    assert.equal(await events(url, key, 'PurgeEvents', { functionName: 'mail' }), 'AccessDeniedException');
+    assert.equal(await events(url, key, 'PurgeEvents', { functionName: 'shop-pay' }), null);
+    const who = { by: 'deploy', key: { id: key.id, name: 'deploy' }, function: 'shop-cart' };
+    assert.deepEqual(AUDITED, [
+      { action: 'events.redrive', ...who, changed: 1 },
+      { action: 'events.purge', ...who, event: eventOf('shop-cart'), changed: 1 },
+    ]);
   });
 });
 

@@ -2,6 +2,7 @@
  * Runs in snapctr. What `snapctr events` asks: which events wait or are dead, and what is to become of the dead ones. An API of our
  * own, in the protocol of the Logs API: AWS has none of this kind.
  */
+import type { AuditLog } from '../../../auth/audit-log.ts';
 import type { Caller } from '../../../auth/caller.ts';
 import type { Operation } from '../../../auth/operations.ts';
 import type { EventDispatcher } from '../../events/dispatcher.ts';
@@ -13,15 +14,21 @@ import { JsonApiError, type Body } from '../json/body.ts';
 /** In an answer, or of those that one request changes. */
 const MAX_EVENTS = 1000;
 
+const ACTIONS = { 'snapfaas:RedriveEvents': 'events.redrive', 'snapfaas:PurgeEvents': 'events.purge' } as const;
+type Change = keyof typeof ACTIONS & Operation;
+
 type Events = Pick<EventDispatcher, 'events' | 'find' | 'read' | 'dead' | 'redrive' | 'purge'>;
 
 export class EventsApi implements JsonApi {
   readonly name = 'SnapfaasEvents';
   readonly service = 'lambda';
   readonly #events: Events;
+  readonly #audit: Pick<AuditLog, 'add'>;
 
-  constructor(events: Events) {
+  /** @param audit is told who had which events begin anew, or removed them. */
+  constructor(events: Events, audit: Pick<AuditLog, 'add'>) {
     this.#events = events;
+    this.#audit = audit;
   }
 
   async run(operation: string, body: Body, caller: Caller): Promise<Json> {
@@ -43,7 +50,7 @@ export class EventsApi implements JsonApi {
     caller.authorize('snapfaas:ListEvents');
     const name = body.string('functionName');
     const status = body.string('status');
-    const after = Number(body.string('nextToken') ?? -1);
+    const after = afterOf(body.string('nextToken'));
     const limit = body.integer('limit', 1, MAX_EVENTS) ?? MAX_EVENTS;
     const found: StoredEvent[] = [];
     for (const event of this.#events.events()) {
@@ -73,7 +80,7 @@ export class EventsApi implements JsonApi {
   async #change(
     body: Body,
     caller: Caller,
-    operation: Operation,
+    operation: Change,
     change: (event: StoredEvent) => Promise<void>,
   ): Promise<Json> {
     const number = body.integer('event', 0);
@@ -84,17 +91,34 @@ export class EventsApi implements JsonApi {
         ? [...this.#events.dead.all()].filter((event) => isFor(event, name)).slice(0, MAX_EVENTS)
         : [this.#find(number, caller, operation)];
     let changed = 0;
-    for (const event of events) {
-      if (event.state.status !== 'dead') {
-        const what = `event ${event.sequence} is pending: it is tried again by itself`;
-        throw new JsonApiError('InvalidParameterException', what);
+    try {
+      for (const event of events) {
+        if (event.state.status !== 'dead') {
+          const what = `event ${event.sequence} is pending: it is tried again by itself`;
+          throw new JsonApiError('InvalidParameterException', what);
+        }
+        // Another request may have been faster.
+        if (!this.#events.dead.has(event)) continue;
+        await change(event);
+        changed += 1;
       }
-      // Another request may have been faster.
-      if (!this.#events.dead.has(event)) continue;
-      await change(event);
-      changed += 1;
+    } finally {
+      // Also of those before one that could not be changed.
+      if (changed > 0) await this.#note(operation, caller, name ?? functionOf(events[0]), number, changed);
     }
     return { changed, hasMore: number === null && events.length === MAX_EVENTS };
+  }
+
+  /** Where an event goes that is for no function is not told: a URL may have a secret in it. */
+  #note(operation: Change, { key }: Caller, name: string | null, event: number | null, changed: number): Promise<void> {
+    return this.#audit.add({
+      action: ACTIONS[operation],
+      by: key?.name ?? 'anybody',
+      ...(key === null ? {} : { key }),
+      function: name,
+      ...(event === null ? {} : { event }),
+      changed,
+    });
   }
 
   /** @throws JsonApiError ResourceNotFoundException; AccessError. */
@@ -110,6 +134,18 @@ export class EventsApi implements JsonApi {
     else caller.authorize('snapfaas:ReadStatus');
     return event;
   }
+}
+
+/** @throws JsonApiError for a token that no answer had. */
+function afterOf(token: string | null): number {
+  if (token === null) return -1;
+  if (/^\d{1,15}$/.test(token)) return Number(token);
+  throw new JsonApiError('InvalidParameterException', "'nextToken' must be that of the answer before");
+}
+
+function functionOf(event: StoredEvent | undefined): string | null {
+  const place = event === undefined ? null : parseTarget(event.target);
+  return place?.kind === 'function' ? place.name : null;
 }
 
 function unknown(number: number): JsonApiError {
