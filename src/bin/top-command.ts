@@ -80,7 +80,9 @@ class Screen {
   readonly draw = (): void => {
     if (this.#state === null) return;
     const { columns, rows } = process.stdout;
-    const lines = drawTop(this.#state, { columns, rows, color: process.env['NO_COLOR'] === undefined });
+    // Some terminals do not say how large they are.
+    const size = columns > 0 && rows > 0 ? { columns, rows } : { columns: COLUMNS, rows: ROWS };
+    const lines = drawTop(this.#state, { ...size, color: process.env['NO_COLOR'] === undefined });
     process.stdout.write(`${HOME}${lines.map((line) => `${line}\u001b[K`).join('\r\n')}${CLEAR_REST}`);
   };
 

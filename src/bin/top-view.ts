@@ -35,7 +35,7 @@ export function drawTop(state: LiveState, { columns, rows, color }: TopSize): re
       paint(level === 'error' ? 'red' : 'yellow', fit(`! ${printable(text)}`)),
     ),
     fit(
-      `Memory   ${memory?.reserved ?? 0} of ${memory?.total ?? 0} MiB, ${memory?.idle ?? 0} idle, ${state.vms.size} VMs`,
+      `Memory   ${memory?.reserved ?? 0} of ${memory?.total ?? 0} MiB, ${memory?.idle ?? 0} idle, ${state.vms.size} VM${state.vms.size === 1 ? '' : 's'}`,
     ),
     bar(state, Math.max(1, columns), paint),
     fit(
