@@ -18,6 +18,7 @@ import { lambda } from './cases/lambda.ts';
 import { signatures } from './cases/signatures.ts';
 import { layers } from './cases/layers.ts';
 import { linear } from './cases/linear.ts';
+import { observability } from './cases/observability.ts';
 import { overload } from './cases/overload.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
 import { pythonImport } from './cases/python-import.ts';
@@ -48,6 +49,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   fairness,
   keepAlive,
   events,
+  observability,
   overload,
   idleMemory,
   firecracker,
