@@ -123,7 +123,11 @@ export class SimulatedHost {
       grant: ({ fn }, waitedMs) => (fn === null ? null : this.pool.acquire(fn, waitedMs)),
       giveUp: ({ fn }) => (fn === null ? null : this.pool.giveUp(fn, maxWaitMs)),
       onDropped: ({ task }, error) =>
-        task.reply({ status: 'error', error: error ?? new SnapfaasError('internal', 'gone'), start: null }),
+        task.reply({
+          status: 'error',
+          error: error ?? new SnapfaasError('shutting_down', 'the simulation is over'),
+          start: null,
+        }),
       now,
     });
     for (const { config, runMs } of functions) {
