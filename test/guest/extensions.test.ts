@@ -1,18 +1,12 @@
 /** Extensions of AWS Lambda beside a bootstrap, under sanitizers: what they are told, and what becomes of those that fail. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Frame } from '../../src/protocol/frame.ts';
 import { FrameType } from '../../src/protocol/guest.ts';
 import { compiledBootstrap, noCompiler } from '../support/bootstrap.ts';
 import { failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
-import { PROJECT_ROOT } from '../support/snapctr.ts';
+import { SanitizedRuntimeApi } from '../support/sanitized-runtime-api.ts';
 
-const FLAGS = ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-Wall', '-Wextra', '-Werror'];
-const SOURCES = join(PROJECT_ROOT, 'guest/runtime-api');
 const DEADLINE_MS = Date.now() + 3_600_000;
 const PLACE = '.snapfaas/root/opt/extensions';
 
@@ -68,24 +62,19 @@ const BAD: Readonly<Record<string, string>> = {
 };
 
 describe('extensions of the Runtime API', { skip: noCompiler }, () => {
-  let directory: string;
-  let program: string;
+  let api: SanitizedRuntimeApi;
 
   before(() => {
-    directory = mkdtempSync(join(tmpdir(), 'snapfaas-extensions-'));
-    program = join(directory, 'runtime-api');
-    const sources = readdirSync(SOURCES).filter((name) => name.endsWith('.c'));
-    const compiled = spawnSync('gcc', [...FLAGS, '-o', program, ...sources], { cwd: SOURCES, encoding: 'utf8' });
-    assert.equal(compiled.status, 0, compiled.stderr);
+    api = new SanitizedRuntimeApi();
   });
 
   after(() => {
     assert.equal(runningGuests(), 0);
-    rmSync(directory, { recursive: true });
+    api.remove();
   });
 
   const start = (extension: string): Promise<GuestProcess> =>
-    GuestProcess.startProgram('env', ['ASAN_OPTIONS=detect_leaks=0', program], {
+    api.start({
       bootstrap: compiledBootstrap(),
       [`${PLACE}/agent`]: extension,
     });

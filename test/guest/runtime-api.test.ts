@@ -1,42 +1,29 @@
 /** The server of the Runtime API under sanitizers, between the two peers of a runtime and a bootstrap. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { encodeFrame, type Frame } from '../../src/protocol/frame.ts';
 import { FrameType } from '../../src/protocol/guest.ts';
 import { compiledBootstrap, noCompiler } from '../support/bootstrap.ts';
 import { failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
-import { PROJECT_ROOT } from '../support/snapctr.ts';
-
-const FLAGS = ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-Wall', '-Wextra', '-Werror'];
-const SOURCES = join(PROJECT_ROOT, 'guest/runtime-api');
+import { SanitizedRuntimeApi } from '../support/sanitized-runtime-api.ts';
 
 const doing = (what: string, more: object = {}): string => JSON.stringify({ do: what, ...more });
 const text = (frame: Frame): string => frame.payload.toString('utf8');
 
 describe('the server of the Runtime API', { skip: noCompiler }, () => {
-  let directory: string;
-  let program: string;
+  let api: SanitizedRuntimeApi;
 
   before(() => {
-    directory = mkdtempSync(join(tmpdir(), 'snapfaas-runtime-api-'));
-    program = join(directory, 'runtime-api');
-    const sources = readdirSync(SOURCES).filter((name) => name.endsWith('.c'));
-    const compiled = spawnSync('gcc', [...FLAGS, '-o', program, ...sources], { cwd: SOURCES, encoding: 'utf8' });
-    assert.equal(compiled.status, 0, compiled.stderr);
+    api = new SanitizedRuntimeApi();
   });
 
   after(() => {
     assert.equal(runningGuests(), 0);
-    rmSync(directory, { recursive: true });
+    api.remove();
   });
 
-  const start = (): Promise<GuestProcess> =>
-    GuestProcess.startProgram('env', ['ASAN_OPTIONS=detect_leaks=0', program], { bootstrap: compiledBootstrap() });
+  const start = (): Promise<GuestProcess> => api.start({ bootstrap: compiledBootstrap() });
 
   async function withServer(work: (guest: GuestProcess) => Promise<void>): Promise<void> {
     const guest = await start();

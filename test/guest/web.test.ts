@@ -1,18 +1,12 @@
 /** An application on a port behind the server of the Runtime API, under sanitizers: whatever it answers, or does not. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Frame } from '../../src/protocol/frame.ts';
 import { FrameType, type InvokeHeader } from '../../src/protocol/guest.ts';
 import { noCompiler } from '../support/bootstrap.ts';
 import { failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
-import { PROJECT_ROOT } from '../support/snapctr.ts';
+import { SanitizedRuntimeApi } from '../support/sanitized-runtime-api.ts';
 
-const FLAGS = ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-Wall', '-Wextra', '-Werror'];
-const SOURCES = join(PROJECT_ROOT, 'guest/runtime-api');
 const ZEROS = Buffer.alloc(8);
 
 /** Answers over HTTP by hand, so that it can do so badly. */
@@ -94,24 +88,18 @@ function read(frame: Frame): Read {
 }
 
 describe('an application on a port', { skip: noCompiler }, () => {
-  let directory: string;
-  let program: string;
+  let api: SanitizedRuntimeApi;
 
   before(() => {
-    directory = mkdtempSync(join(tmpdir(), 'snapfaas-web-'));
-    program = join(directory, 'runtime-api');
-    const sources = readdirSync(SOURCES).filter((name) => name.endsWith('.c'));
-    const compiled = spawnSync('gcc', [...FLAGS, '-o', program, ...sources], { cwd: SOURCES, encoding: 'utf8' });
-    assert.equal(compiled.status, 0, compiled.stderr);
+    api = new SanitizedRuntimeApi();
   });
 
   after(() => {
     assert.equal(runningGuests(), 0);
-    rmSync(directory, { recursive: true });
+    api.remove();
   });
 
-  const start = (server = SERVER): Promise<GuestProcess> =>
-    GuestProcess.startProgram('env', ['ASAN_OPTIONS=detect_leaks=0', program], { 'server.js': server });
+  const start = (server = SERVER): Promise<GuestProcess> => api.start({ 'server.js': server });
   const load = (guest: GuestProcess, command: readonly string[] = [process.execPath, 'server.js']): Promise<Frame> =>
     guest.load({ handler: 'server.js', style: 'lambda', web: { port: 3000, command } });
 
