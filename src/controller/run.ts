@@ -26,6 +26,7 @@ import { EventStoreError } from './events/event-store.ts';
 import { openEvents } from './events/open-events.ts';
 import { EventsApi } from './gateway/events/api.ts';
 import { InvocationsApi } from './gateway/invocations/api.ts';
+import type { StatusMember } from './telemetry/status-schema.ts';
 import { openSchedules } from './schedules/open-schedules.ts';
 import type { Scheduler } from './schedules/scheduler.ts';
 import { LogsApi } from './gateway/logs/api.ts';
@@ -419,7 +420,12 @@ function createGateway(
       source: new LiveRows({ controller, registry, events }),
     },
     readiness: () => controller.readiness(),
-    status: () => ({ ...controller.status(), events: events.status(), schedules: schedules?.status() }),
+    status: () =>
+      ({
+        ...controller.status(),
+        events: events.status(),
+        schedules: schedules?.status(),
+      }) satisfies Record<StatusMember, unknown>,
     metrics: (query) => controller.telemetry.metrics.render(query),
     onRefused: (status) => controller.telemetry.metrics.onGatewayRefusal(status),
   });

@@ -124,7 +124,7 @@ test('a data directory is for one at a time', async () => {
   await assert.rejects(openDataDirectory(directory), /is used by another snapctr; name another one with --data-dir/);
   await first.close();
   await (await openDataDirectory(directory)).close();
-  assert.deepEqual(readdirSync(directory).sort(), ['functions', 'layers', 'packages', 'registry.json']);
+  assert.deepEqual(readdirSync(directory).sort(), ['functions', 'layers', 'packages', 'registry.json', 'schedules']);
 });
 
 /** A file system of a few pages. */

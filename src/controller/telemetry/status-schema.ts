@@ -39,5 +39,16 @@ export const statusSchema = z
         failed: count.describe('for good, since the start'),
       })
       .describe('invocations of type Event'),
+    schedules: z
+      .strictObject({
+        total: count,
+        paused: count,
+        due: count.describe('events that they became, since the start'),
+        missed: count.describe('due times that became none, since the start'),
+      })
+      .describe('schedules of all functions'),
   })
   .describe('The state of a controller, as GET /status answers it');
+
+/** Its members, for whoever puts it together. */
+export type StatusMember = keyof z.infer<typeof statusSchema>;
