@@ -2,30 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { InvocationHistory } from '../../../src/controller/telemetry/invocation-history.ts';
 import type { InvocationSummary, LaunchSummary } from '../../../src/controller/telemetry/invocation-summary.ts';
+import { invocationSummary } from '../../support/invocation-summary.ts';
 
 let at = 0;
 
 function summary(requestId: string, keys: Partial<InvocationSummary> = {}): InvocationSummary {
   at += 1;
-  return {
-    requestId,
-    traceId: null,
-    function: 'f',
-    version: '$LATEST',
-    submittedAt: at,
-    endedAt: at,
-    outcome: 'ok',
-    message: null,
-    start: 'warm',
-    vm: 'vm-1',
-    eventTry: null,
-    queueMs: 0,
-    waits: null,
-    launch: null,
-    wakeMs: null,
-    durationMs: 1,
-    ...keys,
-  };
+  return invocationSummary({ requestId, function: 'f', submittedAt: at, endedAt: at, ...keys });
 }
 
 const LAUNCH: LaunchSummary = {

@@ -6,8 +6,8 @@ import { test, type TestContext } from 'node:test';
 import type { ControllerStatus } from '../../../src/controller/controller.ts';
 import { DiskSpace } from '../../../src/controller/telemetry/disk-space.ts';
 import { MAX_COUNTED_VERSIONS } from '../../../src/controller/telemetry/function-counts.ts';
-import type { InvocationSummary } from '../../../src/controller/telemetry/invocation-summary.ts';
 import { Metrics } from '../../../src/controller/telemetry/metrics.ts';
+import { invocationSummary as summary } from '../../support/invocation-summary.ts';
 import { PROJECT_ROOT } from '../../support/snapctr.ts';
 
 const STATUS: ControllerStatus = {
@@ -26,28 +26,6 @@ const STATUS: ControllerStatus = {
   runner_pid: 1,
 };
 const RULES = join(PROJECT_ROOT, 'resources', 'prometheus');
-
-function summary(keys: Partial<InvocationSummary> = {}): InvocationSummary {
-  return {
-    requestId: 'id',
-    traceId: null,
-    function: 'shop',
-    version: '$LATEST',
-    submittedAt: 1,
-    endedAt: 1,
-    outcome: 'ok',
-    message: null,
-    start: 'warm',
-    vm: 'vm-1',
-    eventTry: null,
-    queueMs: 0,
-    waits: null,
-    launch: null,
-    wakeMs: null,
-    durationMs: 1.5,
-    ...keys,
-  };
-}
 
 /** With something in every metric. */
 async function filled(): Promise<Metrics> {
