@@ -156,8 +156,10 @@ export class Connection {
 
   /** Ends the connection behind what was written of an answer; its client sees that the end is missing. */
   cutOff(): void {
-    this.#socket.end();
-    this.#linger ??= setTimeout(() => this.#socket.destroy(), LINGER_MS);
+    // Only from then on: a client that still reads what was written gets it all. `limitSilence` is for one that does not.
+    this.#socket.end(() => {
+      if (!this.#socket.destroyed) this.#linger ??= setTimeout(() => this.#socket.destroy(), LINGER_MS);
+    });
   }
 
   destroy(): void {

@@ -68,6 +68,7 @@ export class RawClient {
   readonly socket: Socket;
   #received = '';
   #ended = false;
+  #error: string | null = null;
 
   private constructor(socket: Socket) {
     this.socket = socket;
@@ -75,7 +76,10 @@ export class RawClient {
     socket.on('data', (text: string) => (this.#received += text));
     socket.on('close', () => (this.#ended = true));
     socket.on('end', () => (this.#ended = true));
-    socket.on('error', () => (this.#ended = true));
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => {
+      this.#ended = true;
+      this.#error = code ?? 'unknown';
+    });
   }
 
   /** @param localAddress of loopback. */
@@ -94,6 +98,11 @@ export class RawClient {
   /** Text that came so far and belongs to no response taken yet. */
   get received(): string {
     return this.#received;
+  }
+
+  /** Code of what broke the connection; null: nothing did. */
+  get error(): string | null {
+    return this.#error;
   }
 
   async #more(): Promise<boolean> {
