@@ -188,19 +188,8 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
         });
         schedules = await openSchedules({ data, events, registry, account: config.lambda, logger });
       }
-      return await serveGateway(
-        flags,
-        config,
-        registry,
-        controller,
-        control,
-        events,
-        schedules,
-        access,
-        functionLogs,
-        signals,
-        logger,
-      );
+      const parts = { flags, config, registry, disks, controller, deployments, control, functionLogs, access, logger };
+      return await serveGateway({ ...parts, events, schedules }, signals);
     } finally {
       deployments.close();
       for (const disk of disks) disk.close();
@@ -299,31 +288,29 @@ function refuseBroken({ broken }: Config, registry: FunctionRegistry, isOfFile: 
   if (problems.length > 0) throw new UsageError(problems.join('\n'));
 }
 
-async function serveGateway(
-  flags: SnapctrFlags,
-  config: Config,
-  registry: FunctionRegistry,
-  controller: Controller,
-  control: Control | null,
-  events: EventDispatcher | null,
-  schedules: Scheduler | null,
-  access: Access | null,
-  functionLogs: FunctionLogs | null,
-  signals: StopSignals,
-  logger: Logger,
-): Promise<number> {
-  const { gateway, finished } = createGateway(
-    flags,
-    config,
-    registry,
-    controller,
-    control,
-    events,
-    schedules,
-    access,
-    functionLogs,
-    logger,
-  );
+/** What a run consists of, in the order in which it comes up. */
+interface Run {
+  readonly flags: SnapctrFlags;
+  readonly config: Config;
+  readonly logger: Logger;
+  /** Null: requests come from a file. */
+  readonly access: Access | null;
+  readonly registry: FunctionRegistry;
+  /** Those that may become full. */
+  readonly disks: readonly DiskSpace[];
+  readonly controller: Controller;
+  readonly deployments: Deployments;
+  /** Null: nothing is kept, and so of `functionLogs`. */
+  readonly control: Control | null;
+  readonly functionLogs: FunctionLogs | null;
+  /** Null: requests come from a file, and so of `schedules`. */
+  readonly events: EventDispatcher | null;
+  readonly schedules: Scheduler | null;
+}
+
+async function serveGateway(run: Run, signals: StopSignals): Promise<number> {
+  const { flags, controller, events, schedules, logger } = run;
+  const { gateway, finished } = createGateway(run);
   if (events !== null) {
     controller.telemetry.metrics.addEvents(() => events.status());
     // What was missed is appended before anything runs: what it was appended of before is known by that.
@@ -354,18 +341,8 @@ async function serveGateway(
   return end === 'drained' ? exitCode : EXIT_FAILED;
 }
 
-function createGateway(
-  flags: SnapctrFlags,
-  config: Config,
-  registry: FunctionRegistry,
-  controller: Controller,
-  control: Control | null,
-  events: EventDispatcher | null,
-  schedules: Scheduler | null,
-  access: Access | null,
-  functionLogs: FunctionLogs | null,
-  logger: Logger,
-): { readonly gateway: Gateway; readonly finished: Promise<number> } {
+function createGateway(run: Run): { readonly gateway: Gateway; readonly finished: Promise<number> } {
+  const { flags, config, registry, controller, control, events, schedules, access, functionLogs, logger } = run;
   const submit = controller.submit.bind(controller);
   const { maxPayloadBytes } = config;
   if (flags.requests_file !== undefined) {
@@ -417,7 +394,7 @@ function createGateway(
     ],
     livePage: {
       directory: fileURLToPath(new URL('../ui/page', import.meta.url)),
-      source: new LiveRows({ controller, registry, events }),
+      source: new LiveRows({ ...run, events }),
     },
     readiness: () => controller.readiness(),
     status: () =>

@@ -42,9 +42,21 @@ export interface VmRow {
 /** `kept`: idle, and promised by provisioned concurrency; `evicted` and `ended`: its process still ends. */
 export type VmStateName = 'launching' | 'busy' | 'idle' | 'kept' | 'evicted' | 'ended';
 
+export type DeploymentStepName = 'queued' | 'building' | 'snapshotting';
+
+/** A version that is being deployed. */
+export interface DeploymentRow {
+  readonly version: string;
+  readonly step: DeploymentStepName;
+  /** When the step began; ms since 1970. */
+  readonly sinceMs: number;
+}
+
 export interface FunctionRow {
   readonly state: 'Pending' | 'Active' | 'Failed';
   readonly deploying: boolean;
+  /** Absent: none. */
+  readonly deployments?: readonly DeploymentRow[];
   readonly runtime: string | null;
   readonly mib: number;
   /** Numbers of published ones. */

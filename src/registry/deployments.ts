@@ -44,8 +44,18 @@ export type DeploymentOutcome =
   | { readonly status: 'failed'; readonly error: unknown }
   | { readonly status: 'called_off' };
 
+/** `queued`: others come first. `snapshotting`: a snapshot is made and tried, or the code loaded where there are none. */
+export type DeploymentStep = 'queued' | 'building' | 'snapshotting';
+
+export interface DeploymentProgress {
+  readonly step: DeploymentStep;
+  /** When the step began, in ms since 1970. */
+  readonly since: number;
+}
+
 interface Deployment {
   readonly calledOff: AbortController;
+  progress: DeploymentProgress;
   readonly settled: Promise<DeploymentOutcome>;
 }
 
@@ -55,6 +65,8 @@ export class Deployments {
   readonly #underWay = new Map<string, Map<string, Deployment>>();
   /** Each begins the work of a deployment that waits for its turn. */
   readonly #queue: (() => void)[] = [];
+  /** A deployment has come to its next step. */
+  onProgress: (name: string) => void = () => undefined;
   #running = 0;
   #handedOn = 0;
 
@@ -68,12 +80,24 @@ export class Deployments {
     this.#callOff(name, version);
     this.#options.registry.deploying(name, version);
     const calledOff = new AbortController();
-    const settled = this.#deploy(config, build, calledOff.signal).finally(() => {
-      if (this.#underWay.get(name)?.get(version)?.calledOff === calledOff) this.#forget(name, version);
-    });
+    const deployment: Deployment = {
+      ...{ calledOff, progress: { step: 'queued', since: Date.now() } },
+      settled: this.#deploy(config, build, calledOff.signal, (step) => {
+        deployment.progress = { step, since: Date.now() };
+        this.onProgress(name);
+      }).finally(() => {
+        if (this.#underWay.get(name)?.get(version) === deployment) this.#forget(name, version);
+      }),
+    };
     const ofFunction = this.#underWay.get(name) ?? new Map<string, Deployment>();
-    this.#underWay.set(name, ofFunction.set(version, { calledOff, settled }));
-    return settled;
+    this.#underWay.set(name, ofFunction.set(version, deployment));
+    return deployment.settled;
+  }
+
+  /** How far its versions are that are being deployed, by number; empty: none is. */
+  progressOf(name: string): ReadonlyMap<string, DeploymentProgress> {
+    const ofFunction = this.#underWay.get(name) ?? new Map<string, Deployment>();
+    return new Map([...ofFunction].map(([version, { progress }]) => [version, progress]));
   }
 
   /** The function's description cannot be used; what answers goes on. */
@@ -120,10 +144,15 @@ export class Deployments {
     if (ofFunction?.size === 0) this.#underWay.delete(name);
   }
 
-  async #deploy(config: FunctionConfig, build: Build, signal: AbortSignal): Promise<DeploymentOutcome> {
+  async #deploy(
+    config: FunctionConfig,
+    build: Build,
+    signal: AbortSignal,
+    begin: (step: DeploymentStep) => void,
+  ): Promise<DeploymentOutcome> {
     await this.#turn();
     try {
-      if (!signal.aborted) await this.#make(config, build, signal);
+      if (!signal.aborted) await this.#make(config, build, signal, begin);
       return { status: signal.aborted ? 'called_off' : 'deployed' };
     } catch (error) {
       if (signal.aborted) return { status: 'called_off' };
@@ -143,13 +172,20 @@ export class Deployments {
     else await new Promise<void>((resolve) => this.#queue.push(resolve));
   }
 
-  async #make(config: FunctionConfig, build: Build, signal: AbortSignal): Promise<void> {
+  async #make(
+    config: FunctionConfig,
+    build: Build,
+    signal: AbortSignal,
+    begin: (step: DeploymentStep) => void,
+  ): Promise<void> {
     const { registry, prepare, discard } = this.#options;
+    begin('building');
     const version = await untilAborted(build(config, signal), signal);
     const fn = registry.get(config.name);
     const before = (config.version === LATEST ? fn : fn?.published.get(config.version))?.latest ?? null;
     if (before === null) return registry.publish(version);
     if (isSameVersion(before, version)) return registry.keep(config.name, config.version);
+    begin('snapshotting');
     try {
       await untilAborted(prepare(version), signal);
     } catch (error) {

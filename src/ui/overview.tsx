@@ -1,5 +1,6 @@
 /** Runs in the live page. The main view: what the host does just now. */
 import type { ComponentChildren, JSX } from 'preact';
+import { Deployments } from './deployments.tsx';
 import { count, plural, span } from './format.ts';
 import { Functions } from './functions.tsx';
 import { Memory } from './memory-bar.tsx';
@@ -13,6 +14,7 @@ export function Overview(): JSX.Element {
       <Banners />
       <Memory />
       <Tiles />
+      <Deployments />
       <Starts />
       <Functions />
     </>

@@ -56,6 +56,29 @@ test('deployments: the first version answers as soon as its files are ready', as
   assert.deepEqual(log, ['build f 128', 'published f 128']);
 });
 
+test('deployments: each tells how far it is, until it has ended or is called off', async () => {
+  const { registry, deployments, deploy, end } = createBench({ atOnce: 1 });
+  registry.publish(functionConfig('f'));
+  const seen: string[] = [];
+  const stepOf = (name: string): string => deployments.progressOf(name).get('$LATEST')?.step ?? 'none';
+  deployments.onProgress = (name) => seen.push(`${name} ${stepOf(name)}`);
+  assert.equal(stepOf('f'), 'none');
+  const deployed = [deploy('f', 256), deploy('g', 128), deploy('h', 128)];
+  const begun = Date.now();
+  await turn();
+  assert.deepEqual(['f', 'g', 'h'].map(stepOf), ['building', 'queued', 'queued']);
+  await end('build f 256');
+  assert.equal(stepOf('f'), 'snapshotting');
+  assert.ok(Math.abs((deployments.progressOf('f').get('$LATEST')?.since ?? 0) - begun) < 5000);
+  deployments.remove('h');
+  await end('prepare f 256');
+  assert.deepEqual(['f', 'g', 'h'].map(stepOf), ['none', 'building', 'none']);
+  await end('build g 128');
+  await Promise.all(deployed);
+  assert.equal(stepOf('g'), 'none');
+  assert.deepEqual(seen, ['f building', 'f snapshotting', 'g building']);
+});
+
 test('deployments: a version that answers is replaced when the snapshot of the next one is there', async () => {
   const { registry, log, deploy, end } = createBench();
   registry.publish(functionConfig('f'));

@@ -150,3 +150,27 @@ test('disk: a directory that is not there is no full disk, and is not shown', as
   await disk.look();
   assert.deepEqual([disk.latest, disk.problem], [null, null]);
 });
+
+/** Bytes that are free, of how many, and what is said. */
+const DISKS: readonly (readonly [freeGb: number, sizeGb: number, said: RegExp | null, isFull: boolean])[] = [
+  [500, 1000, null, false],
+  [90, 1000, null, false],
+  [9, 1000, /^the disk of \/d \(data\) is nearly full: 9216 MB are free$/, false],
+  [1.1, 10, null, false],
+  [0.9, 10, /is nearly full/, false],
+  [0.2, 1000, /is full: 204 MB/, true],
+  [0.01, 1, /is full/, true],
+  [0.03, 1, /is nearly full/, false],
+];
+
+test('disk: a warning when little is left, a problem when it is full, and never both', async () => {
+  for (const [freeGb, sizeGb, said, isFull] of DISKS) {
+    const sizes = { bsize: 1024, bavail: Math.floor(freeGb * 2 ** 20), blocks: sizeGb * 2 ** 20 };
+    const disk = new DiskSpace('data', '/d', () => Promise.resolve(sizes));
+    await disk.look();
+    const [told, other] = isFull ? [disk.problem, disk.warning] : [disk.warning, disk.problem];
+    assert.equal(other, null, `${freeGb} of ${sizeGb}`);
+    if (said === null) assert.equal(told, null, `${freeGb} of ${sizeGb}`);
+    else assert.match(told ?? '', said, `${freeGb} of ${sizeGb}`);
+  }
+});

@@ -4,10 +4,12 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { BannerRow, FunctionRow, HostRows, VmRow, VmStateName } from '../../../protocol/live-state.ts';
+import type { Deployments } from '../../../registry/deployments.ts';
 import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
 import type { Controller } from '../../controller.ts';
 import type { EventDispatcher } from '../../events/dispatcher.ts';
 import type { Vm } from '../../pool/vm.ts';
+import type { DiskSpace } from '../../telemetry/disk-space.ts';
 import { LiveActivity } from './live-activity.ts';
 import type { LiveSource } from './live-stream.ts';
 import { replace, type LiveTable } from './live-table.ts';
@@ -19,6 +21,8 @@ export interface LiveRowsOptions {
   >;
   readonly registry: Pick<FunctionRegistry, 'list' | 'get' | 'listen'>;
   readonly events: Pick<EventDispatcher, 'status' | 'pendingByFunction'>;
+  readonly deployments: Pick<Deployments, 'progressOf' | 'onProgress'>;
+  readonly disks: readonly DiskSpace[];
 }
 
 /** What was told of a VM last. */
@@ -40,6 +44,7 @@ export class LiveRows implements LiveSource {
     this.#activity = new LiveActivity(options.controller.telemetry.history, isFunction);
     options.registry.listen({ onChanged: (name) => this.#changed?.add(name) });
     options.controller.onSnapshotState = ({ name }) => this.#changed?.add(name);
+    options.deployments.onProgress = (name) => this.#changed?.add(name);
   }
 
   begin(table: LiveTable): void {
@@ -84,12 +89,15 @@ export class LiveRows implements LiveSource {
   }
 
   #banners(): ReadonlyMap<string, BannerRow> {
-    const { controller } = this.#options;
+    const { controller, disks } = this.#options;
     const banners = new Map<string, BannerRow>();
     const notice = controller.driver?.notice ?? null;
     if (notice !== null) banners.set('driver', { level: 'warning', text: `${notice}; "snapctr doctor" says more` });
     const { ready, reason } = controller.readiness();
     if (!ready) banners.set('ready', { level: 'error', text: `New requests are not served: ${reason ?? 'not ready'}` });
+    for (const { directory, warning } of disks) {
+      if (warning !== null) banners.set(`disk ${directory}`, { level: 'warning', text: `${warning}; make room` });
+    }
     return banners;
   }
 
@@ -124,8 +132,11 @@ export class LiveRows implements LiveSource {
     changed.clear();
   }
 
-  #functionRow({ latest, state, lastUpdateStatus, problems, published }: RegisteredFunction): FunctionRow {
+  #functionRow({ name, latest, state, lastUpdateStatus, problems, published }: RegisteredFunction): FunctionRow {
     const version = latest ?? [...published.values()].find((one) => one.latest !== null)?.latest ?? null;
+    const deployments = [...this.#options.deployments.progressOf(name)].map(([number, { step, since }]) => ({
+      ...{ version: number, step, sinceMs: since },
+    }));
     return {
       state,
       deploying: lastUpdateStatus === 'InProgress',
@@ -133,6 +144,7 @@ export class LiveRows implements LiveSource {
       mib: version?.memoryMib ?? 0,
       versions: published.size,
       snapshot: version === null ? null : this.#options.controller.snapshotState(version),
+      ...(deployments.length === 0 ? {} : { deployments }),
       ...(problems.length === 0 ? {} : { problems }),
     };
   }
