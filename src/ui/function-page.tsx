@@ -47,7 +47,7 @@ export function FunctionPage({ name }: { readonly name: string }): JSX.Element {
         <>
           <div class="columns">
             <InvokeForm name={name} isGone={row === undefined} />
-            <Configuration name={name} seen={JSON.stringify(row)} />
+            <Configuration name={name} seen={row && JSON.stringify(row)} />
           </div>
           <Invocations name={name} seen={last?.lastEndedAtMs ?? 0} />
           <Output name={name} seen={last?.lastEndedAtMs ?? 0} />
@@ -65,11 +65,17 @@ function useWasThere(isThere: boolean): boolean {
   return was || isThere;
 }
 
-/** @param seen another text when something has changed. */
-function Configuration({ name, seen }: { readonly name: string; readonly seen: string }): JSX.Element {
+interface ConfigurationProps {
+  readonly name: string;
+  /** Another text when something has changed; undefined: there is no such function any more. */
+  readonly seen: string | undefined;
+}
+
+function Configuration({ name, seen }: ConfigurationProps): JSX.Element {
   const [latest, setLatest] = useState<FunctionDetails | null>(null);
   const [versions, setVersions] = useState<readonly FunctionDetails[]>([]);
   useEffect(() => {
+    if (seen === undefined) return;
     const stop = new AbortController();
     configurationOf(name, stop.signal).then(setLatest, () => undefined);
     versionsOf(name, stop.signal).then(setVersions, () => undefined);
