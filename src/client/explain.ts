@@ -13,6 +13,7 @@ export function explain(invocation: KnownInvocation, now: number): readonly stri
     ...waitOf(invocation),
     ...(launch === null ? [] : launchOf(invocation, launch, now)),
     ...runOf(invocation),
+    ...workOf(launch),
   ];
 }
 
@@ -127,6 +128,19 @@ function runOf({ start, vm, durationMs, wakeMs }: KnownInvocation): readonly str
       ? `It ran for ${inMs(durationMs)} on ${vm ?? 'a VM'}, which had served before.`
       : `Its function answered after ${inMs(durationMs)}, as the first request on its VM.`;
   return wakeMs === null ? [run] : [run, `Its VM was paused: it had its CPU again after ${inMs(wakeMs)}.`];
+}
+
+function workOf(launch: KnownLaunch | null): readonly string[] {
+  if (launch?.work == null) return [];
+  const { cpuMs, faults, diskFaults } = launch.work;
+  const read = diskFaults === 0 ? 'none of it' : `${inMib(diskFaults)} of it`;
+  const touched = `touched ${inMib(faults)} of memory (${faults} page faults), ${read} read from a disk`;
+  return [`Until its first answer its VM used ${cpuMs} ms of processor time, and ${touched}.`];
+}
+
+function inMib(pages: number): string {
+  const mib = pages / 256;
+  return `${mib < 1 ? mib.toFixed(2) : mib.toFixed(1)} MiB`;
 }
 
 function inMs(ms: number): string {

@@ -18,8 +18,11 @@ const causeSchema = z.object({
   evicted: z.array(z.object({ vm: z.string(), function: z.string(), version: z.string() })),
 });
 
+const workSchema = z.object({ cpuMs: z.number(), faults: z.number(), diskFaults: z.number() });
+
 const launchSchema = z.object({
   timings: timingsSchema.nullable(),
+  work: workSchema.nullable(),
   isAhead: z.boolean(),
   waitMs: z.number(),
   settleMs: z.number(),

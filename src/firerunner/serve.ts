@@ -181,7 +181,7 @@ class Server {
       served.running = running;
       // A kill that came when the launch was over but for this line had nothing to call off any more.
       if (served.launching.signal.aborted) void running.kill();
-      void this.#emit({ event: 'ready', vm, timings: running.timings, fallback });
+      void this.#emit({ event: 'ready', vm, timings: running.timings, fallback, pid: running.machine.pid });
       const exit = await running.exited;
       this.#directory.remove(vm);
       void this.#emit({ event: 'exited', vm, reason: exit.reason });

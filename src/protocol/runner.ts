@@ -123,6 +123,15 @@ export interface LaunchTimings {
   readonly resumeMs: number;
 }
 
+/** What is known of a VM whose function may be invoked. */
+export interface ReadyVm {
+  readonly timings: LaunchTimings;
+  /** Why it was booted although it has a source of snapshots; null: it was not, or has none. */
+  readonly fallback: string | null;
+  /** The VMM's process; null: it has ended already. */
+  readonly pid: number | null;
+}
+
 /** Why a launch failed. `function`: the function's own import did; `vmm`: the machine or the host did. */
 export type LaunchFailure =
   | { readonly kind: 'function'; readonly failure: FunctionFailure }
@@ -145,8 +154,8 @@ export type RunnerEvent =
   | { readonly event: 'launching'; readonly vm: string }
   /** The function channel is there: to be dialled at once, the guest may wait for it. */
   | { readonly event: 'channel'; readonly vm: string; readonly guestAddress: GuestAddress }
-  /** The function may be invoked. `fallback`: why the VM was booted although it has a source of snapshots. */
-  | { readonly event: 'ready'; readonly vm: string; readonly timings: LaunchTimings; readonly fallback: string | null }
+  /** The function may be invoked. */
+  | ({ readonly event: 'ready'; readonly vm: string } & ReadyVm)
   | { readonly event: 'failed'; readonly vm: string; readonly failure: LaunchFailure }
   /** Output of the function, decoded as UTF-8; broken sequences become U+FFFD. */
   | ({ readonly event: 'log'; readonly vm: string; readonly text: string } & LogHeader)

@@ -24,6 +24,7 @@ const WARM: KnownInvocation = {
 };
 const LAUNCH: KnownLaunch = {
   timings: { kind: 'restored', spawnMs: 10, bootMs: 0, loadMs: 300, resumeMs: 20 },
+  work: { cpuMs: 120, faults: 2310, diskFaults: 12 },
   isAhead: false,
   waitMs: 340,
   settleMs: 0,
@@ -53,6 +54,8 @@ test('explain: a restored start, with what was evicted for it', () => {
   assert.match(said, /To make room for it, vm-3 of mail:2 was evicted\./);
   assert.match(said, /waited 5\.0 ms for VMs to end whose memory it got/);
   assert.match(said, /waited 7\.0 ms for its turn/);
+  assert.match(said, /Until its first answer its VM used 120 ms of processor time, and touched 9\.0 MiB/);
+  assert.match(said, /of memory \(2310 page faults\), 0\.05 MiB of it read from a disk\.$/);
   assert.match(said, /vm-1 was restored from its function's snapshot for it, and was waited for 340\.0 ms \(10\.0 ms/);
 });
 

@@ -57,6 +57,15 @@ describe('explain on QEMU', { timeout: 400_000 }, () => {
     assert.ok(Math.abs(second.endedAt - second.submittedAt - whole) < 50, JSON.stringify(second));
     const text = await explain(id);
     assert.match(text, /was restored from its function's snapshot for it/);
+    const { work } = (await known(id)).launch ?? assert.fail('it was launched');
+    assert.ok(
+      work !== null && work.cpuMs >= 20 && work.faults >= 1000 && work.diskFaults <= work.faults,
+      JSON.stringify(work),
+    );
+    assert.match(
+      text,
+      /Until its first answer its VM used \d+0 ms of processor time, and touched \d+\.\d MiB of memory/,
+    );
     assert.match(text, /To make room for it, vm-\d+ of one was evicted\./);
     assert.match(await explain(await invoke('one')), /the last one was evicted for two, /);
   });

@@ -50,6 +50,7 @@ const EVENTS: { readonly [Name in RunnerEvent['event']]: Extract<RunnerEvent, { 
     vm: '',
     timings: { kind: 'cold', spawnMs: 1, bootMs: 1, loadMs: 1, resumeMs: 1 },
     fallback: null,
+    pid: 1,
   },
   failed: { event: 'failed', vm: '', failure },
   log: { event: 'log', vm: '', request: 1, stream: 'stdout', text: '' },

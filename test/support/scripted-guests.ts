@@ -155,7 +155,7 @@ export class ScriptedGuests {
     this.#servers.set(vm.id, { server, sockets, answers: 0 });
     await new Promise<void>((resolve) => server.listen(path, resolve));
     vm.onChannel({ socketPath: path, vsockPort: null });
-    vm.onReady({ kind: this.launchKind, ...TIMINGS }, null);
+    vm.onReady({ timings: { kind: this.launchKind, ...TIMINGS }, fallback: null, pid: process.pid });
   }
 
   #onFrame(vm: Vm, socket: Socket, { type, payload }: Frame): void {

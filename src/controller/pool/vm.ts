@@ -10,7 +10,7 @@
 import { SnapfaasError, messageOf } from '../../protocol/errors.ts';
 import { FunctionChannel } from '../../protocol/function-channel.ts';
 import { FunctionError, Invoker, vmLost, type InvokeResult } from '../../protocol/invoker.ts';
-import type { GuestAddress, LaunchFailure, LaunchTimings } from '../../protocol/runner.ts';
+import type { GuestAddress, LaunchFailure, LaunchTimings, ReadyVm } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import type { VmLog } from '../../logs/vm-log.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
@@ -54,6 +54,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   turnAt = 0;
   /** Why it was booted although there is a source of snapshots for it. */
   fallback: string | null = null;
+  /** Of its VMM, once it is ready; null: it was not, or had ended by then. */
+  pid: number | null = null;
   /** When firerunner was last asked to give its CPU back, by `performance.now()`, and how long that took, in ms; null: it is not known yet. */
   #resumedAt = 0;
   #wakeMs: number | null = null;
@@ -279,9 +281,10 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.#connecting.catch(() => undefined);
   }
 
-  onReady(timings: LaunchTimings, fallback: string | null): void {
+  onReady({ timings, fallback, pid }: ReadyVm): void {
     this.#timings = timings;
     this.fallback = fallback;
+    this.pid = pid;
     if (fallback !== null) this.#owner.onFallback(this, fallback);
     const connecting = this.#connecting ?? Promise.reject(new Error('firerunner named no function channel'));
     connecting.then(

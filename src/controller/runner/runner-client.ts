@@ -13,7 +13,7 @@ import {
   type GuestAddress,
   type LaunchFailure,
   type LaunchSpec,
-  type LaunchTimings,
+  type ReadyVm,
   type RunnerCommand,
   type RunnerEvent,
 } from '../../protocol/runner.ts';
@@ -47,7 +47,7 @@ export interface VmEvents {
   onChannel(guestAddress: GuestAddress): void;
   /** It is the launch's turn; called again for another attempt. */
   onLaunching(): void;
-  onReady(timings: LaunchTimings, fallback: string | null): void;
+  onReady(ready: ReadyVm): void;
   /** firerunner has not launched it in any time it may take; it is to be killed. */
   onLaunchOverdue(reason: string): void;
   /** A resume was carried out. */
@@ -297,7 +297,7 @@ export class RunnerClient {
       case 'ready':
         known.isReady = true;
         if (!known.isKilled && known.limit !== null) clearTimeout(known.limit);
-        return events.onReady(event.timings, event.fallback);
+        return events.onReady(event);
       case 'resumed':
         return events.onResumed();
       case 'log':

@@ -15,7 +15,9 @@ export interface Space {
   readonly sizeBytes: number;
 }
 
-type Statfs = (directory: string) => Promise<{ readonly bavail: number; readonly bsize: number; readonly blocks: number }>;
+type Statfs = (
+  directory: string,
+) => Promise<{ readonly bavail: number; readonly bsize: number; readonly blocks: number }>;
 
 export class DiskSpace {
   readonly name: string;

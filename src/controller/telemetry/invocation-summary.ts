@@ -14,6 +14,7 @@ import type { Vm } from '../pool/vm.ts';
 import type { StartKind, Task } from '../task.ts';
 import type { Waits } from '../waits.ts';
 import type { Done, Job } from '../worker-pool.ts';
+import type { VmWork } from './vm-work.ts';
 
 export interface InvocationSummary {
   readonly requestId: string;
@@ -48,6 +49,8 @@ export interface InvocationSummary {
 export interface LaunchSummary {
   /** Null: it failed, or another VM of the function was free before. */
   readonly timings: LaunchTimings | null;
+  /** What it has cost until this was its first request's answer; null: it was not launched, or that is not known yet. */
+  work: VmWork | null;
   /** It was launched before anybody asked for it. */
   readonly isAhead: boolean;
   /** So long the request waited for it. */
@@ -135,6 +138,7 @@ function launchOf({ lease, grantedAt, found }: Done, until: number): LaunchSumma
   const launched = vm ?? lease.vm;
   return {
     timings: found.start === 'warm' || vm === null ? null : vm.timings,
+    work: null,
     isAhead: launched.isAhead,
     waitMs: isWaitedFor || !launched.isAhead ? until - grantedAt : 0,
     ...beforeLaunch(launched, grantedAt, until),
@@ -164,7 +168,7 @@ function cut(text: string, most: number): string {
 
 /** What an object with its numbers takes, about, in bytes; with its launch, and for each VM that was evicted for it. */
 const OBJECT_BYTES = 350;
-const LAUNCH_BYTES = 400;
+const LAUNCH_BYTES = 450;
 const EVICTED_BYTES = 150;
 
 /** What a summary takes of memory, about; always the same for the same one. */

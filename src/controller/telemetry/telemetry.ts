@@ -13,6 +13,7 @@ import { InvocationHistory } from './invocation-history.ts';
 import { ofDone, ofDropped, ofRefused, type InvocationSummary } from './invocation-summary.ts';
 import { Metrics } from './metrics.ts';
 import type { Tracing } from './tracing.ts';
+import { readVmWork } from './vm-work.ts';
 
 export class Telemetry {
   readonly history = new InvocationHistory();
@@ -44,7 +45,12 @@ export class Telemetry {
 
   /** A job was answered. */
   onDone(done: Done): void {
-    this.#add(done.job.task, ofDone(done));
+    const summary = ofDone(done);
+    this.#add(done.job.task, summary);
+    const { launch } = summary;
+    const pid = done.found.vm?.pid ?? null;
+    // Nobody waits for it: who asks at once is told without.
+    if (launch?.timings != null && pid !== null) void readVmWork(pid).then((work) => (launch.work = work));
   }
 
   onLaunched(vm: Vm, timings: LaunchTimings): void {

@@ -13,6 +13,7 @@ function summary(requestId: string, keys: Partial<InvocationSummary> = {}): Invo
 
 const LAUNCH: LaunchSummary = {
   timings: { kind: 'cold', spawnMs: 1, bootMs: 1, loadMs: 1, resumeMs: 1 },
+  work: null,
   isAhead: false,
   waitMs: 4,
   settleMs: 0,
