@@ -20,6 +20,7 @@ import { layers } from './cases/layers.ts';
 import { linear } from './cases/linear.ts';
 import { observability } from './cases/observability.ts';
 import { overload } from './cases/overload.ts';
+import { page } from './cases/page.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
 import { pythonImport } from './cases/python-import.ts';
 import { runtimeApi } from './cases/runtime-api.ts';
@@ -50,6 +51,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   keepAlive,
   events,
   observability,
+  page,
   overload,
   idleMemory,
   firecracker,

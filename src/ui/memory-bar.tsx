@@ -8,6 +8,7 @@ import type { VmRow, VmStateName } from '../protocol/live-state.ts';
 import { clock, count, hueOf, mib, plural } from './format.ts';
 import { MemoryMap } from './memory-map.ts';
 import { functionLink } from './route.ts';
+import { painter } from './painter.ts';
 import { store, useTables, type Change } from './store.ts';
 
 /** A VM of the smallest size is so wide at least, in pixels. */
@@ -60,11 +61,16 @@ function Bar({ label }: { readonly label: string }): JSX.Element {
   useEffect(() => {
     if (place.current === null) return undefined;
     const bar = new Blocks(place.current);
-    const end = store.listen((change) => bar.onChange(change));
+    const draw = (): void => bar.draw();
+    const end = store.listen((change) => {
+      bar.onChange(change);
+      painter.request(draw);
+    });
     const sizes = new ResizeObserver(() => bar.layOut());
     sizes.observe(place.current);
     return () => {
       end();
+      painter.forget(draw);
       sizes.disconnect();
     };
   }, []);
@@ -74,6 +80,9 @@ function Bar({ label }: { readonly label: string }): JSX.Element {
 class Blocks {
   readonly #bar: HTMLElement;
   readonly #blocks = new Map<string, HTMLElement>();
+  /** VMs that are not drawn as they are. */
+  readonly #changed = new Set<string>();
+  #isStale = false;
   #rows: HTMLElement[] = [];
   #map = new MemoryMap(1, 1);
   #widthPx = 0;
@@ -93,20 +102,32 @@ class Blocks {
   }
 
   onChange({ isFull, patch }: Change): void {
-    const total = store.state.host.memory?.total ?? 0;
-    if (isFull || total !== this.#totalMib) return this.layOut();
-    for (const [id, row] of Object.entries(patch.vms ?? {})) if (row === null) this.#remove(id);
-    for (const [id, row] of Object.entries(patch.vms ?? {})) {
-      if (row !== null && !this.#add(id, row as VmRow)) return this.layOut();
-    }
-    for (const [id, state] of Object.entries(patch.vmStates ?? {})) {
+    if (isFull) this.#isStale = true;
+    for (const id of Object.keys(patch.vms ?? {})) this.#changed.add(id);
+    for (const id of Object.keys(patch.vmStates ?? {})) this.#changed.add(id);
+  }
+
+  /** What has changed since the last time. */
+  draw(): void {
+    const { vms, vmStates, host } = store.state;
+    if (this.#isStale || (host.memory?.total ?? 0) !== this.#totalMib) return this.layOut();
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    for (const id of changed) if (!vms.has(id)) this.#remove(id);
+    for (const id of changed) {
+      const vm = vms.get(id);
+      if (vm === undefined) continue;
+      if (!this.#add(id, vm)) return this.layOut();
       const block = this.#blocks.get(id);
-      if (block !== undefined && state !== null) this.#show(block, id, state as VmStateName);
+      const state = vmStates.get(id);
+      if (block !== undefined && state !== undefined) this.#show(block, id, state);
     }
   }
 
   /** All anew: the width or the memory is another, or a VM found no place. */
   layOut(): void {
+    this.#isStale = false;
+    this.#changed.clear();
     this.#widthPx = this.#bar.clientWidth;
     this.#totalMib = store.state.host.memory?.total ?? 0;
     if (this.#widthPx === 0 || this.#totalMib === 0) return;

@@ -8,6 +8,7 @@ import {
   type LiveState,
   type TableName,
 } from '../protocol/live-state.ts';
+import { painter } from './painter.ts';
 
 /** `key`: it wants a key, or another one; `denied`: the key may not read the state. */
 export type Connection = 'connecting' | 'live' | 'lost' | 'ended' | 'key' | 'denied';
@@ -61,21 +62,17 @@ export class Store {
 
 export const store = new Store();
 
-/** The state, for a component that is drawn again when one of the tables has changed; once in a frame at most. */
+/** The state, for a component that is drawn again when one of the tables has changed. */
 export function useTables(...tables: readonly TableName[]): LiveState {
   const [, redraw] = useReducer((count: number) => count + 1, 0);
   useEffect(() => {
-    let frame = 0;
+    const draw = (): void => redraw(undefined);
     const end = store.listen(({ isFull, patch }) => {
-      if (frame !== 0 || !(isFull || tables.some((name) => patch[name] !== undefined))) return;
-      frame = requestAnimationFrame(() => {
-        frame = 0;
-        redraw(undefined);
-      });
+      if (isFull || tables.some((name) => patch[name] !== undefined)) painter.request(draw);
     });
     return () => {
       end();
-      cancelAnimationFrame(frame);
+      painter.forget(draw);
     };
   }, [tables.join()]);
   return store.state;

@@ -142,9 +142,11 @@ describe('the live page in a browser', { timeout: 240_000, skip }, () => {
     try {
       await fresh.goto(`${controller.url}/ui`);
       await fresh.locator('.functions tr').first().waitFor();
-      const paintedMs = await fresh.evaluate<number>(
-        'performance.getEntriesByName("first-contentful-paint")[0].startTime',
-      );
+      const paintedMs = await fresh.evaluate<number>(`new Promise((resolve) => {
+        new PerformanceObserver((list) => {
+          for (const { name, startTime } of list.getEntries()) if (name === 'first-contentful-paint') resolve(startTime);
+        }).observe({ type: 'paint', buffered: true });
+      })`);
       console.log(`painted after ${paintedMs.toFixed(0)} ms`);
       // 1 s on a machine that does nothing else; the tests share theirs.
       assert.ok(paintedMs > 0 && paintedMs < 5000, `${paintedMs} ms`);
