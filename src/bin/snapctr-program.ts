@@ -18,6 +18,7 @@ import { registerLogsCommand } from './logs-command.ts';
 import { registerNetworkCommand } from './network-command.ts';
 import { registerScheduleCommands } from './schedule-command.ts';
 import { registerSnapshotsCommand } from './snapshots-command.ts';
+import { registerSimulateCommand } from './simulate-command.ts';
 import { registerWorkloadCommands } from './workload-command.ts';
 import { registerTopCommand } from './top-command.ts';
 
@@ -98,6 +99,7 @@ registerLogsCommand(program);
 registerTopCommand(program);
 registerEventsCommands(program);
 registerWorkloadCommands(program);
+registerSimulateCommand(program);
 registerScheduleCommands(program);
 registerExplainCommand(program);
 registerImagesCommand(program);

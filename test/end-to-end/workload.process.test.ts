@@ -55,6 +55,37 @@ test('workload: what is generated runs on a controller, and replay tells how lon
   }
 });
 
+test('workload: a simulation compares orders of eviction, and writes what became of each VM', async () => {
+  const simulated = join(workspace.directory, 'simulated');
+  const shape = ['--functions', '10', '--minutes', '5', '--rate', '2'];
+  assert.equal((await snapctr('workload', 'generate', simulated, ...shape)).status, 0);
+  const files = ['report.json', 'chart.svg', 'vms.jsonl'].map((name) => join(simulated, name));
+  const [report = '', picture = '', vms = ''] = files;
+  const { status, stdout, stderr } = await snapctr(
+    ...['simulate', simulated, '--mem', '1024', '--report', report, '--chart', picture, '--vms', vms],
+  );
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^KEEP-ALIVE .*\ndemand .*\ngreedy-dual .*\nlru /);
+  const [first] = JSON.parse(readFileSync(report, 'utf8')) as readonly {
+    readonly order: string;
+    readonly launches: number;
+  }[];
+  assert.equal(first?.order, 'demand');
+  assert.equal(readFileSync(vms, 'utf8').trim().split('\n').length, first.launches);
+  assert.match(readFileSync(picture, 'utf8'), /^<svg [^]*memory of VMs, MiB/);
+  for (const [args, why] of [
+    [['--mem', '1024', '--keep-alive', 'mru'], /Expected some of demand, greedy-dual, lru/],
+    [['--mem', '1024', '--standby', '2048'], /--standby 2048: it is a part of --mem 1024/],
+    [['--mem', '128'], /--mem 128: the largest function has \d+ MB/],
+    [['--mem', '1024', '--vms', '/nonexistent/vms'], /\/nonexistent\/vms cannot be written: .*ENOENT/],
+    [[], /required option '--mem <mb>'/],
+  ] as const) {
+    const refused = await snapctr('simulate', simulated, ...args);
+    assert.equal(refused.status, 2, refused.stderr);
+    assert.match(refused.stderr, why);
+  }
+});
+
 test('workload: traces of Azure become requests; what is none is refused with its line', async () => {
   const trace = join(workspace.directory, 'azure.csv');
   writeFileSync(trace, 'app,func,end_timestamp,duration\na,f,10,1\na,g,11,0.5\n');

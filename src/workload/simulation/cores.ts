@@ -1,4 +1,4 @@
-/** Runs in tests and benchmarks. Processor time: whatever runs shares the cores evenly. */
+/** Runs in `snapctr simulate`, tests and benchmarks. Processor time: whatever runs shares the cores evenly. */
 
 /** Work that the cores have before them, in ms of one core. */
 interface Work {

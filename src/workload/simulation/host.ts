@@ -1,5 +1,5 @@
 /**
- * Runs in tests and benchmarks. A host in virtual time: the real channel, workers, pool and launches ahead, on VMs that
+ * Runs in `snapctr simulate`, tests and benchmarks. A host in virtual time: the real channel, workers, pool and launches ahead, on VMs that
  * only take their time.
  */
 import { Channel } from '../../controller/channel.ts';
@@ -15,6 +15,7 @@ import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import { Cores } from './cores.ts';
 import { SimulatedVm } from './simulated-vm.ts';
+import type { Utilisation, VmRecord } from './utilisation.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
 export interface SimulatedFunction {
@@ -33,6 +34,10 @@ export interface HostOptions {
   readonly discipline: (now: () => number) => Discipline;
   /** Memory for VMs that are launched ahead; default: none are. */
   readonly standbyMib?: number;
+  /** Told what memory is used for. */
+  readonly utilisation?: Utilisation;
+  /** Told of each VM that has ended. */
+  readonly onVm?: (record: VmRecord) => void;
   /** Default: they are kept in `answers`. */
   readonly onAnswer?: (answer: Answered) => void;
 }
@@ -97,6 +102,9 @@ export class SimulatedHost {
           startMs: starts.get(fn.config) ?? 0,
           work: (ms) => this.#cores.run(ms),
           onBegin: (id) => this.#begin(id),
+          now,
+          ...(options.utilisation === undefined ? {} : { utilisation: options.utilisation }),
+          ...(options.onVm === undefined ? {} : { onEnded: options.onVm }),
         }),
       startVm: (vm) => {
         if (vm instanceof SimulatedVm) vm.start();
@@ -161,8 +169,8 @@ export class SimulatedHost {
     for (let at = fromMs + pause(); at < untilMs; at += pause()) this.arrive(at, name);
   }
 
-  /** Runs until this time, or until all requests are answered. */
-  async run(untilMs: number): Promise<void> {
+  /** Runs until this time, or until all requests are answered. @throws the signal's reason. */
+  async run(untilMs: number, signal?: AbortSignal): Promise<void> {
     this.#arrivals.sort((a, b) => a.timeMs - b.timeMs);
     let next = 0;
     const nextArrival = (): number => this.#arrivals[next]?.timeMs ?? Infinity;
@@ -184,6 +192,7 @@ export class SimulatedHost {
         this.#nextTick = at + TICK_MS;
       }
       await settled();
+      signal?.throwIfAborted();
       if (this.#running.size === 0 && next === this.#arrivals.length) break;
     }
     this.#arrivals.splice(0, next);

@@ -1,4 +1,4 @@
-/** Runs in tests and benchmarks. A VM that only takes its time. */
+/** Runs in `snapctr simulate`, tests and benchmarks. A VM that only takes its time. */
 import { createLogger } from '../../controller/log.ts';
 import type { FunctionVms } from '../../controller/pool/function-vms.ts';
 import { Vm, type VmState } from '../../controller/pool/vm.ts';
@@ -6,6 +6,7 @@ import type { StartKind } from '../../controller/task.ts';
 import type { SnapfaasError } from '../../protocol/errors.ts';
 import type { InvokeResult } from '../../protocol/invoker.ts';
 import type { LaunchTimings } from '../../protocol/runner.ts';
+import type { MemoryUse, Utilisation, VmRecord } from './utilisation.ts';
 
 export interface SimulatedWork {
   /** What a start takes of a core, in ms. */
@@ -14,6 +15,10 @@ export interface SimulatedWork {
   readonly work: (ms: number) => Promise<void>;
   /** A request begins to run on the VM. @returns what it takes of a core, in ms. */
   readonly onBegin: (requestId: string) => number;
+  /** In ms. */
+  readonly now: () => number;
+  readonly utilisation?: Utilisation;
+  readonly onEnded?: (record: VmRecord) => void;
 }
 
 const LOGGER = createLogger('silent');
@@ -33,11 +38,21 @@ export class SimulatedVm extends Vm {
   #rejectReady: (error: SnapfaasError) => void = () => undefined;
   #resolveGone: () => void = () => undefined;
   #stateNow: VmState = 'launching';
+  /** What its memory is used for, and since when. */
+  #use: MemoryUse = 'starting';
+  #useSince: number;
+  readonly #spentMs: Record<MemoryUse, number> = { starting: 0, busy: 0, idle: 0 };
+  readonly #launchedMs: number;
+  #readyMs: number | null = null;
+  #firstUseMs: number | null = null;
+  #lastUseMs: number | null = null;
   #uses = 0;
 
   constructor(id: string, fn: FunctionVms, isAhead: boolean, work: SimulatedWork) {
     super(id, fn, NO_OWNER, LOGGER, isAhead);
     this.#work = work;
+    this.#launchedMs = this.#useSince = work.now();
+    work.utilisation?.change(this.#launchedMs, this.memoryMib, null, 'starting');
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
       this.#rejectReady = reject;
@@ -50,7 +65,8 @@ export class SimulatedVm extends Vm {
   start(): void {
     void this.#work.work(this.#work.startMs).then(() => {
       if (this.#stateNow === 'dead') return;
-      this.#stateNow = 'busy';
+      this.#readyMs = this.#work.now();
+      this.setState('busy');
       this.#resolveReady(this.timings);
     });
   }
@@ -61,6 +77,7 @@ export class SimulatedVm extends Vm {
 
   override setState(state: 'busy' | 'idle'): void {
     this.#stateNow = state;
+    this.#usedFor(state);
   }
 
   override get timings(): LaunchTimings {
@@ -89,13 +106,46 @@ export class SimulatedVm extends Vm {
 
   override async invoke(requestId: string): Promise<InvokeResult> {
     this.#uses += 1;
+    this.#firstUseMs ??= this.#work.now();
     await this.#work.work(this.#work.onBegin(requestId));
+    this.#lastUseMs = this.#work.now();
     return { result: Buffer.from('null'), contentType: null };
   }
 
   override kill(error: SnapfaasError): void {
     if (this.#stateNow === 'launching') this.#rejectReady(error);
+    if (this.#stateNow !== 'dead') this.#end();
     this.#stateNow = 'dead';
     this.#resolveGone();
+  }
+
+  /** Null: for nothing any more. */
+  #usedFor(use: MemoryUse | null): void {
+    const now = this.#work.now();
+    this.#spentMs[this.#use] += now - this.#useSince;
+    this.#work.utilisation?.change(now, this.memoryMib, this.#use, use);
+    this.#useSince = now;
+    if (use !== null) this.#use = use;
+  }
+
+  #end(): void {
+    this.#usedFor(null);
+    const { now, utilisation, onEnded } = this.#work;
+    if (this.isEvicted) utilisation?.onEvicted(now());
+    onEnded?.({
+      vm: this.id,
+      function: this.function.name,
+      memory_mib: this.memoryMib,
+      ahead: this.isAhead,
+      launched_ms: this.#launchedMs,
+      ready_ms: this.#readyMs,
+      uses: this.#uses,
+      first_use_ms: this.#firstUseMs,
+      last_use_ms: this.#lastUseMs,
+      busy_ms: this.#spentMs.busy,
+      idle_ms: this.#spentMs.idle,
+      ended_ms: now(),
+      evicted: this.isEvicted,
+    });
   }
 }

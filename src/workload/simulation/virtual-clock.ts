@@ -1,4 +1,4 @@
-/** Runs in tests and benchmarks. A clock that stands until it is set. */
+/** Runs in `snapctr simulate`, tests and benchmarks. A clock that stands until it is set. */
 import { DueQueue } from '../../controller/due-queue.ts';
 import type { Clock, Timer } from '../../controller/pool/clock.ts';
 
