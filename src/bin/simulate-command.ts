@@ -117,9 +117,9 @@ function openLines(file: string): Lines {
   };
 }
 
-function summaryOf({ waits, slices: _, ...rest }: Simulation): SimulationSummary {
+function summaryOf({ order, requests, refused, waiting, waits, launches, evictions }: Simulation): SimulationSummary {
   const [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1].map((p) => quantileOf(waits, p)) as [number, number, number, number];
-  return { ...rest, wait_ms: { p50, p90, p99, max } };
+  return { order, requests, refused, waiting, wait_ms: { p50, p90, p99, max }, launches, evictions };
 }
 
 function describe(summaries: readonly SimulationSummary[]): readonly string[] {
