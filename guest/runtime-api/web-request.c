@@ -144,6 +144,12 @@ static void put_context(struct writer *writer, struct text context)
     for (const char *at = context.at; at < end;) {
         char escaped[16];
         size_t bytes = utf8_bytes(at, end);
+        if (*at == 0x7f) {
+            /* JSON may have it in a string as it is; a header may not. */
+            put_text(writer, "\\u007f");
+            at++;
+            continue;
+        }
         if (bytes <= 1) {
             char c = (unsigned char)*at < 0x20 ? ' ' : *at;
             put(writer, &c, 1);

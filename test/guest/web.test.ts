@@ -54,6 +54,9 @@ setInterval(() => undefined, 1000);
 server.listen(Number(process.env.PORT), '127.0.0.1', () => console.log('listening'));
 `;
 
+/** With what no header may have, of which JSON escapes the second alone. */
+const REQUEST_ID = 'r\u007f\u0001 é';
+
 interface Asked {
   readonly method?: string;
   readonly query?: string;
@@ -69,7 +72,7 @@ function event(path: string, { method = 'GET', query = '', headers = {}, cookies
     rawQueryString: query,
     headers: { host: 'h', ...headers },
     ...(cookies === undefined ? {} : { cookies }),
-    requestContext: { http: { method, path }, requestId: 'r' },
+    requestContext: { http: { method, path }, requestId: REQUEST_ID },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : body.toString('base64') }),
     isBase64Encoded: Buffer.isBuffer(body),
   });
@@ -128,7 +131,7 @@ describe('an application on a port', { skip: noCompiler }, () => {
       const { raw, ...rest } = JSON.parse(body.toString()) as { raw: string[] };
       assert.deepEqual(rest, { method: 'PATCH', url: '/a%20b/%41//../%C3%A4%23?%0D%0A?q=1&q=2%203', length: 7 });
       const context = raw.indexOf('x-amzn-request-context');
-      assert.equal((JSON.parse(raw[context + 1] ?? '') as { requestId: string }).requestId, 'r');
+      assert.equal((JSON.parse(raw[context + 1] ?? '') as { requestId: string }).requestId, REQUEST_ID);
       raw.splice(context, 2);
       assert.deepEqual(raw, [
         ...['host', 'h', 'x-a', 'caf\u00e9  X-B: 1', 'cookie', 'a=1; b="2"'],
