@@ -9,8 +9,8 @@ import { FUNCTION_NAME, type FunctionSettings, mergeSettings, readSettings } fro
 import { moveAlias, publish } from '../client/versions.ts';
 import { deployImage, readImageName } from '../client/deploy-image.ts';
 import { deployDirectory, deployZip } from '../client/deploy-path.ts';
-import { deploySchedules, type WrittenSchedules } from '../client/deploy-schedules.ts';
 import { deployStack } from '../client/template/deploy-stack.ts';
+import { applyWritten, type WrittenSettings } from '../client/written-settings.ts';
 import { isTemplatePath, readTemplate } from '../client/template/template-file.ts';
 import { clientAction, clientOptions, type ClientFlags, type Session } from './client-command.ts';
 import { wholeNumber } from './flags.ts';
@@ -152,7 +152,7 @@ async function run(session: Session, flags: DeployFlags, path: string): Promise<
       describeDeployed,
     )
     .finally(() => notes.forEach((text) => session.note(text)));
-  await finish(session, flags, name, deployed, settings.schedules);
+  await finish(session, flags, name, deployed, settings);
 }
 
 async function runImage(session: Session, flags: DeployFlags, text: string, path: string): Promise<void> {
@@ -176,16 +176,16 @@ async function runImage(session: Session, flags: DeployFlags, text: string, path
       ),
     describeDeployed,
   );
-  await finish(session, flags, name, deployed);
+  await finish(session, flags, name, deployed, {});
 }
 
-/** Publishes what was deployed if that was asked for, sets the schedules that are written, and shows it all. */
+/** Publishes what was deployed if that was asked for, sets what is written beside the function, and shows it all. */
 async function finish(
   session: Session,
   flags: DeployFlags,
   name: string,
   deployed: Deployed,
-  written?: WrittenSchedules,
+  written: WrittenSettings,
 ): Promise<void> {
   const version =
     flags.publish === true || flags.alias !== undefined
@@ -195,14 +195,25 @@ async function finish(
     flags.alias === undefined || version === null
       ? null
       : await moveAlias(session.client, name, flags.alias, version.Version);
-  // They may name the alias.
-  const schedules = written === undefined ? null : await deploySchedules(session.schedules, name, written);
+  const { url, schedules } = await applyWritten(
+    { lambda: session.client, schedules: session.schedules },
+    name,
+    deployed.configuration.FunctionArn,
+    written,
+  );
   const { FunctionArn, Version } = version ?? deployed.configuration;
   session.print(
-    { ...deployed, ...(version && { version }), ...(alias && { alias }), ...(schedules && { schedules }) },
+    {
+      ...deployed,
+      ...(version && { version }),
+      ...(alias && { alias }),
+      ...(url && { url }),
+      ...(schedules && { schedules }),
+    },
     [
       alias?.AliasArn ?? FunctionArn,
       ...(version === null ? [] : [`version ${Version}${alias === null ? '' : `, which is ${alias.Name} now`}`]),
+      ...(url === null ? [] : [url.FunctionUrl]),
       ...(schedules === null || schedules.set.length === 0 ? [] : [`schedules set: ${schedules.set.join(', ')}`]),
       ...(schedules === null || schedules.removed.length === 0
         ? []

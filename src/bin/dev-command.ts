@@ -4,10 +4,10 @@ import { resolve } from 'node:path';
 import { Argument, type Command } from 'commander';
 import { badInput } from '../client/client-error.ts';
 import { deployDirectory } from '../client/deploy-path.ts';
-import { deploySchedules } from '../client/deploy-schedules.ts';
 import { detectName } from '../client/detection.ts';
 import { develop } from '../client/dev-loop.ts';
 import { mergeSettings, readSettings } from '../client/function-settings.ts';
+import { applyWritten } from '../client/written-settings.ts';
 import { copyTemplate, TEMPLATE_NAMES, type TemplateName } from '../client/templates.ts';
 import { clientAction, clientOptions, describeFailure, type ClientFlags, type Session } from './client-command.ts';
 import { describeDeployed, settingsOf, settingsOptions, type SettingsFlags } from './deploy-command.ts';
@@ -61,9 +61,14 @@ async function dev(session: Session, flags: ClientFlags & SettingsFlags, path: s
       describeDeployed,
     );
     notes.forEach((text) => session.note(text));
-    if (settings.schedules !== undefined) await deploySchedules(session.schedules, name, settings.schedules);
-    if (session.json) session.print(deployed, []);
-    else process.stdout.write(`${name} is ready: snapctr invoke ${name}\n`);
+    const { url } = await applyWritten(
+      { lambda: session.client, schedules: session.schedules },
+      name,
+      deployed.configuration.FunctionArn,
+      settings,
+    );
+    if (session.json) session.print({ ...deployed, ...(url && { url }) }, []);
+    else process.stdout.write(`${name} is ready: ${url?.FunctionUrl ?? `snapctr invoke ${name}`}\n`);
   };
   await develop(directory, {
     deploy,

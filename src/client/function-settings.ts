@@ -5,6 +5,8 @@ import { z } from 'zod';
 import { MAX_TIMEOUT_S } from '../protocol/guest.ts';
 import { isWebPort, WEB_PORT_VARIABLE, WEB_PORTS } from '../protocol/web.ts';
 import { check } from '../yaml/check.ts';
+import { eventsSchema, type EventsYaml } from '../yaml/events-key.ts';
+import { urlSchema, type UrlYaml } from '../yaml/url-key.ts';
 import { expected, quoted, show, text, wholeNumber } from '../yaml/values.ts';
 import { formatProblem, YamlFile, type Problem } from '../yaml/yaml-file.ts';
 import { badInput } from './client-error.ts';
@@ -33,6 +35,10 @@ export interface FunctionSettings {
   readonly web?: { readonly port: number } | undefined;
   /** Whether the handler and all it imports become one file. By default TypeScript does. */
   readonly bundle?: boolean | undefined;
+  /** How its events are tried, and who is told of their end. */
+  readonly events?: EventsYaml | undefined;
+  /** Its address over plain HTTP. */
+  readonly url?: UrlYaml | undefined;
   /** All of them: others that the controller has go. */
   readonly schedules?: WrittenSchedules | undefined;
 }
@@ -69,6 +75,8 @@ const settingsSchema = z.strictObject(
       )
       .optional(),
     bundle: z.boolean(expected('`true` or `false`')).optional(),
+    events: eventsSchema.optional(),
+    url: urlSchema.optional(),
     schedules: schedulesSchema.optional(),
   },
   expected('a map of keys such as `name` and `handler`'),

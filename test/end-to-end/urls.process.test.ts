@@ -152,7 +152,7 @@ describe('function URLs', { timeout: 300_000 }, () => {
     const updated = await client.send(
       new sdk.UpdateFunctionUrlConfigCommand({ FunctionName, Qualifier: 'live', AuthType: 'NONE', Cors: {} }),
     );
-    assert.deepEqual([updated.AuthType, updated.InvokeMode, updated.Cors], ['NONE', 'RESPONSE_STREAM', {}]);
+    assert.deepEqual([updated.AuthType, updated.InvokeMode, updated.Cors], ['NONE', 'RESPONSE_STREAM', undefined]);
     assert.ok(Date.parse(updated.LastModifiedTime ?? '') >= Date.parse(updated.CreationTime ?? ''));
     assert.equal((await ask(ofAlias.FunctionUrl ?? '')).answer.statusCode, 200);
 

@@ -8,7 +8,7 @@
  * Each refers to those before it only. What is as the template has it stays as it is; what the template no longer has stays too.
  */
 import { stat } from 'node:fs/promises';
-import { DEFAULT_ACCOUNT, LATEST, type LambdaAccount } from '../../protocol/arn.ts';
+import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
 import type { Alias, FunctionConfiguration, FunctionUrl } from '../answers.ts';
 import { ClientError } from '../client-error.ts';
 import { deploy, type Deployed } from '../deploy.ts';
@@ -17,16 +17,11 @@ import { awsRuntime, languageOf } from '../detection.ts';
 import type { FunctionSettings } from '../function-settings.ts';
 import type { LambdaClient } from '../lambda-client.ts';
 import { allEntries } from '../package-contents.ts';
+import { setQualified } from '../qualified-settings.ts';
 import { moveAlias, publish } from '../versions.ts';
 import { withZip, type Zip } from '../zip.ts';
 import type { Given } from './intrinsics.ts';
-import {
-  Stack,
-  type TemplateFunction,
-  type TemplateLayer,
-  type TemplatePermission,
-  type TemplateSetting,
-} from './stack.ts';
+import { Stack, type TemplateFunction, type TemplateLayer, type TemplatePermission } from './stack.ts';
 import type { Template } from './template-file.ts';
 
 export interface StackOptions {
@@ -115,7 +110,7 @@ export async function deployStack(
 
   const urls = [];
   for (const setting of stack.settings()) {
-    const url = await set(client, setting);
+    const url = await setQualified(client, setting);
     if (url !== null) urls.push(url);
   }
 
@@ -201,21 +196,6 @@ async function deployText(
     (zip) => deploy(client, { name: settings.name, settings: whole, zip }, current, options),
     options.signal,
   );
-}
-
-/** @returns the address, if it was one. */
-async function set(client: LambdaClient, setting: TemplateSetting): Promise<FunctionUrl | null> {
-  const { kind, functionName, qualifier, members } = setting;
-  switch (kind) {
-    case 'url':
-      return client.putUrl(functionName, qualifier, members);
-    case 'event-invoke-config':
-      await client.putEventInvokeConfig(functionName, qualifier, members);
-      return null;
-    case 'provisioned-concurrency':
-      await client.putProvisionedConcurrency(functionName, qualifier ?? LATEST, members);
-      return null;
-  }
 }
 
 /** One of the same name that is there already may say something else. */

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { functionArn, type LambdaAccount } from '../../protocol/arn.ts';
+import type { QualifiedSetting } from '../qualified-settings.ts';
 import { asText, type Given, Intrinsics, Unresolved, type Value } from './intrinsics.ts';
 import type { Resource, Template } from './template-file.ts';
 
@@ -51,15 +52,6 @@ export interface TemplateAlias {
   readonly version: string;
   readonly weights: Readonly<Record<string, number>>;
   readonly description: string | undefined;
-}
-
-/** What is set at a qualifier of a function. */
-export interface TemplateSetting {
-  readonly kind: 'provisioned-concurrency' | 'event-invoke-config' | 'url';
-  readonly functionName: string;
-  readonly qualifier: string | undefined;
-  /** As the operation that sets it has them. */
-  readonly members: Readonly<Record<string, unknown>>;
 }
 
 export interface TemplatePermission {
@@ -180,7 +172,7 @@ export class Stack {
   }
 
   /** After the aliases were made. */
-  settings(): readonly TemplateSetting[] {
+  settings(): readonly QualifiedSetting[] {
     const written = this.#all((type) => type === URL_CONFIG || type === EVENT_INVOKE_CONFIG).map(([id, resource]) => {
       const place = this.#functionName(
         id,
@@ -265,11 +257,11 @@ export class Stack {
   /** Null where nothing is said, or it cannot be told. */
   #setting(
     id: string,
-    kind: TemplateSetting['kind'],
+    kind: QualifiedSetting['kind'],
     functionName: string,
     qualifier: string | undefined,
     raw: unknown,
-  ): TemplateSetting | null {
+  ): QualifiedSetting | null {
     if (raw === undefined) return null;
     try {
       const value = this.#values.value(raw);

@@ -170,11 +170,7 @@ class FunctionList {
       const remark = missingModule(yaml.handler ?? null, runtime, appfs.path, this.#context.paths);
       if (remark !== null) this.#remark(index, 'appfs', remark);
     }
-    if (yaml.url)
-      this.#urls.set(
-        yaml.name,
-        urlSettings(yaml.url, yaml.web ? 'RESPONSE_STREAM' : 'BUFFERED', (message) => complain('url', message)),
-      );
+    if (yaml.url) this.#urls.set(yaml.name, urlSettings(yaml.url, yaml.web ? 'RESPONSE_STREAM' : 'BUFFERED'));
     if (yaml.events) this.#events.set(yaml.name, eventsSettings(yaml.events));
     if (yaml.schedules) {
       const complainOfSchedules = (message: string): void => complain('schedules', message);

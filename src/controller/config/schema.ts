@@ -6,11 +6,11 @@ import { MAX_PAYLOAD_BYTES, MAX_TIMEOUT_S } from '../../protocol/guest.ts';
 import { PROVIDED_NAMES, RUNTIME_NAMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
+import { eventsSchema } from '../../yaml/events-key.ts';
+import { urlSchema } from '../../yaml/url-key.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
 import { EVICTION_ORDERS, type EvictionOrderName } from '../pool/eviction-orders.ts';
-import { eventsSchema } from './events.ts';
 import { schedulesSchema } from './schedules.ts';
-import { urlSchema } from './url.ts';
 import { webSchema } from './web.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';
 

@@ -453,9 +453,12 @@ const urlRefusals: readonly (readonly [url: string, message: RegExp])[] = [
   ['{auth: none, cors: {allow_origins: "*"}}', /`url\.cors\.allow_origins` must be a list of origins/],
   [
     '{auth: none, cors: {allow_origins: [https://a.example/]}}',
-    /"https:\/\/a.example\/" is not valid: .* without a path/,
+    /`url\.cors\.allow_origins` has "https:\/\/a.example\/", which is not valid: .* without a path/,
   ],
-  ['{auth: none, cors: {allow_methods: [get]}}', /"get" is not valid: an allowed method is one of \*, GET/],
+  [
+    '{auth: none, cors: {allow_methods: [get]}}',
+    /allow_methods` has "get", which is not valid: an allowed method is one of \*, GET/,
+  ],
   ['{auth: none, cors: {allow_headers: ["a\\r\\nb"]}}', /it is no name of a header/],
 ];
 const eventsRefusals: readonly (readonly [events: string, message: RegExp])[] = [

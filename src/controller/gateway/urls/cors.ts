@@ -10,31 +10,6 @@ import type { HeaderList } from '../http-answer.ts';
 const ANY = '*';
 /** RFC 9110, 5.6.2. */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-const METHODS: readonly string[] = [ANY, 'GET', 'PUT', 'HEAD', 'POST', 'PATCH', 'DELETE'];
-
-/** What is wrong with a configuration; null: nothing. */
-export function corsProblem(cors: CorsRecord): { readonly value: string; readonly message: string } | null {
-  const first = (values: readonly string[] | null, isGood: (value: string) => boolean): string | null => {
-    const bad = values?.find((value) => !isGood(value));
-    return bad === undefined ? null : JSON.stringify(bad);
-  };
-  const origin = first(cors.allowOrigins, isOriginPattern);
-  if (origin !== null) {
-    return { value: origin, message: `an allowed origin is * or such as https://example.com, without a path` };
-  }
-  const method = first(cors.allowMethods, (value) => METHODS.includes(value));
-  if (method !== null) return { value: method, message: `an allowed method is one of ${METHODS.join(', ')}` };
-  const header = first(cors.allowHeaders, isToken) ?? first(cors.exposeHeaders, isToken);
-  return header === null ? null : { value: header, message: 'it is no name of a header' };
-}
-
-function isToken(value: string): boolean {
-  return TOKEN.test(value);
-}
-
-function isOriginPattern(value: string): boolean {
-  return value === ANY || value === 'null' || /^[a-z][a-z0-9+.-]*:\/\/[^/\s\p{Cc}]+$/iu.test(value);
-}
 
 /** The headers of the answer to a preflight: none that allow anything if this page may not. */
 export function preflightHeaders(cors: CorsRecord, headers: IncomingHttpHeaders): HeaderList {

@@ -1,7 +1,8 @@
 /** Who may use a function URL: pages in browsers, and holders of keys. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { corsHeaders, corsProblem, preflightHeaders } from '../../../../src/controller/gateway/urls/cors.ts';
+import { corsHeaders, preflightHeaders } from '../../../../src/controller/gateway/urls/cors.ts';
+import { corsProblem } from '../../../../src/protocol/cors.ts';
 import type { CorsRecord } from '../../../../src/registry/records.ts';
 import { authenticator, KEY, signed } from '../../../auth/requests.ts';
 import { RawClient, type RawResponse } from '../http-client.ts';

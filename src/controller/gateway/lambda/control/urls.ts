@@ -2,9 +2,9 @@
 import { without } from '../../../../control/changes.ts';
 import { noUrl, type UrlSettings } from '../../../../control/url-changes.ts';
 import { functionArn } from '../../../../protocol/arn.ts';
+import { corsProblem } from '../../../../protocol/cors.ts';
 import type { FunctionUrl } from '../../../../registry/function-registry.ts';
 import { UNQUALIFIED, type CorsRecord } from '../../../../registry/records.ts';
-import { corsProblem } from '../../urls/cors.ts';
 import { ApiError } from '../errors.ts';
 import {
   created,
@@ -106,8 +106,12 @@ function shownCors(cors: CorsRecord): Json {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== null));
 }
 
-/** @throws ApiError if a value could not stand in a header, or would never match. */
-function corsOf(given: NonNullable<requests.Body<typeof requests.createFunctionUrlConfig>['Cors']>): CorsRecord {
+/**
+ * @returns null if nothing is said: that is how tools take it away.
+ * @throws ApiError if a value could not stand in a header, or would never match.
+ */
+function corsOf(given: NonNullable<requests.Body<typeof requests.createFunctionUrlConfig>['Cors']>): CorsRecord | null {
+  if (Object.keys(given).length === 0) return null;
   const { AllowCredentials, AllowHeaders, AllowMethods, AllowOrigins, ExposeHeaders, MaxAge } = given;
   const cors = {
     allowCredentials: AllowCredentials ?? null,
