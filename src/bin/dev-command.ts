@@ -9,7 +9,14 @@ import { develop } from '../client/dev-loop.ts';
 import { mergeSettings, readSettings } from '../client/function-settings.ts';
 import { applyWritten } from '../client/written-settings.ts';
 import { copyTemplate, TEMPLATE_NAMES, type TemplateName } from '../client/templates.ts';
-import { clientAction, clientOptions, describeFailure, type ClientFlags, type Session } from './client-command.ts';
+import {
+  clientAction,
+  clientOptions,
+  describeFailure,
+  EXIT,
+  type ClientFlags,
+  type Session,
+} from './client-command.ts';
 import { describeDeployed, settingsOf, settingsOptions, type SettingsFlags } from './deploy-command.ts';
 
 const INIT_EXAMPLES = `
@@ -78,6 +85,8 @@ async function dev(session: Session, flags: ClientFlags & SettingsFlags, path: s
     onProblem: (text) => session.note(text),
     signal: session.signal,
   });
+  // Only Ctrl-C, or a signal like it, ends it.
+  process.exitCode = EXIT.interrupted;
 }
 
 async function init(
