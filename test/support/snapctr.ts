@@ -1,10 +1,11 @@
 /** The real programs as a user starts them, on functions written by the test. */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { after } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { NetworkNamespace } from './network-namespace.ts';
@@ -124,6 +125,22 @@ export interface RunningController {
   stop(): Promise<number | string>;
 }
 
+/**
+ * Of this process. A suite whose time is over has no hooks run, so that nobody would end its controllers: they, and with them the file,
+ * would run for ever.
+ */
+const controllers = new Set<ChildProcess>();
+// Benchmarks use this room as well.
+if (process.env['NODE_TEST_CONTEXT'] !== undefined) {
+  after(() => {
+    for (const { pid, exitCode, signalCode } of controllers) {
+      if (pid === undefined || exitCode !== null || signalCode !== null) continue;
+      console.error(`snapctr (process ${pid}) was not stopped by its test, and is killed`);
+      process.kill(pid, 'SIGKILL');
+    }
+  });
+}
+
 /** Starts `snapctr --port 0`; resolves when it listens, and its functions answer or have failed. */
 export async function startController(
   workspace: Workspace,
@@ -163,6 +180,8 @@ export async function startController(
     ],
     { stdio: ['ignore', 'ignore', 'pipe'], env: { ...environment(workspace), ...path, ...options.env } },
   );
+  controllers.add(child);
+  child.once('exit', () => controllers.delete(child));
   const log: string[] = [];
   const exited = once(child, 'exit').then(([status, signal]) => (status ?? signal) as number | string);
   const listening = new Promise<string>((resolve) => {
