@@ -1,7 +1,7 @@
 /** Runs in the builder. A function package and layers as directories, for as long as they are staged. */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { TreeError } from '../images/tree.ts';
 import { MAX_UNPACKED_BYTES } from '../packages/entries.ts';
@@ -12,6 +12,7 @@ import { RUNTIME_NAMES, RUNTIMES } from '../protocol/runtimes.ts';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { makeWritableDirectory } from '../storage/make-directory.ts';
 import { OwnedNames } from '../storage/owned-names.ts';
+import { removeTree } from '../storage/remove-tree.ts';
 
 const UNPACKED = new OwnedNames('.snapfaas-unpacked-');
 
@@ -51,7 +52,7 @@ export async function withUnpacked<T>(
   } catch (error) {
     throw error instanceof TreeError ? new TreeError(withoutThem(error.message), { cause: error }) : error;
   } finally {
-    await rm(own, { recursive: true, force: true });
+    await removeTree(own);
   }
 }
 

@@ -1,11 +1,12 @@
 /** Runs in the builder. Staged functions and their images are kept while somebody needs them, and for a while after that. */
 import { randomUUID } from 'node:crypto';
-import { lstat, readdir, rename, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withFreeLock, withLock } from '../storage/lock.ts';
 import { makeDirectory } from '../storage/make-directory.ts';
 import { OwnedNames } from '../storage/owned-names.ts';
 import { hasCode } from '../storage/error-code.ts';
+import { removeTree } from '../storage/remove-tree.ts';
 import { GRACE_MS, removable, REMOVED_AT_ONCE, type Retained, type RetentionLimits } from '../storage/retention.ts';
 import { neededNames, touch } from '../storage/uses.ts';
 import { buildFolderLock, removeAbandonedBuilds } from './publish.ts';
@@ -76,7 +77,7 @@ async function removeApp(apps: string, name: string): Promise<boolean> {
     await rename(folder, old);
     isRemoved.yet = true;
   });
-  await rm(old, { recursive: true, force: true });
+  await removeTree(old);
   if (isRemoved.yet) measured.delete(folder);
   return isRemoved.yet;
 }

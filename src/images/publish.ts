@@ -18,6 +18,7 @@ import { sha256 } from '../storage/digest.ts';
 import { withLock, type LockOptions } from '../storage/lock.ts';
 import { makeWritableDirectory } from '../storage/make-directory.ts';
 import { OwnedNames } from '../storage/owned-names.ts';
+import { removeTree } from '../storage/remove-tree.ts';
 import { sync } from '../storage/sync.ts';
 import { describeFile, manifestPath, type Manifest, type ManifestDraft } from './manifest.ts';
 import { runTool } from './tool.ts';
@@ -86,7 +87,7 @@ async function inOwnFolder<T>(folder: string, work: (buildFolder: BuildFolder) =
       publishDirectory: (place, made, stampFile, stamp) => publishDirectory(own, place, made, stampFile, stamp),
     });
   } finally {
-    await rm(own, { recursive: true, force: true });
+    await removeTree(own);
   }
 }
 
@@ -122,7 +123,7 @@ async function publishDirectory(
   await writeFile(temporaryStamp, stamp);
   await syncTree(made, temporaryStamp);
   await rm(stampFile, { force: true });
-  await rm(place, { recursive: true, force: true });
+  await removeTree(place);
   await rename(made, place);
   await rename(temporaryStamp, stampFile);
   await sync(dirname(place));

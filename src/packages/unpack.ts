@@ -7,7 +7,7 @@
  * ```
  */
 import { createWriteStream, read as readFd } from 'node:fs';
-import { chmod, mkdir, open, rename, rm, symlink, type FileHandle } from 'node:fs/promises';
+import { chmod, mkdir, open, rename, symlink, type FileHandle } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
@@ -16,6 +16,7 @@ import { crc32 } from 'node:zlib';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
 import { systemCodeOf } from '../storage/error-code.ts';
 import { OwnedNames } from '../storage/owned-names.ts';
+import { removeTree } from '../storage/remove-tree.ts';
 import { checkTarget, MAX_UNPACKED_BYTES, Plan, type PlannedEntry } from './entries.ts';
 import { PackageError } from './package-error.ts';
 
@@ -48,7 +49,7 @@ export async function unpackPackage(
     await rename(own, target);
     return bytes;
   } catch (error) {
-    await rm(own, { recursive: true, force: true });
+    await removeTree(own);
     throw error;
   } finally {
     await handle.close();

@@ -7,10 +7,11 @@
  *   └── prefix ────┘└─ owner ──┘└─ rest ┘      rest may be missing
  * ```
  */
-import { lstat, readdir, rm } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf } from './error-code.ts';
 import { isAlive, ourselves, ownerFromTag, ownerTag, type Owner } from './owner.ts';
+import { removeTree } from './remove-tree.ts';
 
 export class OwnedNames {
   readonly prefix: string;
@@ -49,7 +50,7 @@ export class OwnedNames {
   /** Removes what `findAbandoned` finds, with all that is in it. @returns the names. */
   async removeAbandoned(directory: string): Promise<readonly string[]> {
     const abandoned = await this.findAbandoned(directory);
-    for (const name of abandoned) await rm(join(directory, name), { recursive: true, force: true });
+    for (const name of abandoned) await removeTree(join(directory, name));
     return abandoned;
   }
 }
