@@ -1,9 +1,11 @@
 /** Tenants of a function are kept apart, as the SDK of AWS asks for it. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import * as sdk from '@aws-sdk/client-lambda';
 import { makeZip } from '../packages/zip.ts';
-import { lambdaClient } from '../support/lambda-client.ts';
+import { invokeRaw, lambdaClient } from '../support/lambda-client.ts';
 import { createWorkspace, startController } from '../support/snapctr.ts';
 
 const Role = 'arn:aws:iam::000000000000:role/any';
@@ -112,6 +114,57 @@ describe('tenants', { timeout: 300_000 }, () => {
       await client.send(new sdk.UpdateFunctionConfigurationCommand({ FunctionName, Timeout: 9 }));
       await sdk.waitUntilFunctionUpdatedV2({ client, maxWaitTime: 120, minDelay: 1, maxDelay: 1 }, { FunctionName });
       assert.deepEqual(await invoke(FunctionName, 'after'), ['after']);
+    } finally {
+      client.destroy();
+      await snapctr.stop();
+      workspace.remove();
+    }
+  });
+
+  test('fill half of the queue at most, all of a function together: another function is still taken', async () => {
+    const capacity = 8;
+    // The one VM that there is room for is held until the test lets it go.
+    const workspace = createWorkspace([FILED], [`queue_capacity: ${capacity}`, 'queue_wait: 300']);
+    const snapctr = await startController(workspace, { vmm: 'process', memoryMib: 128 });
+    const client = lambdaClient(snapctr.url, { maxAttempts: 1 });
+    const released = join(workspace.directory, 'released');
+    const data = `import os, time\ndef handle(event, context):\n    while not os.path.exists(${JSON.stringify(released)}):\n        time.sleep(0.02)\n    return context.tenant_id\n`;
+    try {
+      await client.send(
+        new sdk.CreateFunctionCommand({
+          ...{ FunctionName, Role, Runtime: 'python3.11', Handler: 'main.handle', Timeout: 120 },
+          TenancyConfig: { TenantIsolationMode: 'PER_TENANT' },
+          Code: { ZipFile: makeZip([{ name: 'main.py', data }]) },
+        }),
+      );
+      await sdk.waitUntilFunctionActiveV2({ client, maxWaitTime: 120, minDelay: 1, maxDelay: 1 }, { FunctionName });
+      const ask = (tenant: string): ReturnType<typeof invokeRaw> =>
+        invokeRaw(snapctr.url, FunctionName, '{}', { 'x-amz-tenant-id': tenant });
+      const held = ask('holder');
+      await snapctr.until(({ vms }) => vms[FunctionName]?.busy === 1, 60_000);
+
+      const waiting = Array.from({ length: capacity / 2 }, (_, i) => ask(`waiting-${i}`));
+      await snapctr.until(({ queue }) => queue.length === capacity / 2, 60_000);
+      for (const tenant of ['waiting-0', 'holder', 'another']) {
+        const refused = await ask(tenant);
+        assert.deepEqual([refused.status, refused.headers.get('x-amzn-errortype')], [429, 'TooManyRequestsException']);
+        assert.match(refused.text, /ConcurrentInvocationLimitExceeded/);
+      }
+      const others = Array.from({ length: capacity / 2 }, (_, i) => snapctr.invoke('filed', i));
+      await snapctr.until(({ queue }) => queue.length === capacity, 60_000);
+
+      writeFileSync(released, '');
+      assert.equal((await held).text, '"holder"');
+      assert.deepEqual(
+        (await Promise.all(waiting)).map(({ text }) => text),
+        waiting.map((_, i) => `"waiting-${i}"`),
+      );
+      assert.deepEqual(
+        (await Promise.all(others)).map(({ body }) => body),
+        others.map((_, i) => i),
+      );
+      // What was theirs of the queue is free again.
+      assert.equal((await ask('another')).text, '"another"');
     } finally {
       client.destroy();
       await snapctr.stop();
