@@ -119,6 +119,53 @@ describe('the API that changes functions, by hand', { timeout: 180_000 }, () => 
     await nothingLeft();
   });
 
+  test('a body that comes a byte at a time is refused after the time of a request, and nothing of it is kept', async () => {
+    const body = create('slow');
+    const update = JSON.stringify({ ZipFile: zip.toString('base64') });
+    const head = (method: string, path: string, ...headers: readonly string[]): string =>
+      `${[`${method} ${FUNCTIONS}${path} HTTP/1.1`, 'host: localhost', ...headers].join('\r\n')}\r\n\r\n`;
+    const lengthOf = (text: string): string => `content-length: ${text.length}`;
+    // One that is within the file, one whose end nobody knows, and one that has hardly begun.
+    const slow = [
+      [head('PUT', '/made/code', lengthOf(update)) + update.slice(0, 60), update.slice(60), (byte: string) => byte],
+      [head('POST', '', 'transfer-encoding: chunked'), body, (byte: string) => `1\r\n${byte}\r\n`],
+      [head('POST', '', lengthOf(body)), body, (byte: string) => byte],
+    ] as const;
+    const configuration = async (name: string): Promise<string> =>
+      (await fetch(`${snapctr.url}${FUNCTIONS}/${name}/configuration`)).text();
+    let before = await configuration('made');
+    for (const deadline = Date.now() + 60_000; !before.includes('"State":"Active"'); await sleep(50)) {
+      assert.ok(Date.now() < deadline, before);
+      before = await configuration('made');
+    }
+    const answers = await Promise.all(
+      slow.map(async ([begin, rest, part]) => {
+        const socket = await open(begin);
+        let text = '';
+        socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+        const closed = once(socket, 'close');
+        const begun = performance.now();
+        for (const byte of rest) {
+          socket.write(part(byte));
+          if ((await Promise.race([closed, sleep(500)])) !== undefined || performance.now() - begun > 60_000) break;
+        }
+        socket.destroy();
+        return [text, performance.now() - begun] as const;
+      }),
+    );
+    for (const [text, tookMs] of answers) {
+      assert.match(
+        text,
+        /^HTTP\/1\.1 400 [^]*x-amzn-errortype: \w+[^]*was not complete within 30000 ms; send it faster/i,
+      );
+      assert.ok(tookMs > 29_000 && tookMs < 60_000, String(tookMs));
+    }
+    await nothingLeft();
+    assert.equal(await configuration('made'), before);
+    assert.match(await configuration('slow'), /Function not found/);
+    assert.equal((await snapctr.invoke('made', {})).body, 'served');
+  });
+
   test('a packed body is refused with what to do', async () => {
     const body = gzipSync(create('packed'));
     const answer = await fetch(`${snapctr.url}${FUNCTIONS}`, {

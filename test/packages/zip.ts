@@ -71,5 +71,25 @@ export function makeZip(entries: readonly ZipEntry[], shape: ZipShape = {}): Buf
   end.writeUInt32LE(directory.length, 8);
   end.writeUInt32LE(at, 12);
   end.writeUInt16LE(comment.length, 16);
-  return Buffer.concat([...parts, directory, Buffer.from('PK\x05\x06'), end, comment]);
+  const large = count < 0xffff || shape.entryCount !== undefined ? [] : zip64End(count, directory.length, at, end);
+  return Buffer.concat([...parts, directory, ...large, Buffer.from('PK\x05\x06'), end, comment]);
+}
+
+/** What comes before the end where there are more entries than its 16 bits can count: those say so. */
+function zip64End(count: number, directoryBytes: number, directoryAt: number, end: Buffer): readonly Buffer[] {
+  end.writeUInt16LE(0xffff, 4);
+  end.writeUInt16LE(0xffff, 6);
+  const record = Buffer.alloc(56);
+  record.write('PK\x06\x06', 'latin1');
+  record.writeBigUInt64LE(44n, 4);
+  record.writeUInt16LE(45, 12);
+  record.writeUInt16LE(45, 14);
+  for (const [at, value] of [count, count, directoryBytes, directoryAt].entries()) {
+    record.writeBigUInt64LE(BigInt(value), 24 + 8 * at);
+  }
+  const locator = Buffer.alloc(20);
+  locator.write('PK\x06\x07', 'latin1');
+  locator.writeBigUInt64LE(BigInt(directoryAt + directoryBytes), 8);
+  locator.writeUInt32LE(1, 16);
+  return [record, locator];
 }
