@@ -34,6 +34,8 @@ const controller = new Controller({
     urls: new Map(),
     events: new Map(),
     schedules: new Map(),
+    eventSources: new Map(),
+    nats: null,
     vmmSettings: NO_SETTINGS,
     broken: [],
     files: [],

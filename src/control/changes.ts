@@ -188,11 +188,14 @@ export function versionDeleted(record: FunctionRecord, version: string, arn: str
 
 /** Without what is kept for a qualifier that is no more. */
 export function unqualified(record: FunctionRecord, qualifier: string): FunctionRecord {
-  const { schedules } = record;
-  const others = Object.entries(schedules ?? {}).filter(([, one]) => one.qualifier !== qualifier);
+  const { schedules, eventSources } = record;
+  const othersOf = <T extends { readonly qualifier: string | null }>(
+    all: Readonly<Record<string, T>>,
+  ): Record<string, T> => Object.fromEntries(Object.entries(all).filter(([, one]) => one.qualifier !== qualifier));
   return {
     ...record,
-    ...(schedules === undefined ? {} : { schedules: Object.fromEntries(others) }),
+    ...(schedules === undefined ? {} : { schedules: othersOf(schedules) }),
+    ...(eventSources === undefined ? {} : { eventSources: othersOf(eventSources) }),
     policies: without(record.policies, qualifier),
     provisioned: without(record.provisioned, qualifier),
     ...(record.eventInvoke === undefined ? {} : { eventInvoke: without(record.eventInvoke, qualifier) }),

@@ -27,6 +27,7 @@ import {
   type CodeRecord,
   type ContainerCode,
   type EventInvokeRecord,
+  type EventSourceRecord,
   type FunctionRecord,
   type LayerUse,
   type PolicyRecord,
@@ -34,6 +35,7 @@ import {
 } from '../registry/records.ts';
 import * as aliases from './alias-changes.ts';
 import * as changes from './changes.ts';
+import * as eventSources from './event-source-changes.ts';
 import { ControlError, hostFailed } from './control-error.ts';
 import { describe } from './describe.ts';
 import type * as shapes from './descriptions.ts';
@@ -47,6 +49,7 @@ import * as urls from './url-changes.ts';
 const AT_ONCE = 50;
 /** Has turns as functions have; it is no name of one. */
 const ALL_SCHEDULES = '*';
+const ALL_EVENT_SOURCES = '**';
 
 export interface FunctionControlOptions {
   readonly records: RecordBucket<FunctionRecord>;
@@ -327,6 +330,27 @@ export class FunctionControl {
     await this.#change(name, (record) => schedules.scheduleRemoved(record, schedule));
   }
 
+  /** @throws ControlError */
+  async addEventSource(name: string, id: string, source: EventSourceRecord): Promise<void> {
+    // One after the other, whatever function they are of: they are counted.
+    await this.#turns.take(ALL_EVENT_SOURCES, () =>
+      this.#change(name, (record, arn) =>
+        eventSources.eventSourceAdded(record, id, source, arn, this.#options.registry.eventSourceCount),
+      ),
+    );
+  }
+
+  /** @throws ControlError */
+  async changeEventSource(name: string, id: string, change: Partial<EventSourceRecord>): Promise<void> {
+    const now = new Date().toISOString();
+    await this.#change(name, (record) => eventSources.eventSourceChanged(record, id, change, now));
+  }
+
+  /** @throws ControlError */
+  async removeEventSource(name: string, id: string): Promise<void> {
+    await this.#change(name, (record) => eventSources.eventSourceRemoved(record, id));
+  }
+
   usage(): shapes.AccountUsage {
     let reservedConcurrency = 0;
     for (const record of this.#records.values()) reservedConcurrency += record.reservedConcurrency ?? 0;
@@ -422,6 +446,9 @@ export class FunctionControl {
       registry.setUrls(name, urls.urlsOf(record));
     }
     if (before?.schedules !== record.schedules) registry.setSchedules(name, schedules.schedulesOf(record));
+    if (before?.eventSources !== record.eventSources) {
+      registry.setEventSources(name, eventSources.eventSourcesOf(record));
+    }
     if (before?.reservedConcurrency !== reservedConcurrency) registry.setLimit(name, reservedConcurrency);
     if (before?.provisioned !== provisioned && (before !== undefined || Object.keys(provisioned).length > 0)) {
       const requested = Object.entries(provisioned).map(

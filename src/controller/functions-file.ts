@@ -9,7 +9,9 @@ import type { Build, Deployments } from '../registry/deployments.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
 import { urlIdOf } from '../registry/url-id.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
+import { eventSourcesOf } from './config/event-sources.ts';
 import { eventInvokeOf } from './config/events.ts';
+import { overLimits } from './function-limits.ts';
 import type { FileWatch } from '../storage/file-watch.ts';
 import type { Logger } from './log.ts';
 
@@ -120,13 +122,16 @@ export class FunctionsFile {
     for (const name of this.#names) if (!names.has(name)) deployments.remove(name);
     this.#names = names;
     for (const { name, problems } of broken) if (isOurs(name)) deployments.refuse(name, problems);
+    const over = overLimits(config, this.#options.registry, isOurs);
+    for (const [name, problem] of over) deployments.refuse(name, [problem]);
     // All of them before anything else has its turn: what was due while snapctr did not run is looked for at the start.
-    for (const name of config.functions.keys()) if (isOurs(name)) this.#setSchedules(name, config);
+    for (const name of config.functions.keys()) if (isOurs(name) && !over.has(name)) this.#setSchedules(name, config);
     const settled: Promise<unknown>[] = [];
     for (const fn of config.functions.values()) {
-      if (isTaken(fn.name)) continue;
+      if (isTaken(fn.name) || over.has(fn.name)) continue;
       this.#setUrl(fn.name, config);
       this.#setEvents(fn.name, config);
+      this.#setEventSources(fn.name, config);
       settled.push(deployments.deploy(fn, build));
       if (settled.length % AT_ONCE === 0) await nextTurn();
     }
@@ -171,6 +176,13 @@ export class FunctionsFile {
     if (JSON.stringify(before) !== JSON.stringify(now)) registry.setSchedules(name, now);
   }
 
+  #setEventSources(name: string, { eventSources, lambda }: Config): void {
+    const { registry } = this.#options;
+    const before = registry.get(name)?.eventSources ?? [];
+    const now = eventSourcesOf(name, eventSources.get(name) ?? [], lambda, before);
+    if (JSON.stringify(before) !== JSON.stringify(now)) registry.setEventSources(name, now);
+  }
+
   async #settle(config: Config, settled: readonly Promise<unknown>[]): Promise<void> {
     await Promise.all(settled);
     this.#tellFailures(config);
@@ -184,6 +196,7 @@ export class FunctionsFile {
       urls: null,
       events: null,
       schedules: null,
+      eventSources: null,
       broken: null,
       notes: null,
     });

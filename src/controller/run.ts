@@ -27,6 +27,8 @@ import { openEvents } from './events/open-events.ts';
 import { EventsApi } from './gateway/events/api.ts';
 import { InvocationsApi } from './gateway/invocations/api.ts';
 import type { StatusMember } from './telemetry/status-schema.ts';
+import { CredentialsError } from './config/credentials-error.ts';
+import type { EventSources } from './event-sources/event-sources.ts';
 import { openSchedules } from './schedules/open-schedules.ts';
 import type { Scheduler } from './schedules/scheduler.ts';
 import { LogsApi } from './gateway/logs/api.ts';
@@ -132,6 +134,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     let control: Control | null = null;
     let events: EventDispatcher | null = null;
     let schedules: Scheduler | null = null;
+    let eventSources: EventSources | null = null;
     const retention = new Retention({
       registry,
       limits: config.retention,
@@ -186,10 +189,11 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
           submit: (task) => controller.submit(task),
           logger,
         });
+        eventSources = await openEventSourcesOf(flags, config, registry, controller, events, logger);
         schedules = await openSchedules({ data, events, registry, account: config.lambda, logger });
       }
       const parts = { flags, config, registry, disks, controller, deployments, control, functionLogs, access, logger };
-      return await serveGateway({ ...parts, events, schedules }, signals);
+      return await serveGateway({ ...parts, events, schedules, eventSources }, signals);
     } finally {
       deployments.close();
       for (const disk of disks) disk.close();
@@ -201,6 +205,8 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
         functions.close(),
         retention.close(),
         schedules?.close(),
+        // What is run is answered by the controller's end, and what it came to is told to the servers and kept.
+        eventSources?.close(),
       ]);
       await Promise.all([functionLogs?.close(), events?.close()]);
       await tracing?.close();
@@ -215,12 +221,36 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       error instanceof KeyFileError ||
       error instanceof RecordStoreError ||
       error instanceof EventStoreError ||
+      error instanceof CredentialsError ||
       error instanceof DirectoryError ||
       error instanceof CertificateError;
     return isUsage ? EXIT_USAGE : EXIT_FAILED;
   } finally {
     await flushLog(LAST_LINES_MS);
   }
+}
+
+/** Null: there are no servers. Who has none does not pay for their client. */
+async function openEventSourcesOf(
+  flags: SnapctrFlags,
+  { nats, lambda, maxPayloadBytes }: Config,
+  registry: FunctionRegistry,
+  controller: Controller,
+  events: EventDispatcher,
+  logger: Logger,
+): Promise<EventSources | null> {
+  if (nats === null) return null;
+  const { openEventSources } = await import('./event-sources/open-event-sources.ts');
+  return openEventSources({
+    settings: nats,
+    events,
+    registry,
+    submit: (task) => controller.submit(task),
+    maxConcurrency: maxConcurrencyOf(flags),
+    maxPayloadBytes,
+    account: lambda,
+    logger,
+  });
 }
 
 /** Whether the variables of OpenTelemetry name somebody who gets traces. */
@@ -306,16 +336,19 @@ interface Run {
   /** Null: requests come from a file, and so of `schedules`. */
   readonly events: EventDispatcher | null;
   readonly schedules: Scheduler | null;
+  /** Null: there are no servers that could have any. */
+  readonly eventSources: EventSources | null;
 }
 
 async function serveGateway(run: Run, signals: StopSignals): Promise<number> {
-  const { flags, controller, events, schedules, logger } = run;
+  const { flags, controller, events, schedules, eventSources, logger } = run;
   const { gateway, finished } = createGateway(run);
   if (events !== null) {
     controller.telemetry.metrics.addEvents(() => events.status());
     // What was missed is appended before anything runs: what it was appended of before is known by that.
     await schedules?.start();
     await events.start();
+    await eventSources?.start();
   }
   await gateway.start();
   if (gateway instanceof HttpGateway) {
@@ -327,7 +360,7 @@ async function serveGateway(run: Run, signals: StopSignals): Promise<number> {
   const finishing = finished.then((code) => (exitCode = code));
   await Promise.race([finishing, signals.first]);
   controller.beginDrain();
-  const drained = Promise.all([gateway.drain(), schedules?.drain(), events?.drain()]);
+  const drained = Promise.all([gateway.drain(), schedules?.drain(), eventSources?.drain(), events?.drain()]);
   const patience = new AbortController();
   const tooLong = sleep(flags.drainTimeout * 1000, 'late', { signal: patience.signal }).catch(() => 'called off');
   const end = await Promise.race([drained.then(() => 'drained'), tooLong, signals.second.then(() => 'now')]);
@@ -342,7 +375,8 @@ async function serveGateway(run: Run, signals: StopSignals): Promise<number> {
 }
 
 function createGateway(run: Run): { readonly gateway: Gateway; readonly finished: Promise<number> } {
-  const { flags, config, registry, controller, control, events, schedules, access, functionLogs, logger } = run;
+  const { flags, config, registry, controller, control, access, functionLogs, logger } = run;
+  const { events, schedules, eventSources } = run;
   const submit = controller.submit.bind(controller);
   const { maxPayloadBytes } = config;
   if (flags.requests_file !== undefined) {
@@ -382,6 +416,7 @@ function createGateway(run: Run): { readonly gateway: Gateway; readonly finished
       interpreters: capabilitiesOf(flags.vmm).isolates ? 'images' : 'host',
       usesSnapshots: () => controller.usesSnapshots,
       events,
+      eventSources,
       logger,
     },
     jsonApis: [
@@ -402,6 +437,7 @@ function createGateway(run: Run): { readonly gateway: Gateway; readonly finished
         ...controller.status(),
         events: events.status(),
         schedules: schedules?.status(),
+        event_sources: eventSources?.status(),
       }) satisfies Record<StatusMember, unknown>,
     metrics: (query) => controller.telemetry.metrics.render(query),
     onRefused: (status) => controller.telemetry.metrics.onGatewayRefusal(status),

@@ -27,3 +27,8 @@ export const LATEST = '$LATEST';
 export function logGroup(functionName: string): string {
   return `/aws/lambda/${functionName}`;
 }
+
+/** ARN of a stream of NATS JetStream. AWS has none; it is made as those of its own are. */
+export function streamArn({ region, accountId }: LambdaAccount, stream: string): string {
+  return `arn:${PARTITION}:nats:${region}:${accountId}:stream/${stream}`;
+}

@@ -16,7 +16,7 @@
 import { LATEST } from '../protocol/arn.ts';
 import { SnapfaasError } from '../protocol/errors.ts';
 import type { FunctionVersion } from './function-version.ts';
-import type { AliasRecord, EventInvokeRecord, ScheduleRecord, UrlRecord } from './records.ts';
+import type { AliasRecord, EventInvokeRecord, EventSourceRecord, ScheduleRecord, UrlRecord } from './records.ts';
 
 /** What is known of a version; replaced as a whole with each change. */
 export interface VersionState {
@@ -42,6 +42,13 @@ export interface FunctionSchedule extends Omit<ScheduleRecord, 'since'> {
   readonly since: string | null;
 }
 
+/** A stream whose messages a function gets in batches. */
+export interface FunctionEventSource extends EventSourceRecord {
+  /** A UUID. */
+  readonly id: string;
+  readonly function: string;
+}
+
 /** What is known of a function, and of its version `$LATEST`; replaced as a whole with each change. */
 export interface RegisteredFunction extends VersionState {
   readonly name: string;
@@ -51,6 +58,8 @@ export interface RegisteredFunction extends VersionState {
   readonly urls: readonly FunctionUrl[];
   /** By name, ascending. */
   readonly schedules: readonly FunctionSchedule[];
+  /** By UUID, ascending. */
+  readonly eventSources: readonly FunctionEventSource[];
   /** How its events are tried, by qualifier. */
   readonly eventInvoke: Readonly<Record<string, EventInvokeRecord>>;
   /** Who gets events that failed for good, by version: as `DeadLetterConfig` has it. */
@@ -76,6 +85,8 @@ export interface RegistryListener {
   readonly onProvisioned?: (name: string) => void;
   /** It has other schedules, or is gone with all of them. */
   readonly onScheduled?: (name: string) => void;
+  /** It has other event sources, or is gone with all of them. */
+  readonly onEventSources?: (name: string) => void;
 }
 
 const NOTHING: VersionState = { latest: null, state: 'Pending', lastUpdateStatus: 'Successful', problems: [] };
@@ -83,6 +94,7 @@ const NOTHING: VersionState = { latest: null, state: 'Pending', lastUpdateStatus
 export class FunctionRegistry {
   readonly #functions = new Map<string, RegisteredFunction>();
   readonly #urls = new Map<string, FunctionUrl>();
+  readonly #eventSources = new Map<string, FunctionEventSource>();
   readonly #listeners: RegistryListener[] = [];
   readonly #random: () => number;
   #deploying = 0;
@@ -110,6 +122,11 @@ export class FunctionRegistry {
     return this.#schedules;
   }
 
+  /** Event sources of all functions together. */
+  get eventSourceCount(): number {
+    return this.#eventSources.size;
+  }
+
   /** Tells this one of all changes from now on, after those who asked before. */
   listen(listener: RegistryListener): void {
     this.#listeners.push(listener);
@@ -122,6 +139,11 @@ export class FunctionRegistry {
   /** The URL of an id, whose function may be in any state. */
   url(id: string): FunctionUrl | undefined {
     return this.#urls.get(id);
+  }
+
+  /** The event source of a UUID, whose function may be in any state. */
+  eventSource(id: string): FunctionEventSource | undefined {
+    return this.#eventSources.get(id);
   }
 
   /** By name. */
@@ -204,6 +226,7 @@ export class FunctionRegistry {
     for (const version of versionsOf(fn)) this.#retire(version);
     this.#unavailable(name);
     if (fn.schedules.length > 0) this.#scheduled(name);
+    if (fn.eventSources.length > 0) this.#sourced(name);
   }
 
   /** Requests for a version with a number are refused from now on. */
@@ -249,6 +272,12 @@ export class FunctionRegistry {
     this.#scheduled(name);
   }
 
+  /** Whose messages it gets from now on; a function that is not there yet is pending from now on. */
+  setEventSources(name: string, eventSources: readonly FunctionEventSource[]): void {
+    this.#replace({ ...this.#entryOf(name), eventSources });
+    this.#sourced(name);
+  }
+
   /** How its events are tried from now on; a function that is not there yet is pending from now on. */
   setEventInvoke(name: string, eventInvoke: Readonly<Record<string, EventInvokeRecord>>): void {
     this.#replace({ ...this.#entryOf(name), eventInvoke });
@@ -268,6 +297,7 @@ export class FunctionRegistry {
       provisioned: new Map(),
       urls: [],
       schedules: [],
+      eventSources: [],
       eventInvoke: {},
       deadLetters: {},
     };
@@ -298,6 +328,10 @@ export class FunctionRegistry {
       for (const { id } of before?.urls ?? []) this.#urls.delete(id);
       for (const url of after?.urls ?? []) this.#urls.set(url.id, url);
     }
+    if (before?.eventSources !== after?.eventSources) {
+      for (const { id } of before?.eventSources ?? []) this.#eventSources.delete(id);
+      for (const source of after?.eventSources ?? []) this.#eventSources.set(source.id, source);
+    }
     this.#deploying +=
       (after === undefined ? 0 : deployingOf(after)) - (before === undefined ? 0 : deployingOf(before));
     this.#schedules += (after?.schedules.length ?? 0) - (before?.schedules.length ?? 0);
@@ -315,6 +349,10 @@ export class FunctionRegistry {
 
   #scheduled(name: string): void {
     for (const { onScheduled } of this.#listeners) onScheduled?.(name);
+  }
+
+  #sourced(name: string): void {
+    for (const { onEventSources } of this.#listeners) onEventSources?.(name);
   }
 
   #unavailable(name: string): void {

@@ -105,6 +105,23 @@ const schedule = z.strictObject({
   since: z.iso.datetime(),
 });
 
+const eventSource = z.strictObject({
+  stream: z.string(),
+  subject: z.string().nullable(),
+  qualifier: z.string().nullable(),
+  batchSize: z.int().positive(),
+  batchingWindowS: count,
+  parallelizationFactor: z.int().positive(),
+  startingPosition: z.enum(['TRIM_HORIZON', 'LATEST', 'AT_TIMESTAMP']),
+  startingTimestamp: z.iso.datetime().nullable(),
+  reportsFailures: z.boolean(),
+  bisectsBatches: z.boolean(),
+  maximumRetryAttempts: z.int().min(-1),
+  onFailure: z.string().nullable(),
+  isEnabled: z.boolean(),
+  modified: z.iso.datetime(),
+});
+
 export const scheduleMarksSchema: z.ZodType<ScheduleMarks> = z.discriminatedUnion('name', [
   z.strictObject({ name: z.literal('watermark'), at: z.number(), ahead: z.record(z.string(), z.number()) }),
   z.strictObject({
@@ -130,6 +147,7 @@ export const functionSchema: z.ZodType<FunctionRecord> = z
     // Records of older releases have none.
     urls: z.record(z.string(), url).default({}),
     schedules: z.record(z.string(), schedule).exactOptional(),
+    eventSources: z.record(z.string(), eventSource).exactOptional(),
   })
   .refine(({ latest, wanted }) => latest !== null || wanted !== null, 'has neither `latest` nor `wanted`');
 

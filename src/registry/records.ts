@@ -194,6 +194,37 @@ export interface FunctionRecord {
   readonly urls: Readonly<Record<string, UrlRecord>>;
   /** By name; absent: there are none. */
   readonly schedules?: Readonly<Record<string, ScheduleRecord>>;
+  /** By UUID; absent: there are none. */
+  readonly eventSources?: Readonly<Record<string, EventSourceRecord>>;
+}
+
+/** A stream whose messages a function gets in batches. Members as the API takes them. */
+export interface EventSourceRecord {
+  /** A stream of NATS JetStream. */
+  readonly stream: string;
+  /** Which of its messages, with wildcards; null: all. */
+  readonly subject: string | null;
+  /** A version or alias; null: `$LATEST`. */
+  readonly qualifier: string | null;
+  readonly batchSize: number;
+  /** How long a batch that is not full waits for more, in s. */
+  readonly batchingWindowS: number;
+  /** Batches that may run at once. */
+  readonly parallelizationFactor: number;
+  readonly startingPosition: 'TRIM_HORIZON' | 'LATEST' | 'AT_TIMESTAMP';
+  /** ISO 8601, UTC; of `AT_TIMESTAMP`. */
+  readonly startingTimestamp: string | null;
+  /** The function says which messages failed. */
+  readonly reportsFailures: boolean;
+  /** Messages that failed run in smaller and smaller batches. */
+  readonly bisectsBatches: boolean;
+  /** -1: as often as it takes. */
+  readonly maximumRetryAttempts: number;
+  /** ARN of a function, `file:NAME`, or a URL; null: what failed for good is a dead event. */
+  readonly onFailure: string | null;
+  readonly isEnabled: boolean;
+  /** ISO 8601, UTC. */
+  readonly modified: string;
 }
 
 /** When a function gets an event by itself. */

@@ -35,6 +35,7 @@ export const HOST_PACKAGES: readonly HostPackage[] = [
   { name: 'prometheus', why: 'checks metrics and alert rules in tests', evidence: ['promtool'], mode: 'test' },
   { name: 'iproute2', why: 'makes network namespaces and taps in tests', evidence: ['ip'], mode: 'test' },
   { name: 'python3', why: 'runs Python functions in tests without a VM', evidence: ['python3'], mode: 'test' },
+  { name: 'nats-server', why: 'has the streams of event sources in tests', evidence: ['nats-server'], mode: 'test' },
   // 11 MB to fetch, 106 MB on the disk. By its path: an `aws` from elsewhere may be of a version with other options.
   { name: 'awscli', why: 'is a client of the Lambda API in tests', evidence: ['/usr/bin/aws'], mode: 'test' },
 ];

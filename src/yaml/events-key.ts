@@ -13,7 +13,7 @@ const MAX_AGE_S = 21_600;
 
 const place = expected('a function by its name, a file as in `file:NAME`, or a URL of HTTP');
 /** A name, an ARN with an own qualifier or none, a file in the data directory, or an address. */
-const destination = z
+export const destination = z
   .string(place)
   .refine((text) => PLACES.some((pattern) => pattern.test(text)) && (!isUrl(text) || URL.canParse(text)), place);
 const NAME = /^[a-zA-Z0-9_-]{1,64}$/;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Config } from '../../src/controller/config/config.ts';
 import { FunctionsFile } from '../../src/controller/functions-file.ts';
+import { eventSource } from '../registry/records.ts';
 import { createLogger } from '../../src/controller/log.ts';
 import { DEFAULT_ACCOUNT } from '../../src/protocol/arn.ts';
 import { NO_SETTINGS } from '../../src/protocol/vmm-settings.ts';
@@ -32,6 +33,8 @@ function configOf(functions: Readonly<Record<string, number>>, keys: Partial<Con
     urls: new Map(),
     events: new Map(),
     schedules: new Map(),
+    eventSources: new Map(),
+    nats: null,
     broken: [],
     vmmSettings: NO_SETTINGS,
     files: [],
@@ -137,4 +140,34 @@ test('functions file: a name that was given over the API stays with the function
   await reload(configOf({}));
   assert.deepEqual(shown(), { a: 512, c: 512 });
   assert.equal(file.fileOf('b'), null);
+});
+
+test('functions file: schedules and event sources have one bound with those of the API', async () => {
+  const schedule = { name: 's', expression: 'rate(1 day)', timeZone: 'UTC', qualifier: null, input: null } as const;
+  const own = { ...schedule, missed: 'once', start: null, end: null } as const;
+  const { modified, ...source } = eventSource();
+  const config = configOf(
+    { a: 128, b: 128, c: 128 },
+    {
+      schedules: new Map([
+        ['a', [own]],
+        ['b', [own]],
+      ]),
+      eventSources: new Map([['c', [source]]]),
+    },
+  );
+  const { file, registry, reload } = createBench(config);
+  const ofApi = Array.from({ length: 9999 }, () => ({ ...own, isPaused: false, since: modified }));
+  registry.setSchedules('api', ofApi);
+  await file.apply(config);
+  assert.equal(registry.get('a')?.schedules.length, 1);
+  assert.deepEqual(registry.get('b')?.schedules, []);
+  assert.match(registry.get('b')?.problems.join() ?? '', /its schedules would be more than 10000, with those that/);
+  assert.deepEqual([registry.scheduleCount, registry.eventSourceCount], [10_000, 1]);
+  // The same again: what it has is its own already.
+  await reload(config);
+  assert.equal(registry.get('a')?.schedules.length, 1);
+  registry.setSchedules('api', []);
+  await reload(config);
+  assert.deepEqual([registry.get('b')?.schedules.length, registry.scheduleCount], [1, 2]);
 });

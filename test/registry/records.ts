@@ -1,4 +1,4 @@
-import type { FunctionRecord, VersionRecord } from '../../src/registry/records.ts';
+import type { EventSourceRecord, FunctionRecord, VersionRecord } from '../../src/registry/records.ts';
 
 const SHA = 'a'.repeat(64);
 
@@ -77,6 +77,26 @@ export function functionRecord(name: string, keys: Partial<FunctionRecord> = {})
     tags: { team: 'a' },
     reservedConcurrency: 0,
     provisioned: { live: { requested: 1, modified: '2026-01-02T03:04:05.678Z' } },
+    ...keys,
+  };
+}
+
+export function eventSource(keys: Partial<EventSourceRecord> = {}): EventSourceRecord {
+  return {
+    stream: 'ORDERS',
+    subject: null,
+    qualifier: null,
+    batchSize: 100,
+    batchingWindowS: 0,
+    parallelizationFactor: 1,
+    startingPosition: 'TRIM_HORIZON',
+    startingTimestamp: null,
+    reportsFailures: false,
+    bisectsBatches: false,
+    maximumRetryAttempts: -1,
+    onFailure: null,
+    isEnabled: true,
+    modified: '2026-05-01T00:00:00.000Z',
     ...keys,
   };
 }

@@ -11,7 +11,9 @@ import { readFunctions, type BrokenEntry, type FunctionContext } from './functio
 import { hasNetwork, readNetwork } from './network.ts';
 import { Paths, type PathKind } from './paths.ts';
 import { controllerDefaults, controllerSchema } from './schema.ts';
+import type { EventSourceSettings } from './event-sources.ts';
 import type { EventsSettings } from './events.ts';
+import { natsSettings, type NatsSettings } from './nats.ts';
 import type { ScheduleSettings } from './schedules.ts';
 import type { UrlSettings } from './url.ts';
 import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
@@ -65,10 +67,14 @@ export interface Config {
   readonly events: ReadonlyMap<string, EventsSettings>;
   /** When functions get events by themselves, of those that say so, by name. */
   readonly schedules: ReadonlyMap<string, readonly ScheduleSettings[]>;
+  /** Streams whose messages functions get, of those that say so, by name. */
+  readonly eventSources: ReadonlyMap<string, readonly EventSourceSettings[]>;
   /** Has no name of `functions`. */
   readonly broken: readonly BrokenFunction[];
   /** What firerunner is told of the host. */
   readonly vmmSettings: VmmSettings;
+  /** Where the streams of event sources are; null: there are none. */
+  readonly nats: NatsSettings | null;
   /** The files that were read, absolute. */
   readonly files: readonly string[];
   /** What a user should know, one line each: keys without effect, paths found elsewhere. */
@@ -142,6 +148,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     appfsDirectory: appfs,
     snapshotDirectory,
     hasNetwork: hasNetwork(source),
+    hasNats: yaml?.nats != null,
   };
   const list = functionList === null ? null : readFunctions(functionList, functionContext, problems, notes);
   if (problems.length === 0 && snapshotDirectory !== null) createDirectory(source, snapshotDirectory, problems);
@@ -161,12 +168,14 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     urls: list.urls,
     events: list.events,
     schedules: list.schedules,
+    eventSources: list.eventSources,
     broken: Object.freeze(list.broken.map(shown)),
     vmmSettings: Object.freeze({
       firecracker: firecrackerSettings(yaml.firecracker, files.absolute),
       jailer: jailerSettings(yaml.jailer, files.absolute),
       network,
     }),
+    nats: natsSettings(yaml.nats, files.absolute),
     files: Object.freeze([resolve(context.cwd, path), functionList]),
     notes: Object.freeze(notes),
   });

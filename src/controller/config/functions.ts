@@ -5,10 +5,12 @@ import { LATEST } from '../../protocol/arn.ts';
 import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vmms.ts';
 import type { FunctionConfig } from '../../registry/function-version.ts';
+import { MAX_EVENT_SOURCES } from '../../registry/event-source-limits.ts';
 import { MAX_SCHEDULES } from '../../registry/schedule-limits.ts';
 import { checkImageKeys, containerSettings, imageOf } from './containers.ts';
 import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
+import { eventSourceSettings, type EventSourceSettings } from './event-sources.ts';
 import { eventsSettings, type EventsSettings } from './events.ts';
 import { webConfig } from './web.ts';
 import { scheduleSettings, type ScheduleSettings } from './schedules.ts';
@@ -37,6 +39,8 @@ export interface FunctionContext {
   readonly snapshotDirectory: string | null;
   /** Whether the controller's file has a `network` block. */
   readonly hasNetwork: boolean;
+  /** Whether it has a `nats` block. */
+  readonly hasNats: boolean;
 }
 
 /** An entry that cannot be used; `name` is null if it has none that could be. */
@@ -52,6 +56,7 @@ export interface FunctionEntries {
   readonly urls: ReadonlyMap<string, UrlSettings>;
   readonly events: ReadonlyMap<string, EventsSettings>;
   readonly schedules: ReadonlyMap<string, readonly ScheduleSettings[]>;
+  readonly eventSources: ReadonlyMap<string, readonly EventSourceSettings[]>;
   readonly broken: readonly BrokenEntry[];
 }
 
@@ -83,6 +88,7 @@ class FunctionList {
   readonly #urls = new Map<string, UrlSettings>();
   readonly #events = new Map<string, EventsSettings>();
   readonly #schedules = new Map<string, readonly ScheduleSettings[]>();
+  readonly #eventSources = new Map<string, readonly EventSourceSettings[]>();
   /** In `#schedules`, all functions together. */
   #scheduleCount = 0;
   readonly #broken = new Map<number, BrokenEntry & { readonly problems: Problem[] }>();
@@ -109,7 +115,14 @@ class FunctionList {
 
   entries(): FunctionEntries {
     const broken = [...this.#broken.entries()].sort(([a], [b]) => a - b).map(([, entry]) => entry);
-    return { functions: this.#functions, urls: this.#urls, events: this.#events, schedules: this.#schedules, broken };
+    return {
+      functions: this.#functions,
+      urls: this.#urls,
+      events: this.#events,
+      schedules: this.#schedules,
+      eventSources: this.#eventSources,
+      broken,
+    };
   }
 
   add(index: number, entry: unknown): void {
@@ -123,7 +136,7 @@ class FunctionList {
     // Of two functions with one name nobody can tell which is meant: both are broken, as one.
     const first = (name === null ? undefined : this.#indices.get(name)) ?? index;
     if (name !== null) {
-      for (const all of [this.#functions, this.#urls, this.#events]) all.delete(name);
+      for (const all of [this.#functions, this.#urls, this.#events, this.#eventSources]) all.delete(name);
       this.#setSchedules(name, []);
     }
     const before = this.#broken.get(first);
@@ -135,6 +148,22 @@ class FunctionList {
     this.#scheduleCount += schedules.length - (this.#schedules.get(name)?.length ?? 0);
     if (schedules.length > 0) this.#schedules.set(name, schedules);
     else this.#schedules.delete(name);
+  }
+
+  #setEventSources(
+    name: string,
+    yaml: NonNullable<FunctionYaml['event_sources']>,
+    complain: (message: string) => void,
+  ): void {
+    if (yaml.length > 0 && !this.#context.hasNats) {
+      return complain("`event_sources` needs NATS servers; name them by `nats` in the controller's file");
+    }
+    this.#eventSources.set(name, eventSourceSettings(yaml, complain));
+    let count = 0;
+    for (const sources of this.#eventSources.values()) count += sources.length;
+    if (count > MAX_EVENT_SOURCES) {
+      complain(`there are more than ${MAX_EVENT_SOURCES} event sources in the file by now; leave some out`);
+    }
   }
 
   /** Null if something is wrong, here or with a directory of the controller's. */
@@ -179,6 +208,8 @@ class FunctionList {
         complainOfSchedules(`there are more than ${MAX_SCHEDULES} schedules in the file by now; leave some out`);
       }
     }
+    if (yaml.event_sources)
+      this.#setEventSources(yaml.name, yaml.event_sources, (message) => complain('event_sources', message));
     return Object.freeze({
       name: yaml.name,
       version: LATEST,

@@ -10,6 +10,8 @@ import { eventsSchema } from '../../yaml/events-key.ts';
 import { urlSchema } from '../../yaml/url-key.ts';
 import { expected, quoted, show, text, wholeNumber } from '../../yaml/values.ts';
 import { EVICTION_ORDERS, type EvictionOrderName } from '../pool/eviction-orders.ts';
+import { eventSourcesSchema } from './event-sources.ts';
+import { natsSchema } from './nats.ts';
 import { schedulesSchema } from './schedules.ts';
 import { webSchema } from './web.ts';
 import { firecrackerSchema, jailerSchema } from './vmm.ts';
@@ -91,6 +93,7 @@ export const controllerSchema = z.strictObject(
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
     firecracker: firecrackerSchema.nullish(),
     jailer: jailerSchema.nullish(),
+    nats: natsSchema.nullish(),
     retention: z
       .strictObject(
         {
@@ -244,6 +247,7 @@ export const functionSchema = z.strictObject(
     web: webSchema.nullish(),
     events: eventsSchema.nullish(),
     schedules: schedulesSchema.nullish(),
+    event_sources: eventSourcesSchema.nullish(),
     ...unusedFunctionKeys,
   },
   expected('a map of keys such as `name` and `runtime`'),

@@ -23,7 +23,7 @@ import { DeadEvents } from './dead-events.ts';
 import type { Message } from './destinations.ts';
 import { DueQueue } from '../due-queue.ts';
 import type { EventClock } from './event-clock.ts';
-import type { EventSettings } from './event-settings.ts';
+import { DEFAULT_EVENT_SETTINGS, type EventSettings } from './event-settings.ts';
 import {
   EventStoreError,
   type EventContents,
@@ -34,7 +34,7 @@ import {
 import { Flow } from './flow.ts';
 import { followersOf, toldOf } from './followers.ts';
 import type { Ending } from './invocation-record.ts';
-import { functionTarget, parseTarget, type Target } from './target.ts';
+import { functionTarget, parseTarget, targetOf, type Target } from './target.ts';
 
 /** Between a failed try and the next one, in ms; AWS's own. */
 const RETRY_PAUSES_MS = [60_000, 120_000];
@@ -152,6 +152,28 @@ export class EventDispatcher implements Gateway {
     const stored = await store.append({ ...event, target, acceptedAt: clock.now(), hops: 0, origin });
     this.hold(stored);
     return stored;
+  }
+
+  /**
+   * An event that its source has had run as often as it may. Resolves when it is kept, as a dead one, or on its way to a destination.
+   *
+   * @param destination as the API has it; null: none.
+   * @throws EventStoreError; then it was not accepted.
+   */
+  async acceptFailed(event: AcceptedEvent, ending: Ending, destination: string | null): Promise<void> {
+    const { account, store, clock } = this.#options;
+    const { function: name, qualifier, ...contents } = event;
+    const target = functionTarget(name, qualifier);
+    const acceptedAt = clock.now();
+    this.#failed += 1;
+    if (destination === null) {
+      const stored = await store.append({ ...contents, target, acceptedAt, hops: 0 });
+      return this.#bury(stored, ending.tries, reasonOf(ending));
+    }
+    const settings = { ...DEFAULT_EVENT_SETTINGS, onFailure: targetOf(destination) };
+    const of = { kind: 'function', name, qualifier } as const;
+    const all = followersOf(account, of, { ...contents, hops: 0 }, ending, settings, reasonOf(ending), acceptedAt);
+    for (const one of all) this.#add(await store.append(one));
   }
 
   /** One of before this start, which is not to run before it is released. */

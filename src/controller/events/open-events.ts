@@ -11,7 +11,7 @@ import { deliver } from './destinations.ts';
 import { DEFAULT_EVENT_SETTINGS, type EventSettings } from './event-settings.ts';
 import { Journal } from './journal.ts';
 import { MemoryEventStore } from './memory-store.ts';
-import { functionTarget } from './target.ts';
+import { targetOf } from './target.ts';
 
 export interface EventsOptions {
   /** Null: events end with snapctr. */
@@ -69,21 +69,19 @@ function deadLetterOf({ aliases, deadLetters }: RegisteredFunction, qualifier: s
   return deadLetters[alias === undefined ? qualifier : String(alias.version)] ?? null;
 }
 
-/** @param destination as the API has it. */
-function targetOf(destination: string | null): string | null {
-  const [, name, qualifier] = /:function:([^:]+)(?::([^:]+))?$/.exec(destination ?? '') ?? [];
-  const isFunction = destination?.startsWith('arn:') === true && name !== undefined;
-  return isFunction ? functionTarget(name, qualifier ?? null) : destination;
-}
-
 /** Half of what the host can run at once, or all that the function may. */
 function limitOf(registry: FunctionRegistry, name: string, maxConcurrency: number): number {
-  const fn = registry.get(name);
-  const limit = fn?.concurrencyLimit ?? fn?.latest?.concurrencyLimit ?? Infinity;
-  return Math.max(1, Math.min(limit, Math.ceil(maxConcurrency / 2)));
+  return Math.max(1, batchLimitOf(registry, name, maxConcurrency));
 }
 
-function versionOf(registry: FunctionRegistry, name: string, qualifier: string | null): FunctionVersion | null {
+/** The same; 0: it cannot be invoked. */
+export function batchLimitOf(registry: FunctionRegistry, name: string, maxConcurrency: number): number {
+  const fn = registry.get(name);
+  const limit = fn?.concurrencyLimit ?? fn?.latest?.concurrencyLimit ?? Infinity;
+  return Math.min(limit, Math.ceil(maxConcurrency / 2));
+}
+
+export function versionOf(registry: FunctionRegistry, name: string, qualifier: string | null): FunctionVersion | null {
   try {
     return registry.resolve(name, qualifier);
   } catch {

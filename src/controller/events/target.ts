@@ -18,3 +18,12 @@ export function parseTarget(text: string): Target {
   if (text.startsWith('file:')) return { kind: 'file', name: text.slice('file:'.length) };
   return { kind: 'http', url: text };
 }
+
+/** @param destination as the API has it: the ARN of a function, or as it is here. */
+export function targetOf(destination: string): string;
+export function targetOf(destination: string | null): string | null;
+export function targetOf(destination: string | null): string | null {
+  const [, name, qualifier] = /:function:([^:]+)(?::([^:]+))?$/.exec(destination ?? '') ?? [];
+  const isFunction = destination?.startsWith('arn:') === true && name !== undefined;
+  return isFunction ? functionTarget(name, qualifier ?? null) : destination;
+}

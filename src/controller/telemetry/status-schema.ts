@@ -47,6 +47,15 @@ export const statusSchema = z
         missed: count.describe('due times that became none, since the start'),
       })
       .describe('schedules of all functions'),
+    event_sources: z
+      .strictObject({
+        total: count,
+        enabled: count,
+        failing: count.describe('enabled ones that could not do what they last tried'),
+        held_bytes: count.describe('of messages that are here'),
+      })
+      .optional()
+      .describe('event source mappings of all functions; absent without NATS servers'),
   })
   .describe('The state of a controller, as GET /status answers it');
 

@@ -79,6 +79,36 @@ function only(functions: string, context: Partial<ConfigContext> = {}): Function
   });
 }
 
+test('config: event sources and their servers, whose credentials are beside the file', () => {
+  const sources =
+    '[{stream: S, subject: "a.>", start: 2026-05-01T08:00:00+02:00, on_failure: hello}, {stream: S, start: new}]';
+  const changes = {
+    'controller.yaml': `${CONTROLLER}nats: {servers: "nats://127.0.0.1:4222", credentials: nats.creds}\n`,
+    'functions.yaml': `- {name: hello, runtime: python3, event_sources: ${sources}}\n`,
+  };
+  inInstallation(changes, (directory) => {
+    const { nats, eventSources } = load(directory);
+    assert.deepEqual(nats, {
+      servers: ['nats://127.0.0.1:4222'],
+      credentialsPath: join(directory, 'nats.creds'),
+      caPath: null,
+    });
+    const shared = { qualifier: null, batchSize: 100, batchingWindowS: 0, parallelizationFactor: 1 };
+    const rest = { reportsFailures: false, bisectsBatches: false, maximumRetryAttempts: -1, isEnabled: true };
+    const [first, second] = eventSources.get('hello') ?? [];
+    assert.deepEqual(first, {
+      ...{ stream: 'S', subject: 'a.>', ...shared, ...rest, onFailure: 'hello' },
+      ...{ startingPosition: 'AT_TIMESTAMP', startingTimestamp: '2026-05-01T06:00:00.000Z' },
+    });
+    assert.deepEqual([second?.startingPosition, second?.startingTimestamp], ['LATEST', null]);
+  });
+  const twice = {
+    ...changes,
+    'functions.yaml': '- {name: hello, runtime: python3, event_sources: [{stream: S}, {stream: S}]}\n',
+  };
+  assert.match(problems(twice).lines.join(), /two are of the stream S and the same subject; leave one out/);
+});
+
 test('config: the smallest useful files, and the defaults', () => {
   inInstallation({}, (directory) => {
     const { functions, ...config } = load(directory);
@@ -86,6 +116,8 @@ test('config: the smallest useful files, and the defaults', () => {
       urls: new Map(),
       events: new Map(),
       schedules: new Map(),
+      eventSources: new Map(),
+      nats: null,
       broken: [],
       memoryMib: 1024,
       kernelPath: join(directory, 'images/vmlinux'),
@@ -492,6 +524,27 @@ const schedulesRefusals: readonly (readonly [schedules: string, message: RegExp]
   [`[${schedulesOf(101)}]`, /`schedules` has more than 100 schedules/],
 ];
 
+const eventSourcesRefusals: readonly (readonly [sources: string, message: RegExp])[] = [
+  ['{}', /`event_sources` must be a list of event sources, not a map/],
+  ['[{}]', /`event_sources\.0\.stream` is missing; it must be the name of a stream/],
+  ['[{stream: a.b}]', /`event_sources\.0\.stream` must be the name of a stream/],
+  ['[{stream: S, subject: a..b}]', /`event_sources\.0\.subject` must be a subject such as/],
+  ['[{stream: S, batch_size: 10001}]', /`event_sources\.0\.batch_size` must be a whole number of messages/],
+  ['[{stream: S, batching_window: 301}]', /`event_sources\.0\.batching_window` must be a whole number of seconds/],
+  ['[{stream: S, parallel: 0}]', /`event_sources\.0\.parallel` must be a whole number of batches from 1 to 10/],
+  ['[{stream: S, start: old}]', /`event_sources\.0\.start` must be `all`, `new`, or a moment/],
+  ['[{stream: S, retries: -1}]', /`event_sources\.0\.retries` must be a whole number from 0/],
+  ['[{stream: S, on_failure: "file:../x"}]', /`event_sources\.0\.on_failure` must be a function by its name/],
+  ['[{stream: S}]', /`event_sources` needs NATS servers; name them by `nats` in the controller's file/],
+];
+const natsRefusals: readonly (readonly [nats: string, message: RegExp])[] = [
+  ['{}', /`nats\.servers` is missing; it must be the URL of a NATS server, or a list/],
+  ['{servers: []}', /`nats\.servers` must be the URL of a NATS server/],
+  ['{servers: "http://a:1"}', /`nats\.servers` must be the URL of a NATS server/],
+  ['{servers: "nats://me:secret@a:1"}', /`nats\.servers` must be the URL of a NATS server/],
+  ['{servers: "nats://a:1", password: x}', /unknown key `password`/],
+];
+
 /** In YAML, between brackets. */
 function schedulesOf(count: number): string {
   return Array.from({ length: count }, (_, n) => `{name: s${n}, expression: rate(1 day)}`).join(', ');
@@ -500,6 +553,14 @@ const refusals: readonly Refusal[] = [
   ...schedulesRefusals.map(([schedules, message]) => ({
     title: `\`schedules\` of ${schedules.slice(0, 60)}`,
     ...withFunctions(`- {${f}, schedules: ${schedules}}\n`, message),
+  })),
+  ...eventSourcesRefusals.map(([sources, message]) => ({
+    title: `\`event_sources\` of ${sources}`,
+    ...withFunctions(`- {${f}, event_sources: ${sources}}\n`, message),
+  })),
+  ...natsRefusals.map(([nats, message]) => ({
+    title: `\`nats\` of ${nats}`,
+    ...withController(`${CONTROLLER}nats: ${nats}\n`, message),
   })),
   ...eventsRefusals.map(([events, message]) => ({
     title: `events ${events}`,

@@ -36,7 +36,8 @@ import { FunctionLogs } from '../../../src/logs/function-logs.ts';
 import { DEFAULT_ACCOUNT } from '../../../src/protocol/arn.ts';
 import { functionConfig, functionUrl, registryOf } from '../../support/scripted-guests.ts';
 import { authenticator, signed, type TestRequest } from '../../auth/requests.ts';
-import { COMMANDS } from './lambda/control-commands.ts';
+import { eventSource } from '../../registry/records.ts';
+import { COMMANDS, sourceIdOf } from './lambda/control-commands.ts';
 import { withControl } from './lambda/control-plane.ts';
 import { echo, errorOf, MIB, RawClient, withGateway } from './http-client.ts';
 
@@ -82,12 +83,19 @@ async function withKeys(
 ): Promise<void> {
   const functions = registryOf(FUNCTIONS);
   for (const { name } of FUNCTIONS) functions.setUrls(name, [functionUrl(name, { authType: 'AWS_IAM' })]);
+  for (const [of, name] of [
+    ['mail', 'mail'],
+    ['shop-new', 'shop-cart'],
+  ] as const) {
+    functions.setEventSources(name, [{ id: sourceIdOf(of), function: name, ...eventSource() }]);
+  }
   const lambda = {
     account: DEFAULT_ACCOUNT,
     functions,
     maxConcurrency: 8,
     interpreters: 'host',
     usesSnapshots: () => false,
+    eventSources: null,
     events: { accept: () => Promise.resolve() },
     logger: createLogger('silent'),
   } as const;

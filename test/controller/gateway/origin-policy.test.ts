@@ -115,6 +115,7 @@ describe('web pages', () => {
       maxConcurrency: 8,
       interpreters: 'host',
       usesSnapshots: () => false,
+      eventSources: null,
       events: { accept: () => Promise.resolve() },
       logger: createLogger('silent'),
     },

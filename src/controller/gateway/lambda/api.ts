@@ -19,7 +19,7 @@ import type { HeaderList } from '../http-answer.ts';
 import type { ExchangeOwner } from '../http-exchange.ts';
 import { urlFor } from '../urls/address.ts';
 import { CodeFactsCache, type Interpreters } from './code-facts.ts';
-import { ok, type Call, type ControlPlane, type Result } from './control/call.ts';
+import { ok, type Call, type ControlPlane, type EventSourceStates, type Result } from './control/call.ts';
 import { baseOf, CodeLinks } from './control/code-links.ts';
 import { controlApiError } from './control/control-errors.ts';
 import { ControlDialect, RefusedDialect } from './control/dialect.ts';
@@ -40,7 +40,7 @@ import { StreamDialect } from './stream.ts';
 
 export interface LambdaApiOptions {
   readonly account: LambdaAccount;
-  readonly functions: Pick<FunctionRegistry, 'get' | 'list' | 'resolve' | 'url'>;
+  readonly functions: Pick<FunctionRegistry, 'get' | 'list' | 'resolve' | 'url' | 'eventSource'>;
   /** What changes functions and layers; null: all functions are those of files. */
   readonly plane: ControlPlane | null;
   /** VMs of the smallest function that the host has memory for. */
@@ -50,6 +50,7 @@ export interface LambdaApiOptions {
   readonly usesSnapshots: () => boolean;
   /** Takes invocations of type `Event`. */
   readonly events: EventSink;
+  readonly eventSources: EventSourceStates | null;
   readonly logger: Logger;
 }
 
@@ -211,12 +212,13 @@ export class LambdaApi {
     body: unknown,
     code: ReceivedPackage | null,
   ): Call {
-    const { account, functions, maxConcurrency } = this.#options;
+    const { account, eventSources, functions, maxConcurrency } = this.#options;
     return {
       plane,
       account,
       maxConcurrency,
       registry: functions,
+      eventSources,
       caller,
       parameters,
       query,

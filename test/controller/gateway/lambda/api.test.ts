@@ -56,6 +56,7 @@ async function withLambda(
     maxConcurrency: 8,
     interpreters: 'host',
     usesSnapshots,
+    eventSources: null,
     events,
     logger: createLogger('silent'),
   } as const;

@@ -1,12 +1,16 @@
 /** A request of the SDK for each operation that changes functions and layers, or tells of them. */
 import * as sdk from '@aws-sdk/client-lambda';
 import type { ControlOperation } from '../../../../src/controller/gateway/lambda/control/table.ts';
+import { eventSourceIdOf } from '../../../../src/registry/event-source-id.ts';
 import { makeZip } from '../../../packages/zip.ts';
 
 const ROLE = 'arn:aws:iam::000000000000:role/any';
 const ZipFile = makeZip([{ name: 'main.py', data: 'def handle(event, context):\n    return event\n' }]);
 const arnOf = (name: string): string => `arn:aws:lambda:us-east-1:000000000000:function:${name}`;
 const layerOf = (name: string): string => `arn:aws:lambda:us-east-1:000000000000:layer:${name}:1`;
+
+/** Of an event source of the function. */
+export const sourceIdOf = (name: string): string => eventSourceIdOf(name, 'S', null);
 
 /** @param client whose key is asked. @param name of a function, or of a layer. */
 type Send = (client: sdk.LambdaClient, name: string) => Promise<unknown>;
@@ -98,6 +102,19 @@ export const COMMANDS: Readonly<Record<ControlOperation, Send>> = {
     client.send(new sdk.GetFunctionEventInvokeConfigCommand({ FunctionName })),
   ListFunctionEventInvokeConfigs: (client, FunctionName) =>
     client.send(new sdk.ListFunctionEventInvokeConfigsCommand({ FunctionName })),
+  CreateEventSourceMapping: (client, FunctionName) =>
+    client.send(
+      new sdk.CreateEventSourceMappingCommand({
+        FunctionName,
+        EventSourceArn: 'arn:aws:nats:us-east-1:000000000000:stream/S',
+      }),
+    ),
+  GetEventSourceMapping: (client, name) =>
+    client.send(new sdk.GetEventSourceMappingCommand({ UUID: sourceIdOf(name) })),
+  UpdateEventSourceMapping: (client, name) =>
+    client.send(new sdk.UpdateEventSourceMappingCommand({ UUID: sourceIdOf(name), Enabled: false })),
+  DeleteEventSourceMapping: (client, name) =>
+    client.send(new sdk.DeleteEventSourceMappingCommand({ UUID: sourceIdOf(name) })),
   ListEventSourceMappings: (client) => client.send(new sdk.ListEventSourceMappingsCommand({})),
   GetRuntimeManagementConfig: (client, FunctionName) =>
     client.send(new sdk.GetRuntimeManagementConfigCommand({ FunctionName })),

@@ -43,7 +43,12 @@ export async function withUrls(
   const logger = { warn: (facts: object, text: string) => log.push(`${JSON.stringify(facts)} ${text}`) };
   const lambda = {
     ...{ account: DEFAULT_ACCOUNT, functions, plane: null, maxConcurrency: 8, interpreters: 'host' as const },
-    ...{ usesSnapshots: () => false, events: { accept: () => Promise.resolve() }, logger: logger as unknown as Logger },
+    ...{
+      eventSources: null,
+      usesSnapshots: () => false,
+      events: { accept: () => Promise.resolve() },
+      logger: logger as unknown as Logger,
+    },
   };
   await withGateway({ lambda, ...options }, async (_, port) => {
     const hostOf = (name: string): string => {

@@ -5,10 +5,14 @@ import type { LayerControl } from '../../../../control/layer-control.ts';
 import { functionArn, LATEST, type LambdaAccount } from '../../../../protocol/arn.ts';
 import type { PackageStore, ReceivedPackage } from '../../../../packages/store.ts';
 import type { FunctionRegistry, RegisteredFunction } from '../../../../registry/function-registry.ts';
+import type { EventSources } from '../../../event-sources/event-sources.ts';
 import { ApiError, validationError } from '../errors.ts';
 import type { FunctionReference } from '../names.ts';
 import type { Route } from '../routes.ts';
 import type { Json } from './render.ts';
+
+/** What is told of event sources. */
+export type EventSourceStates = Pick<EventSources, 'stateOf'>;
 
 /** What the operations work on. */
 export interface ControlPlane {
@@ -23,7 +27,9 @@ export interface Call {
   /** VMs of the smallest function that the host has memory for. */
   readonly maxConcurrency: number;
   /** With the functions of files. */
-  readonly registry: Pick<FunctionRegistry, 'get' | 'list'>;
+  readonly registry: Pick<FunctionRegistry, 'get' | 'list' | 'eventSource'>;
+  /** Null: there are no servers that could have any. */
+  readonly eventSources: EventSourceStates | null;
   readonly caller: Caller;
   readonly parameters: Route['parameters'];
   readonly query: URLSearchParams;

@@ -12,10 +12,6 @@ function arnOf(call: Call, unqualified: '' | ':$LATEST' = ''): string {
   return functionArn(call.account, name) + (qualifier === null ? unqualified : `:${qualifier}`);
 }
 
-export function listEventSourceMappings(): Result {
-  return ok({ EventSourceMappings: [] });
-}
-
 export function getRuntimeManagementConfig(call: Call): Result {
   return ok({ UpdateRuntimeOn: 'Auto', FunctionArn: arnOf(call, ':$LATEST') });
 }

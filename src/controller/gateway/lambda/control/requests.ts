@@ -1,5 +1,11 @@
 /** Runs in snapctr. The bodies of requests that change something, as the API's model has them. */
 import { MAX_TIMEOUT_S } from '../../../../protocol/guest.ts';
+import {
+  MAX_BATCH_SIZE,
+  MAX_BATCHING_WINDOW_S,
+  MAX_PARALLELIZATION,
+  MAX_RETRY_ATTEMPTS,
+} from '../../../../registry/event-source-limits.ts';
 import { PROVIDED_NAMES } from '../../../../protocol/runtimes.ts';
 import { anything, boolean, double, integer, list, map, string, structure, type Shape } from './shapes.ts';
 
@@ -150,6 +156,46 @@ export const functionEventInvokeConfig = structure({
   MaximumEventAgeInSeconds: integer(60, 21_600),
   DestinationConfig: structure({ OnSuccess: destination, OnFailure: destination }),
 });
+
+export const eventSourceId = string({
+  min: 36,
+  max: 36,
+  pattern: '[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}',
+});
+const eventSourceMapping = {
+  FunctionName: string({ min: 1, max: 256 }),
+  Enabled: boolean,
+  BatchSize: integer(1, MAX_BATCH_SIZE),
+  MaximumBatchingWindowInSeconds: integer(0, MAX_BATCHING_WINDOW_S),
+  ParallelizationFactor: integer(1, MAX_PARALLELIZATION),
+  MaximumRetryAttempts: integer(-1, MAX_RETRY_ATTEMPTS),
+  BisectBatchOnFunctionError: boolean,
+  DestinationConfig: structure({ OnSuccess: destination, OnFailure: destination }),
+  FunctionResponseTypes: list(string({ oneOf: ['ReportBatchItemFailures'] }), 0, 1),
+  FilterCriteria: anything,
+  MaximumRecordAgeInSeconds: anything,
+  TumblingWindowInSeconds: anything,
+  ScalingConfig: anything,
+  ProvisionedPollerConfig: anything,
+  SourceAccessConfigurations: anything,
+  SelfManagedKafkaEventSourceConfig: anything,
+  AmazonManagedKafkaEventSourceConfig: anything,
+  DocumentDBEventSourceConfig: anything,
+} as const;
+
+export const createEventSourceMapping = structure(
+  {
+    ...eventSourceMapping,
+    EventSourceArn: string({ max: 1024 }),
+    Topics: list(string({ min: 1, max: 249 }), 0, 1),
+    StartingPosition: string({ oneOf: ['TRIM_HORIZON', 'LATEST', 'AT_TIMESTAMP'] }),
+    StartingPositionTimestamp: double(0, 253_402_300_799),
+    SelfManagedEventSource: anything,
+    Queues: anything,
+  },
+  ['FunctionName'],
+);
+export const updateEventSourceMapping = structure(eventSourceMapping);
 
 export const addPermission = structure(
   {

@@ -7,6 +7,7 @@ import * as aliases from './aliases.ts';
 import type { BlobPath } from './blob-json.ts';
 import { ok, type Operation } from './call.ts';
 import * as eventInvoke from './event-invoke.ts';
+import * as eventSources from './event-sources.ts';
 import * as functions from './functions.ts';
 import * as layers from './layers.ts';
 import * as nothing from './nothing.ts';
@@ -23,6 +24,8 @@ export interface ControlRow {
 
 const onFunction = (run: Operation): ControlRow => ({ on: 'function', run });
 const onLayer = (run: Operation): ControlRow => ({ on: 'layer', run });
+/** The operation itself finds out what it is done to. */
+const inBody = (run: Operation): ControlRow => ({ on: 'body', run });
 const onTagged = (run: Operation): ControlRow => ({ on: 'tagged', run });
 
 export const CONTROL = {
@@ -68,7 +71,11 @@ export const CONTROL = {
   UpdateFunctionEventInvokeConfig: onFunction(eventInvoke.updateFunctionEventInvokeConfig),
   DeleteFunctionEventInvokeConfig: onFunction(eventInvoke.deleteFunctionEventInvokeConfig),
   ListFunctionEventInvokeConfigs: onFunction(eventInvoke.listFunctionEventInvokeConfigs),
-  ListEventSourceMappings: { on: 'account', run: nothing.listEventSourceMappings },
+  CreateEventSourceMapping: inBody(eventSources.createEventSourceMapping),
+  GetEventSourceMapping: inBody(eventSources.getEventSourceMapping),
+  UpdateEventSourceMapping: inBody(eventSources.updateEventSourceMapping),
+  DeleteEventSourceMapping: inBody(eventSources.deleteEventSourceMapping),
+  ListEventSourceMappings: inBody(eventSources.listEventSourceMappings),
   GetRuntimeManagementConfig: onFunction(nothing.getRuntimeManagementConfig),
   GetFunctionRecursionConfig: onFunction(nothing.getFunctionRecursionConfig),
 } as const satisfies Partial<Record<OperationName, ControlRow>>;

@@ -1,0 +1,86 @@
+/** A NATS server with JetStream, as Debian has it: on a port of its own of the loopback, with its files in a directory. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { jetstreamManager } from '@nats-io/jetstream';
+
+const PATIENCE_MS = 30_000;
+
+/** Why tests with a server are skipped; false: they are not. */
+export const NO_NATS: string | false =
+  spawnSync('nats-server', ['--version'], { stdio: 'ignore' }).status === 0
+    ? false
+    : 'there is no nats-server; Debian has it in the package nats-server';
+
+export class NatsServer {
+  readonly #argv: readonly string[];
+  readonly url: string;
+  readonly #login: { readonly user?: string; readonly pass?: string };
+  #process: ChildProcess | null = null;
+
+  private constructor(port: number, directory: string, login: NatsServer['login']) {
+    const account = login.user === undefined ? [] : ['--user', login.user, '--pass', login.pass ?? ''];
+    this.url = `nats://127.0.0.1:${port}`;
+    this.#argv = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', join(directory, 'nats'), ...account];
+    this.#login = login;
+  }
+
+  get login(): { readonly user?: string; readonly pass?: string } {
+    return this.#login;
+  }
+
+  /** It is not started yet. */
+  static async on(directory: string, login: NatsServer['login'] = {}): Promise<NatsServer> {
+    const probe = createServer().listen(0, '127.0.0.1');
+    await once(probe, 'listening');
+    const { port } = probe.address() as AddressInfo;
+    probe.close();
+    await once(probe, 'close');
+    return new NatsServer(port, directory, login);
+  }
+
+  /** Resolves when it takes connections. */
+  async start(): Promise<void> {
+    this.#process = spawn('nats-server', this.#argv, { stdio: 'ignore' });
+    const connection = await this.connect();
+    await connection.close();
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const child = this.#process;
+    if (child === null) return;
+    this.#process = null;
+    const gone = once(child, 'exit');
+    child.kill(signal);
+    await gone;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.kill(signal);
+  }
+
+  async connect(): Promise<NatsConnection> {
+    const deadline = Date.now() + PATIENCE_MS;
+    for (;;) {
+      try {
+        return await connect({ servers: this.url, ...this.#login, timeout: 2000 });
+      } catch (error) {
+        if (Date.now() > deadline) throw error;
+        await sleep(50);
+      }
+    }
+  }
+
+  async addStream(name: string, subjects: readonly string[]): Promise<void> {
+    const connection = await this.connect();
+    try {
+      const manager = await jetstreamManager(connection, { timeout: PATIENCE_MS });
+      await manager.streams.add({ name, subjects: [...subjects] });
+    } finally {
+      await connection.close();
+    }
+  }
+}
