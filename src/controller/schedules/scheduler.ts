@@ -112,16 +112,17 @@ export class Scheduler implements Gateway {
       this.#knownHasChanged = true;
     }
     registry.listen({ onScheduled: (name) => this.#set(name, registry.get(name)?.schedules ?? []) });
-    let sliceEnd = performance.now() + SLICE_MS;
+    const turns = new Slices();
     for (const { name } of registry.list()) {
       const schedules = registry.get(name)?.schedules ?? [];
       if (schedules.length > 0) this.#set(name, schedules);
-      if (performance.now() < sliceEnd) continue;
-      await nextTurn();
-      sliceEnd = performance.now() + SLICE_MS;
+      if (turns.isOver) await turns.next();
     }
     const seen = new Set<string>();
-    for (const event of [...events.events()]) await this.#recognize(event, seen);
+    for (const event of [...events.events()]) {
+      await this.#recognize(event, seen);
+      if (turns.isOver) await turns.next();
+    }
     this.#state = 'running';
     await this.#work();
   }
@@ -231,7 +232,10 @@ export class Scheduler implements Gateway {
   }
 
   #arm(job: Job): void {
-    const next = job.times.next(job.seenTo);
+    this.#armNext(job.times.next(job.seenTo), job);
+  }
+
+  #armNext(next: number | null, job: Job): void {
     if (next === null) job.armed = null;
     else this.#armAt(next, job);
   }
@@ -265,14 +269,12 @@ export class Scheduler implements Gateway {
       if (done.includes(false)) isWhole = false;
       appends = [];
     };
-    let sliceEnd = performance.now() + SLICE_MS;
+    const turns = new Slices();
     for (let armed = this.#queue.take(now); armed !== null; armed = this.#queue.take(now)) {
       const { job } = armed;
       if (job.isCurrent && job.armed === armed) appends.push(this.#serve(job, now));
       if (appends.length >= MAX_APPENDS) await finish();
-      if (performance.now() < sliceEnd) continue;
-      await nextTurn();
-      sliceEnd = performance.now() + SLICE_MS;
+      if (turns.isOver) await turns.next();
     }
     await finish();
     await this.#mark(now, isWhole);
@@ -283,6 +285,8 @@ export class Scheduler implements Gateway {
     const { clock, logger } = this.#options;
     const latest = job.times.latest(now);
     if (latest !== null && latest > job.seenTo) {
+      // Found now: once they are on disk, hundreds of them go on in one turn.
+      const next = job.times.next(latest);
       const wanted = this.#wanted(job, latest, now);
       try {
         for (const due of wanted) await this.#append(job, due);
@@ -297,8 +301,8 @@ export class Scheduler implements Gateway {
         return false;
       }
       job.seenTo = latest;
-    }
-    if (job.isCurrent) this.#arm(job);
+      if (job.isCurrent) this.#armNext(next, job);
+    } else if (job.isCurrent) this.#arm(job);
     return true;
   }
 
@@ -348,7 +352,11 @@ export class Scheduler implements Gateway {
       this.#isOwed = true;
       return;
     }
-    for (const event of this.#held.splice(0)) events.release(event);
+    const turns = new Slices();
+    for (const event of this.#held.splice(0)) {
+      events.release(event);
+      if (turns.isOver) await turns.next();
+    }
   }
 
   /** Due times between the host's clock and the watermark are not due again; that must not go on for ever. */
@@ -379,6 +387,20 @@ export class Scheduler implements Gateway {
     const ms = Math.min(untilNext, isOwed ? RETRY_MS : Infinity, this.#jobs.size > 0 ? LONGEST_SLEEP_MS : Infinity);
     if (ms === Infinity) return;
     this.#callOff = clock.after(ms, () => void this.#work());
+  }
+}
+
+/** Long work, in slices between which the event loop has its turn. */
+class Slices {
+  #endsAt = performance.now() + SLICE_MS;
+
+  get isOver(): boolean {
+    return performance.now() >= this.#endsAt;
+  }
+
+  async next(): Promise<void> {
+    await nextTurn();
+    this.#endsAt = performance.now() + SLICE_MS;
   }
 }
 

@@ -261,11 +261,13 @@ test('schedules: 10,000 of them that are due at once all become events', async (
   }
   await life.start([]);
   const deadline = performance.now() + 30_000;
+  // By the processor's time: what others run on this host meanwhile is none of ours.
+  const usedMs = (): number => (process.cpuUsage().user + process.cpuUsage().system) / 1000;
   let longest = 0;
-  let last = performance.now();
+  let last = usedMs();
   const watch = setInterval(() => {
-    longest = Math.max(longest, performance.now() - last);
-    last = performance.now();
+    longest = Math.max(longest, usedMs() - last);
+    last = usedMs();
   }, 1);
   const passing = clock.pass(6000);
   await passing;
@@ -273,5 +275,6 @@ test('schedules: 10,000 of them that are due at once all become events', async (
   clearInterval(watch);
   assert.equal(life.scheduler.status().due, 10_000);
   console.log(`# 10,000 schedules: the event loop was held for ${Math.round(longest)} ms at most`);
+  assert.ok(longest < 150, `the event loop was held for ${Math.round(longest)} ms`);
   await life.end();
 });
