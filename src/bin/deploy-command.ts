@@ -227,7 +227,7 @@ async function runTemplate(session: Session, flags: DeployFlags, place: string, 
   const wrong = NOT_WITH_TEMPLATES.find((name) => flags[name] !== undefined);
   if (wrong !== undefined) badInput(`a template says itself what --${wrong} would; change it there`);
   const template = readTemplate(place, isDirectory, flags.stack);
-  const deployed = await deployStack(session.client, template, {
+  const deployed = await deployStack(session.client, session.schedules, template, {
     given: flags.parameter ?? {},
     install: flags.install,
     patienceMs: flags.wait * 1000,
@@ -240,6 +240,8 @@ async function runTemplate(session: Session, flags: DeployFlags, place: string, 
     ...functions.map(({ configuration }) => configuration.FunctionArn),
     ...aliases.map(({ AliasArn, FunctionVersion }) => `${AliasArn ?? ''}, which is version ${FunctionVersion}`),
     ...urls.map(({ FunctionUrl }) => FunctionUrl),
+    ...deployed.schedules.map(({ functionName, name }) => `schedule ${name} of ${functionName}`),
+    ...deployed.eventSources.map(({ UUID, EventSourceArn }) => `event source ${UUID}, ${EventSourceArn}`),
   ]);
 }
 

@@ -68,3 +68,11 @@ export const layerVersionsPageSchema = z.looseObject({
 
 export const functionUrlSchema = z.looseObject({ FunctionUrl: z.string(), FunctionArn: z.string() });
 export type FunctionUrl = z.infer<typeof functionUrlSchema>;
+
+export const eventSourceSchema = z.looseObject({
+  UUID: z.string(),
+  EventSourceArn: z.string(),
+  Topics: z.array(z.string()).nullish(),
+});
+export type EventSourceMapping = z.infer<typeof eventSourceSchema>;
+export const eventSourcesPageSchema = z.looseObject({ EventSourceMappings: z.array(eventSourceSchema) });

@@ -3,21 +3,24 @@ import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import type { z } from 'zod';
 import {
-  aliasesPageSchema,
+  type Alias,
+  type EventSourceMapping,
+  type FunctionConfiguration,
+  type FunctionDescription,
+  type FunctionUrl,
+  type LayerVersion,
   aliasSchema,
+  aliasesPageSchema,
   configurationSchema,
   errorSchema,
+  eventSourceSchema,
+  eventSourcesPageSchema,
   functionSchema,
   functionUrlSchema,
   functionsPageSchema,
   layerVersionSchema,
   layerVersionsPageSchema,
   versionsPageSchema,
-  type Alias,
-  type FunctionConfiguration,
-  type FunctionDescription,
-  type FunctionUrl,
-  type LayerVersion,
 } from './answers.ts';
 import { ClientError } from './client-error.ts';
 import { exchange, type Body, type Reply } from './http.ts';
@@ -70,6 +73,7 @@ const PART_BYTES = 3 * 64 * 1024;
 const PAGE = '1000';
 
 const FUNCTIONS = '/2015-03-31/functions';
+const EVENT_SOURCES = '/2015-03-31/event-source-mappings';
 
 export class LambdaClient {
   readonly #endpoint: URL;
@@ -191,6 +195,17 @@ export class LambdaClient {
   async putEventInvokeConfig(name: string, qualifier: string | undefined, members: Members): Promise<void> {
     const path = `/2019-09-25/functions/${encodeURIComponent(name)}/event-invoke-config`;
     await this.#send('PUT', path, { body: jsonBody(members), query: { Qualifier: qualifier } });
+  }
+
+  /** Makes a mapping, or changes the one that the function has of the same source. @param name with a qualifier, if wanted. */
+  async putEventSource(name: string, members: Members): Promise<EventSourceMapping> {
+    const query = { FunctionName: name, EventSourceArn: String(members['EventSourceArn']) };
+    const { EventSourceMappings } = await this.#call(eventSourcesPageSchema, 'GET', EVENT_SOURCES, { query });
+    const topics = (of: unknown): string => JSON.stringify(of ?? []);
+    const known = EventSourceMappings.find(({ Topics }) => topics(Topics) === topics(members['Topics']));
+    const body = jsonBody({ ...members, FunctionName: name });
+    if (known === undefined) return this.#call(eventSourceSchema, 'POST', EVENT_SOURCES, { body });
+    return this.#call(eventSourceSchema, 'PUT', `${EVENT_SOURCES}/${known.UUID}`, { body });
   }
 
   /** Makes the function's address, or changes the one there is. */

@@ -56,6 +56,7 @@ interface Deployed {
   readonly versions: readonly { readonly Version: string }[];
   readonly aliases: readonly { readonly Name: string; readonly FunctionVersion: string }[];
   readonly urls: readonly { readonly FunctionUrl: string; readonly FunctionArn: string }[];
+  readonly schedules: readonly unknown[];
   readonly notes: readonly string[];
 }
 
@@ -109,7 +110,19 @@ Resources:
       Layers: [!Ref Words]
       Tags: {team: shop}
       Environment: {Variables: {TABLE: !Ref Table, OTHER: !GetAtt Inline.Arn}}
-      Events: {Api: {Type: Api, Properties: {Path: /, Method: get}}}
+      Events:
+        Api: {Type: Api, Properties: {Path: /, Method: get}}
+        Often: {Type: Schedule, Properties: {Schedule: rate(5 minutes), Name: often}}
+        Later: {Type: ScheduleV2, Properties: {ScheduleExpression: 'at(2030-01-01T00:00:00)'}}
+        Nightly:
+          Type: ScheduleV2
+          Properties:
+            ScheduleExpression: cron(0 3 * * ? *)
+            ScheduleExpressionTimezone: Europe/Berlin
+            FlexibleTimeWindow: {Mode: 'OFF'}
+            State: DISABLED
+            Input: '{"full":true}'
+            RetryPolicy: {MaximumRetryAttempts: 1}
       Policies: [AWSLambdaBasicExecutionRole]
   Inline:
     Type: AWS::Serverless::Function
@@ -119,6 +132,9 @@ Resources:
       ReservedConcurrentExecutions: 3
       InlineCode: |
         exports.handler = async () => process.env.STAGE;
+  Queue:
+    Type: AWS::Lambda::EventSourceMapping
+    Properties: {FunctionName: !Ref Greeter, EventSourceArn: 'arn:aws:sqs:us-east-1:000000000000:q'}
   Allowed:
     Type: AWS::Lambda::Permission
     Properties: {Action: 'lambda:InvokeFunction', FunctionName: !Ref Inline, Principal: s3.amazonaws.com, SourceArn: 'arn:aws:s3:::b'}
@@ -143,7 +159,19 @@ test('SAM: functions, a layer, an alias, tags and permissions come; again, nothi
   );
   const told = first.notes.join('\n');
   assert.match(told, /Greeter does not get the variable TABLE: it needs Table \(AWS::DynamoDB::Table\)/);
-  assert.match(told, /of Greeter these are left out: Events/);
+  assert.match(told, /of Greeter these events are left out: Api \(Api\)/);
+  assert.match(told, /the schedule Later of Greeter is left out: "at\(.*\)" is neither rate\(…\) nor cron\(…\)/);
+  assert.match(told, /of the schedule Nightly of Greeter these are left out: RetryPolicy/);
+  assert.match(told, /Queue is left out: its source is no stream of NATS JetStream/);
+  assert.deepEqual(first.schedules, [
+    { functionName: 'greeter-one', name: 'often' },
+    { functionName: 'greeter-one', name: 'Nightly' },
+  ]);
+  const { stdout } = await snapctr('schedule', 'show', 'greeter-one', 'Nightly', '--json');
+  const nightly = JSON.parse(stdout) as Record<string, unknown>;
+  assert.equal(nightly['expression'], 'cron(0 3 * * ? *)');
+  assert.equal(nightly['timeZone'], 'Europe/Berlin');
+  assert.deepEqual([nightly['qualifier'], nightly['state'], nightly['input']], ['live', 'paused', '{"full":true}']);
   assert.match(told, /AWS::DynamoDB::Table is left out: Table/);
   assert.doesNotMatch(told, /Policies/);
   const inline = 'arn:aws:lambda:us-east-1:000000000000:function:Inline';

@@ -2,20 +2,21 @@
  * Runs in the commands of people. What a template asks for, at a controller:
  *
  * ```
- *   layers ──▶ functions ──▶ versions ──▶ aliases ──▶ what is set at them ──▶ permissions
+ *   layers ──▶ functions ──▶ versions ──▶ aliases ──▶ what is set at them, and invokes them ──▶ permissions
  * ```
  *
  * Each refers to those before it only. What is as the template has it stays as it is; what the template no longer has stays too.
  */
 import { stat } from 'node:fs/promises';
 import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
-import type { Alias, FunctionConfiguration, FunctionUrl } from '../answers.ts';
+import type { Alias, EventSourceMapping, FunctionConfiguration, FunctionUrl } from '../answers.ts';
 import { ClientError } from '../client-error.ts';
 import { deploy, type Deployed } from '../deploy.ts';
 import { deployDirectory, deployZip, readZip } from '../deploy-path.ts';
 import { awsRuntime, languageOf } from '../detection.ts';
 import type { FunctionSettings } from '../function-settings.ts';
 import type { LambdaClient } from '../lambda-client.ts';
+import type { SchedulesClient } from '../schedules-client.ts';
 import { allEntries } from '../package-contents.ts';
 import { setQualified } from '../qualified-settings.ts';
 import { moveAlias, publish } from '../versions.ts';
@@ -46,6 +47,8 @@ export interface DeployedStack {
   readonly versions: readonly FunctionConfiguration[];
   readonly aliases: readonly Alias[];
   readonly urls: readonly FunctionUrl[];
+  readonly schedules: readonly { readonly functionName: string; readonly name: string }[];
+  readonly eventSources: readonly EventSourceMapping[];
   /** What is left out. */
   readonly notes: readonly string[];
 }
@@ -58,6 +61,7 @@ const TOO_LARGE_LAYER = 'split the layer in two';
 /** @throws ClientError with what to change; what was deployed by then stays. */
 export async function deployStack(
   client: LambdaClient,
+  schedulesClient: Pick<SchedulesClient, 'put'>,
   template: Template,
   options: StackOptions,
 ): Promise<DeployedStack> {
@@ -114,8 +118,24 @@ export async function deployStack(
     if (url !== null) urls.push(url);
   }
 
+  const schedules = [];
+  for (const schedule of stack.schedules()) {
+    // One that says what it said before goes on counting.
+    await schedulesClient.put(schedule);
+    schedules.push({ functionName: schedule.functionName, name: schedule.name });
+  }
+
+  const eventSources = [];
+  for (const { functionName, members } of stack.eventSources()) {
+    eventSources.push(await client.putEventSource(functionName, members));
+  }
+
   for (const permission of stack.permissions()) await permit(client, permission);
-  return { stack: template.stack, layers, functions, versions, aliases, urls, notes: [...stack.notes, ...notes] };
+  return {
+    stack: template.stack,
+    ...{ layers, functions, versions, aliases, urls, schedules, eventSources },
+    notes: [...stack.notes, ...notes],
+  };
 }
 
 /** A controller tells it with each function. One without any is new, and has the account of those that were not told another. */

@@ -6,6 +6,8 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { functionArn, type LambdaAccount } from '../../protocol/arn.ts';
 import type { QualifiedSetting } from '../qualified-settings.ts';
+import type { NewSchedule } from '../schedules-client.ts';
+import { eventSourceOf, schedulesOf, type TemplateEventSource } from './events.ts';
 import { asText, type Given, Intrinsics, Unresolved, type Value } from './intrinsics.ts';
 import type { Resource, Template } from './template-file.ts';
 
@@ -68,10 +70,11 @@ const ALIAS = 'AWS::Lambda::Alias';
 const PERMISSION = 'AWS::Lambda::Permission';
 const URL_CONFIG = 'AWS::Lambda::Url';
 const EVENT_INVOKE_CONFIG = 'AWS::Lambda::EventInvokeConfig';
+const EVENT_SOURCE = 'AWS::Lambda::EventSourceMapping';
 
 /** Of a function: read, or without a meaning where there are no roles and no build of SAM's. */
 const READ = new Set(
-  'FunctionName Runtime Handler Code CodeUri InlineCode Description MemorySize Timeout Environment Layers Tags ReservedConcurrentExecutions PackageType Architectures AutoPublishAlias VersionDescription Role Policies AssumeRolePolicyDocument PermissionsBoundary RolePath PropagateTags AutoPublishAliasAllProperties AutoPublishCodeSha256 ProvisionedConcurrencyConfig FunctionUrlConfig EventInvokeConfig'.split(
+  'FunctionName Runtime Handler Code CodeUri InlineCode Description MemorySize Timeout Environment Layers Tags ReservedConcurrentExecutions PackageType Architectures AutoPublishAlias VersionDescription Role Policies AssumeRolePolicyDocument PermissionsBoundary RolePath PropagateTags AutoPublishAliasAllProperties AutoPublishCodeSha256 ProvisionedConcurrencyConfig FunctionUrlConfig EventInvokeConfig Events'.split(
     ' ',
   ),
 );
@@ -200,6 +203,29 @@ export class Stack {
       ];
     });
     return [...written, ...aliases, ...sam].filter((setting) => setting !== null);
+  }
+
+  /** After the aliases were made: those of a function that publishes run what is published. */
+  schedules(): readonly NewSchedule[] {
+    return this.#all((type) => type === SAM_FUNCTION).flatMap(([id, resource]) => {
+      const qualifier = this.#text(id, resource, 'AutoPublishAlias');
+      const fn = { id, name: this.#nameOf(id, resource), qualifier, events: resource.properties['Events'] };
+      return schedulesOf(fn, this.#values, (text) => this.#notes.add(text));
+    });
+  }
+
+  /** After the aliases were made. */
+  eventSources(): readonly TemplateEventSource[] {
+    return this.#all((type) => type === EVENT_SOURCE).flatMap(([id, resource]) => {
+      try {
+        const value = this.#values.value(resource.properties);
+        return eventSourceOf(id, value, (text) => this.#notes.add(text)) ?? [];
+      } catch (error) {
+        if (!(error instanceof Unresolved)) throw error;
+        this.#notes.add(`${id} is left out: it ${error.message}`);
+        return [];
+      }
+    });
   }
 
   permissions(): readonly TemplatePermission[] {
@@ -461,6 +487,7 @@ export class Stack {
       PERMISSION,
       URL_CONFIG,
       EVENT_INVOKE_CONFIG,
+      EVENT_SOURCE,
       ...LAYERS,
     ]);
     const others = new Map<string, string[]>();
