@@ -37,6 +37,8 @@ export class NatsClient {
   #current: NatsConnection | null = null;
   #isConnected = false;
   #problem = 'not connected yet';
+  /** Since it was connected last. */
+  #reconnects = 0;
   #loop: Promise<void> | null = null;
 
   /** @param onConnected is called for the first connection, and for each that takes its place. */
@@ -70,16 +72,16 @@ export class NatsClient {
     await connection.close();
   }
 
-  get #isClosed(): boolean {
+  #isClosed(): boolean {
     return this.#stop.signal.aborted;
   }
 
   async #keepConnected(): Promise<void> {
     const { signal } = this.#stop;
-    for (let failures = 0; !this.#isClosed; failures += 1) {
+    for (let failures = 0; !this.#isClosed(); failures += 1) {
       try {
         const connection = await this.#connect();
-        if (this.#isClosed) return await connection.close();
+        if (this.#isClosed()) return await connection.close();
         failures = 0;
         this.#current = connection;
         this.#onConnected(connection.getServer());
@@ -101,16 +103,12 @@ export class NatsClient {
     const tls = caPath === null ? {} : { ca: await readFile(caPath, 'utf8') };
     // With it a server that does not encrypt is refused, before it is told who we are.
     const isEncrypted = caPath !== null || servers.some((url) => url.startsWith('tls://'));
-    let tries = 0;
     return connect({
       servers: [...servers],
       name: 'snapctr',
       timeout: CONNECT_LIMIT_MS,
       maxReconnectAttempts: -1,
-      reconnectDelayHandler: () => {
-        if (this.#isConnected) tries = 0;
-        return pauseMs(tries++);
-      },
+      reconnectDelayHandler: () => pauseMs(this.#reconnects++),
       pingInterval: PING_MS,
       maxPingOut: 2,
       noAsyncTraces: true,
@@ -129,6 +127,7 @@ export class NatsClient {
 
   #onConnected(server: string): void {
     this.#isConnected = true;
+    this.#reconnects = 0;
     this.#logger.info({ server }, 'connected to NATS');
     this.#onConnection();
   }
