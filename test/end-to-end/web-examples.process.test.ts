@@ -1,25 +1,12 @@
 /** Applications of frameworks that listen on a port, as plain processes: under software emulation their imports take too long for a test. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import {
-  assertNothingLeft,
-  createWorkspace,
-  PROJECT_ROOT,
-  startController,
-  type RunningController,
-  type Workspace,
-} from '../support/snapctr.ts';
+import { EXAMPLES, exampleWorkspace } from '../support/examples.ts';
+import { assertNothingLeft, startController, type RunningController, type Workspace } from '../support/snapctr.ts';
 
-const EXAMPLES = join(PROJECT_ROOT, 'examples');
 const NAMES = ['web-express', 'web-fastapi'];
-
-/** The entry that an example's README asks for. */
-function entryOf(name: string): string {
-  const readme = readFileSync(join(EXAMPLES, name, 'README.md'), 'utf8');
-  return /```yaml\n(.*?)```/s.exec(readme)?.[1] ?? assert.fail('the README has no entry');
-}
 
 function posted(body: unknown): RequestInit {
   return { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
@@ -31,10 +18,7 @@ describe('web applications on a port', { timeout: 400_000 }, () => {
   const urlOf = (name: string, path: string): string => `${controller.url}/url/${name}${path}`;
 
   before(async () => {
-    workspace = createWorkspace([]);
-    writeFileSync(join(workspace.directory, 'functions.yaml'), NAMES.map(entryOf).join(''));
-    const config = readFileSync(workspace.config, 'utf8');
-    writeFileSync(workspace.config, config.replace(/^appfs_dir: .*$/m, `appfs_dir: ${EXAMPLES}`));
+    workspace = exampleWorkspace(NAMES);
     controller = await startController(workspace, { vmm: 'process' });
   });
 

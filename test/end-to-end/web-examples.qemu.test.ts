@@ -1,25 +1,10 @@
 /** Web applications behind function URLs, in virtual machines that were restored: as a browser asks, and as curl does. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import {
-  assertNothingLeft,
-  createWorkspace,
-  PROJECT_ROOT,
-  startController,
-  type RunningController,
-  type Workspace,
-} from '../support/snapctr.ts';
+import { exampleWorkspace } from '../support/examples.ts';
+import { assertNothingLeft, startController, type RunningController, type Workspace } from '../support/snapctr.ts';
 
-const EXAMPLES = join(PROJECT_ROOT, 'examples');
 const NAMES = ['web-hono', 'web-flask', 'web-port'];
-
-/** The entry that an example's README asks for. */
-function entryOf(name: string): string {
-  const readme = readFileSync(join(EXAMPLES, name, 'README.md'), 'utf8');
-  return /```yaml\n(.*?)```/s.exec(readme)?.[1] ?? assert.fail('the README has no entry');
-}
 
 describe('web applications behind function URLs', { timeout: 400_000 }, () => {
   let workspace: Workspace;
@@ -27,10 +12,7 @@ describe('web applications behind function URLs', { timeout: 400_000 }, () => {
   const urlOf = (name: string, path: string): string => `${controller.url}/url/${name}${path}`;
 
   before(async () => {
-    workspace = createWorkspace([]);
-    writeFileSync(join(workspace.directory, 'functions.yaml'), NAMES.map(entryOf).join(''));
-    const config = readFileSync(workspace.config, 'utf8');
-    writeFileSync(workspace.config, config.replace(/^appfs_dir: .*$/m, `appfs_dir: ${EXAMPLES}`));
+    workspace = exampleWorkspace(NAMES);
     controller = await startController(workspace, { vmm: 'qemu', snapshots: true });
     assert.equal((await controller.status()).snapshots.ready, NAMES.length);
   });
