@@ -348,6 +348,7 @@ async function serveGateway(run: Run, signals: StopSignals): Promise<number> {
     // What was missed is appended before anything runs: what it was appended of before is known by that.
     await schedules?.start();
     await events.start();
+    if (eventSources !== null) controller.telemetry.metrics.addEventSources(() => eventSources.status());
     await eventSources?.start();
   }
   await gateway.start();

@@ -5,6 +5,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, Registry, type OpenMetricsContentType } from 'prom-client';
 import type { LaunchKind, LaunchTimings } from '../../protocol/runner.ts';
+import type { EventSourcesStatus } from '../event-sources/event-sources.ts';
 import type { EventsStatus } from '../events/dispatcher.ts';
 import type { ControllerStatus } from '../controller.ts';
 import type { DiskSpace } from './disk-space.ts';
@@ -43,6 +44,7 @@ export class Metrics {
   readonly #registries = new Map<string, AnyRegistry>();
   readonly #loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
   #events: (() => EventsStatus) | null = null;
+  #eventSources: (() => EventSourcesStatus) | null = null;
   #disks: readonly DiskSpace[] = [];
 
   /** @param status read whenever the metrics are asked for. */
@@ -54,6 +56,11 @@ export class Metrics {
   /** @param status read whenever the metrics are asked for. To be called before they are. */
   addEvents(status: () => EventsStatus): void {
     this.#events = status;
+  }
+
+  /** As `addEvents`. */
+  addEventSources(status: () => EventSourcesStatus): void {
+    this.#eventSources = status;
   }
 
   /** To be called before the metrics are asked for. */
@@ -205,6 +212,7 @@ export class Metrics {
       },
       ...this.#diskGauges(),
     ];
+    rows.push(...this.#eventSourceGauges());
     const events = this.#events;
     if (events === null) return rows;
     return [
@@ -216,6 +224,24 @@ export class Metrics {
         () => events().oldest_ms / 1000,
       ),
       plain('snapfaas_events_dead', 'Events that failed for good, and are kept', () => events().dead),
+    ];
+  }
+
+  #eventSourceGauges(): readonly Row[] {
+    const sources = this.#eventSources;
+    if (sources === null) return [];
+    return [
+      plain('snapfaas_event_sources', 'Event source mappings that are enabled', () => sources().enabled),
+      plain(
+        'snapfaas_event_sources_failing',
+        'Of those, the ones that could not do what they last tried',
+        () => sources().failing,
+      ),
+      plain(
+        'snapfaas_event_sources_held_bytes',
+        'Messages of event sources that are here, until they are acknowledged',
+        () => sources().held_bytes,
+      ),
     ];
   }
 

@@ -33,6 +33,7 @@ async function filled(): Promise<Metrics> {
   const disk = new DiskSpace('data', PROJECT_ROOT);
   await disk.look();
   metrics.addDisks([disk]);
+  metrics.addEventSources(() => ({ total: 4, enabled: 3, failing: 1, held_bytes: 2048 }));
   metrics.addEvents(() => ({ durable: true, pending: 1, oldest_ms: 1500, dead: 2, tried_again: 3, failed: 4 }));
   metrics.onInvocation(summary());
   metrics.onInvocation(summary({ traceId: '0af7651916cd43dd8448eb211c80319c' }));
@@ -67,6 +68,9 @@ test('metrics: counters, gauges and events, by their names and values', async ()
     'snapfaas_vm_launches_total 3',
     'snapfaas_vm_reuses_total 5',
     'snapfaas_memory_limit_bytes 1073741824',
+    'snapfaas_event_sources 3',
+    'snapfaas_event_sources_failing 1',
+    'snapfaas_event_sources_held_bytes 2048',
     'snapfaas_events_pending 1',
     'snapfaas_events_oldest_seconds 1.5',
     'snapfaas_events_dead 2',
