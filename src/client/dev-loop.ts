@@ -11,7 +11,11 @@
  * A deployment that fails is told, and what was deployed before goes on answering.
  */
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FileWatch } from '../storage/file-watch.ts';
+
+/** A directory with very many files takes longer to watch; it is deployed meanwhile. */
+const WATCH_LIMIT_MS = 2000;
 
 export interface DevOptions {
   /** Tells what it does itself; what it throws has been told to nobody. */
@@ -35,6 +39,8 @@ export async function develop(directory: string, { deploy, onFailure, onProblem,
   const stopped = once(signal, 'abort').catch(() => undefined);
   try {
     watch.set([directory]);
+    // A save while the first deployment reads the files would not be noticed.
+    await Promise.race([watch.ready, stopped, sleep(WATCH_LIMIT_MS, undefined, { ref: false })]);
     for (let seen = -1; isWanted(signal);) {
       if (seen === changes) {
         const changed = new Promise<void>((resolve) => (wake = resolve));

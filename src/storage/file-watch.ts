@@ -21,6 +21,8 @@ export interface FileWatchOptions {
 }
 
 export class FileWatch {
+  /** Resolves when changes of the first paths that were set are noticed from then on. */
+  readonly ready: Promise<void>;
   readonly #watcher: FSWatcher;
   readonly #onChange: () => void;
   #watched: ReadonlySet<string> = new Set();
@@ -33,6 +35,7 @@ export class FileWatch {
   constructor({ onChange, onProblem }: FileWatchOptions) {
     this.#onChange = onChange;
     this.#watcher = watch([], { ignoreInitial: true, ignored: (path) => UNWATCHED.has(basename(path)) });
+    this.ready = new Promise((resolve) => this.#watcher.once('ready', resolve));
     this.#watcher.on('all', () => this.#changed());
     this.#watcher.on('error', (error) => onProblem(error instanceof Error ? error.message : String(error)));
   }

@@ -1,6 +1,6 @@
 /** When `snapctr dev` deploys. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -67,4 +67,29 @@ test('a directory is deployed at once, after each save, and once more if it was 
   failing = false;
   before = done;
   await until(() => (save(String(performance.now())), done > before), 'deployed after a failure');
+});
+
+test('a save while the first deployment reads the files is deployed as well', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'snapfaas-test-'));
+  const file = join(directory, 'index.js');
+  writeFileSync(file, 'old');
+  const stop = new AbortController();
+  const deployed: string[] = [];
+  const loop = develop(directory, {
+    deploy: () => {
+      deployed.push(readFileSync(file, 'utf8'));
+      if (deployed.length === 1) writeFileSync(file, 'new');
+      return Promise.resolve();
+    },
+    onFailure: (error) => assert.fail(String(error)),
+    onProblem: (text) => assert.fail(text),
+    signal: stop.signal,
+  });
+  t.after(async () => {
+    stop.abort();
+    await loop;
+    rmSync(directory, { recursive: true });
+  });
+  await until(() => deployed.length > 1, 'deployed again');
+  assert.deepEqual(deployed, ['old', 'new']);
 });
