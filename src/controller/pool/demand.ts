@@ -84,7 +84,8 @@ export class Demand {
       // Those that end in this bin wait until its middle, the others through it.
       waitedMs += count * ((fromMs + toMs) / 2 - fromMs) + (longer - used - count) * (toMs - fromMs);
       used += count;
-      if (count > 0) best = Math.max(best, used / waitedMs);
+      // At the end of a bin next to nothing of it is left, which says no more than the bin does.
+      if (count > 0) best = Math.max(best, used / Math.max(waitedMs, used * SHORTEST_MS));
     }
     return (longer * best + RECENCY_WEIGHT * byRecency) / (longer + RECENCY_WEIGHT);
   }
