@@ -51,6 +51,8 @@ export class Connection {
   #latest: OpenExchange | null = null;
   #lastAnswer: Buffer | null = null;
   #silenceLimited = false;
+  /** Its last bytes are written, or about to be. */
+  #isEnding = false;
   #linger: NodeJS.Timeout | null = null;
   #gone: AbortController | null = null;
   #isGone = false;
@@ -156,9 +158,14 @@ export class Connection {
 
   /** Ends the connection behind what was written of an answer; its client sees that the end is missing. */
   cutOff(): void {
-    // Only from then on: a client that still reads what was written gets it all. `limitSilence` is for one that does not.
-    this.#socket.end(() => {
-      if (!this.#socket.destroyed) this.#linger ??= setTimeout(() => this.#socket.destroy(), LINGER_MS);
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    // Not at once: newer versions of Node keep what was written of a response until the end of this step.
+    process.nextTick(() => {
+      // Only from then on: a client that still reads what was written gets it all. `limitSilence` is for one that does not.
+      this.#socket.end(() => {
+        if (!this.#socket.destroyed) this.#linger ??= setTimeout(() => this.#socket.destroy(), LINGER_MS);
+      });
     });
   }
 
@@ -208,7 +215,8 @@ export class Connection {
   }
 
   #sendLastAnswer(): void {
-    if (this.#lastAnswer === null || this.#linger !== null || this.#socket.destroyed) return;
+    if (this.#lastAnswer === null || this.#isEnding || this.#socket.destroyed) return;
+    this.#isEnding = true;
     this.#socket.write(this.#lastAnswer);
     this.#socket.end();
     // Closing at once with unread bytes would reset the connection, and a reset can overtake the answer.
