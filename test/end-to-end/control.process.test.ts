@@ -7,6 +7,7 @@ import { makeZip } from '../packages/zip.ts';
 import { lambdaClient } from '../support/lambda-client.ts';
 import { createWorkspace, startController } from '../support/snapctr.ts';
 
+const CodeSigningConfigArn = 'arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0';
 const Role = 'arn:aws:iam::000000000000:role/any';
 const ARN = 'arn:aws:lambda:us-east-1:000000000000:function:made';
 const FILED = { name: 'filed', runtime: 'python3', files: { 'main.py': 'def handle(e, c):\n    return e\n' } } as const;
@@ -223,9 +224,9 @@ describe('functions over the API', { timeout: 300_000 }, () => {
           /layer:none:1/,
         ],
         [
-          () => client.send(new sdk.CreateEventSourceMappingCommand({ FunctionName })),
+          () => client.send(new sdk.GetCodeSigningConfigCommand({ CodeSigningConfigArn })),
           'UnknownOperationException',
-          /CreateEventSourceMapping is not offered/,
+          /GetCodeSigningConfig is not offered/,
         ],
       ];
       for (const [call, name, message] of cases) {
