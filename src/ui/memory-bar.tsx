@@ -15,6 +15,8 @@ import { store, useTables, type Change } from './store.ts';
 const SMALLEST_PX = 14;
 const SMALLEST_MIB = 128;
 const MOST_ROWS = 40;
+/** So many have blocks that move. */
+const FEW_ROWS = 2;
 /** A block says its name from this width on, in pixels. */
 const NAMED_PX = 64;
 /** How long a block is seen after its VM is gone, in ms; see style.css. */
@@ -64,7 +66,9 @@ function Bar({ label }: { readonly label: string }): JSX.Element {
     const draw = (): void => bar.draw();
     const end = store.listen((change) => {
       bar.onChange(change);
-      painter.request(draw);
+      // Few blocks cost nothing, and a launch may be over in a moment.
+      if (bar.isSmall) draw();
+      else painter.request(draw);
     });
     const sizes = new ResizeObserver(() => bar.layOut());
     sizes.observe(place.current);
@@ -99,6 +103,11 @@ class Blocks {
       if (block !== null) block.title = describe(block.dataset['vm'] ?? '');
     });
     this.layOut();
+  }
+
+  /** It has few rows. */
+  get isSmall(): boolean {
+    return this.#rows.length <= FEW_ROWS;
   }
 
   onChange({ isFull, patch }: Change): void {
@@ -136,7 +145,7 @@ class Blocks {
     this.#map = new MemoryMap(this.#totalMib, rows);
     this.#map.pack([...store.state.vms].map(([id, vm]) => [id, vm.mib] as const));
     this.#rows = Array.from({ length: rows }, () => element('row'));
-    this.#bar.dataset['rows'] = rows <= 2 ? 'few' : rows <= 8 ? 'some' : 'many';
+    this.#bar.dataset['rows'] = rows <= FEW_ROWS ? 'few' : rows <= 8 ? 'some' : 'many';
     this.#bar.replaceChildren(...this.#rows);
     this.#blocks.clear();
     for (const [id, vm] of store.state.vms) this.#draw(id, vm, false);
