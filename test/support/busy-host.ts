@@ -2,7 +2,7 @@
  * What the live page is told of a host with many functions and VMs, without the VMs: the real rows, of stations that are made up. Each
  * `step` is a tenth of a second of its life.
  */
-import { LiveRows } from '../../src/controller/gateway/ui/live-rows.ts';
+import { LiveRows, type LiveRowsOptions } from '../../src/controller/gateway/ui/live-rows.ts';
 import { InvocationHistory } from '../../src/controller/telemetry/invocation-history.ts';
 import { FunctionRegistry } from '../../src/registry/function-registry.ts';
 import { invocationSummary } from './invocation-summary.ts';
@@ -23,7 +23,8 @@ export class BusyHost {
   #steps = 0;
   #vms = Array.from({ length: VMS }, (_, at) => this.#vm(at));
 
-  constructor() {
+  /** @param stations in the place of those that have nothing to tell. */
+  constructor(stations: Partial<Pick<LiveRowsOptions, 'deployments' | 'disks'>> = {}) {
     for (let at = 0; at < FUNCTIONS; at += 1) this.registry.publish(functionConfig(nameOf(at)));
     const controller = {
       load: () => this.#load(),
@@ -37,8 +38,8 @@ export class BusyHost {
     Object.defineProperty(controller, 'vms', { get: () => this.#vms });
     const events = { status: () => ({ pending: 0, oldest_ms: 0, dead: 0 }), pendingByFunction: () => new Map() };
     const deployments = { progressOf: () => new Map(), onProgress: () => undefined };
-    const options = { controller, registry: this.registry, events, deployments, disks: [] };
-    this.rows = new LiveRows(options as unknown as ConstructorParameters<typeof LiveRows>[0]);
+    const options = { controller, registry: this.registry, events, deployments, disks: [], ...stations };
+    this.rows = new LiveRows(options as unknown as LiveRowsOptions);
   }
 
   step(): void {
