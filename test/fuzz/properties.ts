@@ -32,19 +32,19 @@ export async function outcomeOfPromise<T>(
   }
 }
 
-/** The bytes in pieces, some of them empty. */
+/** So many pieces are small at most. */
+const MOST_PIECES = 200;
+
+/** The bytes in pieces, some of them empty. What is long comes in small ones around one place, and whole before and behind it. */
 export function chunksOf(bytes: Buffer, random: Random): Buffer[] {
   const longest = 1 + (random.oneIn(4) ? 2 : random.below(bytes.length + 1));
-  const chunks: Buffer[] = [];
-  for (let at = 0; at < bytes.length;) {
-    const next = at + random.below(longest + 1);
+  const reach = (MOST_PIECES * longest) >> 1;
+  const begin = bytes.length > reach && random.oneIn(2) ? random.below(bytes.length) : 0;
+  const chunks: Buffer[] = begin > 0 ? [bytes.subarray(0, begin)] : [];
+  for (let at = begin; at < bytes.length;) {
+    const next = chunks.length < MOST_PIECES ? at + random.below(longest + 1) : bytes.length;
     chunks.push(bytes.subarray(at, next));
     at = Math.min(next, bytes.length);
-    // Large ones in not too many.
-    if (chunks.length > 2000) {
-      chunks.push(bytes.subarray(at));
-      break;
-    }
   }
   return chunks;
 }

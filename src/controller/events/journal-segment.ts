@@ -116,44 +116,10 @@ export class Segment {
     this.#size = size;
   }
 
-  /**
-   * Reads it from its beginning.
-   *
-   * @param onRecord called for each whole record. @param onDamage for each stretch of bytes that is none, with records behind it.
-   * @returns where the last whole record ends.
-   */
-  async scan(
-    onRecord: (record: JournalRecord, offset: number, bytes: number) => void,
-    onDamage: (offset: number, bytes: number) => void,
-  ): Promise<number> {
-    let at = FILE_HEADER_BYTES;
-    let end = at;
-    let window: Buffer = Buffer.alloc(0);
-    let windowAt = at;
-    while (at + FRAME_BYTES <= this.#size) {
-      const inside = (): Buffer => window.subarray(at - windowAt);
-      if (inside().length < FRAME_BYTES) {
-        window = await this.read(at, Math.min(WINDOW_BYTES, this.#size - at));
-        windowAt = at;
-      }
-      const length = bodyLength(inside(), this.mark);
-      if (length !== null && inside().length < FRAME_BYTES + length && windowAt + window.length < this.#size) {
-        window = await this.read(at, Math.min(Math.max(WINDOW_BYTES, FRAME_BYTES + length), this.#size - at));
-        windowAt = at;
-      }
-      const record = decodeRecord(inside(), this.mark);
-      if (record !== null && length !== null) {
-        if (at > end) onDamage(end, at - end);
-        onRecord(record, at, FRAME_BYTES + length);
-        at += FRAME_BYTES + length;
-        end = at;
-        continue;
-      }
-      // What looks like the next record, beginning in this window; else behind it.
-      const next = inside().indexOf(this.mark, 1);
-      at = next === -1 ? Math.max(at + 1, windowAt + window.length - MARK_BYTES + 1) : at + next;
-    }
-    return end;
+  /** Reads it from its beginning; as `scanRecords`. @throws NodeJS.ErrnoException */
+  scan(found: Found): Promise<number> {
+    const read = (offset: number, bytes: number): Promise<Buffer> => this.read(offset, bytes);
+    return scanRecords({ size: this.#size, mark: this.mark, windowBytes: WINDOW_BYTES, read }, found);
   }
 
   async close(): Promise<void> {
@@ -164,6 +130,61 @@ export class Segment {
     await unlink(this.path);
     await this.#file.close();
   }
+}
+
+interface Found {
+  /** Called for each whole record. */
+  readonly onRecord: (record: JournalRecord, offset: number, bytes: number) => void;
+  /** Called for each stretch of bytes that is none, with records behind it. */
+  readonly onDamage: (offset: number, bytes: number) => void;
+}
+
+interface ScannedFile {
+  readonly size: number;
+  readonly mark: Buffer;
+  /** What is read at once, unless a record is larger. */
+  readonly windowBytes: number;
+  /** Resolves to fewer bytes at the end of the file. */
+  readonly read: (offset: number, bytes: number) => Promise<Buffer>;
+}
+
+/**
+ * The records of a file, in order.
+ *
+ * @returns where the last whole record ends.
+ */
+export async function scanRecords(
+  { size, mark, windowBytes, read }: ScannedFile,
+  { onRecord, onDamage }: Found,
+): Promise<number> {
+  let at = FILE_HEADER_BYTES;
+  let end = at;
+  let window: Buffer = Buffer.alloc(0);
+  let windowAt = at;
+  while (at + FRAME_BYTES <= size) {
+    const inside = (): Buffer => window.subarray(at - windowAt);
+    if (inside().length < FRAME_BYTES) {
+      window = await read(at, Math.min(windowBytes, size - at));
+      windowAt = at;
+    }
+    const length = bodyLength(inside(), mark);
+    if (length !== null && inside().length < FRAME_BYTES + length && windowAt + window.length < size) {
+      window = await read(at, Math.min(Math.max(windowBytes, FRAME_BYTES + length), size - at));
+      windowAt = at;
+    }
+    const record = decodeRecord(inside(), mark);
+    if (record !== null && length !== null) {
+      if (at > end) onDamage(end, at - end);
+      onRecord(record, at, FRAME_BYTES + length);
+      at += FRAME_BYTES + length;
+      end = at;
+      continue;
+    }
+    // What looks like the next record, beginning in this window; else behind it.
+    const next = inside().indexOf(mark, 1);
+    at = next === -1 ? Math.max(at + 1, windowAt + window.length - MARK_BYTES + 1) : at + next;
+  }
+  return end;
 }
 
 function pathOf(directory: string, number: number): string {

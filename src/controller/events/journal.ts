@@ -459,11 +459,11 @@ export class Journal implements EventStore {
 
   async #recoverSegment(segment: Segment): Promise<void> {
     this.#segments.push(segment);
-    const end = await segment.scan(
-      (record, offset, bytes) => this.#replay(record, segment, offset, bytes),
-      (offset, bytes) =>
+    const end = await segment.scan({
+      onRecord: (record, offset, bytes) => this.#replay(record, segment, offset, bytes),
+      onDamage: (offset, bytes) =>
         this.#onProblem(`${segment.path} is damaged: ${bytes} bytes from byte ${offset} on are no events`),
-    );
+    });
     if (end === segment.size) return;
     this.#onProblem(
       `${segment.path} ends with ${segment.size - end} bytes that are no whole event; it is cut after ${end}`,

@@ -1,6 +1,6 @@
 /** Packages of strangers: what the directory of an archive says, and what comes of it on disk. */
 import assert from 'node:assert/strict';
-import { lstatSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import yauzl, { type ZipFile } from 'yauzl';
@@ -19,7 +19,7 @@ let scratch: string | null = null;
 
 function scratchDirectory(): string {
   if (scratch === null) {
-    const directory = mkdtempSync(join(tmpdir(), 'snapfaas-fuzz-'));
+    const directory = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'snapfaas-fuzz-'));
     scratch = directory;
     process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   }
