@@ -130,15 +130,18 @@ export interface RunningController {
  * would run for ever.
  */
 const controllers = new Set<ChildProcess>();
+/** A file's own hooks run after the one below, and stop theirs within this time, in ms. */
+const HOOKS_PATIENCE_MS = 60_000;
 // Benchmarks use this room as well.
-if (process.env['NODE_TEST_CONTEXT'] !== undefined) {
-  after(() => {
-    for (const { pid, exitCode, signalCode } of controllers) {
-      if (pid === undefined || exitCode !== null || signalCode !== null) continue;
-      console.error(`snapctr (process ${pid}) was not stopped by its test, and is killed`);
-      process.kill(pid, 'SIGKILL');
-    }
-  });
+if (process.env['NODE_TEST_CONTEXT'] !== undefined)
+  after(() => void setTimeout(killLeftOver, HOOKS_PATIENCE_MS).unref());
+
+function killLeftOver(): void {
+  for (const { pid, exitCode, signalCode } of controllers) {
+    if (pid === undefined || exitCode !== null || signalCode !== null) continue;
+    console.error(`snapctr (process ${pid}) was not stopped by its test, and is killed`);
+    process.kill(pid, 'SIGKILL');
+  }
 }
 
 /** Starts `snapctr --port 0`; resolves when it listens, and its functions answer or have failed. */
