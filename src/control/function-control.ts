@@ -16,7 +16,7 @@ import { messageOf } from '../protocol/errors.ts';
 import { Turns } from '../protocol/turns.ts';
 import type { PackageStore, ReceivedPackage } from '../packages/store.ts';
 import type { Build, DeploymentOutcome, Deployments } from '../registry/deployments.ts';
-import type { FunctionRegistry } from '../registry/function-registry.ts';
+import type { FunctionRegistry, FunctionSettings } from '../registry/function-registry.ts';
 import type { ProvisionedState } from '../registry/provisioning.ts';
 import type { RecordBucket } from '../registry/record-store.ts';
 import {
@@ -434,36 +434,14 @@ export class FunctionControl {
 
   /** What is in memory is what runs, at once. Resolves when packages that are not needed any more are gone. */
   async #remember(record: FunctionRecord): Promise<void> {
-    const { name, reservedConcurrency, provisioned } = record;
+    const { name } = record;
     const { packages, registry } = this.#options;
     const before = this.#records.get(name);
     this.#records.set(name, record);
     for (const sha256 of packagesOf(record)) packages.hold(sha256);
-    if (before === undefined || before.aliases !== record.aliases) registry.setAliases(name, record.aliases);
-    if (before?.eventInvoke !== record.eventInvoke) registry.setEventInvoke(name, record.eventInvoke ?? {});
-    this.#setDeadLetters(record);
-    if (before?.urls !== record.urls && (before !== undefined || Object.keys(record.urls).length > 0)) {
-      registry.setUrls(name, urls.urlsOf(record));
-    }
-    if (before?.schedules !== record.schedules) registry.setSchedules(name, schedules.schedulesOf(record));
-    if (before?.eventSources !== record.eventSources) {
-      registry.setEventSources(name, eventSources.eventSourcesOf(record));
-    }
-    if (before?.reservedConcurrency !== reservedConcurrency) registry.setLimit(name, reservedConcurrency);
-    if (before?.provisioned !== provisioned && (before !== undefined || Object.keys(provisioned).length > 0)) {
-      const requested = Object.entries(provisioned).map(
-        ([qualifier, { requested: count }]) => [qualifier, count] as const,
-      );
-      registry.setProvisioned(name, new Map(requested));
-    }
+    const settings = changedSettings(record, before, registry.get(name)?.deadLetters ?? {});
+    if (before === undefined || Object.keys(settings).length > 0) registry.configure(name, settings);
     if (before !== undefined) await this.#release(before);
-  }
-
-  #setDeadLetters(record: FunctionRecord): void {
-    const { registry } = this.#options;
-    const now = deadLettersOf(record);
-    const before = registry.get(record.name)?.deadLetters ?? {};
-    if (JSON.stringify(before) !== JSON.stringify(now)) registry.setDeadLetters(record.name, now);
   }
 
   async #release(record: FunctionRecord): Promise<void> {
@@ -534,6 +512,29 @@ export class FunctionControl {
       this.#options.onProblem(record.name, `how its deployment ended could not be kept: ${messageOf(error)}`);
     }
   }
+}
+
+/** What a change of the record sets otherwise; of a new one, what it has. */
+function changedSettings(
+  record: FunctionRecord,
+  before: FunctionRecord | undefined,
+  deadLettersBefore: FunctionSettings['deadLetters'],
+): Partial<FunctionSettings> {
+  const deadLetters = deadLettersOf(record);
+  const isOther = (key: keyof FunctionRecord): boolean => {
+    const value = record[key] ?? {};
+    return before === undefined ? Object.keys(value).length > 0 : before[key] !== record[key];
+  };
+  return {
+    ...(isOther('aliases') && { aliases: record.aliases }),
+    ...(isOther('urls') && { urls: urls.urlsOf(record) }),
+    ...(isOther('schedules') && { schedules: schedules.schedulesOf(record) }),
+    ...(isOther('eventSources') && { eventSources: eventSources.eventSourcesOf(record) }),
+    ...(isOther('eventInvoke') && { eventInvoke: record.eventInvoke ?? {} }),
+    ...(isOther('provisioned') && { provisioned: provisioning.requestedByQualifier(record) }),
+    ...(before?.reservedConcurrency !== record.reservedConcurrency && { concurrencyLimit: record.reservedConcurrency }),
+    ...(JSON.stringify(deadLetters) !== JSON.stringify(deadLettersBefore) && { deadLetters }),
+  };
 }
 
 function codeOf(code: ReceivedPackage | ContainerCode): CodeRecord {

@@ -52,6 +52,11 @@ export function reserved(record: FunctionRecord, most: number | null): FunctionR
   return { ...record, reservedConcurrency: most };
 }
 
+/** VMs that are kept ready, by qualifier. */
+export function requestedByQualifier({ provisioned: entries }: FunctionRecord): ReadonlyMap<string, number> {
+  return new Map(Object.entries(entries).map(([qualifier, { requested }]) => [qualifier, requested]));
+}
+
 export interface RoomQuestion {
   readonly before: FunctionRecord;
   readonly after: FunctionRecord;

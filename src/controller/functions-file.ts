@@ -6,7 +6,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { functionArn, LATEST } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { Build, Deployments } from '../registry/deployments.ts';
-import type { FunctionRegistry } from '../registry/function-registry.ts';
+import type { FunctionRegistry, FunctionSettings } from '../registry/function-registry.ts';
+import type { EventInvokeRecord } from '../registry/records.ts';
 import { urlIdOf } from '../registry/url-id.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
 import { eventSourcesOf } from './config/event-sources.ts';
@@ -129,43 +130,11 @@ export class FunctionsFile {
     const settled: Promise<unknown>[] = [];
     for (const fn of config.functions.values()) {
       if (isTaken(fn.name) || over.has(fn.name)) continue;
-      this.#setUrl(fn.name, config);
-      this.#setEvents(fn.name, config);
-      this.#setEventSources(fn.name, config);
+      this.#configure(fn.name, config);
       settled.push(deployments.deploy(fn, build));
       if (settled.length % AT_ONCE === 0) await nextTurn();
     }
     return settled;
-  }
-
-  /** One that stays as it was keeps its dates. */
-  #setUrl(name: string, { urls, lambda }: Config): void {
-    const { registry } = this.#options;
-    const settings = urls.get(name);
-    const [before] = registry.get(name)?.urls ?? [];
-    if (settings === undefined) {
-      if (before !== undefined) registry.setUrls(name, []);
-      return;
-    }
-    const { authType, invokeMode, cors } = before ?? {};
-    if (before !== undefined && JSON.stringify({ authType, invokeMode, cors }) === JSON.stringify(settings)) return;
-    const modified = new Date().toISOString();
-    const id = urlIdOf(functionArn(lambda, name));
-    const url = { id, ...settings, function: name, qualifier: null, created: before?.created ?? modified, modified };
-    registry.setUrls(name, [url]);
-  }
-
-  #setEvents(name: string, { events, lambda }: Config): void {
-    const { registry } = this.#options;
-    const settings = events.get(name);
-    const before = registry.get(name)?.eventInvoke[LATEST];
-    if (settings === undefined) {
-      if (before !== undefined) registry.setEventInvoke(name, {});
-      return;
-    }
-    const now = eventInvokeOf(settings, lambda, before?.modified ?? new Date().toISOString());
-    if (JSON.stringify(before) === JSON.stringify(now)) return;
-    registry.setEventInvoke(name, { [LATEST]: { ...now, modified: new Date().toISOString() } });
   }
 
   #setSchedules(name: string, { schedules }: Config): void {
@@ -173,14 +142,21 @@ export class FunctionsFile {
     const settings = schedules.get(name) ?? [];
     const before = registry.get(name)?.schedules ?? [];
     const now = settings.map((one) => ({ ...one, isPaused: false, since: null }));
-    if (JSON.stringify(before) !== JSON.stringify(now)) registry.setSchedules(name, now);
+    if (JSON.stringify(before) !== JSON.stringify(now)) registry.configure(name, { schedules: now });
   }
 
-  #setEventSources(name: string, { eventSources, lambda }: Config): void {
+  /** What stays as it was keeps its dates. */
+  #configure(name: string, config: Config): void {
     const { registry } = this.#options;
-    const before = registry.get(name)?.eventSources ?? [];
-    const now = eventSourcesOf(name, eventSources.get(name) ?? [], lambda, before);
-    if (JSON.stringify(before) !== JSON.stringify(now)) registry.setEventSources(name, now);
+    const before = registry.get(name);
+    const sources = before?.eventSources ?? [];
+    const eventSources = eventSourcesOf(name, config.eventSources.get(name) ?? [], config.lambda, sources);
+    const settings = {
+      ...urlSetting(name, config, before?.urls ?? []),
+      ...eventSetting(name, config, before?.eventInvoke[LATEST]),
+      ...(JSON.stringify(sources) !== JSON.stringify(eventSources) && { eventSources }),
+    };
+    if (Object.keys(settings).length > 0) registry.configure(name, settings);
   }
 
   async #settle(config: Config, settled: readonly Promise<unknown>[]): Promise<void> {
@@ -229,4 +205,35 @@ export class FunctionsFile {
     const more = nameless.length + failed.length - MAX_TOLD;
     if (more > 0) logger.error(`${more} more functions cannot run or were not changed; /status tells why`);
   }
+}
+
+/** Nothing, if the address stays as it was. */
+function urlSetting(
+  name: string,
+  { urls, lambda }: Config,
+  before: FunctionSettings['urls'],
+): Partial<Pick<FunctionSettings, 'urls'>> {
+  const settings = urls.get(name);
+  const [known] = before;
+  if (settings === undefined) return known === undefined ? {} : { urls: [] };
+  const { authType, invokeMode, cors } = known ?? {};
+  if (known !== undefined && JSON.stringify({ authType, invokeMode, cors }) === JSON.stringify(settings)) return {};
+  const modified = new Date().toISOString();
+  const id = urlIdOf(functionArn(lambda, name));
+  return {
+    urls: [{ id, ...settings, function: name, qualifier: null, created: known?.created ?? modified, modified }],
+  };
+}
+
+/** Nothing, if its events are tried as before. */
+function eventSetting(
+  name: string,
+  { events, lambda }: Config,
+  before: EventInvokeRecord | undefined,
+): Partial<Pick<FunctionSettings, 'eventInvoke'>> {
+  const settings = events.get(name);
+  if (settings === undefined) return before === undefined ? {} : { eventInvoke: {} };
+  const now = eventInvokeOf(settings, lambda, before?.modified ?? new Date().toISOString());
+  if (JSON.stringify(before) === JSON.stringify(now)) return {};
+  return { eventInvoke: { [LATEST]: { ...now, modified: new Date().toISOString() } } };
 }

@@ -49,11 +49,8 @@ export interface FunctionEventSource extends EventSourceRecord {
   readonly function: string;
 }
 
-/** What is known of a function, and of its version `$LATEST`; replaced as a whole with each change. */
-export interface RegisteredFunction extends VersionState {
-  readonly name: string;
-  /** By number, as text. */
-  readonly published: ReadonlyMap<string, VersionState>;
+/** What is set of a function beside its versions. */
+export interface FunctionSettings {
   readonly aliases: readonly Pick<AliasRecord, 'name' | 'version' | 'routing'>[];
   readonly urls: readonly FunctionUrl[];
   /** By name, ascending. */
@@ -68,6 +65,13 @@ export interface RegisteredFunction extends VersionState {
   readonly concurrencyLimit?: number | null;
   /** VMs that are kept ready, by qualifier. */
   readonly provisioned: ReadonlyMap<string, number>;
+}
+
+/** What is known of a function, and of its version `$LATEST`; replaced as a whole with each change. */
+export interface RegisteredFunction extends VersionState, FunctionSettings {
+  readonly name: string;
+  /** By number, as text. */
+  readonly published: ReadonlyMap<string, VersionState>;
 }
 
 export interface RegistryListener {
@@ -242,50 +246,16 @@ export class FunctionRegistry {
     this.#unavailable(name);
   }
 
-  /** Where aliases lead from now on; a function that is not there yet is pending from now on. */
-  setAliases(name: string, aliases: RegisteredFunction['aliases']): void {
-    this.#replace({ ...this.#entryOf(name), aliases });
-    this.#unavailable(name);
-    this.#provisioned(name);
-  }
-
-  /** How many of its VMs may run at once, whatever its versions say. */
-  setLimit(name: string, concurrencyLimit: number | null): void {
-    this.#replace({ ...this.#entryOf(name), concurrencyLimit });
-    for (const { onLimited } of this.#listeners) onLimited?.(name, concurrencyLimit);
-  }
-
-  /** How many of its VMs are kept ready, by qualifier. */
-  setProvisioned(name: string, provisioned: ReadonlyMap<string, number>): void {
-    this.#replace({ ...this.#entryOf(name), provisioned });
-    this.#provisioned(name);
-  }
-
-  /** The addresses it has from now on; a function that is not there yet is pending from now on. */
-  setUrls(name: string, urls: readonly FunctionUrl[]): void {
-    this.#replace({ ...this.#entryOf(name), urls });
-  }
-
-  /** When it gets events by itself from now on; a function that is not there yet is pending from now on. */
-  setSchedules(name: string, schedules: readonly FunctionSchedule[]): void {
-    this.#replace({ ...this.#entryOf(name), schedules });
-    this.#scheduled(name);
-  }
-
-  /** Whose messages it gets from now on; a function that is not there yet is pending from now on. */
-  setEventSources(name: string, eventSources: readonly FunctionEventSource[]): void {
-    this.#replace({ ...this.#entryOf(name), eventSources });
-    this.#sourced(name);
-  }
-
-  /** How its events are tried from now on; a function that is not there yet is pending from now on. */
-  setEventInvoke(name: string, eventInvoke: Readonly<Record<string, EventInvokeRecord>>): void {
-    this.#replace({ ...this.#entryOf(name), eventInvoke });
-  }
-
-  /** Who gets its events from now on that failed for good; a function that is not there yet is pending from now on. */
-  setDeadLetters(name: string, deadLetters: Readonly<Record<string, string>>): void {
-    this.#replace({ ...this.#entryOf(name), deadLetters });
+  /** What is given holds from now on, the rest as before; a function that is not there yet is pending from now on. */
+  configure(name: string, settings: Partial<FunctionSettings>): void {
+    this.#replace({ ...this.#entryOf(name), ...settings });
+    const { aliases, concurrencyLimit, provisioned, schedules, eventSources } = settings;
+    if (aliases !== undefined) this.#unavailable(name);
+    if (aliases !== undefined || provisioned !== undefined) this.#provisioned(name);
+    if (concurrencyLimit !== undefined)
+      for (const { onLimited } of this.#listeners) onLimited?.(name, concurrencyLimit);
+    if (schedules !== undefined) this.#scheduled(name);
+    if (eventSources !== undefined) this.#sourced(name);
   }
 
   #entryOf(name: string): RegisteredFunction {

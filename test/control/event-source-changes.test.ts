@@ -65,9 +65,9 @@ test('registry: event sources are found by UUID, counted, and told of when they 
   registry.listen({
     onEventSources: (name) => told.push(`${name} ${registry.get(name)?.eventSources.length ?? 'gone'}`),
   });
-  registry.setEventSources('f', eventSourcesOf(add(add(EMPTY, 'a'), 'b', { stream: 'B' })));
+  registry.configure('f', { eventSources: eventSourcesOf(add(add(EMPTY, 'a'), 'b', { stream: 'B' })) });
   assert.equal(registry.eventSource('b')?.stream, 'B');
-  registry.setEventSources('f', eventSourcesOf(add(EMPTY, 'a')));
+  registry.configure('f', { eventSources: eventSourcesOf(add(EMPTY, 'a')) });
   assert.deepEqual([registry.eventSourceCount, registry.eventSource('b')], [1, undefined]);
   registry.remove('f');
   assert.deepEqual([registry.eventSourceCount, told], [0, ['f 2', 'f 1', 'f gone']]);

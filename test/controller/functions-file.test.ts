@@ -158,7 +158,7 @@ test('functions file: schedules and event sources have one bound with those of t
   );
   const { file, registry, reload } = createBench(config);
   const ofApi = Array.from({ length: 9999 }, () => ({ ...own, isPaused: false, since: modified }));
-  registry.setSchedules('api', ofApi);
+  registry.configure('api', { schedules: ofApi });
   await file.apply(config);
   assert.equal(registry.get('a')?.schedules.length, 1);
   assert.deepEqual(registry.get('b')?.schedules, []);
@@ -167,7 +167,7 @@ test('functions file: schedules and event sources have one bound with those of t
   // The same again: what it has is its own already.
   await reload(config);
   assert.equal(registry.get('a')?.schedules.length, 1);
-  registry.setSchedules('api', []);
+  registry.configure('api', { schedules: [] });
   await reload(config);
   assert.deepEqual([registry.get('b')?.schedules.length, registry.scheduleCount], [1, 2]);
 });

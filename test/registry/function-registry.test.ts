@@ -157,7 +157,7 @@ test('registry: a version with a number that fails stops nothing else, and all g
 test('registry: qualifiers that name nothing are not found', () => {
   const { registry } = createRegistry();
   registry.publish(functionConfig('f'));
-  registry.setAliases('f', [{ name: 'gone', version: 9, routing: null }]);
+  registry.configure('f', { aliases: [{ name: 'gone', version: 9, routing: null }] });
   for (const qualifier of [
     '0',
     '1',
@@ -179,7 +179,7 @@ test('registry: an alias shares requests out by its weights', () => {
   for (const [seed, weight] of [0, 0.01, 0.1, 0.5, 0.75, 1].entries()) {
     const registry = new FunctionRegistry(seeded(seed + 1));
     for (const version of ['1', '2']) registry.publish(functionConfig('f', { version }));
-    registry.setAliases('f', [{ name: 'live', version: 1, routing: { version: 2, weight } }]);
+    registry.configure('f', { aliases: [{ name: 'live', version: 1, routing: { version: 2, weight } }] });
     let toSecond = 0;
     for (let request = 0; request < requests; request += 1) {
       if (registry.resolve('f', 'live')?.version === '2') toSecond += 1;

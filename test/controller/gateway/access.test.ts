@@ -82,12 +82,12 @@ async function withKeys(
   options: Partial<HttpGatewayOptions> = {},
 ): Promise<void> {
   const functions = registryOf(FUNCTIONS);
-  for (const { name } of FUNCTIONS) functions.setUrls(name, [functionUrl(name, { authType: 'AWS_IAM' })]);
+  for (const { name } of FUNCTIONS) functions.configure(name, { urls: [functionUrl(name, { authType: 'AWS_IAM' })] });
   for (const [of, name] of [
     ['mail', 'mail'],
     ['shop-new', 'shop-cart'],
   ] as const) {
-    functions.setEventSources(name, [{ id: sourceIdOf(of), function: name, ...eventSource() }]);
+    functions.configure(name, { eventSources: [{ id: sourceIdOf(of), function: name, ...eventSource() }] });
   }
   const lambda = {
     account: DEFAULT_ACCOUNT,
@@ -112,7 +112,9 @@ async function withKeys(
   };
   const daily = { name: 'daily', expression: 'rate(1 day)', timeZone: 'UTC', qualifier: null, input: null } as const;
   for (const { name } of FUNCTIONS) {
-    functions.setSchedules(name, [{ ...daily, missed: 'once', start: null, end: null, isPaused: false, since: null }]);
+    functions.configure(name, {
+      schedules: [{ ...daily, missed: 'once', start: null, end: null, isPaused: false, since: null }],
+    });
   }
   const schedules = {
     registry: functions,

@@ -20,7 +20,7 @@ interface Page {
 
 function createBench(functions: Readonly<Record<string, readonly string[]>>) {
   const registry = new FunctionRegistry();
-  for (const [name, names] of Object.entries(functions)) registry.setSchedules(name, names.map(schedule));
+  for (const [name, names] of Object.entries(functions)) registry.configure(name, { schedules: names.map(schedule) });
   const scheduler = { nextDue: (_of: string, name: string) => (name === 'never' ? null : AT) };
   const api = new SchedulesApi({ registry, scheduler, functions: null });
   const run = (operation: string, members: object, caller: Caller = ANYBODY): Promise<unknown> =>
@@ -38,7 +38,7 @@ test('schedules are listed by function and name, in pages that fit whatever come
   assert.deepEqual(await list({}), [['a/m', 'a/n', 'b/x', 'b/y', 'd/k']]);
   assert.deepEqual(await list({ limit: 3 }), [['a/m', 'a/n', 'b/x'], 'b/x']);
   assert.deepEqual(await list({ limit: 3, nextToken: 'b/x' }), [['b/y', 'd/k']]);
-  registry.setSchedules('b', ['a', 'y', 'z'].map(schedule));
+  registry.configure('b', { schedules: ['a', 'y', 'z'].map(schedule) });
   assert.deepEqual(await list({ limit: 1, nextToken: 'b/x' }), [['b/y'], 'b/y']);
   registry.remove('b');
   assert.deepEqual(await list({ nextToken: 'b/y' }), [['d/k']]);

@@ -103,7 +103,7 @@ class Life {
 
   async start(schedules: readonly FunctionSchedule[]): Promise<this> {
     const { records } = this.#disk;
-    this.registry.setSchedules('f', schedules);
+    this.registry.configure('f', { schedules });
     const bucket = {
       load: () => Promise.resolve({ records: [...records.values()], damaged: [] }),
       put: async (record: ScheduleMarks): Promise<void> => {
@@ -242,11 +242,11 @@ test('schedules: those that are paused, changed or gone with their function are 
   const [disk, clock] = [new Disk(), new ManualClock(BEGIN)];
   const life = await new Life(disk, clock).start([schedule('a', 'rate(1 minute)')]);
   await clock.pass(MINUTE);
-  life.registry.setSchedules('f', [schedule('a', 'rate(1 minute)', { isPaused: true })]);
+  life.registry.configure('f', { schedules: [schedule('a', 'rate(1 minute)', { isPaused: true })] });
   await clock.pass(5 * MINUTE);
   assert.deepEqual(life.scheduler.status(), { total: 1, paused: 1, due: 1, missed: 0 });
   const since = new Date(clock.now()).toISOString();
-  life.registry.setSchedules('f', [schedule('a', 'rate(2 minutes)', { since })]);
+  life.registry.configure('f', { schedules: [schedule('a', 'rate(2 minutes)', { since })] });
   await clock.pass(2 * MINUTE);
   assert.deepEqual(disk.ran, times('00:01', '00:08'));
   life.registry.remove('f');
@@ -261,7 +261,7 @@ test('schedules: 10,000 of them that are due at once all become events', async (
   const life = new Life(disk, clock);
   for (let fn = 0; fn < 100; fn += 1) {
     const own = Array.from({ length: 100 }, (_, index) => schedule(`s${index}`, 'cron(0 8 * * ? *)'));
-    life.registry.setSchedules(`f${fn}`, own);
+    life.registry.configure(`f${fn}`, { schedules: own });
   }
   life.answersLater = true;
   await life.start([]);

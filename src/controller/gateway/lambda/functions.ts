@@ -93,7 +93,8 @@ function entriesFrom(marker: string, catalogue: Catalogue, withVersions: boolean
     const fn = all[at];
     if (fn === undefined) break;
     const ofFunction = withVersions ? versionsOf(catalogue, fn) : [{ fn, version: null }];
-    entries.push(...ofFunction.filter((entry) => entryKey(entry) >= marker));
+    // Only the function that the marker names may have shown some of its entries on the page before.
+    entries.push(...(fn.name === name ? ofFunction.filter((entry) => entryKey(entry) >= marker) : ofFunction));
   }
   return entries;
 }

@@ -66,10 +66,12 @@ for (const [text, qualifier, name, words] of [
 
 test('names: a function has $LATEST, versions with numbers and aliases, one or two of which an alias leads to', () => {
   const functions = registryOf([functionConfig('hello'), functionConfig('hello', { version: '1' })]);
-  functions.setAliases('hello', [
-    { name: 'live', version: 1, routing: null },
-    { name: 'both', version: 1, routing: { version: 2, weight: 0.5 } },
-  ]);
+  functions.configure('hello', {
+    aliases: [
+      { name: 'live', version: 1, routing: null },
+      { name: 'both', version: 1, routing: { version: 2, weight: 0.5 } },
+    ],
+  });
   const fn = functions.get('hello');
   const find = (name: string, qualifier: string | null): FoundFunction =>
     findFunction(functions, { name, qualifier }, ACCOUNT, ':$LATEST');

@@ -38,7 +38,7 @@ export async function withUrls(
   urls: readonly FunctionUrl[] = URLS,
 ): Promise<void> {
   const functions = registryOf(NAMES.map((name) => functionConfig(name, { runtime: 'nodejs', handler: 'a.b' })));
-  for (const url of urls) functions.setUrls(url.function, [url]);
+  for (const url of urls) functions.configure(url.function, { urls: [url] });
   const log: string[] = [];
   const logger = { warn: (facts: object, text: string) => log.push(`${JSON.stringify(facts)} ${text}`) };
   const lambda = {
