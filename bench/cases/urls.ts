@@ -1,4 +1,7 @@
-/** Function URLs beside our own interface, on warm VMs of the same function: an answer, and the first byte of a stream. */
+/**
+ * Function URLs beside our own interface, on warm VMs of the same function: an answer, and the first byte of a stream. An application
+ * that listens on a port beside a handler of the same answer.
+ */
 import { createWorkspace, startController, type TestFunction } from '../../test/support/snapctr.ts';
 import { median, result, summary, type Benchmark } from '../result.ts';
 import { inTurns } from '../support/in-turns.ts';
@@ -17,6 +20,19 @@ exports.say = awslambda.streamifyResponse(async (event, output) => {
 });
 `;
 
+const APPLICATION: TestFunction = {
+  name: 'application',
+  runtime: 'nodejs',
+  files: {
+    'server.js': `
+require('node:http').createServer((request, response) => {
+  request.resume().once('end', () => response.setHeader('content-type', 'text/plain').end('Hello, Ada!'));
+}).listen(process.env.PORT);
+`,
+  },
+  keys: { web: '{port: 3000}', url: '{auth: none, invoke_mode: buffered}' },
+};
+
 function urlFunction(handler: string, url: string): TestFunction {
   const keys = { handler: `index.${handler}`, url };
   return { name: handler, runtime: 'nodejs', files: { 'index.js': SOURCE }, keys };
@@ -28,6 +44,7 @@ export const urls: Benchmark = {
     const functions = [
       urlFunction('hello', '{auth: none}'),
       urlFunction('say', '{auth: none, invoke_mode: response_stream}'),
+      APPLICATION,
     ];
     const workspace = createWorkspace(functions);
     const controller = await startController(workspace, { vmm: 'qemu', memoryMib: 512, snapshots: true });
@@ -36,8 +53,9 @@ export const urls: Benchmark = {
       const native = async (): Promise<number> => (await client.native('hello', EVENT)).tookMs;
       const byUrl = async (): Promise<number> => (await client.byUrl('hello', EVENT)).tookMs;
       const stream = async (): Promise<number> => (await client.byUrl('say', EVENT)).firstByteMs;
-      await inTurns(DISCARDED, [native, byUrl, stream]);
-      const [own = [], url = [], first = []] = await inTurns(ROUNDS, [native, byUrl, stream]);
+      const toPort = async (): Promise<number> => (await client.byUrl(APPLICATION.name, EVENT)).tookMs;
+      await inTurns(DISCARDED, [native, byUrl, stream, toPort]);
+      const [own = [], url = [], first = [], port = []] = await inTurns(ROUNDS, [native, byUrl, stream, toPort]);
       const bound = { at: 'most', value: 1.2 } as const;
       const beside = `POST / ${summary(own)}`;
       return [
@@ -49,6 +67,14 @@ export const urls: Benchmark = {
           bound,
           [],
           `ms: first byte of a stream ${summary(first)}; ${beside}`,
+        ),
+        result(
+          'urls-port',
+          median(port) / median(url),
+          'ratio',
+          { at: 'most', value: 1.5 },
+          [],
+          `ms: application on a port ${summary(port)}; handler of the same answer ${summary(url)}`,
         ),
       ];
     } finally {
