@@ -1,10 +1,11 @@
 /** A NATS server with JetStream, as Debian has it: on a port of its own of the loopback, with its files in a directory. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { connect, type ConnectionOptions, type NatsConnection } from '@nats-io/transport-node';
 import { jetstreamManager } from '@nats-io/jetstream';
 
 const PATIENCE_MS = 30_000;
@@ -15,31 +16,45 @@ export const NO_NATS: string | false =
     ? false
     : 'there is no nats-server; Debian has it in the package nats-server';
 
+interface Login {
+  readonly user?: string;
+  readonly pass?: string;
+}
+
+/** Of a server that asks for more than a password. */
+export interface ServerRules {
+  /** What its configuration file has on top. */
+  readonly configuration: string;
+  /** With which it lets the tests in. */
+  readonly options: ConnectionOptions;
+}
+
 export class NatsServer {
-  readonly #argv: readonly string[];
   readonly url: string;
-  readonly #login: { readonly user?: string; readonly pass?: string };
+  readonly login: Login;
+  readonly #argv: readonly string[];
+  readonly #options: ConnectionOptions;
   #process: ChildProcess | null = null;
 
-  private constructor(port: number, directory: string, login: NatsServer['login']) {
+  private constructor(port: number, directory: string, login: Login, rules: ServerRules | null) {
     const account = login.user === undefined ? [] : ['--user', login.user, '--pass', login.pass ?? ''];
+    const file = join(directory, 'nats.conf');
+    if (rules !== null) writeFileSync(file, rules.configuration);
+    const more = [...account, ...(rules === null ? [] : ['-c', file])];
     this.url = `nats://127.0.0.1:${port}`;
-    this.#argv = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', join(directory, 'nats'), ...account];
-    this.#login = login;
-  }
-
-  get login(): { readonly user?: string; readonly pass?: string } {
-    return this.#login;
+    this.login = login;
+    this.#argv = ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', join(directory, 'nats'), ...more];
+    this.#options = { ...login, ...rules?.options };
   }
 
   /** It is not started yet. */
-  static async on(directory: string, login: NatsServer['login'] = {}): Promise<NatsServer> {
+  static async on(directory: string, login: Login = {}, rules: ServerRules | null = null): Promise<NatsServer> {
     const probe = createServer().listen(0, '127.0.0.1');
     await once(probe, 'listening');
     const { port } = probe.address() as AddressInfo;
     probe.close();
     await once(probe, 'close');
-    return new NatsServer(port, directory, login);
+    return new NatsServer(port, directory, login, rules);
   }
 
   /** Resolves when it takes connections. */
@@ -66,7 +81,7 @@ export class NatsServer {
     const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
       try {
-        return await connect({ servers: this.url, ...this.#login, timeout: 2000 });
+        return await connect({ servers: this.url, ...this.#options, timeout: 2000 });
       } catch (error) {
         if (Date.now() > deadline) throw error;
         await sleep(50);

@@ -10,8 +10,10 @@
  * It is made when the first one asks for it, and made again for ever.
  */
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, type Authenticator, type NatsConnection } from '@nats-io/transport-node';
+import { checkServerIdentity, type ConnectionOptions as NodeTlsOptions } from 'node:tls';
+import { connect, type Authenticator, type NatsConnection, type TlsOptions } from '@nats-io/transport-node';
 import { messageOf } from '../../protocol/errors.ts';
 import type { NatsSettings } from '../config/nats.ts';
 import type { Logger } from '../log.ts';
@@ -100,7 +102,10 @@ export class NatsClient {
     const { servers, credentialsPath, caPath } = this.#settings;
     // Read each time: whoever changes them need not start snapctr again.
     const authenticator = credentialsPath === null ? null : await readCredentials(credentialsPath);
-    const tls = caPath === null ? {} : { ca: await readFile(caPath, 'utf8') };
+    const tls: TlsOptions & Pick<NodeTlsOptions, 'checkServerIdentity'> = {
+      checkServerIdentity: identityCheckOf(servers),
+      ...(caPath === null ? {} : { ca: await readFile(caPath, 'utf8') }),
+    };
     // With it a server that does not encrypt is refused, before it is told who we are.
     const isEncrypted = caPath !== null || servers.some((url) => url.startsWith('tls://'));
     return connect({
@@ -140,4 +145,19 @@ export class NatsClient {
     this.#isConnected = false;
     this.#problem = problem;
   }
+}
+
+/**
+ * Of an address the client tells Node no name, and Node then looks for `localhost` in the certificate: here any of the addresses may
+ * be in it, as the servers are those of one cluster.
+ */
+function identityCheckOf(servers: readonly string[]): NonNullable<NodeTlsOptions['checkServerIdentity']> {
+  const hosts = servers.map((url) => new URL(url).hostname.replace(/^\[|\]$/g, ''));
+  const addresses = hosts.filter((host) => isIP(host) > 0);
+  return (host, certificate) => {
+    const isAddress = host === 'localhost' && !hosts.includes(host);
+    const names = isAddress && addresses.length > 0 ? addresses : [host];
+    const problems = names.map((name) => checkServerIdentity(name, certificate));
+    return problems.includes(undefined) ? undefined : problems[0];
+  };
 }
