@@ -72,6 +72,7 @@ export type FunctionUrl = z.infer<typeof functionUrlSchema>;
 export const eventSourceSchema = z.looseObject({
   UUID: z.string(),
   EventSourceArn: z.string(),
+  State: z.string(),
   Topics: z.array(z.string()).nullish(),
 });
 export type EventSourceMapping = z.infer<typeof eventSourceSchema>;

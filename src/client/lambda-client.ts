@@ -1,6 +1,7 @@
 /** Runs in the commands of people. A controller's control API, which is that of AWS Lambda: a method for each operation. */
 import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
+import { isDeepStrictEqual } from 'node:util';
 import type { z } from 'zod';
 import {
   type Alias,
@@ -197,7 +198,11 @@ export class LambdaClient {
     await this.#send('PUT', path, { body: jsonBody(members), query: { Qualifier: qualifier } });
   }
 
-  /** Makes a mapping, or changes the one that the function has of the same source. @param name with a qualifier, if wanted. */
+  /**
+   * Makes a mapping, or changes the one that the function has of the same source, unless it is all as it is wanted.
+   *
+   * @param name with a qualifier, if wanted.
+   */
   async putEventSource(name: string, members: Members): Promise<EventSourceMapping> {
     const query = { FunctionName: name, EventSourceArn: String(members['EventSourceArn']) };
     const { EventSourceMappings } = await this.#call(eventSourcesPageSchema, 'GET', EVENT_SOURCES, { query });
@@ -205,7 +210,9 @@ export class LambdaClient {
     const known = EventSourceMappings.find(({ Topics }) => topics(Topics) === topics(members['Topics']));
     const body = jsonBody({ ...members, FunctionName: name });
     if (known === undefined) return this.#call(eventSourceSchema, 'POST', EVENT_SOURCES, { body });
-    return this.#call(eventSourceSchema, 'PUT', `${EVENT_SOURCES}/${known.UUID}`, { body });
+    const told: Members = { ...known, Enabled: known.State !== 'Disabled' && known.State !== 'Disabling' };
+    const isSame = Object.entries(members).every(([key, value]) => isDeepStrictEqual(told[key], value));
+    return isSame ? known : this.#call(eventSourceSchema, 'PUT', `${EVENT_SOURCES}/${known.UUID}`, { body });
   }
 
   /** Makes the function's address, or changes the one there is. */

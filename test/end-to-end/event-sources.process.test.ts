@@ -1,6 +1,6 @@
 /** Functions that get the messages of a stream, as users have them: a real NATS server, the SDK of AWS, processes that are killed. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,7 +11,14 @@ import { seeded } from '../../src/workload/random.ts';
 import { makeZip } from '../packages/zip.ts';
 import { lambdaClient } from '../support/lambda-client.ts';
 import { NatsServer, NO_NATS } from '../support/nats-server.ts';
-import { createWorkspace, startController, type RunningController, type Workspace } from '../support/snapctr.ts';
+import {
+  createWorkspace,
+  run,
+  SNAPCTR,
+  startController,
+  type RunningController,
+  type Workspace,
+} from '../support/snapctr.ts';
 
 const ROUNDS = Number(process.env['SNAPFAAS_CRASH_ROUNDS'] ?? 3);
 const SEED = Number(process.env['SNAPFAAS_CRASH_SEED'] ?? Math.floor(Math.random() * 1e9));
@@ -239,6 +246,52 @@ test(
     space.remove();
   },
 );
+
+test('a template makes a mapping, which is kept where nothing has changed', { timeout: 120_000, skip }, async (t) => {
+  const { space, nats } = await workspace((directory) => NatsServer.on(directory));
+  t.after(() => nats.kill());
+  await nats.start();
+  await nats.addStream('ORDERS', ['orders.>']);
+  const snapctr = await startController(space, { vmm: 'process', args: ['--data-dir', join(space.directory, 'data')] });
+  t.after(() => snapctr.kill('SIGKILL'));
+  const project = join(space.directory, 'project');
+  mkdirSync(join(project, 'worker'), { recursive: true });
+  writeFileSync(join(project, 'worker', 'index.js'), NOTING);
+  const deploy = async (batchSize: number): Promise<sdk.EventSourceMappingConfiguration> => {
+    const worker = `FunctionName: worker, CodeUri: worker/, Handler: index.handle, Runtime: nodejs24.x`;
+    writeFileSync(
+      join(project, 'template.yaml'),
+      `Transform: AWS::Serverless-2016-10-31
+Resources:
+  Worker:
+    Type: AWS::Serverless::Function
+    Properties: {${worker}, Environment: {Variables: {NOTES: ${join(space.directory, 'notes')}}}}
+  Orders:
+    Type: AWS::Lambda::EventSourceMapping
+    Properties: {FunctionName: !Ref Worker, EventSourceArn: '${ARN}', Topics: ['orders.>'], BatchSize: ${batchSize}}
+`,
+    );
+    const argv = ['deploy', project, '--json', '--endpoint', snapctr.url];
+    const { status, stdout, stderr } = await run(SNAPCTR, argv, { workspace: space });
+    assert.equal(status, 0, stderr);
+    const { eventSources } = JSON.parse(stdout) as { eventSources: readonly sdk.EventSourceMappingConfiguration[] };
+    assert.equal(eventSources.length, 1);
+    return eventSources[0] ?? assert.fail();
+  };
+  const first = await deploy(5);
+  assert.equal(first.BatchSize, 5);
+  await publish(nats, 'orders.new', ['a', 'b']);
+  const texts = () => batches(space).flat().map(textOf);
+  await until('what was published', () => texts().length === 2, snapctr);
+  const again = await deploy(5);
+  assert.deepEqual([again.UUID, again.LastModified], [first.UUID, first.LastModified]);
+  const changed = await deploy(7);
+  assert.deepEqual([changed.UUID, changed.BatchSize], [first.UUID, 7]);
+  await publish(nats, 'orders.new', ['c']);
+  await until('what was published afterwards', () => texts().length === 3, snapctr);
+  assert.deepEqual(texts().sort(), ['a', 'b', 'c']);
+  assert.equal(await snapctr.stop(), 0);
+});
 
 test('a server that is away is told of, and stopping does not wait for it', { timeout: 120_000, skip }, async (t) => {
   const event_sources = '[{stream: ORDERS, retries: 0, on_failure: "file:failed"}]';
