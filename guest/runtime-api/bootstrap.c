@@ -5,9 +5,9 @@
 #define _GNU_SOURCE
 #include "runtime-api.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -131,33 +131,74 @@ static void set_libraries(void)
     setenv("LD_LIBRARY_PATH", value, 1);
 }
 
-static void append_places(char value[3 * PATH_BYTES], const char *pattern)
+static void append_place(char value[3 * PATH_BYTES], const char *path)
 {
-    glob_t found;
-    if (glob(pattern, 0, NULL, &found) == 0)
-        for (size_t i = 0; i < found.gl_pathc; i++) {
-            size_t bytes = strlen(value);
-            snprintf(value + bytes, 3 * PATH_BYTES - bytes, "%s%s", bytes > 0 ? ":" : "", found.gl_pathv[i]);
-        }
-    globfree(&found);
+    size_t bytes = strlen(value);
+    if (access(path, F_OK) == 0)
+        snprintf(value + bytes, 3 * PATH_BYTES - bytes, "%s%s", bytes > 0 ? ":" : "", path);
+}
+
+static int is_python(const struct dirent *entry)
+{
+    return strncmp(entry->d_name, "python3", 7) == 0;
+}
+
+/* Those of any version of Python. (`glob` would bring all that finds users and hosts into the program.) */
+static void append_python_places(char value[3 * PATH_BYTES], const char *library, const char *packages)
+{
+    struct dirent **versions;
+    int count = scandir(library, &versions, is_python, alphasort);
+    for (int i = 0; i < count; i++) {
+        char path[2 * PATH_BYTES + 512];
+        snprintf(path, sizeof path, "%s/%s/%s", library, versions[i]->d_name, packages);
+        append_place(value, path);
+        free(versions[i]);
+    }
+    if (count >= 0)
+        free(versions);
 }
 
 /* Where interpreters find what layers and packages bring. In a VM packages are laid over the root file system. */
 static void set_modules(void)
 {
-    char value[3 * PATH_BYTES] = "", pattern[PATH_BYTES + 128];
+    char value[3 * PATH_BYTES] = "", path[PATH_BYTES + 128];
     const char *root = in_machine() ? "" : function.root, *staged = in_machine() ? "" : STAGED_LAYERS;
-    snprintf(pattern, sizeof pattern, "%s%s/opt/nodejs/node_modules", root, staged);
-    append_places(value, pattern);
+    snprintf(path, sizeof path, "%s%s/opt/nodejs/node_modules", root, staged);
+    append_place(value, path);
     setenv("NODE_PATH", value, 1);
     value[0] = '\0';
-    static const char *const places[] = {"/opt/python/lib/python3*/site-packages", "/opt/python",
-                                         "/usr/local/lib/python3*/dist-packages"};
-    for (size_t i = 0; i < (in_machine() ? 2 : 3); i++) {
-        snprintf(pattern, sizeof pattern, "%s%s%s", root, staged, places[i]);
-        append_places(value, pattern);
+    snprintf(path, sizeof path, "%s%s/opt/python/lib", root, staged);
+    append_python_places(value, path, "site-packages");
+    snprintf(path, sizeof path, "%s%s/opt/python", root, staged);
+    append_place(value, path);
+    if (!in_machine()) {
+        snprintf(path, sizeof path, "%s%s/usr/local/lib", root, staged);
+        append_python_places(value, path, "dist-packages");
     }
     setenv("PYTHONPATH", value, 1);
+}
+
+static int is_leap_year(int year)
+{
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+struct date {
+    int year, month, day;
+};
+
+/* Of the day in UTC. (`gmtime_r` would bring all that reads time zones into the program.) */
+static struct date today(void)
+{
+    static const int days_of_months[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    struct date date = {.year = 1970, .month = 1};
+    long long days = time(NULL) / (24 * 60 * 60);
+    for (int length; days >= (length = is_leap_year(date.year) ? 366 : 365); date.year++)
+        days -= length;
+    for (int length; days >= (length = days_of_months[date.month - 1] + (date.month == 2 && is_leap_year(date.year))); date.month++)
+        days -= length;
+    date.day = (int)days + 1;
+    return date;
 }
 
 /* A name that no other import has, in Lambda's form: `2026/01/31/[$LATEST]` and 32 hex digits. */
@@ -168,10 +209,8 @@ static void set_log_stream(struct text load)
     if (getrandom(random, sizeof random, 0) < 0)
         return;
     json_string(json_member(load, "version"), version, sizeof version);
-    time_t now = time(NULL);
-    struct tm day;
-    gmtime_r(&now, &day);
-    int bytes = snprintf(name, sizeof name, "%04d/%02d/%02d/[%s]", day.tm_year + 1900, day.tm_mon + 1, day.tm_mday, version);
+    struct date date = today();
+    int bytes = snprintf(name, sizeof name, "%04d/%02d/%02d/[%s]", date.year, date.month, date.day, version);
     for (size_t i = 0; i < sizeof random; i++)
         bytes += snprintf(name + bytes, sizeof name - (size_t)bytes, "%02x", random[i]);
     setenv("AWS_LAMBDA_LOG_STREAM_NAME", name, 1);

@@ -8,20 +8,33 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+enum { LOCAL_ADDRESS = 1, REMOTE_ADDRESS = 2, INODE = 9, COLUMNS };
+
+/* Of an address such as 0100007F:1F90. Returns -1 if it is none. */
+static long port_of(const char *address)
+{
+    const char *colon = strchr(address, ':');
+    return colon == NULL ? -1 : strtol(colon + 1, NULL, 16);
+}
 
 /* The inode of the socket whose own port is `port` and whose peer's is `ours`, 0 if it listens; 0: it is not there. */
 static unsigned long inode_of(const char *path, unsigned port, unsigned ours)
 {
-    unsigned local, remote;
-    unsigned long inode = 0, found = 0;
+    unsigned long found = 0;
     char line[512];
     FILE *table = fopen(path, "re");
-    while (table != NULL && found == 0 && fgets(line, sizeof line, table) != NULL)
-        if (sscanf(line, " %*u: %*[0-9A-F]:%x %*[0-9A-F]:%x %*x %*x:%*x %*x:%*x %*x %*u %*u %lu", &local, &remote, &inode) == 3 &&
-            local == port && remote == ours)
-            found = inode;
+    while (table != NULL && found == 0 && fgets(line, sizeof line, table) != NULL) {
+        char *columns[COLUMNS] = {NULL}, *left = line;
+        for (int i = 0; i < COLUMNS && (columns[i] = strtok_r(left, " \n", &left)) != NULL;)
+            i++;
+        if (columns[INODE] != NULL && port_of(columns[LOCAL_ADDRESS]) == (long)port &&
+            port_of(columns[REMOTE_ADDRESS]) == (long)ours)
+            found = strtoul(columns[INODE], NULL, 10);
+    }
     if (table != NULL)
         fclose(table);
     return found;
