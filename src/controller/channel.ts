@@ -18,6 +18,7 @@
  * - If the channel is full, the last one of the longest flow: another flow's flood keeps nobody out.
  */
 import { SnapfaasError } from '../protocol/errors.ts';
+import type { Clock, Timer } from './pool/clock.ts';
 import { LinkedList, type ListNode } from './pool/linked-list.ts';
 
 /** What the channel needs to know of an item: whether anybody still waits for it. */
@@ -40,8 +41,7 @@ export interface ChannelOptions<T, G> {
   readonly giveUp?: (item: T) => SnapfaasError | null;
   /** An item that was taken reaches no worker, for this error; null: its client is gone. */
   readonly onDropped: (item: T, error: SnapfaasError | null) => void;
-  /** A clock that never goes back, in ms. */
-  readonly now: () => number;
+  readonly clock: Clock;
 }
 
 /** What a worker receives. */
@@ -73,7 +73,7 @@ export class Channel<T extends Abortable, G> {
   #resumeAt: Flow<T> | null = null;
   #length = 0;
   #isServing = false;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #closed = false;
 
   constructor(options: ChannelOptions<T, G>) {
@@ -91,14 +91,14 @@ export class Channel<T extends Abortable, G> {
 
   /** How long another item of this flow would wait, by what was measured of it last, in ms; null if nothing was. */
   expectedWaitMs(of: object): number | null {
-    return this.#flows.get(of)?.expectedWaitMs(this.#options.now()) ?? null;
+    return this.#flows.get(of)?.expectedWaitMs(this.#options.clock.now()) ?? null;
   }
 
   /** @throws SnapfaasError `queue_full`, or `shutting_down` once closed; the item was not taken then. */
   send(item: T): void {
     if (this.#closed) throw new SnapfaasError('shutting_down', 'the controller is shutting down; send it again later');
     const flow = this.#flowOf(item);
-    const now = this.#options.now();
+    const now = this.#options.clock.now();
     const queued = new Queued(item, flow, now);
     if (flow.items.length === 0 && this.#handOut(queued, now)) return;
     this.#admit(flow, now);
@@ -128,7 +128,7 @@ export class Channel<T extends Abortable, G> {
 
   /** What a worker has received is done; it gave what the flow may be measured by. */
   done({ item, at }: Received<T, G>): void {
-    const now = this.#options.now();
+    const now = this.#options.clock.now();
     this.#flowOf(item).served(now - at, now);
   }
 
@@ -137,7 +137,7 @@ export class Channel<T extends Abortable, G> {
     // What a grant does may call this again.
     if (this.#isServing || this.#length === 0 || this.#receivers.length === 0) return;
     this.#isServing = true;
-    const now = this.#options.now();
+    const now = this.#options.clock.now();
     let inVain = 0;
     let flow = this.#resumeAt ?? this.#turns.first;
     while (flow !== null && inVain < MOST_IN_VAIN) {
@@ -166,7 +166,7 @@ export class Channel<T extends Abortable, G> {
   /** Refuses new items and those that wait; every receiver gets null. */
   close(): void {
     this.#closed = true;
-    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer?.cancel();
     const error = new SnapfaasError('shutting_down', 'the controller shut down while the request waited');
     for (let flow = this.#turns.first; flow !== null; flow = this.#turns.first) {
       for (let queued = flow.items.first; queued !== null; queued = flow.items.first) this.#drop(queued, error);
@@ -208,7 +208,16 @@ export class Channel<T extends Abortable, G> {
   #entered(flow: Flow<T>): void {
     this.#length += 1;
     if (flow.items.length === 1) this.#turns.append(flow);
-    this.#timer ??= setInterval(() => this.tick(), TICK_MS).unref();
+    this.#watchTime();
+  }
+
+  #watchTime(): void {
+    if (this.#length === 0) return;
+    this.#timer ??= this.#options.clock.after(TICK_MS, () => {
+      this.#timer = null;
+      this.#tick();
+      this.#watchTime();
+    });
   }
 
   #watch(queued: Queued<T>): void {
@@ -227,8 +236,8 @@ export class Channel<T extends Abortable, G> {
     flow.emptied();
     if (this.#resumeAt === flow) this.#resumeAt = flow.next;
     this.#turns.remove(flow);
-    if (this.#length > 0 || this.#timer === null) return;
-    clearInterval(this.#timer);
+    if (this.#length > 0) return;
+    this.#timer?.cancel();
     this.#timer = null;
   }
 
@@ -263,10 +272,10 @@ export class Channel<T extends Abortable, G> {
     return true;
   }
 
-  /** Refuses what is too old or waits for nothing, and asks all again. Called by a timer while anything waits. */
-  tick(): void {
-    const { maxAgeMs, maxWaitMs, now, giveUp } = this.#options;
-    const time = now();
+  /** Refuses what is too old or waits for nothing, and asks all again. */
+  #tick(): void {
+    const { maxAgeMs, maxWaitMs, clock, giveUp } = this.#options;
+    const time = clock.now();
     for (let flow = this.#turns.first; flow !== null;) {
       const { next } = flow;
       for (let first = flow.items.first; first !== null; first = flow.items.first) {

@@ -227,7 +227,7 @@ export class Controller {
       grant: (job, waitedMs) => this.#grant(job, waitedMs),
       giveUp: (job) => this.#giveUp(job),
       onDropped: (job, error) => this.#drop(job, error),
-      now,
+      clock: HOST_CLOCK,
     });
     for (const version of registry.versions()) this.#onPublished(version);
     registry.listen({

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { Channel, type ChannelOptions, type Received } from '../../src/controller/channel.ts';
 import { SnapfaasError } from '../../src/protocol/errors.ts';
+import { VirtualClock } from '../../src/workload/simulation/virtual-clock.ts';
 
 interface Item {
   readonly name: string;
@@ -18,8 +19,8 @@ interface Bench {
   readonly channel: Channel<Item, string>;
   /** Items that were dropped, and the code that they were told; `gone`: their client is. */
   readonly dropped: [string, string][];
-  /** The clock. */
-  time: number;
+  /** Time goes on by so many ms. */
+  pass(ms: number): void;
   /** Flows that find no grant. */
   readonly without: Set<object>;
   receive(): Promise<string | undefined>;
@@ -38,6 +39,8 @@ function bench(capacity: number, options: Partial<ChannelOptions<Item, string>> 
   const dropped: [string, string][] = [];
   const ran: string[] = [];
   const running: (() => void)[] = [];
+  const clock = new VirtualClock();
+  clock.set(1000);
   const channel = new Channel<Item, string>({
     capacity,
     maxWaitMs: 500,
@@ -45,13 +48,13 @@ function bench(capacity: number, options: Partial<ChannelOptions<Item, string>> 
     flowOf: ({ flow }) => flow,
     grant: ({ name, flow }) => (without.has(flow) ? null : `for ${name}`),
     onDropped: ({ name }, error) => dropped.push([name, error?.code ?? 'gone']),
-    now: () => made.time,
+    clock,
     ...options,
   });
   const made: Bench = {
     channel,
     dropped,
-    time: 1000,
+    pass: (ms) => clock.set(clock.now() + ms),
     without,
     ran,
     receive: async () => (await channel.receive())?.item.name,
@@ -173,7 +176,7 @@ test('channel: refuses what would wait too long in a queue that stands, and says
   };
   const serveUntil = async (left: number): Promise<void> => {
     while (channel.length > left) {
-      made.time += 100;
+      made.pass(100);
       await finish();
     }
   };
@@ -182,7 +185,7 @@ test('channel: refuses what would wait too long in a queue that stands, and says
   send(30);
   // Two were served in 100 ms each: the queue has stood for as long as a burst may last.
   for (let i = 0; i < 2; i += 1) {
-    made.time += 100;
+    made.pass(100);
     await finish();
   }
   assert.equal(channel.length, 28, 'a burst is taken whole');
@@ -210,7 +213,7 @@ test('channel: a queue that is empty from time to time does not stand, whatever 
     for (let i = 0; i < 40; i += 1) made.channel.send(item('x'));
     await turn();
     for (let i = 0; i < 40; i += 1) {
-      made.time += 100;
+      made.pass(100);
       await made.finish();
     }
   }
@@ -223,7 +226,7 @@ test('channel: what waits for the first of its flow is not refused, however long
   for (let i = 0; i < 500; i += 1) {
     made.channel.send(item('x'));
     if (i === 0) await turn();
-    made.time += 20;
+    made.pass(20);
   }
   assert.equal(made.channel.length, 499);
 });
@@ -235,7 +238,7 @@ test('channel: one may always wait for the one that runs, however slow the flow 
   for (let i = 0; i < 3; i += 1) channel.send(item('x'));
   await turn();
   for (let i = 0; i < 2; i += 1) {
-    made.time += 60_000 / 2;
+    made.pass(29_000);
     await finish();
   }
   assert.equal(channel.length, 0);
@@ -246,13 +249,11 @@ test('channel: one may always wait for the one that runs, however slow the flow 
 test('channel: no item waits longer than the limit', () => {
   const made = bench(10, { maxAgeMs: 5000 });
   made.channel.send(item('1'));
-  made.time += 3000;
+  made.pass(3000);
   made.channel.send(item('2'));
-  made.time += 1999;
-  made.channel.tick();
+  made.pass(1950);
   assert.deepEqual(made.dropped, []);
-  made.time += 1;
-  made.channel.tick();
+  made.pass(50);
   assert.deepEqual(made.dropped, [['1', 'queue_full']]);
   assert.equal(made.channel.length, 1);
 });
@@ -270,11 +271,9 @@ test('channel: a flow of which nothing is served is asked whether to go on; othe
   await turn();
   made.channel.send(item('a2', flows.a));
   made.channel.send(item('b1', flows.b));
-  made.time += 499;
-  made.channel.tick();
+  made.pass(450);
   assert.deepEqual(asked, []);
-  made.time += 1;
-  made.channel.tick();
+  made.pass(50);
   assert.deepEqual(asked, ['b1']);
   assert.deepEqual(made.dropped, [['b1', 'resource_exhausted']]);
 });
@@ -350,8 +349,7 @@ test('channel: whatever is sent, received, given up and late, each item ends exa
           if (without.delete(flow)) channel.serve(flow);
           else without.add(flow);
         } else if (what === 'time') {
-          made.time += 300;
-          channel.tick();
+          made.pass(300);
         } else if (what === 'done') {
           await turn();
           const one = served.shift();
@@ -394,7 +392,7 @@ test('channel: of a flow those are refused that wait in vain, and the others are
 });
 
 test('channel: a flow behind any number of others without a grant has its turn soon', async () => {
-  const { channel, without, ran, work } = bench(200);
+  const { channel, without, ran, work, pass } = bench(200);
   for (let i = 0; i < 100; i += 1) {
     const flow = {};
     without.add(flow);
@@ -405,7 +403,7 @@ test('channel: a flow behind any number of others without a grant has its turn s
   work();
   without.delete(flows.a);
   // Each look asks 16 of them, so that none of them costs much.
-  for (let looks = 0; looks < 7; looks += 1) channel.tick();
+  for (let looks = 0; looks < 7; looks += 1) pass(50);
   await turn();
   assert.deepEqual(ran, ['a1']);
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Channel } from '../../src/controller/channel.ts';
+import { HOST_CLOCK } from '../../src/controller/pool/clock.ts';
 import { FairShare } from '../../src/controller/pool/fair-share.ts';
 import { Ledger } from '../../src/controller/pool/ledger.ts';
 import type { Vm } from '../../src/controller/pool/vm.ts';
@@ -43,7 +44,7 @@ function bench(memoryMib: number, ...names: readonly string[]): Bench {
     flowOf: ({ use }) => use,
     grant: ({ fn }, waitedMs) => (fn === null ? null : pool.acquire(fn, waitedMs)),
     onDropped: () => undefined,
-    now: () => performance.now(),
+    clock: HOST_CLOCK,
   });
   const workers = startWorkers(memoryMib / 128, channel, pool, { onDone: () => undefined });
   closing.push(async () => {

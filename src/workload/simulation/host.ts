@@ -66,9 +66,6 @@ interface Running {
   begunAt: number | null;
 }
 
-/** As often as the channel looks at what waits by itself, in ms. */
-const TICK_MS = 50;
-
 export class SimulatedHost {
   readonly answers: Answered[] = [];
   readonly pool: VmPool;
@@ -83,7 +80,6 @@ export class SimulatedHost {
   readonly #running = new Map<string, Running>();
   readonly #finished: Promise<void>;
   #requests = 0;
-  #nextTick = 0;
 
   constructor(options: HostOptions) {
     const { memoryMib, functions, capacity = 1024, maxWaitMs = 500, discipline, standbyMib = 0 } = options;
@@ -136,7 +132,7 @@ export class SimulatedHost {
           error: error ?? new SnapfaasError('shutting_down', 'the simulation is over'),
           start: null,
         }),
-      now,
+      clock: this.#clock,
     });
     for (const { config, runMs } of functions) {
       const fn = this.pool.add(config);
@@ -176,9 +172,7 @@ export class SimulatedHost {
     const nextArrival = (): number => this.#arrivals[next]?.timeMs ?? Infinity;
     await settled();
     for (;;) {
-      if (this.channel.length > 0) this.#nextTick = Math.max(this.#nextTick, this.now);
-      const tickAt = this.channel.length > 0 ? this.#nextTick : Infinity;
-      const at = Math.min(this.#cores.nextAt, nextArrival(), tickAt, this.#clock.nextAt);
+      const at = Math.min(this.#cores.nextAt, nextArrival(), this.#clock.nextAt);
       if (at > untilMs) break;
       // First what ends, so that what begins now finds it.
       this.#cores.advance(at);
@@ -186,10 +180,6 @@ export class SimulatedHost {
       for (let request = this.#arrivals[next]; request !== undefined && request.timeMs <= at;) {
         this.#submit(request);
         request = this.#arrivals[(next += 1)];
-      }
-      if (at >= this.#nextTick) {
-        this.channel.tick();
-        this.#nextTick = at + TICK_MS;
       }
       await settled();
       signal?.throwIfAborted();

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { Channel } from '../../../src/controller/channel.ts';
+import { HOST_CLOCK } from '../../../src/controller/pool/clock.ts';
 import { FairShare } from '../../../src/controller/pool/fair-share.ts';
 import { Ledger } from '../../../src/controller/pool/ledger.ts';
 import type { Vm } from '../../../src/controller/pool/vm.ts';
@@ -44,7 +45,7 @@ function bench(memoryMib: number, ...names: readonly string[]) {
       return null;
     },
     onDropped: () => undefined,
-    now: () => performance.now(),
+    clock: HOST_CLOCK,
   });
   const told = new Map<string, (summary: InvocationSummary) => void>();
   const workers = startWorkers(8, channel, pool, {
