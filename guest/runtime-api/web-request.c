@@ -195,7 +195,6 @@ static int read_members(struct text event, struct members *members)
 static void end_head(struct writer *writer, size_t body_bytes, int has_body)
 {
     char line[96];
-    put_text(writer, "connection: close\r\n");
     if (has_body) {
         snprintf(line, sizeof line, "content-length: %zu\r\n", body_bytes);
         put_text(writer, line);

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <strings.h>
 
 static int read_status_line(struct text line, int *status, int *is_old)
 {
@@ -49,6 +50,20 @@ static int read_fields(struct text rest, struct web_response *response, unsigned
     return 1;
 }
 
+/* `timeout=5, max=100`: the answers of Node, Apache and others say it; none does that means to close the connection. */
+static int read_keep_alive(const struct web_response *response)
+{
+    static const char timeout[] = "timeout=";
+    struct text value = response_field(response, "keep-alive");
+    if (value.bytes < sizeof timeout || strncasecmp(value.at, timeout, sizeof timeout - 1) != 0 ||
+        lists(response_field(response, "connection"), "close"))
+        return 0;
+    int seconds = 0;
+    for (size_t at = sizeof timeout - 1; at < value.bytes && isdigit((unsigned char)value.at[at]) && seconds < 10000; at++)
+        seconds = seconds * 10 + (value.at[at] - '0');
+    return seconds;
+}
+
 long read_response(const char *bytes, size_t count, int is_head, struct web_response *response)
 {
     struct text rest = {bytes, count}, line, head = rest;
@@ -73,6 +88,7 @@ long read_response(const char *bytes, size_t count, int is_head, struct web_resp
     int has_no_body = is_head || response->status < 200 || response->status == 204 || response->status == 304;
     struct head framing = {.is_chunked = response->is_chunked && !has_no_body, .length = has_no_body ? 0 : length};
     response->ends_with_connection = !has_no_body && !response->is_chunked && length == ~0ull;
+    response->keeps_s = is_old || response->ends_with_connection ? 0 : read_keep_alive(response);
     begin_body(&response->body, &framing, NULL);
     return (long)(rest.at - bytes);
 }

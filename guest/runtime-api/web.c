@@ -4,9 +4,9 @@
  *
  *   NOT_LISTENING ── a connection is taken ──▶ IDLE ── event ──▶ AWAITS_HEAD ──▶ TAKES_BODY ── answer ──▶ IDLE
  *
- * The request is written while the answer is read: an application may answer before it has read everything. Each request has
- * a connection of its own, so that none can be closed by the application, or by a clock that jumps after a restore, while a
- * request is on its way.
+ * The request is written while the answer is read: an application may answer before it has read everything. A connection is
+ * used again for REUSE_MS, if the application said that it keeps it for longer than that. So none is closed by the application,
+ * or by a clock that jumps after a restore, while a request is on its way.
  */
 #define _GNU_SOURCE
 #include "runtime-api.h"
@@ -28,6 +28,9 @@
 #define REMARK_MS 8000
 /* An application that hangs up may be about to end. */
 #define END_MS 200
+/* A connection that stays open, and what its application has to promise for that. */
+#define REUSE_MS 1000
+#define LEAST_PROMISE_S 2
 #define PAGE_BYTES 4096
 #define KEPT_BYTES (64 * 1024)
 #define METADATA_TYPE "{\"content_type\":\"application/vnd.awslambda.http-integration-response\"}"
@@ -38,7 +41,10 @@ static long long begun_ms;
 static int has_remarked;
 
 static enum { NOT_LISTENING, IDLE, AWAITS_HEAD, TAKES_BODY } state;
+/* The connection; one that is there while no request is goes on to the next. */
 static int app = -1;
+static int may_reuse;
+static long long kept_since_ms;
 static struct wishes wishes;
 static struct web_request request;
 static struct web_response response;
@@ -94,6 +100,11 @@ void begin_web(struct text load)
     begun_ms = now_ms();
 }
 
+static size_t request_bytes(void)
+{
+    return request.head.bytes + request.body.bytes;
+}
+
 /* ---- The connection ---------------------------------------------------------------------------------------------- */
 
 /* Returns the connection, or -1. Loopback answers at once, unless more wait than the application lets wait. */
@@ -133,13 +144,26 @@ static int find_application(void)
     return 0;
 }
 
+static void hang_up(void)
+{
+    if (app >= 0)
+        close(app);
+    app = -1;
+}
+
 int web_limit_ms(void)
 {
+    if (state == IDLE && app >= 0) {
+        long long left_ms = kept_since_ms + REUSE_MS - now_ms();
+        return left_ms > 0 ? (int)left_ms : 0;
+    }
     return is_web() && state == NOT_LISTENING ? RETRY_MS : -1;
 }
 
 void look_for_application(void)
 {
+    if (state == IDLE && now_ms() - kept_since_ms >= REUSE_MS)
+        hang_up();
     if (!is_web() || state != NOT_LISTENING || bootstrap_pid() <= 0)
         return;
     if (find_application()) {
@@ -166,9 +190,10 @@ static void give_back(char *buffer, size_t room, size_t used)
 
 static void end_exchange(enum frame_type type, struct text header, struct text payload)
 {
-    if (app >= 0)
-        close(app);
-    app = -1;
+    if (may_reuse)
+        kept_since_ms = now_ms();
+    else
+        hang_up();
     state = IDLE;
     answer_host(type, header, payload);
     give_back(event, sizeof event, request.body.bytes);
@@ -194,8 +219,7 @@ static int application_ends(void)
 
 static void fail_broken(void)
 {
-    close(app);
-    app = -1;
+    hang_up();
     if (application_ends())
         state = IDLE;
     else if (state == AWAITS_HEAD && incoming_bytes == 0)
@@ -321,8 +345,8 @@ static int read_body_of_answer(void)
         consume(taken);
     }
     if (response.body.at == BODY_OVER) {
+        may_reuse = response.keeps_s >= LEAST_PROMISE_S && sent == request_bytes() && incoming_bytes == 0;
         end_answer_of_application();
-        return 0;
     }
     return 0;
 }
@@ -353,11 +377,6 @@ static void receive(void)
 
 /* ---- The request ------------------------------------------------------------------------------------------------- */
 
-static size_t request_bytes(void)
-{
-    return request.head.bytes + request.body.bytes;
-}
-
 /* What cannot be written is not missed: the answer tells. */
 static void send_request(void)
 {
@@ -382,6 +401,7 @@ void begin_exchange(size_t event_bytes, struct wishes wanted)
     sent = 0;
     body_bytes = 0;
     metadata_bytes = 0;
+    may_reuse = 0;
     request = (struct web_request){.is_http = 0};
     state = AWAITS_HEAD;
     if (event_bytes > sizeof event)
@@ -391,7 +411,11 @@ void begin_exchange(size_t event_bytes, struct wishes wanted)
         fail(own_failure("Web.BadRequest", "the event is no request over HTTP that an application could be sent"));
         return;
     }
-    app = dial(family);
+    struct pollfd kept = {.fd = app, .events = POLLIN};
+    if (now_ms() - kept_since_ms >= REUSE_MS || poll(&kept, 1, 0) != 0)
+        hang_up();
+    if (app < 0)
+        app = dial(family);
     if (app >= 0)
         send_request();
     else if (application_ends())
@@ -410,6 +434,11 @@ void serve_web(const struct pollfd *fd)
 {
     if (app < 0 || fd->fd != app || fd->revents == 0)
         return;
+    /* Nothing may come that was not asked for. */
+    if (state == IDLE) {
+        hang_up();
+        return;
+    }
     if (fd->revents & POLLOUT)
         send_request();
     if (fd->revents & ~POLLOUT)

@@ -30,6 +30,7 @@ int write_request(struct text event, char *head, size_t room, struct web_request
 struct web_response {
     int status;
     int is_chunked, ends_with_connection;
+    int keeps_s; /* how long the connection stays open for another request, as its server says; 0: it does not say */
     struct body body;
     int fields;
     struct text names[MOST_FIELDS], values[MOST_FIELDS];

@@ -1,6 +1,7 @@
 /** An application on a port behind the server of the Runtime API, under sanitizers: whatever it answers, or does not. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Frame } from '../../src/protocol/frame.ts';
 import { FrameType, type InvokeHeader } from '../../src/protocol/guest.ts';
 import { noCompiler } from '../support/bootstrap.ts';
@@ -52,6 +53,39 @@ const server = http.createServer((request, response) => {
 });
 setInterval(() => undefined, 1000);
 server.listen(Number(process.env.PORT), '127.0.0.1', () => console.log('listening'));
+`;
+
+/** As `web.c` has it. */
+const REUSE_MS = 1000;
+/** Tells which connection each request came on. */
+const COUNTING = `
+const http = require('node:http');
+let count = 0;
+const open = new Set();
+const server = http.createServer((request, response) => {
+  const path = request.url.split('?')[0];
+  const { socket } = request;
+  response.setHeader('x-connection', socket.number);
+  const raw = (line, headers) => socket.write(line + '\\r\\nx-connection: ' + socket.number + '\\r\\n' + headers + '\\r\\n');
+  if (path === '/early') return response.writeHead(413).end('too much');
+  request.resume().on('end', () => {
+    if (path === '/open') return response.end(String(open.size));
+    if (path === '/none') return response.writeHead(204).end();
+    if (path === '/parts') return response.write('one '), setTimeout(() => response.end('two'), 20);
+    if (path === '/closes') return response.setHeader('connection', 'close').end('x');
+    if (path === '/says-nothing') return raw('HTTP/1.1 200 OK', 'content-length: 0\\r\\n');
+    if (path === '/old') return raw('HTTP/1.0 200 OK', 'content-length: 0\\r\\nkeep-alive: timeout=9\\r\\n');
+    if (path === '/short') return raw('HTTP/1.1 200 OK', 'content-length: 0\\r\\nKeep-Alive: timeout=1\\r\\n');
+    if (path === '/lies') return response.end('x', () => socket.destroy());
+    response.end('x');
+  });
+});
+server.on('connection', (socket) => {
+  socket.number = count += 1;
+  open.add(socket);
+  socket.on('close', () => open.delete(socket));
+});
+server.listen(Number(process.env.PORT), '127.0.0.1');
 `;
 
 /** With what no header may have, of which JSON escapes the second alone. */
@@ -135,7 +169,7 @@ describe('an application on a port', { skip: noCompiler }, () => {
       raw.splice(context, 2);
       assert.deepEqual(raw, [
         ...['host', 'h', 'x-a', 'caf\u00e9  X-B: 1', 'cookie', 'a=1; b="2"'],
-        ...['connection', 'close', 'content-length', '7'],
+        ...['content-length', '7'],
       ]);
     }));
 
@@ -209,6 +243,35 @@ describe('an application on a port', { skip: noCompiler }, () => {
       assert.equal(failureOf(await ask(guest, '/x', { method: 'A B' })).type, 'Web.BadRequest');
       assert.equal(read(await ask(guest, '/none')).head.statusCode, 204);
     }));
+
+  test('a connection goes on to the next request where the application says that it keeps it', async () => {
+    const guest = await start(COUNTING);
+    assert.equal((await load(guest)).type, FrameType.loaded);
+    let asked = 0;
+    const connectionOf = async (path: string, options: Asked = {}): Promise<number> => {
+      const { head } = read(await ask(guest, `${path}?${(asked += 1)}`, options));
+      return Number(head.headers['x-connection']);
+    };
+    const first = await connectionOf('/');
+    for (const options of [{ method: 'HEAD' }, { method: 'POST', body: 'x'.repeat(100_000) }, { method: 'POST' }, {}]) {
+      assert.equal(await connectionOf('/', options), first, JSON.stringify(options.method));
+    }
+    assert.equal(await connectionOf('/none'), first);
+    assert.equal(await connectionOf('/parts'), first);
+    await sleep(REUSE_MS + 300);
+    const { body } = read(await ask(guest, '/open'));
+    // The one that this is asked on.
+    assert.equal(body.toString(), '1');
+    for (const path of ['/closes', '/says-nothing', '/old', '/short', '/lies']) {
+      const before = await connectionOf(path);
+      await sleep(50);
+      assert.ok((await connectionOf('/')) > before, path);
+    }
+    // An answer that comes before its request has been read.
+    await connectionOf('/early', { method: 'POST', body: 'x'.repeat(5_000_000) });
+    await connectionOf('/', { method: 'POST', body: 'x' });
+    assert.deepEqual(await guest.stop(), { status: 0, signal: null });
+  });
 
   test('one that closes its port is told of', () =>
     withServer(async (guest) => {
