@@ -16,7 +16,7 @@ import { messageOf } from '../protocol/errors.ts';
 import { Turns } from '../protocol/turns.ts';
 import type { PackageStore, ReceivedPackage } from '../packages/store.ts';
 import type { Build, DeploymentOutcome, Deployments } from '../registry/deployments.ts';
-import type { FunctionRegistry, FunctionSettings } from '../registry/function-registry.ts';
+import type { FunctionRegistry, RegisteredSettings } from '../registry/function-registry.ts';
 import type { ProvisionedState } from '../registry/provisioning.ts';
 import type { RecordBucket } from '../registry/record-store.ts';
 import {
@@ -518,8 +518,8 @@ export class FunctionControl {
 function changedSettings(
   record: FunctionRecord,
   before: FunctionRecord | undefined,
-  deadLettersBefore: FunctionSettings['deadLetters'],
-): Partial<FunctionSettings> {
+  deadLettersBefore: RegisteredSettings['deadLetters'],
+): Partial<RegisteredSettings> {
   const deadLetters = deadLettersOf(record);
   const isOther = (key: keyof FunctionRecord): boolean => {
     const value = record[key] ?? {};

@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { functionArn, LATEST } from '../protocol/arn.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { Build, Deployments } from '../registry/deployments.ts';
-import type { FunctionRegistry, FunctionSettings } from '../registry/function-registry.ts';
+import type { FunctionRegistry, RegisteredSettings } from '../registry/function-registry.ts';
 import type { EventInvokeRecord } from '../registry/records.ts';
 import { urlIdOf } from '../registry/url-id.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
@@ -211,8 +211,8 @@ export class FunctionsFile {
 function urlSetting(
   name: string,
   { urls, lambda }: Config,
-  before: FunctionSettings['urls'],
-): Partial<Pick<FunctionSettings, 'urls'>> {
+  before: RegisteredSettings['urls'],
+): Partial<Pick<RegisteredSettings, 'urls'>> {
   const settings = urls.get(name);
   const [known] = before;
   if (settings === undefined) return known === undefined ? {} : { urls: [] };
@@ -230,7 +230,7 @@ function eventSetting(
   name: string,
   { events, lambda }: Config,
   before: EventInvokeRecord | undefined,
-): Partial<Pick<FunctionSettings, 'eventInvoke'>> {
+): Partial<Pick<RegisteredSettings, 'eventInvoke'>> {
   const settings = events.get(name);
   if (settings === undefined) return before === undefined ? {} : { eventInvoke: {} };
   const now = eventInvokeOf(settings, lambda, before?.modified ?? new Date().toISOString());

@@ -50,7 +50,7 @@ export interface FunctionEventSource extends EventSourceRecord {
 }
 
 /** What is set of a function beside its versions. */
-export interface FunctionSettings {
+export interface RegisteredSettings {
   readonly aliases: readonly Pick<AliasRecord, 'name' | 'version' | 'routing'>[];
   readonly urls: readonly FunctionUrl[];
   /** By name, ascending. */
@@ -68,7 +68,7 @@ export interface FunctionSettings {
 }
 
 /** What is known of a function, and of its version `$LATEST`; replaced as a whole with each change. */
-export interface RegisteredFunction extends VersionState, FunctionSettings {
+export interface RegisteredFunction extends VersionState, RegisteredSettings {
   readonly name: string;
   /** By number, as text. */
   readonly published: ReadonlyMap<string, VersionState>;
@@ -247,7 +247,7 @@ export class FunctionRegistry {
   }
 
   /** What is given holds from now on, the rest as before; a function that is not there yet is pending from now on. */
-  configure(name: string, settings: Partial<FunctionSettings>): void {
+  configure(name: string, settings: Partial<RegisteredSettings>): void {
     this.#replace({ ...this.#entryOf(name), ...settings });
     const { aliases, concurrencyLimit, provisioned, schedules, eventSources } = settings;
     if (aliases !== undefined) this.#unavailable(name);

@@ -73,8 +73,11 @@ export async function listFunctions(catalogue: Catalogue, query: URLSearchParams
   const entries = entriesFrom(markerOf(query), catalogue, version === 'ALL');
   const { items, nextMarker } = pageOf(entries, entryKey, query, PAGE);
   const page: Json[] = [];
-  // One after the other: requests that run functions have the file system first.
-  for (const entry of items) page.push(await listed(catalogue, entry));
+  for (const entry of items) {
+    const one = listed(catalogue, entry);
+    // One after the other: requests that run functions have the file system first. What is known at once is not waited for.
+    page.push(one instanceof Promise ? await one : one);
+  }
   return withMarker({ Functions: page }, nextMarker);
 }
 
@@ -92,9 +95,10 @@ function entriesFrom(marker: string, catalogue: Catalogue, withVersions: boolean
   for (let at = firstFrom(all, (fn) => fn.name, name); entries.length <= PAGE.atOnce; at += 1) {
     const fn = all[at];
     if (fn === undefined) break;
-    const ofFunction = withVersions ? versionsOf(catalogue, fn) : [{ fn, version: null }];
     // Only the function that the marker names may have shown some of its entries on the page before.
-    entries.push(...(fn.name === name ? ofFunction.filter((entry) => entryKey(entry) >= marker) : ofFunction));
+    if (!withVersions) entries.push({ fn, version: null });
+    else if (fn.name !== name) entries.push(...versionsOf(catalogue, fn));
+    else entries.push(...versionsOf(catalogue, fn).filter((entry) => entryKey(entry) >= marker));
   }
   return entries;
 }
@@ -108,7 +112,7 @@ function entryKey({ fn, version }: Entry): string {
   return `${fn.name} ${version === null || version === LATEST ? '' : numberKey(Number(version))}`;
 }
 
-async function listed(catalogue: Catalogue, { fn, version }: Entry): Promise<Json> {
+function listed(catalogue: Catalogue, { fn, version }: Entry): Json | Promise<Json> {
   const { kept, account } = catalogue;
   if (kept?.find(fn.name) !== undefined) return listedConfiguration(account, kept.describe(fn.name, version), version);
   return fn.latest === null ? names(catalogue, fn, version) : configuration(catalogue, fn.latest, version);
