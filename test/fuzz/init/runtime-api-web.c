@@ -32,7 +32,7 @@ static void check_request(const struct web_request *request)
           request->head.bytes, length);
     if (length <= 0)
         return;
-    CHECK(head.closes && !head.is_chunked && !head.awaits_continue, "a request that says more than it should");
+    CHECK(!head.closes && !head.is_chunked && !head.awaits_continue, "a request that says more than it should");
     CHECK(head.has_length ? head.length == request->body.bytes : request->body.bytes == 0, "a body of %zu bytes with another length",
           request->body.bytes);
 }
