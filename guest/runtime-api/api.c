@@ -335,6 +335,7 @@ static void answer_extension(struct connection *connection)
         take_extension_error(connection);
     } else {
         connection->state = WAITS_FOR_LIFE;
+        connection->has_waited = 1;
         note_extension_waits(connection->extension);
         look_at_readiness();
     }
@@ -359,6 +360,7 @@ static void answer_request(struct connection *connection)
             break;
         }
         connection->state = WAITS_FOR_EVENT;
+        connection->has_waited = 1;
         note_asked();
         return;
     case GIVE_RESTORE:
@@ -367,6 +369,7 @@ static void answer_request(struct connection *connection)
             break;
         }
         connection->state = WAITS_FOR_RESTORE;
+        connection->has_waited = 1;
         look_at_readiness();
         return;
     default:
@@ -490,13 +493,19 @@ void read_rest(struct connection *connection)
 
 /* ---- Connections ------------------------------------------------------------------------------------------------- */
 
+/* Of those that ask for nothing: one that nobody is known by, which its client makes anew; else the one that has been idle for longest. */
+static int goes_before(const struct connection *one, const struct connection *other)
+{
+    return one->has_waited != other->has_waited ? other->has_waited : one->turn < other->turn;
+}
+
 static struct connection *free_connection(void)
 {
     struct connection *idle = NULL;
     for (struct connection *one = connections; one < connections + CONNECTIONS; one++) {
         if (one->fd < 0)
             return one;
-        if (one->state == READS_HEAD && one->bytes == 0 && (idle == NULL || one->turn < idle->turn))
+        if (one->state == READS_HEAD && one->bytes == 0 && (idle == NULL || goes_before(one, idle)))
             idle = one;
     }
     return idle;
@@ -517,6 +526,7 @@ static int accept_connection(void)
     connection->state = READS_HEAD;
     connection->bytes = 0;
     connection->closes = 0;
+    connection->has_waited = 0;
     connection->turn = ++turns;
     return receive(connection) || connection->fd >= 0;
 }

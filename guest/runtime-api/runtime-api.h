@@ -206,6 +206,7 @@ struct connection {
         GIVE_PONG,
     } action;
     int closes;
+    int has_waited; /* it is that of the program, or of an extension */
     /* Of a refusal. */
     int status;
     const char *error_type, *error_message;
