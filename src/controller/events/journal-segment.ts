@@ -117,9 +117,9 @@ export class Segment {
   }
 
   /** Reads it from its beginning; as `scanRecords`. @throws NodeJS.ErrnoException */
-  scan(found: Found): Promise<number> {
+  scan(listener: ScanListener): Promise<number> {
     const read = (offset: number, bytes: number): Promise<Buffer> => this.read(offset, bytes);
-    return scanRecords({ size: this.#size, mark: this.mark, windowBytes: WINDOW_BYTES, read }, found);
+    return scanRecords({ size: this.#size, mark: this.mark, windowBytes: WINDOW_BYTES, read }, listener);
   }
 
   async close(): Promise<void> {
@@ -132,7 +132,7 @@ export class Segment {
   }
 }
 
-interface Found {
+interface ScanListener {
   /** Called for each whole record. */
   readonly onRecord: (record: JournalRecord, offset: number, bytes: number) => void;
   /** Called for each stretch of bytes that is none, with records behind it. */
@@ -155,7 +155,7 @@ interface ScannedFile {
  */
 export async function scanRecords(
   { size, mark, windowBytes, read }: ScannedFile,
-  { onRecord, onDamage }: Found,
+  { onRecord, onDamage }: ScanListener,
 ): Promise<number> {
   let at = FILE_HEADER_BYTES;
   let end = at;
