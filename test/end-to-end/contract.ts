@@ -41,6 +41,8 @@ const TIMEOUT_S: Readonly<Record<TestVmm, number>> = {
   ...{ process: 2, 'fake-firecracker': 2, firecracker: 6, qemu: 6 },
 };
 
+/** Of the log, told where a VM was not there that should have been. */
+const RECENT_LINES = 40;
 /** What runs no VM, and so cannot bear everything. */
 export const WITHOUT_VM: readonly TestVmm[] = ['process', 'fake-firecracker'];
 
@@ -52,6 +54,7 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKey
       let controller: RunningController;
       const keys = { timeout: TIMEOUT_S[vmm] };
       const ask = (event: unknown, name = 'obedient'): Promise<Answer> => controller.invoke(name, event);
+      const recent = (): string => controller.log.slice(-RECENT_LINES).join('\n');
 
       before(async () => {
         workspace = createWorkspace([obedient('obedient', runtime, keys), ...importFailures(runtime)], controllerKeys);
@@ -114,13 +117,13 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKey
         assert.equal(error.type, runtime === 'python3' ? 'ValueError' : 'TypeError');
         assert.equal(error.message, 'as asked');
         assert.match(error.stack?.join('\n') ?? '', /workload/);
-        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm');
+        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm', recent());
       });
 
       test('a result that is not JSON is the function’s error, and the VM stays', async () => {
         const answer = await ask({ do: 'not json' });
         assert.equal(errorOf(answer)?.code, 'function_error', answer.text);
-        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm');
+        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm', recent());
       });
 
       test('what an invocation leaves behind to fail later harms no other invocation', async () => {
@@ -154,7 +157,7 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKey
         const answer = await ask({ do: 'large result' });
         assert.equal(answer.status, 502);
         assert.equal(errorOf(answer)?.code, 'response_too_large');
-        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm');
+        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm', recent());
       });
 
       test('what a function prints is in the log under its request, and nowhere else', async () => {
@@ -169,7 +172,7 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKey
 
       test('output that looks like frames of the protocol is only output', async () => {
         assert.equal((await ask({ do: 'frames' })).body, 'printed');
-        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm');
+        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm', recent());
       });
 
       test('of a megabyte of output 256 KiB are kept, with a mark', async () => {
@@ -191,7 +194,7 @@ export function contract(vmm: TestVmm, start: 'cold' | 'restored', controllerKey
           assert.equal(errorOf(answer)?.code, 'function_error', `${name}: ${answer.text}`);
           assert.ok((errorOf(answer)?.message ?? '').length > 0);
         }
-        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm');
+        assert.equal((await ask({ do: 'nothing' })).headers.get('x-snapfaas-start'), 'warm', recent());
       });
 
       for (const { behaviour, codes, needsVm } of FATAL) {
