@@ -38,8 +38,14 @@ def reseed():
 # ---- What the function's import makes --------------------------------------------------------------------------------
 
 
+# Asked on the way of the first request; see `stop_noting`.
+is_noting = False
+
+
 def note():
     """From here on, until `stop_noting`."""
+    global is_noting
+    is_noting = True
     sys.meta_path.insert(sys.meta_path.index(PathFinder), NotingFinder)
     for name, prepare in NOTED.items():
         if name in sys.modules:  # a `.pth` file of this Python's has imported it
@@ -52,11 +58,21 @@ def find():
 
 
 def stop_noting():
-    """There will be no snapshot any more: nobody need see anything of this, nor pay for it."""
+    """Nobody need see anything of this any more, nor pay for it; what was noted is reseeded later."""
+    global is_noting
+    is_noting = False
     if NotingFinder in sys.meta_path:
         sys.meta_path.remove(NotingFinder)
-    Twisters.stop_noting()
-    Numpy.stop_noting()
+    for noted in (Twisters, Numpy):
+        while noted.changed:
+            setattr(*noted.changed.pop())
+
+
+def forget():
+    """There will be no snapshot any more."""
+    Twisters.unseeded.clear()
+    Numpy.unseeded = []
+    Numpy.drawn.clear()
 
 
 class NotingFinder:
@@ -128,12 +144,6 @@ class Twisters:
             cls.changed.append((original, name, method))
 
     @classmethod
-    def stop_noting(cls):
-        while cls.changed:
-            setattr(*cls.changed.pop())
-        cls.unseeded.clear()
-
-    @classmethod
     def living(cls):
         found = [one() for one in list(cls.unseeded.values())]
         return [one for one in found if one is not None]
@@ -175,13 +185,7 @@ class Numpy:
     def reseed(cls):
         for one in cls.unseeded:
             one.state = type(one)().state
-
-    @classmethod
-    def stop_noting(cls):
-        while cls.changed:
-            setattr(*cls.changed.pop())
         cls.unseeded = []
-        cls.drawn.clear()
 
 
 class Authkey:
@@ -244,6 +248,7 @@ def reseed_random(random):
     random.seed()
     for instance in Twisters.living():
         random.Random.seed(instance)
+    Twisters.unseeded.clear()
 
 
 def reseed_numpy(numpy_random):

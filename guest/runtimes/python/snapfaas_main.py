@@ -10,7 +10,7 @@ from snapfaas_load import load
 from snapfaas_original import OriginalStyle
 from snapfaas_output import FrameOutput, OwnLog, exit_status, flush, leave, send_output_as_frames
 from snapfaas_serve import serve
-from snapfaas_snapshot import renew, wait_for_start, write_sealed
+from snapfaas_snapshot import Clock, renew, wait_for_start, write_sealed
 from snapfaas_wrapper import has_to_start_again, start_again, take_load
 
 PROTOCOL_VERSION = 5
@@ -31,6 +31,7 @@ def main():
         stream.reconfigure(encoding='utf-8', errors='backslashreplace', line_buffering=True)
     request = take_load() or receive_load(control)
     renew()
+    Clock.note()
     snapfaas_generators.note()
     if request['output'] == 'frames':
         send_output_as_frames(control)

@@ -31,7 +31,9 @@ def wait_for_start(control, style):
             restored = json.loads(str(header, 'utf-8'))['restored']
             if restored:
                 renew()  # before all else: threads of the function run as well
-            snapfaas_generators.stop_noting()
+            if snapfaas_generators.is_noting:
+                snapfaas_generators.stop_noting()
+                snapfaas_generators.forget()
             style.prepare()
             if restored:
                 for hook in snapshot_restore_py.get_after_restore():
@@ -54,6 +56,8 @@ def wait_for_start(control, style):
             gc.freeze()
         elif step == 'generators':
             snapfaas_generators.seal()
+            if not snapfaas_hold.has_threads():  # nothing is made any more before START, which is spared this
+                snapfaas_generators.stop_noting()
         else:
             raise ChannelLost('SEAL asks for an unknown step: %s' % step)
         flush()
@@ -122,14 +126,24 @@ class Clock:
 
     # Below this, in s, it is the clock's own inaccuracy.
     TOLERANCE = 0.002
-    offset = time.time() - time.monotonic()
+    offset = None
+
+    @classmethod
+    def note(cls):
+        cls.offset = time.time() - time.monotonic()
 
     @classmethod
     def correct(cls):
-        before, cls.offset = cls.offset, time.time() - time.monotonic()
-        jump = cls.offset - before
         logging = sys.modules.get('logging')
+        if logging is None:
+            return
+        before = cls.offset
+        cls.note()
+        jump = cls.offset - before
         start = getattr(logging, '_startTime', None)
         # `relativeCreated` of log records counts from there: in s, and from Python 3.13 on in ns.
         if isinstance(start, (int, float)) and abs(jump) > cls.TOLERANCE:
             logging._startTime = start + (int(jump * 1e9) if isinstance(start, int) else jump)
+
+
+Clock.note()
