@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { parse } from 'yaml';
 import { ConfigError, loadConfig, type Config } from '../controller/config/config.ts';
 import { formatProblem } from '../yaml/yaml-file.ts';
-import { EXIT_FAILED, EXIT_OK } from '../controller/run.ts';
+import { EXIT_FAILED, EXIT_OK } from '../controller/exit-status.ts';
 import type { RootFileSystem, Subject } from '../doctor/context.ts';
 import { examine } from '../doctor/doctor.ts';
 import { formatConclusion, formatResult } from '../doctor/report.ts';

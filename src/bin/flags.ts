@@ -1,8 +1,12 @@
 /** What both programs do with their command line. */
 import { readFileSync } from 'node:fs';
 import { InvalidArgumentError, type Command } from 'commander';
+import { KEYS_VARIABLE } from '../auth/key-place.ts';
 import { nearest } from '../yaml/spelling.ts';
 import { parseOrigin } from '../controller/gateway/origin-policy.ts';
+
+export const KEYS_HELP = `file of the keys that callers need (default: $${KEYS_VARIABLE}, else keys.json beside --config)`;
+export const AUDIT_HELP = 'file to which a line is added for each change of keys (default: the log)';
 
 /** The original's flags have underscores; both spellings work for every flag. */
 export function acceptBothSpellings(program: Command, argv: readonly string[]): string[] {
@@ -54,7 +58,7 @@ export function packageVersion(): string {
  *
  * @param program whose `args` are those that the message is about.
  */
-export function tellingUsage(program: Command, text: string): string {
+export function tellingUsage(program: Command, names: readonly string[], text: string): string {
   const path = [program];
   let rest = program.args;
   for (let [word] = rest; word !== undefined; [word] = rest) {
@@ -74,7 +78,6 @@ export function tellingUsage(program: Command, text: string): string {
   }
   const [word] = rest;
   if (word === undefined || !isSurplus) return text;
-  const names = program.commands.map((one) => one.name());
   const guess = nearest(word, names);
   const help = guess === null ? `there are ${names.join(', ')}` : `did you mean ${guess}?`;
   return `error: unknown command '${word}'; ${help}\n`;

@@ -6,10 +6,8 @@ import { AuditLog } from '../auth/audit-log.ts';
 import { addKey, KeyFileError, readKeyFile, removeKey, type Key } from '../auth/key-file.ts';
 import { keyFileOf, KEYS_VARIABLE } from '../auth/key-place.ts';
 import { ROLES, type Role } from '../auth/operations.ts';
-import { EXIT_FAILED, EXIT_USAGE } from '../controller/run.ts';
-
-export const KEYS_HELP = `file of the keys that callers need (default: $${KEYS_VARIABLE}, else keys.json beside --config)`;
-export const AUDIT_HELP = 'file to which a line is added for each change of keys (default: the log)';
+import { EXIT_FAILED, EXIT_USAGE } from '../controller/exit-status.ts';
+import { KEYS_HELP } from './flags.ts';
 
 interface PlaceFlags {
   readonly config?: string;

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { Option, type Command } from 'commander';
 import { loadNetwork } from '../controller/config/network.ts';
 import { ConfigError } from '../controller/config/config.ts';
-import { EXIT_FAILED, EXIT_USAGE } from '../controller/run.ts';
+import { EXIT_FAILED, EXIT_USAGE } from '../controller/exit-status.ts';
 import { NetworkSetupError } from '../network/host-taps.ts';
 import { bringUp, describeTaps, takeDown, type TapOwner } from '../network/taps.ts';
 import { messageOf } from '../protocol/errors.ts';

@@ -1,32 +1,61 @@
 /** The controller, and the commands around it. */
 import { Command, Option } from 'commander';
-import { LOG_LEVELS } from '../controller/log.ts';
-import { EXIT_OK, EXIT_USAGE, runController, type SnapctrFlags } from '../controller/run.ts';
-import { registerImagesCommand } from '../images/command.ts';
+import { EXIT_OK, EXIT_USAGE } from '../controller/exit-status.ts';
+import { LOG_LEVELS } from '../controller/log-levels.ts';
+import type { SnapctrFlags } from '../controller/run.ts';
 import { SMALLEST_VM_MIB, VMM_NAMES } from '../protocol/vmms.ts';
-import { registerCompletionCommand } from './completion-command.ts';
-import { registerDeployCommand } from './deploy-command.ts';
-import { registerDevCommands } from './dev-command.ts';
-import { registerDoctorCommand } from './doctor-command.ts';
-import { registerExplainCommand } from './explain-command.ts';
-import { acceptBothSpellings, origins, packageVersion, seconds, tellingUsage, wholeNumber } from './flags.ts';
-import { registerFunctionsCommands } from './functions-command.ts';
-import { registerInvokeCommand } from './invoke-command.ts';
-import { AUDIT_HELP, KEYS_HELP, registerKeysCommand } from './keys-command.ts';
-import { registerEventsCommands } from './events-command.ts';
-import { registerLogsCommand } from './logs-command.ts';
-import { registerNetworkCommand } from './network-command.ts';
-import { registerScheduleCommands } from './schedule-command.ts';
-import { registerSnapshotsCommand } from './snapshots-command.ts';
-import { registerSimulateCommand } from './simulate-command.ts';
-import { registerWorkloadCommands } from './workload-command.ts';
-import { registerTopCommand } from './top-command.ts';
+import {
+  acceptBothSpellings,
+  AUDIT_HELP,
+  KEYS_HELP,
+  origins,
+  packageVersion,
+  seconds,
+  tellingUsage,
+  wholeNumber,
+} from './flags.ts';
+
+type Register = (program: Command) => void;
+
+/** Who brings which commands, in the order of `--help`. Reading all of it takes longer than most of them take to run. */
+const MODULES: readonly (readonly [names: readonly string[], load: () => Promise<Register>])[] = [
+  [['deploy'], async () => (await import('./deploy-command.ts')).registerDeployCommand],
+  [['dev', 'init'], async () => (await import('./dev-command.ts')).registerDevCommands],
+  [['invoke'], async () => (await import('./invoke-command.ts')).registerInvokeCommand],
+  [
+    ['list', 'describe', 'versions', 'publish', 'rollback', 'delete', 'alias'],
+    async () => (await import('./functions-command.ts')).registerFunctionsCommands,
+  ],
+  [['logs'], async () => (await import('./logs-command.ts')).registerLogsCommand],
+  [['top'], async () => (await import('./top-command.ts')).registerTopCommand],
+  [['events'], async () => (await import('./events-command.ts')).registerEventsCommands],
+  [['workload', 'replay'], async () => (await import('./workload-command.ts')).registerWorkloadCommands],
+  [['simulate'], async () => (await import('./simulate-command.ts')).registerSimulateCommand],
+  [['schedule'], async () => (await import('./schedule-command.ts')).registerScheduleCommands],
+  [['explain'], async () => (await import('./explain-command.ts')).registerExplainCommand],
+  [['images'], async () => (await import('../images/command.ts')).registerImagesCommand],
+  [['snapshots'], async () => (await import('./snapshots-command.ts')).registerSnapshotsCommand],
+  [['network'], async () => (await import('./network-command.ts')).registerNetworkCommand],
+  [['keys'], async () => (await import('./keys-command.ts')).registerKeysCommand],
+  [['doctor'], async () => (await import('./doctor-command.ts')).registerDoctorCommand],
+  [['completion'], async () => (await import('./completion-command.ts')).registerCompletionCommand],
+];
+const NAMES = MODULES.flatMap(([names]) => names);
+/** Tell of all commands. */
+const OF_ALL: readonly string[] = ['help', '-h', '--help', 'completion'];
+
+/** Those that a command line may mean. One that names none and has no word in front is the controller's. */
+function modulesFor(words: readonly string[]): typeof MODULES {
+  const [first = '-'] = words;
+  const named = MODULES.filter(([names]) => names.some((name) => words.includes(name)));
+  return OF_ALL.includes(first) || (named.length === 0 && !first.startsWith('-')) ? MODULES : named;
+}
 
 const program: Command = new Command('snapctr')
   .description('Takes requests and runs each in a virtual machine that has the requested function loaded.')
   .version(packageVersion())
   .enablePositionalOptions()
-  .configureOutput({ outputError: (text, write) => write(tellingUsage(program, text)) })
+  .configureOutput({ outputError: (text, write) => write(tellingUsage(program, NAMES, text)) })
   .option('-c, --config <file>', 'controller configuration (YAML); see docs/config.md')
   .option(
     '--mem <mb>',
@@ -87,26 +116,11 @@ Exit status: 0 all well; 1 a request of the file failed or the run broke off; 2 
     if (config === undefined) program.error("error: required option '-c, --config <file>' not specified");
     if (mem === undefined) program.error("error: required option '--mem <mb>' not specified");
     const flags = { ...others, config, mem };
+    const { runController } = await import('../controller/run.ts');
     process.exitCode = await runController(flags);
   });
 
 program.exitOverride((error) => process.exit(error.exitCode === 0 ? EXIT_OK : EXIT_USAGE));
-registerDeployCommand(program);
-registerDevCommands(program);
-registerInvokeCommand(program);
-registerFunctionsCommands(program);
-registerLogsCommand(program);
-registerTopCommand(program);
-registerEventsCommands(program);
-registerWorkloadCommands(program);
-registerSimulateCommand(program);
-registerScheduleCommands(program);
-registerExplainCommand(program);
-registerImagesCommand(program);
-registerSnapshotsCommand(program);
-registerNetworkCommand(program);
-registerKeysCommand(program);
-registerDoctorCommand(program);
-registerCompletionCommand(program);
+for (const [, load] of modulesFor(process.argv.slice(2))) (await load())(program);
 await program.parseAsync(acceptBothSpellings(program, process.argv));
 process.exit();

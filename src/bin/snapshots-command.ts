@@ -6,7 +6,7 @@ import { BuilderClient } from '../controller/builder/builder-client.ts';
 import { builderCommand } from '../controller/builder/builder-command.ts';
 import { createBuild } from '../controller/builder/function-files.ts';
 import { ConfigError, loadConfig, type Config } from '../controller/config/config.ts';
-import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/run.ts';
+import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../controller/exit-status.ts';
 import { createLogger } from '../controller/log.ts';
 import { prepareSnapshots } from '../controller/runner/prepare-snapshots.ts';
 import { messageOf } from '../protocol/errors.ts';

@@ -1,11 +1,9 @@
 /** Runs in snapctr. Its log: JSON lines on stderr; stdout belongs to results. */
 import { pino, type Logger } from 'pino';
+import type { LogLevel } from './log-levels.ts';
 import { LogSink } from './log-sink.ts';
 
 export type { Logger };
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Times as a reader of the log wants them: to a tenth of a millisecond. */
 export function rounded<T extends object>(times: T): T {

@@ -19,6 +19,7 @@ import { builderCommand } from './builder/builder-command.ts';
 import { createBuild } from './builder/function-files.ts';
 import { ConfigError, loadConfig, type Config } from './config/config.ts';
 import { Controller } from './controller.ts';
+import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from './exit-status.ts';
 import { CertificateError } from './gateway/certificate.ts';
 import { FileGateway } from './gateway/file.ts';
 import type { EventDispatcher } from './events/dispatcher.ts';
@@ -39,7 +40,8 @@ import { LiveRows } from './gateway/ui/live-rows.ts';
 import { openAccess, type Access, type AccessFlags } from './access.ts';
 import { FileWatch } from '../storage/file-watch.ts';
 import { FunctionsFile } from './functions-file.ts';
-import { createLogger, flushLog, say, type Logger, type LogLevel } from './log.ts';
+import { createLogger, flushLog, say, type Logger } from './log.ts';
+import type { LogLevel } from './log-levels.ts';
 import { runnerCommand } from './runner/runner-command.ts';
 import { Retention } from './retention.ts';
 import { StopSignals } from './stop-signals.ts';
@@ -70,12 +72,6 @@ export interface SnapctrFlags extends AccessFlags {
   /** False with `--no-snapshots`. */
   readonly snapshots: boolean;
 }
-
-export const EXIT_OK = 0;
-/** A request of the file failed, or the run broke off. */
-export const EXIT_FAILED = 1;
-/** Command line or configuration; nothing was started. */
-export const EXIT_USAGE = 2;
 
 const MIB = 1024 * 1024;
 /** Logs of all functions together, and how long a file of them stays that nobody writes to; docs/logs.md names both. */
