@@ -77,10 +77,14 @@ class Loading implements Stage {
   }
 }
 
+/** Read here, so that boots of other functions do not pay for it. */
+function lambdaStyle(): typeof import('./lambda-style.cjs') {
+  return require('./lambda-style.cjs') as typeof import('./lambda-style.cjs');
+}
+
 function makeStyle(request: LoadRequest, invocations: Invocations): Style {
   if (request.style !== 'lambda') return new OriginalStyle(invocations);
-  // Here, so that others do not pay for it.
-  return new (require('./lambda-style.cjs') as typeof import('./lambda-style.cjs')).LambdaStyle(request, invocations);
+  return new (lambdaStyle().LambdaStyle)(request, invocations);
 }
 
 function load(request: LoadRequest, control: Incoming, idleEvents: IdleEvents): void {
@@ -132,6 +136,8 @@ function receiveLoad(control: Incoming): LoadRequest {
   control.next();
   // Before the base layer: what this process has drawn so far every function would have in common.
   for (; control.type === SEAL; control.next()) {
+    // A base layer is made once, and each deployment begins with it.
+    lambdaStyle();
     useOpenSsl();
     sendSealed();
   }
