@@ -104,7 +104,9 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     const data = await openData(flags, logger);
     const functionLogs = data === null ? null : openLogs(data, logger);
     // OpenTelemetry's SDK takes time and memory, which nobody is to pay for nothing.
-    const tracing = isTraced(process.env) ? (await import('./telemetry/tracing.ts')).openTracing() : null;
+    const tracing = isTraced(process.env)
+      ? await (await import('./telemetry/tracing.ts')).openTracing(process.env)
+      : null;
     const disks = [
       ...(data === null ? [] : [new DiskSpace('data', data.directory)]),
       ...(flags.snapshots ? [new DiskSpace('snapshots', config.snapshotDirectory)] : []),

@@ -36,7 +36,7 @@ const spans: Span[] = [];
 let collector: Server;
 let controller: RunningController;
 
-/** As the SDK sends it: JSON, by the mapping that OTLP has for it. */
+/** As the SDK sends it if it is told to: JSON, by the mapping that OTLP has for it. */
 async function listen(): Promise<Server> {
   const server = createServer((request, response) => {
     const pieces: Buffer[] = [];
@@ -54,7 +54,8 @@ async function listen(): Promise<Server> {
 const endpointOf = (server: Server): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 
 function start(env: NodeJS.ProcessEnv): Promise<RunningController> {
-  return startController(workspace, { vmm: 'process', env: { OTEL_BSP_SCHEDULE_DELAY: '50', ...env } });
+  const sent = { OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json', OTEL_BSP_SCHEDULE_DELAY: '50' };
+  return startController(workspace, { vmm: 'process', env: { ...sent, ...env } });
 }
 
 async function invoke(url: string, payload: unknown, headers: Record<string, string> = {}): Promise<unknown> {
@@ -142,4 +143,12 @@ test('traces: a collector that hangs or is gone holds up neither requests nor th
   assert.match(String(await invoke(none.url, 1)), /Sampled=0$/);
   await none.stop();
   assert.equal(spans.length, before);
+});
+
+test('traces: a protocol that is not sent is told before anything starts', async () => {
+  const started = start({
+    OTEL_EXPORTER_OTLP_ENDPOINT: endpointOf(collector),
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'grpc',
+  });
+  await assert.rejects(started, /http\/protobuf or http\/json: OTEL_EXPORTER_OTLP_PROTOCOL is "grpc"/);
 });

@@ -18,10 +18,10 @@ import {
   type Span,
   type Tracer,
 } from '@opentelemetry/api';
-import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
-import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { BasicTracerProvider, BatchSpanProcessor, type SpanExporter } from '@opentelemetry/sdk-trace-base';
 import type { Task, TaskTrace } from '../task.ts';
+import { UsageError } from '../usage-error.ts';
 import type { InvocationSummary, LaunchSummary } from './invocation-summary.ts';
 
 /** How long spans may take to leave when snapctr ends, in ms. */
@@ -32,15 +32,37 @@ const AMZN_ROOT = /(?:^|;)\s*Root=1-([0-9a-f]{8})-([0-9a-f]{24})/;
 const AMZN_PARENT = /(?:^|;)\s*Parent=([0-9a-f]{16})/;
 const AMZN_SAMPLED = /(?:^|;)\s*Sampled=1/;
 
-/** Sends spans where the variables of OpenTelemetry say; the SDK reads all of them, such as `OTEL_TRACES_SAMPLER`. */
-export function openTracing(): Tracing {
+/**
+ * Sends spans where the variables of OpenTelemetry say; the SDK reads all of them, such as `OTEL_TRACES_SAMPLER`.
+ *
+ * @throws UsageError for a protocol that is none of OTLP over HTTP.
+ */
+export async function openTracing(env: NodeJS.ProcessEnv): Promise<Tracing> {
+  const exporter = await openExporter(env);
   const named = detectResources({ detectors: [envDetector] });
   const provider = new BasicTracerProvider({
     resource: resourceFromAttributes({ 'service.name': 'snapctr' }).merge(named),
     // Its queue is bounded: of a collector that is slow or gone spans are dropped, and nobody waits.
-    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
+    spanProcessors: [new BatchSpanProcessor(exporter)],
   });
   return new Tracing(provider);
+}
+
+/** By the variable that the specification has for it, and with its default; the SDK leaves that to the program. */
+async function openExporter(env: NodeJS.ProcessEnv): Promise<SpanExporter> {
+  const ofTraces = env['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'] ?? '';
+  const protocol = ofTraces === '' ? (env['OTEL_EXPORTER_OTLP_PROTOCOL'] ?? '') : ofTraces;
+  switch (protocol) {
+    case '':
+    case 'http/protobuf':
+      return new (await import('@opentelemetry/exporter-trace-otlp-proto')).OTLPTraceExporter();
+    case 'http/json':
+      return new (await import('@opentelemetry/exporter-trace-otlp-http')).OTLPTraceExporter();
+    default:
+      throw new UsageError(
+        `traces are sent by http/protobuf or http/json: OTEL_EXPORTER_OTLP_PROTOCOL is "${protocol}"`,
+      );
+  }
 }
 
 class OpenTrace implements TaskTrace {

@@ -12,6 +12,7 @@ import { shownStart, type Invocation, type LambdaInvocation, type Outcome } from
 import type { EventDispatcher } from '../../events/dispatcher.ts';
 import type { Dialect } from '../dialect.ts';
 import { answer, jsonAnswer, type Answer, type HeaderList } from '../http-answer.ts';
+import { traceHeaderOf } from '../trace-header.ts';
 import { ApiError, apiErrorAnswer, apiErrorOf, validationError } from './errors.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { logResult } from './log-tail.ts';
@@ -21,8 +22,6 @@ const INVOCATION_TYPES = ['Event', 'RequestResponse', 'DryRun'] as const;
 type InvocationType = (typeof INVOCATION_TYPES)[number];
 const LOG_TYPES = ['None', 'Tail'] as const;
 const MAX_CLIENT_CONTEXT_BYTES = 3583;
-/** A longer trace header is no trace header. */
-const MAX_TRACE_BYTES = 1024;
 /** As AWS takes them. */
 const TENANT = /^[a-zA-Z0-9._:/=+\-@ ]{1,256}$/;
 const NO_EVENT = Buffer.from('{}');
@@ -139,13 +138,12 @@ export function parseInvokeHeaders(
   const type = oneOf(INVOCATION_TYPES, headers['x-amz-invocation-type'], 'invocationType') ?? 'RequestResponse';
   const logType = oneOf(LOG_TYPES, headers['x-amz-log-type'], 'logType');
   const clientContext = headers['x-amz-client-context'];
-  const trace = headers['x-amzn-trace-id'];
+  const trace = traceHeaderOf(headers);
   const tenant = headers['x-amz-tenant-id'];
   if (tenant !== undefined && !TENANT.test(String(tenant))) {
     const pattern = `Member must satisfy regular expression pattern: ${TENANT.source.slice(1, -1)}`;
     throw validationError('tenantId', String(tenant).slice(0, 300), pattern);
   }
-  const isTrace = typeof trace === 'string' && trace.length <= MAX_TRACE_BYTES;
   return {
     type,
     wantsLog: logType === 'Tail',
@@ -153,7 +151,7 @@ export function parseInvokeHeaders(
       arn: invokedArn(account, reference),
       ...(typeof clientContext === 'string' ? { client_context: decodeClientContext(clientContext) } : {}),
       ...(typeof tenant === 'string' ? { tenant_id: tenant } : {}),
-      ...(isTrace ? { trace } : {}),
+      ...(trace === null ? {} : { trace }),
     },
   };
 }

@@ -11,14 +11,13 @@ import type { Dialect, PartialOutput } from '../dialect.ts';
 import { answer as wholeAnswer, type Answer, type HeaderList } from '../http-answer.ts';
 import { isFunctionsDoing } from '../lambda/failures.ts';
 import { isPreflight } from '../origin-policy.ts';
+import { traceHeaderOf } from '../trace-header.ts';
 import type { UrlAddress } from './address.ts';
 import { corsHeaders, preflightHeaders } from './cors.ts';
 import { urlEvent } from './event.ts';
 import { BadAnswer, readResult, type Head } from './result.ts';
 import { UrlSink } from './stream.ts';
 
-/** A longer trace header is no trace header. */
-const MAX_TRACE_CHARACTERS = 1024;
 /**
  * A page that comes from the gateway's own address could use the gateway like its owner's browser does. So it gets an origin of its
  * own, whatever else the function says.
@@ -91,14 +90,17 @@ export class UrlDialect implements Dialect {
     const payload = urlEvent(incoming, body, { url, address, account, caller, requestId: id, now: Date.now() });
     if (payload.length > maxEventBytes) throw this.tooLarge(payload.length);
     if (url.invokeMode === 'RESPONSE_STREAM') this.#sink = new UrlSink(output, (head) => this.#complete(head, id));
-    const trace = incoming.headers['x-amzn-trace-id'];
+    const trace = traceHeaderOf(incoming.headers);
     const arn = functionArn(account, url.function) + (url.qualifier === null ? '' : `:${url.qualifier}`);
-    const isTrace = typeof trace === 'string' && trace.length <= MAX_TRACE_CHARACTERS;
     return {
       function: url.function,
       qualifier: url.qualifier,
       payload,
-      lambda: { header: { arn, http: true, ...(isTrace ? { trace } : {}) }, sink: this.#sink, wantsReport: false },
+      lambda: {
+        header: { arn, http: true, ...(trace === null ? {} : { trace }) },
+        sink: this.#sink,
+        wantsReport: false,
+      },
     };
   }
 
