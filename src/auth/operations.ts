@@ -76,6 +76,7 @@ export const OPERATIONS = {
   'logs:DescribeLogStreams': { least: 'deploy', on: 'function' },
   'logs:FilterLogEvents': { least: 'deploy', on: 'function' },
   'logs:GetLogEvents': { least: 'deploy', on: 'function' },
+  'logs:StartLiveTail': { least: 'deploy', on: 'function' },
   'snapfaas:ListEvents': { least: 'deploy', on: 'functions' },
   'snapfaas:GetEvent': { least: 'deploy', on: 'function' },
   'snapfaas:RedriveEvents': { least: 'deploy', on: 'function' },

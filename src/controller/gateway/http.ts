@@ -213,7 +213,7 @@ export class HttpGateway implements Gateway {
 
   async close(): Promise<void> {
     this.#draining ??= Promise.resolve();
-    this.#livePage?.close();
+    this.#endStreams();
     const closed = this.#stopListening();
     for (const { socket } of this.#handshakes.values()) socket.destroy();
     for (const connection of this.#connections.values()) {
@@ -237,9 +237,15 @@ export class HttpGateway implements Gateway {
     if (this.#openTasks === 0) this.#onNoTasks?.();
   }
 
+  /** Those that end by themselves late, or never. */
+  #endStreams(): void {
+    this.#livePage?.close();
+    for (const api of this.#jsonApis) api.close?.();
+  }
+
   async #drain(): Promise<void> {
     if (this.#openTasks > 0) await new Promise<void>((resolve) => (this.#onNoTasks = resolve));
-    this.#livePage?.close();
+    this.#endStreams();
     void this.#stopListening();
     for (const { socket } of this.#handshakes.values()) socket.destroy();
     for (const connection of this.#connections.values()) if (connection.idle) connection.destroy();

@@ -20,6 +20,7 @@ import {
   DescribeLogStreamsCommand,
   FilterLogEventsCommand,
   GetLogEventsCommand,
+  StartLiveTailCommand,
 } from '@aws-sdk/client-cloudwatch-logs';
 import type { AuditLine } from '../../../src/auth/audit-log.ts';
 import type { Key } from '../../../src/auth/key-file.ts';
@@ -148,7 +149,13 @@ function sdk(endpoint: string, key: Pick<Key, 'id' | 'secret'>): LambdaClient {
 
 function logs(endpoint: string, key: Pick<Key, 'id' | 'secret'>): CloudWatchLogsClient {
   const credentials = { accessKeyId: key.id, secretAccessKey: key.secret };
-  return new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, maxAttempts: 1 });
+  const options = { maxAttempts: 1, disableHostPrefix: true };
+  return new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, ...options });
+}
+
+async function tail(client: CloudWatchLogsClient, name: string): Promise<void> {
+  await client.send(new StartLiveTailCommand({ logGroupIdentifiers: [group(name)] }));
+  client.destroy();
 }
 
 /** Without the host, which `fetch` sends by itself. */
@@ -219,6 +226,7 @@ const WAYS: Readonly<
     (url, key, name) =>
       outcomeOf(logs(url, key).send(new GetLogEventsCommand({ logGroupName: group(name), logStreamName: 'a' }))),
   ],
+  'logs:StartLiveTail': [(url, key, name) => outcomeOf(tail(logs(url, key), name))],
   'snapfaas:ListEvents': [(url, key) => events(url, key, 'ListEvents', {})],
   'snapfaas:GetEvent': [(url, key, name) => events(url, key, 'GetEvent', { event: eventOf(name) })],
   'snapfaas:RedriveEvents': [
@@ -286,6 +294,7 @@ const MAY: Readonly<Record<Role, readonly Operation[]>> = {
     'logs:DescribeLogStreams',
     'logs:FilterLogEvents',
     'logs:GetLogEvents',
+    'logs:StartLiveTail',
     'snapfaas:ListEvents',
     'snapfaas:GetEvent',
     'snapfaas:RedriveEvents',

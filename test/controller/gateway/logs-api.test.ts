@@ -11,6 +11,9 @@ import {
   FilterLogEventsCommand,
   GetLogEventsCommand,
   paginateFilterLogEvents,
+  StartLiveTailCommand,
+  type StartLiveTailCommandInput,
+  type StartLiveTailResponseStream,
   type CloudWatchLogsServiceException,
 } from '@aws-sdk/client-cloudwatch-logs';
 import { LogsApi } from '../../../src/controller/gateway/logs/api.ts';
@@ -38,7 +41,8 @@ async function withApi(
     await withGateway({ jsonApis: [new LogsApi({ account: DEFAULT_ACCOUNT, logs, isFunction })] }, async (_, port) => {
       const endpoint = `http://127.0.0.1:${port}`;
       const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
-      const client = new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, maxAttempts: 1 });
+      const options = { maxAttempts: 1, disableHostPrefix: true };
+      const client = new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, ...options });
       await use(client, logs, endpoint);
       client.destroy();
     });
@@ -191,4 +195,123 @@ test('Logs API: bodies that are none, and operations that are not offered', () =
     };
     for (const [body, type] of BODIES) assert.equal(await post('FilterLogEvents', body), type, body.slice(0, 60));
     assert.equal(await post('PutLogEvents', '{}'), 'UnknownOperationException');
+  }));
+
+const ARN = 'arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/';
+
+async function tailOf(
+  client: CloudWatchLogsClient,
+  input: StartLiveTailCommandInput,
+): Promise<AsyncIterator<StartLiveTailResponseStream>> {
+  const { responseStream } = await client.send(new StartLiveTailCommand(input));
+  assert.ok(responseStream);
+  return responseStream[Symbol.asyncIterator]();
+}
+
+/** Messages of as many events as are wanted, and those that came with them. */
+async function messagesOf(tail: AsyncIterator<StartLiveTailResponseStream>, count: number): Promise<string[]> {
+  const messages: string[] = [];
+  for (let turns = 0; messages.length < count && turns < 20; turns += 1) {
+    const { value } = (await tail.next()) as { readonly value: StartLiveTailResponseStream | undefined };
+    const { sessionResults = [] } = value?.sessionUpdate ?? {};
+    assert.ok(sessionResults.length <= 500);
+    messages.push(...sessionResults.map(({ message = '' }) => message));
+  }
+  return messages;
+}
+
+test('Logs API: StartLiveTail tells what is printed from then on, in order, all of it', () =>
+  withApi(async (client, logs) => {
+    const [hello, other] = [logs.vmLog(HELLO, '$LATEST'), logs.vmLog(OTHER, '1')];
+    hello.printed('a', 'before\n');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const logGroupIdentifiers = [`${ARN}${HELLO}`, `${ARN}${SILENT}:*`];
+    const tail = await tailOf(client, { logGroupIdentifiers, logEventFilterPattern: '-hidden' });
+    const { value: first } = (await tail.next()) as { readonly value: StartLiveTailResponseStream };
+    assert.deepEqual(first.sessionStart?.logGroupIdentifiers, [`${ARN}${HELLO}`, `${ARN}${SILENT}`]);
+    assert.equal(first.sessionStart.logEventFilterPattern, '-hidden');
+    const printed = Array.from({ length: 1200 }, (_, index) => `line ${index}`);
+    hello.printed('b', `hidden\n${printed.join('\n')}\n`);
+    other.printed('c', 'of another group\n');
+    assert.deepEqual(await messagesOf(tail, 1200), printed);
+    // Of what is long, an update holds less.
+    hello.printed('b', `${'x'.repeat(60_000)}\n`.repeat(15));
+    assert.equal((await messagesOf(tail, 15)).length, 15);
+  }));
+
+test('Logs API: a tail of one stream, and the end of all when the gateway closes', async () => {
+  let tail: AsyncIterator<StartLiveTailResponseStream> | undefined;
+  await withApi(async (client, logs) => {
+    const version = logs.vmLog(HELLO, '3');
+    version.printed('a', 'before\n');
+    const { logStreams = [] } = await client.send(new DescribeLogStreamsCommand({ logGroupName: GROUP }));
+    const { logStreamName = '' } = logStreams[0] ?? {};
+    const input = { logGroupIdentifiers: [`${ARN}${HELLO}`], logStreamNames: [logStreamName] };
+    tail = await tailOf(client, input);
+    logs.vmLog(HELLO, '4').printed('b', 'of another VM\n');
+    version.printed('a', 'its own\n');
+    assert.deepEqual((await messagesOf(tail, 1)).slice(-1), ['its own']);
+  });
+  const rest = async (): Promise<void> => {
+    while ((await tail?.next())?.done === false);
+  };
+  // The whole message that came last may be there still; then the end, of one kind or the other.
+  await Promise.race([
+    rest().catch(() => undefined),
+    new Promise((_, reject) => setTimeout(() => reject(new Error('it goes on')), 5000)),
+  ]);
+});
+
+const WRONG_TAILS: readonly (readonly [what: string, input: object, name: string, message: RegExp])[] = [
+  ['no group', {}, 'InvalidParameterException', /must have 1 to 10 members/],
+  [
+    'a group of nobody',
+    { logGroupIdentifiers: [`${ARN}nobody`] },
+    'ResourceNotFoundException',
+    /The specified log group does not exist/,
+  ],
+  [
+    'streams of two groups',
+    { logGroupIdentifiers: [`${ARN}${HELLO}`, `${ARN}${OTHER}`], logStreamNames: ['a'] },
+    'InvalidParameterException',
+    /a single log group only/,
+  ],
+  [
+    'a pattern for JSON',
+    { logGroupIdentifiers: [`${ARN}${HELLO}`], logEventFilterPattern: '{ $.a = 1 }' },
+    'InvalidParameterException',
+    /JSON/,
+  ],
+];
+
+for (const [what, input, name, message] of WRONG_TAILS) {
+  test(`Logs API: a tail of ${what} is refused`, () =>
+    withApi(async (client) => {
+      await assert.rejects(
+        client.send(new StartLiveTailCommand(input as StartLiveTailCommandInput)),
+        (error: CloudWatchLogsServiceException) => error.name === name && message.test(error.message),
+      );
+    }));
+}
+
+test('Logs API: there may be 64 tails, and another when one has gone', () =>
+  withApi(async (_client, _logs, url) => {
+    const open = async (signal: AbortSignal): Promise<number> => {
+      const headers = { 'x-amz-target': 'Logs_20140328.StartLiveTail', 'content-type': 'application/x-amz-json-1.1' };
+      const body = JSON.stringify({ logGroupIdentifiers: [`${ARN}${HELLO}`] });
+      const response = await fetch(url, { method: 'POST', headers, body, signal });
+      if (response.status !== 200) assert.match(await response.text(), /LimitExceededException.*64 sessions/);
+      return response.status;
+    };
+    const [first, others] = [new AbortController(), new AbortController()];
+    assert.equal(await open(first.signal), 200);
+    const opened = await Promise.all(Array.from({ length: 63 }, () => open(others.signal)));
+    assert.ok(opened.every((status) => status === 200));
+    assert.equal(await open(others.signal), 400);
+    first.abort();
+    for (let turns = 0; (await open(others.signal)) !== 200; turns += 1) {
+      assert.ok(turns < 100);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    others.abort();
   }));

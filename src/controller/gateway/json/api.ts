@@ -6,7 +6,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { AccessError } from '../../../auth/access-error.ts';
 import type { Caller } from '../../../auth/caller.ts';
 import { SnapfaasError } from '../../../protocol/errors.ts';
-import type { Dialect } from '../dialect.ts';
+import type { Dialect, PartialOutput } from '../dialect.ts';
 import { answer, type Answer } from '../http-answer.ts';
 import { type Body, JsonApiError, readBody } from './body.ts';
 
@@ -17,8 +17,14 @@ export interface JsonApi {
   readonly name: string;
   /** The service that its clients sign for. */
   readonly service: string;
-  /** @throws JsonApiError, AccessError */
-  run(operation: string, body: Body, caller: Caller): Promise<Json>;
+  /**
+   * @param output for operations whose answer is a stream.
+   * @returns null: the answer was sent as a stream, which has ended.
+   * @throws JsonApiError, AccessError
+   */
+  run(operation: string, body: Body, caller: Caller, output: PartialOutput): Promise<Json | null>;
+  /** Every stream ends. */
+  close?(): void;
 }
 
 const TARGET = /^(\w{1,64})\.(\w{1,64})$/;
@@ -58,9 +64,10 @@ export class JsonDialect implements Dialect {
     return new JsonApiError('InvalidParameterException', `the request must be smaller than ${MAX_BODY_BYTES} bytes`);
   }
 
-  async begin(body: Buffer, id: string): Promise<Answer> {
+  async begin(body: Buffer, id: string, output: PartialOutput): Promise<Answer> {
     const { api, operation } = this.#call;
-    return jsonAnswer(200, await api.run(operation, readBody(body), this.#caller), id);
+    const answer = await api.run(operation, readBody(body), this.#caller, output);
+    return answer === null ? { status: 200, headers: [], body: Buffer.alloc(0) } : jsonAnswer(200, answer, id);
   }
 
   answer(): never {

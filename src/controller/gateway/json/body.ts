@@ -4,6 +4,7 @@
 export type JsonApiErrorType =
   | 'ConflictException'
   | 'InvalidParameterException'
+  | 'LimitExceededException'
   | 'ResourceNotFoundException'
   | 'SerializationException'
   | 'UnknownOperationException';

@@ -9,7 +9,7 @@ import { shownStart, type Invocation, type Outcome } from '../../task.ts';
 import type { Dialect, PartialOutput } from '../dialect.ts';
 import type { Answer, HeaderList } from '../http-answer.ts';
 import { apiErrorAnswer, apiErrorOf, validationError, type ApiError } from './errors.ts';
-import { EventEncoder } from './event-stream.ts';
+import { EventEncoder } from '../event-stream.ts';
 import { failurePayload, isFunctionsDoing } from './failures.ts';
 import { checkEvent, eventTooLarge, executedVersion, type InvokeTarget, type InvokeOptions } from './invoke.ts';
 import { logResult } from './log-tail.ts';

@@ -10,14 +10,16 @@ import type { FunctionLogs } from '../../../logs/function-logs.ts';
 import type { LogEvent } from '../../../logs/log-event.ts';
 import { positionId, positionOf, type FoundEvent, type LogPosition } from '../../../logs/log-reader.ts';
 import { logGroup, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
+import type { PartialOutput } from '../dialect.ts';
 import type { Json, JsonApi } from '../json/api.ts';
 import { JsonApiError, type Body } from '../json/body.ts';
+import { cut } from './answer-size.ts';
+import { LiveTails, type LiveTailWish } from './live-tail.ts';
 
 /** CloudWatch's own limits. */
 const MAX_EVENTS = 10_000;
 const MOST_LISTED = 50;
-/** Of the events of one answer together, in bytes or so; the rest comes with the next page. */
-const MAX_ANSWER_CHARACTERS = 1024 * 1024;
+const MOST_TAILED = 10;
 
 export interface LogsApiOptions {
   readonly account: LambdaAccount;
@@ -30,13 +32,23 @@ export class LogsApi implements JsonApi {
   readonly name = 'Logs_20140328';
   readonly service = 'logs';
   readonly #options: LogsApiOptions;
+  readonly #tails: LiveTails;
 
   constructor(options: LogsApiOptions) {
     this.#options = options;
+    this.#tails = new LiveTails(options.logs);
   }
 
-  async run(operation: string, body: Body, caller: Caller): Promise<Json> {
+  /** Every tail ends. */
+  close(): void {
+    this.#tails.close();
+  }
+
+  async run(operation: string, body: Body, caller: Caller, output: PartialOutput): Promise<Json | null> {
     switch (operation) {
+      case 'StartLiveTail':
+        await this.#tails.run(await this.#wishOf(body, caller), output);
+        return null;
       case 'FilterLogEvents':
         return this.#filterLogEvents(body, caller);
       case 'GetLogEvents':
@@ -175,10 +187,47 @@ export class LogsApi implements JsonApi {
     };
   }
 
-  /** @throws JsonApiError ResourceNotFoundException for a group that is none; AccessError. */
+  async #wishOf(body: Body, caller: Caller): Promise<LiveTailWish> {
+    const identifiers = body.strings('logGroupIdentifiers') ?? [];
+    const names = body.strings('logStreamNames') ?? [];
+    const prefixes = body.strings('logStreamNamePrefixes') ?? [];
+    const pattern = body.string('logEventFilterPattern') ?? '';
+    if (identifiers.length === 0 || identifiers.length > MOST_TAILED) {
+      throw new JsonApiError(
+        'InvalidParameterException',
+        `'logGroupIdentifiers' must have 1 to ${MOST_TAILED} members`,
+      );
+    }
+    if ((names.length > 0 || prefixes.length > 0) && identifiers.length > 1) {
+      throw new JsonApiError('InvalidParameterException', 'streams can be named for a single log group only');
+    }
+    if (names.length > 0 && prefixes.length > 0) {
+      const problem = "give either 'logStreamNames' or 'logStreamNamePrefixes'";
+      throw new JsonApiError('InvalidParameterException', problem);
+    }
+    const functions = new Set<string>();
+    for (const identifier of identifiers) {
+      functions.add(await this.#functionNamed(groupOf(identifier), 'logs:StartLiveTail', caller));
+    }
+    const matches = filter(pattern);
+    return {
+      groups: [...functions].map((name) => ({ name, arn: this.#arnOf(name) })),
+      told: { logStreamNames: names, logStreamNamePrefixes: prefixes, logEventFilterPattern: pattern },
+      accepts: ({ stream, message }) =>
+        (names.length === 0 || names.includes(stream)) &&
+        (prefixes.length === 0 || prefixes.some((prefix) => stream.startsWith(prefix))) &&
+        matches(message),
+    };
+  }
+
   async #functionOf(body: Body, operation: Operation, caller: Caller): Promise<string> {
     const identifier = body.string('logGroupIdentifier');
-    const group = identifier?.replace(/^arn:.*:log-group:/, '').replace(/:\*$/, '') ?? body.required('logGroupName');
+    const group = identifier === null ? body.required('logGroupName') : groupOf(identifier);
+    return this.#functionNamed(group, operation, caller);
+  }
+
+  /** @throws JsonApiError ResourceNotFoundException for a group that is none; AccessError. */
+  async #functionNamed(group: string, operation: Operation, caller: Caller): Promise<string> {
     const name = group.startsWith(logGroup('')) ? group.slice(logGroup('').length) : '';
     // Before it is looked up: whose function it is not, is not told whether it is there.
     caller.authorize(operation, name);
@@ -195,6 +244,11 @@ export class LogsApi implements JsonApi {
   }
 }
 
+/** @param identifier a name or an ARN. */
+function groupOf(identifier: string): string {
+  return identifier.replace(/^arn:.*:log-group:/, '').replace(/:\*$/, '');
+}
+
 function shown({ timeMs, message }: LogEvent): Json {
   return { timestamp: timeMs, message, ingestionTime: timeMs };
 }
@@ -205,19 +259,6 @@ function pageOf(events: readonly FoundEvent[], back: LogPosition, forward: LogPo
     nextBackwardToken: `b/${positionId(back)}`,
     nextForwardToken: `f/${positionId(forward)}`,
   };
-}
-
-/** As many of the events as one answer may hold, but one at least. */
-function cut(
-  events: readonly FoundEvent[],
-  next: LogPosition | null,
-): { readonly events: readonly FoundEvent[]; readonly next: LogPosition | null } {
-  let characters = 0;
-  const excess = events.findIndex(
-    ({ message }, at) => (characters += message.length) > MAX_ANSWER_CHARACTERS && at > 0,
-  );
-  const first = events[excess];
-  return first === undefined ? { events, next } : { events: events.slice(0, excess), next: first.position };
 }
 
 function filter(pattern: string): (message: string) => boolean {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EventStreamCodec } from '@smithy/core/event-streams';
-import { EventEncoder } from '../../../../src/controller/gateway/lambda/event-stream.ts';
+import { EventEncoder } from '../../../src/controller/gateway/event-stream.ts';
 
 const codec = new EventStreamCodec(
   (input) => Buffer.from(typeof input === 'string' ? input : new Uint8Array(input)).toString('utf8'),
@@ -27,6 +27,11 @@ for (const [what, payload] of [
     ]);
   });
 }
+
+test('event stream: an error that ends a stream is told as one', () => {
+  const { headers } = codec.decode(new EventEncoder('Late', 'application/json', 'exception').encode(Buffer.from('{}')));
+  assert.deepEqual([headers[':message-type']?.value, headers[':exception-type']?.value], ['exception', 'Late']);
+});
 
 test('event stream: a message is laid out as its diagram says', () => {
   const message = new EventEncoder('InvokeComplete', 'application/json').encode(Buffer.from('{}'));

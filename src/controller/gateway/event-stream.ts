@@ -17,14 +17,14 @@ const PRELUDE_BYTES = 12;
 const CRC_BYTES = 4;
 const STRING_TYPE = 7;
 
-/** Encodes the constant headers of one type of event once. */
+/** Encodes the constant headers of one type of event once; an exception is the last one of its stream. */
 export class EventEncoder {
   readonly #headers: Buffer;
 
-  constructor(eventType: string, contentType: string) {
+  constructor(type: string, contentType: string, kind: 'event' | 'exception' = 'event') {
     this.#headers = Buffer.concat([
-      header(':message-type', 'event'),
-      header(':event-type', eventType),
+      header(':message-type', kind),
+      header(`:${kind}-type`, type),
       header(':content-type', contentType),
     ]);
   }
