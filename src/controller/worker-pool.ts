@@ -126,6 +126,11 @@ function newFound(): Found {
   return { vm: null, start: null, launch: null, wasPaused: false, tail: null, acquiredAt: 0, answeredAt: 0 };
 }
 
+/** The original's handlers have nowhere to find it. */
+function isToldTrace({ handler, runtime, web, container }: FunctionVersion): boolean {
+  return handler !== null || runtime === 'provided' || web !== undefined || container !== undefined;
+}
+
 async function invoke({ task }: Job, lease: Lease, pool: VmPool, found: Found): Promise<Outcome | null> {
   const version = lease.fn.config;
   try {
@@ -138,7 +143,8 @@ async function invoke({ task }: Job, lease: Lease, pool: VmPool, found: Found): 
       found.acquiredAt = performance.now();
       if (start !== 'warm') found.launch = vm.timings;
       try {
-        const { result, contentType } = await vm.invoke(task.id, task.request, task.signal, tail, task.trace?.header);
+        const trace = task.trace !== undefined && isToldTrace(version) ? task.trace.header : undefined;
+        const { result, contentType } = await vm.invoke(task.id, task.request, task.signal, tail, trace);
         return { status: 'ok', result, contentType, start, version };
       } finally {
         found.answeredAt = performance.now();

@@ -65,19 +65,29 @@ async function openExporter(env: NodeJS.ProcessEnv): Promise<SpanExporter> {
   }
 }
 
+/** Of most invocations no trace is kept: what those do not need is made when somebody asks. */
 class OpenTrace implements TaskTrace {
   readonly span: Span;
-  readonly context: Context;
-  readonly traceId: string | null;
-  readonly header: string;
+  readonly #parent: Context;
 
-  constructor(span: Span, context: Context) {
+  constructor(span: Span, parent: Context) {
     this.span = span;
-    this.context = context;
-    const { traceId, spanId } = span.spanContext();
-    this.traceId = span.isRecording() ? traceId : null;
-    const sampled = span.isRecording() ? 1 : 0;
-    this.header = `Root=1-${traceId.slice(0, 8)}-${traceId.slice(8)};Parent=${spanId};Sampled=${sampled}`;
+    this.#parent = parent;
+  }
+
+  /** For spans below it. */
+  get context(): Context {
+    return trace.setSpan(this.#parent, this.span);
+  }
+
+  get traceId(): string | null {
+    return this.span.isRecording() ? this.span.spanContext().traceId : null;
+  }
+
+  get header(): string {
+    const { traceId, spanId } = this.span.spanContext();
+    const sampled = this.span.isRecording() ? 1 : 0;
+    return `Root=1-${traceId.slice(0, 8)}-${traceId.slice(8)};Parent=${spanId};Sampled=${sampled}`;
   }
 }
 
@@ -96,13 +106,13 @@ export class Tracing {
     const name = task.request.function.slice(0, 140);
     const attributes = { 'faas.invoked_name': name, 'faas.invocation_id': task.id };
     const span = this.#tracer.startSpan(`invoke ${name}`, { kind: SpanKind.SERVER, attributes }, parent);
-    return new OpenTrace(span, trace.setSpan(parent, span));
+    return new OpenTrace(span, parent);
   }
 
   end(begun: TaskTrace, summary: InvocationSummary): void {
     if (!(begun instanceof OpenTrace)) return;
-    const { span, context } = begun;
-    if (span.isRecording()) this.#describe(span, context, summary);
+    const { span } = begun;
+    if (span.isRecording()) this.#describe(span, begun.context, summary);
     span.end(summary.endedAt);
   }
 
