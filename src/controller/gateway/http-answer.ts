@@ -37,7 +37,12 @@ export function errorAnswer(error: SnapfaasError, options: ErrorAnswerOptions = 
 
 /** Any value as a JSON answer. */
 export function jsonAnswer(status: number, value: unknown, headers: HeaderList = []): Answer {
-  return answer(status, JSON_TYPE, Buffer.from(JSON.stringify(value)), headers);
+  return jsonTextAnswer(status, JSON.stringify(value), headers);
+}
+
+/** The same of JSON. */
+export function jsonTextAnswer(status: number, text: string, headers: HeaderList = []): Answer {
+  return answer(status, JSON_TYPE, Buffer.from(text), headers);
 }
 
 export function answer(status: number, contentType: string, body: Buffer, headers: HeaderList = []): Answer {

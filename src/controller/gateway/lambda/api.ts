@@ -19,7 +19,7 @@ import type { HeaderList } from '../http-answer.ts';
 import type { ExchangeOwner } from '../http-exchange.ts';
 import { urlFor } from '../urls/address.ts';
 import { CodeFactsCache, type Interpreters } from './code-facts.ts';
-import { ok, type Call, type ControlPlane, type EventSourceStates, type Result } from './control/call.ts';
+import { ok, okText, type Call, type ControlPlane, type EventSourceStates, type Result } from './control/call.ts';
 import { baseOf, CodeLinks } from './control/code-links.ts';
 import { controlApiError } from './control/control-errors.ts';
 import { ControlDialect, RefusedDialect } from './control/dialect.ts';
@@ -115,7 +115,9 @@ export class LambdaApi {
         return this.#invocation(operation, incoming, this.#referenceOf(whole), caller);
       case 'ListFunctions':
         caller.authorize('lambda:ListFunctions');
-        return new ControlDialect(operation, async () => ok(await listFunctions(this.#catalogueFor(caller), query)));
+        return new ControlDialect(operation, async () =>
+          okText(await listFunctions(this.#catalogueFor(caller), query)),
+        );
       case 'GetFunction':
       case 'GetFunctionConfiguration':
         return this.#look(operation, whole);

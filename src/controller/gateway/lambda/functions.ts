@@ -5,9 +5,10 @@ import { scratchMib } from '../../../protocol/guest.ts';
 import type { FunctionControl } from '../../../control/function-control.ts';
 import type { FunctionRegistry, RegisteredFunction, VersionState } from '../../../registry/function-registry.ts';
 import type { FunctionVersion } from '../../../registry/function-version.ts';
+import { newest, type VersionRecord } from '../../../registry/records.ts';
 import { ApiError, validationError } from './errors.ts';
 import type { CodeFactsCache } from './code-facts.ts';
-import { firstFrom, markerOf, numberKey, pageOf, withMarker } from './control/call.ts';
+import { firstFrom, markerOf, numberKey, pageOf } from './control/call.ts';
 import { listedConfiguration } from './control/render.ts';
 
 /** What `MaxItems` may be; a page has no more than the second, whatever it is, as with AWS. */
@@ -63,22 +64,24 @@ export async function getFunctionConfiguration(
 
 /**
  * @param query the parameters `MaxItems`, `Marker` and `FunctionVersion`.
+ * @returns JSON.
  * @throws ApiError if one of them has no good value.
  */
-export async function listFunctions(catalogue: Catalogue, query: URLSearchParams): Promise<Json> {
+export async function listFunctions(catalogue: Catalogue, query: URLSearchParams): Promise<string> {
   const version = query.get('FunctionVersion');
   if (version !== null && version !== 'ALL') {
     throw validationError('functionVersion', version, 'Member must satisfy enum value set: [ALL]');
   }
   const entries = entriesFrom(markerOf(query), catalogue, version === 'ALL');
   const { items, nextMarker } = pageOf(entries, entryKey, query, PAGE);
-  const page: Json[] = [];
+  const page: string[] = [];
   for (const entry of items) {
     const one = listed(catalogue, entry);
     // One after the other: requests that run functions have the file system first. What is known at once is not waited for.
-    page.push(one instanceof Promise ? await one : one);
+    page.push(one instanceof Promise ? JSON.stringify(await one) : one);
   }
-  return withMarker({ Functions: page }, nextMarker);
+  const marker = nextMarker === null ? '' : `,"NextMarker":${JSON.stringify(nextMarker)}`;
+  return `{"Functions":[${page.join(',')}]${marker}}`;
 }
 
 interface Entry {
@@ -112,10 +115,23 @@ function entryKey({ fn, version }: Entry): string {
   return `${fn.name} ${version === null || version === LATEST ? '' : numberKey(Number(version))}`;
 }
 
-function listed(catalogue: Catalogue, { fn, version }: Entry): Json | Promise<Json> {
+/** What lists tell of `$LATEST`, as JSON. A record never changes, and who lists all functions does so again. */
+const listedLatest = new WeakMap<VersionRecord, string>();
+
+function listed(catalogue: Catalogue, { fn, version }: Entry): string | Promise<Json> {
   const { kept, account } = catalogue;
-  if (kept?.find(fn.name) !== undefined) return listedConfiguration(account, kept.describe(fn.name, version), version);
-  return fn.latest === null ? names(catalogue, fn, version) : configuration(catalogue, fn.latest, version);
+  const record = kept?.find(fn.name);
+  if (kept === null || record === undefined) {
+    return fn.latest === null
+      ? JSON.stringify(names(catalogue, fn, version))
+      : configuration(catalogue, fn.latest, version);
+  }
+  const text = (): string => JSON.stringify(listedConfiguration(account, kept.describe(fn.name, version), version));
+  if (version !== null) return text();
+  const latest = newest(record);
+  const known = listedLatest.get(latest) ?? text();
+  listedLatest.set(latest, known);
+  return known;
 }
 
 /** The answer to an invocation of a function that cannot run. */

@@ -22,10 +22,8 @@ test('lambda: a page of functions has 50 at most, as with AWS, whatever is asked
   const sizes: number[] = [];
   const names: unknown[] = [];
   for (let marker: string | undefined = ''; marker !== undefined;) {
-    const page: Readonly<Record<string, unknown>> = await listFunctions(
-      catalogue,
-      new URLSearchParams({ MaxItems: '10000', Marker: marker }),
-    );
+    const text = await listFunctions(catalogue, new URLSearchParams({ MaxItems: '10000', Marker: marker }));
+    const page = JSON.parse(text) as Readonly<Record<string, unknown>>;
     const functions = page['Functions'] as readonly { readonly FunctionName: string }[];
     sizes.push(functions.length);
     names.push(...functions.map(({ FunctionName }) => FunctionName));

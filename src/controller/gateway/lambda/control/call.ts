@@ -47,13 +47,16 @@ export interface Call {
 
 export interface Result {
   readonly status: number;
-  /** Null: nothing. */
+  /** Null: nothing, or `text`. */
   readonly json: Json | null;
+  /** JSON that is text already. */
+  readonly text?: string;
 }
 
 export type Operation = (call: Call) => Result | Promise<Result>;
 
 export const ok = (json: Json): Result => ({ status: 200, json });
+export const okText = (text: string): Result => ({ status: 200, json: null, text });
 export const created = (json: Json): Result => ({ status: 201, json });
 export const NOTHING: Result = { status: 204, json: null };
 
