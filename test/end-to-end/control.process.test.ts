@@ -53,6 +53,23 @@ async function invoke(client: sdk.LambdaClient, FunctionName: string, Qualifier?
   return value;
 }
 
+/** What a list tells of a function is what is told of it alone. */
+async function assertListed(client: sdk.LambdaClient, FunctionName: string): Promise<void> {
+  const { Functions = [] } = await client.send(new sdk.ListFunctionsCommand({}));
+  const alone = await client.send(new sdk.GetFunctionConfigurationCommand({ FunctionName }));
+  const listed = Functions.find((one) => one.FunctionName === FunctionName);
+  const members = [
+    'CodeSha256',
+    'CodeSize',
+    'Environment',
+    'LastModified',
+    'RevisionId',
+    'Timeout',
+    'Version',
+  ] as const;
+  for (const member of members) assert.deepEqual(listed?.[member], alone[member], member);
+}
+
 describe('functions over the API', { timeout: 300_000 }, () => {
   test('are created, invoked, updated, published, led to by aliases and deleted, with the waiters of the SDK', async () => {
     await withSnapctr(async ({ client }) => {
@@ -76,6 +93,7 @@ describe('functions over the API', { timeout: 300_000 }, () => {
       await sdk.waitUntilFunctionExists({ client, ...PATIENCE }, { FunctionName });
       await sdk.waitUntilFunctionActiveV2({ client, ...PATIENCE }, { FunctionName });
       assert.deepEqual(await invoke(client, FunctionName), ['one', '$LATEST', 'a']);
+      await assertListed(client, FunctionName);
       const { Code, Tags, Configuration } = await client.send(new sdk.GetFunctionCommand({ FunctionName }));
       assert.deepEqual(Tags, { team: 'x' });
       assert.equal(Configuration?.LastUpdateStatus, 'Successful');
@@ -94,13 +112,16 @@ describe('functions over the API', { timeout: 300_000 }, () => {
       assert.deepEqual(await invoke(client, FunctionName), ['one', '$LATEST', 'a']);
       const updating = await client.send(new sdk.UpdateFunctionCodeCommand({ FunctionName, ZipFile: two }));
       assert.deepEqual([updating.State, updating.LastUpdateStatus], ['Active', 'InProgress']);
+      await assertListed(client, FunctionName);
       await sdk.waitUntilFunctionUpdatedV2({ client, ...PATIENCE }, { FunctionName });
       assert.deepEqual(await invoke(client, FunctionName), ['two', '$LATEST', 'a']);
+      await assertListed(client, FunctionName);
       await client.send(
         new sdk.UpdateFunctionConfigurationCommand({ FunctionName, Environment: { Variables: { NAME: 'b' } } }),
       );
       await sdk.waitUntilFunctionUpdatedV2({ client, ...PATIENCE }, { FunctionName });
       assert.equal((await client.send(new sdk.PublishVersionCommand({ FunctionName }))).Version, '2');
+      await assertListed(client, FunctionName);
       await sdk.waitUntilPublishedVersionActive({ client, ...PATIENCE }, { FunctionName, Qualifier: '2' });
       assert.deepEqual(await invoke(client, FunctionName, '1'), ['one', '1', 'a']);
       assert.deepEqual(await invoke(client, `${ARN}:2`), ['two', '2', 'b']);
