@@ -47,15 +47,18 @@ export function followersOf(
 function follower(
   account: LambdaAccount,
   target: string,
-  { id, hops }: EventContents,
+  { id, hops, header: before }: EventContents,
   payload: Buffer,
   now: number,
 ): NewEvent {
   const to = parseTarget(target);
-  // A request of its own for a function; else the request whose end it tells of.
+  // A request of its own for a function, in the same trace; else the request whose end it tells of.
   const isFunction = to.kind === 'function';
   const header = isFunction
-    ? { arn: functionArn(account, to.name) + (to.qualifier === null ? '' : `:${to.qualifier}`) }
+    ? {
+        arn: functionArn(account, to.name) + (to.qualifier === null ? '' : `:${to.qualifier}`),
+        ...(before?.trace !== undefined && { trace: before.trace }),
+      }
     : null;
   return { id: isFunction ? newTaskId() : id, target, payload, acceptedAt: now, header, hops: hops + 1 };
 }

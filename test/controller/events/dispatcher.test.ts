@@ -311,6 +311,22 @@ test('events: a function as dead-letter target is invoked with the event alone, 
     },
   ));
 
+test('events: what a function is told of another one is in the same trace', () => {
+  const traces: unknown[] = [];
+  const answer = ({ request }: Task): Outcome => {
+    traces.push(request.lambda?.header.trace);
+    return OK;
+  };
+  return withBench(new Bench(answer, settings({ onSuccess: 'function:g' })), async (bench) => {
+    await bench.dispatcher.accept({
+      ...{ id: 'id', function: 'f', qualifier: null, payload: Buffer.from('1') },
+      header: { trace: 'Root=1-a' },
+    });
+    await settled();
+    assert.deepEqual(traces, ['Root=1-a', 'Root=1-a']);
+  });
+});
+
 test('events: the version that failed says who gets the dead letter, and no success is one', () => {
   const asked: (string | null)[] = [];
   let outcome: Outcome = OK;
