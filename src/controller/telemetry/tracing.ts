@@ -1,6 +1,6 @@
 /**
- * Runs in snapctr. Spans of invocations for OpenTelemetry, by its own SDK: this file is loaded only if somebody is to get them. The root
- * span begins with the task, because the function is told of it; all others are made of the summary when the invocation is over.
+ * Runs in snapctr. Spans of invocations for OpenTelemetry, by its own SDK: this file is loaded only if somebody is to get them. They
+ * are made of the summary when the invocation is over; the root span before that, if the function is told of it.
  *
  * ```
  *   invoke NAME ──┬── queue
@@ -65,19 +65,26 @@ async function openExporter(env: NodeJS.ProcessEnv): Promise<SpanExporter> {
   }
 }
 
-/** Of most invocations no trace is kept: what those do not need is made when somebody asks. */
+/** Nothing of it is on the way of a request whose function is not told of it: its span is made when somebody asks. */
 class OpenTrace implements TaskTrace {
-  readonly span: Span;
-  readonly #parent: Context;
+  readonly #tracer: Tracer;
+  readonly #task: Task;
+  readonly #startTime = Date.now();
+  #opened: { readonly span: Span; readonly parent: Context } | null = null;
 
-  constructor(span: Span, parent: Context) {
-    this.span = span;
-    this.#parent = parent;
+  constructor(tracer: Tracer, task: Task) {
+    this.#tracer = tracer;
+    this.#task = task;
+  }
+
+  get span(): Span {
+    return this.#open().span;
   }
 
   /** For spans below it. */
   get context(): Context {
-    return trace.setSpan(this.#parent, this.span);
+    const { span, parent } = this.#open();
+    return trace.setSpan(parent, span);
   }
 
   get traceId(): string | null {
@@ -88,6 +95,16 @@ class OpenTrace implements TaskTrace {
     const { traceId, spanId } = this.span.spanContext();
     const sampled = this.span.isRecording() ? 1 : 0;
     return `Root=1-${traceId.slice(0, 8)}-${traceId.slice(8)};Parent=${spanId};Sampled=${sampled}`;
+  }
+
+  #open(): { readonly span: Span; readonly parent: Context } {
+    if (this.#opened !== null) return this.#opened;
+    const parent = parentOf(this.#task);
+    const name = this.#task.request.function.slice(0, 140);
+    const attributes = { 'faas.invoked_name': name, 'faas.invocation_id': this.#task.id };
+    const options = { kind: SpanKind.SERVER, attributes, startTime: this.#startTime };
+    this.#opened = { span: this.#tracer.startSpan(`invoke ${name}`, options, parent), parent };
+    return this.#opened;
   }
 }
 
@@ -102,11 +119,7 @@ export class Tracing {
 
   /** The trace of a task that is just submitted: its caller's, if it told one. */
   begin(task: Task): TaskTrace {
-    const parent = parentOf(task);
-    const name = task.request.function.slice(0, 140);
-    const attributes = { 'faas.invoked_name': name, 'faas.invocation_id': task.id };
-    const span = this.#tracer.startSpan(`invoke ${name}`, { kind: SpanKind.SERVER, attributes }, parent);
-    return new OpenTrace(span, parent);
+    return new OpenTrace(this.#tracer, task);
   }
 
   end(begun: TaskTrace, summary: InvocationSummary): void {
