@@ -25,6 +25,12 @@ const GROUP = '/aws/lambda/hello';
 /** Functions of which something was printed, and one of which nothing was. */
 const [HELLO, OTHER, SILENT] = ['hello', 'other', 'silent'];
 
+function clientOf(endpoint: string): CloudWatchLogsClient {
+  const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
+  const options = { maxAttempts: 1, disableHostPrefix: true };
+  return new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, ...options });
+}
+
 async function withApi(
   use: (client: CloudWatchLogsClient, logs: FunctionLogs, url: string) => Promise<void>,
 ): Promise<void> {
@@ -40,9 +46,7 @@ async function withApi(
   try {
     await withGateway({ jsonApis: [new LogsApi({ account: DEFAULT_ACCOUNT, logs, isFunction })] }, async (_, port) => {
       const endpoint = `http://127.0.0.1:${port}`;
-      const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
-      const options = { maxAttempts: 1, disableHostPrefix: true };
-      const client = new CloudWatchLogsClient({ region: 'us-east-1', endpoint, credentials, ...options });
+      const client = clientOf(endpoint);
       await use(client, logs, endpoint);
       client.destroy();
     });
@@ -248,9 +252,14 @@ test('Logs API: a tail of one stream, and the end of all when the gateway closes
     const { logStreamName = '' } = logStreams[0] ?? {};
     const input = { logGroupIdentifiers: [`${ARN}${HELLO}`], logStreamNames: [logStreamName] };
     tail = await tailOf(client, input);
+    const byPrefix = await tailOf(client, {
+      logGroupIdentifiers: [`${ARN}${HELLO}`],
+      logStreamNamePrefixes: [logStreamName.slice(0, -1)],
+    });
     logs.vmLog(HELLO, '4').printed('b', 'of another VM\n');
     version.printed('a', 'its own\n');
     assert.deepEqual((await messagesOf(tail, 1)).slice(-1), ['its own']);
+    assert.deepEqual((await messagesOf(byPrefix, 1)).slice(-1), ['its own']);
   });
   const rest = async (): Promise<void> => {
     while ((await tail?.next())?.done === false);
@@ -260,6 +269,27 @@ test('Logs API: a tail of one stream, and the end of all when the gateway closes
     rest().catch(() => undefined),
     new Promise((_, reject) => setTimeout(() => reject(new Error('it goes on')), 5000)),
   ]);
+});
+
+test('Logs API: a tail whose log cannot be read ends with an error in the stream', async () => {
+  let reads = 0;
+  const logs = {
+    names: () => Promise.resolve([HELLO]),
+    sizeOf: () => Promise.resolve(null),
+    read: () => {
+      reads += 1;
+      const end = { begunMs: 0, offset: 0 };
+      return reads > 1 ? Promise.reject(new Error('EIO')) : Promise.resolve({ events: [], next: null, end });
+    },
+    readLast: () => Promise.reject(new Error('not used')),
+  };
+  const api = new LogsApi({ account: DEFAULT_ACCOUNT, logs, isFunction: () => true });
+  await withGateway({ jsonApis: [api] }, async (_, port) => {
+    const client = clientOf(`http://127.0.0.1:${port}`);
+    const tail = await tailOf(client, { logGroupIdentifiers: [`${ARN}${HELLO}`] });
+    await assert.rejects(messagesOf(tail, 1), { name: 'SessionStreamingException' });
+    client.destroy();
+  });
 });
 
 const WRONG_TAILS: readonly (readonly [what: string, input: object, name: string, message: RegExp])[] = [

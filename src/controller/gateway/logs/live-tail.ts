@@ -2,7 +2,7 @@
  * Runs in snapctr. StartLiveTail: what functions print from now on, as a stream of events:
  *
  * ```
- *   initial-response   sessionStart   sessionUpdate   sessionUpdate   …   SessionTimeoutException
+ *   initial-response   sessionStart   sessionUpdate   sessionUpdate   …   SessionTimeoutException | SessionStreamingException
  *                                     └── one a second, also without anything new
  * ```
  *
@@ -12,6 +12,7 @@ import { randomUUID } from 'node:crypto';
 import type { FunctionLogs } from '../../../logs/function-logs.ts';
 import type { LogEvent } from '../../../logs/log-event.ts';
 import type { LogPosition } from '../../../logs/log-reader.ts';
+import { SnapfaasError } from '../../../protocol/errors.ts';
 import type { PartialOutput } from '../dialect.ts';
 import { EventEncoder } from '../event-stream.ts';
 import type { HeaderList } from '../http-answer.ts';
@@ -29,6 +30,7 @@ const HEADERS: HeaderList = ['content-type', 'application/vnd.amazon.eventstream
 const INITIAL_RESPONSE = new EventEncoder('initial-response', 'application/x-amz-json-1.1');
 const SESSION_START = new EventEncoder('sessionStart', 'application/json');
 const SESSION_UPDATE = new EventEncoder('sessionUpdate', 'application/json');
+const SESSION_STREAMING = new EventEncoder('SessionStreamingException', 'application/json', 'exception');
 const SESSION_TIMEOUT = new EventEncoder('SessionTimeoutException', 'application/json', 'exception');
 
 /** What a session is to tell. */
@@ -60,6 +62,8 @@ export class LiveTails {
     this.#sessions.add(session);
     try {
       await session.run();
+    } catch (error) {
+      await session.fail(SnapfaasError.from(error).message);
     } finally {
       this.#sessions.delete(session);
     }
@@ -92,6 +96,11 @@ class Session {
   end(): void {
     this.#isEnded = true;
     this.#wake();
+  }
+
+  /** It has begun: its reader is told in the stream. */
+  fail(message: string): Promise<void> {
+    return this.#send(SESSION_STREAMING, { message });
   }
 
   async run(): Promise<void> {
