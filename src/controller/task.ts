@@ -50,14 +50,6 @@ export interface LambdaInvocation {
   readonly wantsReport: boolean;
 }
 
-/** What a caller tells of the trace that its request belongs to. */
-export interface TraceHeaders {
-  /** W3C's. */
-  readonly traceparent?: string;
-  /** `X-Amzn-Trace-Id`. */
-  readonly amzn?: string;
-}
-
 /** The trace that a task is in. */
 export interface TaskTrace {
   /** In hexadecimal; null: it is not recorded. */
@@ -74,8 +66,8 @@ export interface Task {
   readonly signal: AbortSignal;
   /** Of an invocation of type Event, which try it is, from 1; absent: it is none. */
   readonly eventTry?: number;
-  /** Absent: its caller told none. */
-  readonly traceHeaders?: TraceHeaders | undefined;
+  /** The trace that its caller is in, as `X-Amzn-Trace-Id` has it; absent or null: it told none. */
+  readonly callerTrace?: string | null;
   /** Set when it is submitted, if traces are made. */
   trace?: TaskTrace;
   /** The response channel. Called exactly once for every task that was submitted, also after an abort. */

@@ -13,13 +13,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ANYBODY, type Caller } from '../../auth/caller.ts';
 import { openWhole, type BodyOpener } from '../../auth/body-opener.ts';
 import type { SnapfaasError } from '../../protocol/errors.ts';
-import { newTaskId, type Invocation, type Outcome, type Task, type TaskTrace, type TraceHeaders } from '../task.ts';
+import { newTaskId, type Invocation, type Outcome, type Task, type TaskTrace } from '../task.ts';
 import { isAnswer, type Dialect, type PartialOutput } from './dialect.ts';
 import type { UnreadAnswer } from './byte-budget.ts';
 import type { SubmitTask } from './gateway.ts';
 import { send, type Answer, type HeaderList } from './http-answer.ts';
 import type { Connection, OpenExchange } from './http-connection.ts';
 import { shuttingDown } from './http-problems.ts';
+import { traceHeaderOf } from './trace-header.ts';
 
 /** What an exchange needs of its gateway. */
 export interface ExchangeOwner {
@@ -390,11 +391,7 @@ class HttpTask implements Task {
   }
 
   /** Looked at only if traces are made. */
-  get traceHeaders(): TraceHeaders {
-    const { traceparent, 'x-amzn-trace-id': amzn } = this.#incoming.headers;
-    return {
-      ...(typeof traceparent === 'string' ? { traceparent } : {}),
-      ...(typeof amzn === 'string' ? { amzn } : {}),
-    };
+  get callerTrace(): string | null {
+    return traceHeaderOf(this.#incoming.headers);
   }
 }

@@ -27,10 +27,10 @@ import type { InvocationSummary, LaunchSummary } from './invocation-summary.ts';
 /** How long spans may take to leave when snapctr ends, in ms. */
 const LAST_SPANS_MS = 2000;
 
-const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-|$)/;
-const AMZN_ROOT = /(?:^|;)\s*Root=1-([0-9a-f]{8})-([0-9a-f]{24})/;
-const AMZN_PARENT = /(?:^|;)\s*Parent=([0-9a-f]{16})/;
-const AMZN_SAMPLED = /(?:^|;)\s*Sampled=1/;
+/** Parts of `X-Amzn-Trace-Id`. */
+const ROOT = /(?:^|;)\s*Root=1-([0-9a-f]{8})-([0-9a-f]{24})/;
+const PARENT = /(?:^|;)\s*Parent=([0-9a-f]{16})/;
+const SAMPLED = /(?:^|;)\s*Sampled=1/;
 
 /**
  * Sends spans where the variables of OpenTelemetry say; the SDK reads all of them, such as `OTEL_TRACES_SAMPLER`.
@@ -185,14 +185,12 @@ function prefixed(waits: Record<string, number>): Record<string, number> {
   return Object.fromEntries(Object.entries(waits).map(([reason, ms]) => [`snapfaas.wait.${reason}_ms`, ms]));
 }
 
-/** What the caller told, in W3C's header or else in AWS's; what is neither is no trace. */
-function parentOf({ traceHeaders, request }: Task): Context {
-  const [, traceId = '', spanId = '', flags = '00'] = TRACEPARENT.exec(traceHeaders?.traceparent ?? '') ?? [];
-  if (traceId !== '') return remote(traceId, spanId, (Number.parseInt(flags, 16) & TraceFlags.SAMPLED) !== 0);
-  const amzn = traceHeaders?.amzn ?? request.lambda?.header.trace ?? '';
-  const [, time = '', rest = ''] = AMZN_ROOT.exec(amzn) ?? [];
-  const [, parent = ''] = AMZN_PARENT.exec(amzn) ?? [];
-  return time === '' || parent === '' ? ROOT_CONTEXT : remote(time + rest, parent, AMZN_SAMPLED.test(amzn));
+/** What the caller told, or whoever brought the event; what cannot be read is no trace. */
+function parentOf({ callerTrace, request }: Task): Context {
+  const header = callerTrace ?? request.lambda?.header.trace ?? '';
+  const [, time = '', rest = ''] = ROOT.exec(header) ?? [];
+  const [, parent = ''] = PARENT.exec(header) ?? [];
+  return time === '' || parent === '' ? ROOT_CONTEXT : remote(time + rest, parent, SAMPLED.test(header));
 }
 
 function remote(traceId: string, spanId: string, isSampled: boolean): Context {
