@@ -9,6 +9,7 @@ export default tseslint.config(
       'node_modules/',
       'examples/',
       'scripts/',
+      'test/guest/fixtures/languages/',
       'bench/*.js',
       'eslint.config.js',
     ],

@@ -16,6 +16,7 @@ import { idleMemory } from './cases/idle-memory.ts';
 import { keepAlive } from './cases/keep-alive.ts';
 import { lambda } from './cases/lambda.ts';
 import { signatures } from './cases/signatures.ts';
+import { languages } from './cases/languages.ts';
 import { layers } from './cases/layers.ts';
 import { linear } from './cases/linear.ts';
 import { observability } from './cases/observability.ts';
@@ -41,6 +42,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   firstStart,
   pythonImport,
   runtimeApi,
+  languages,
   density,
   deploy,
   warmRequest,

@@ -1,5 +1,5 @@
 /** The live page in headless Chromium: how soon it is seen, how soon an invocation is on it, and what it costs where much happens. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { brotliCompressSync } from 'node:zlib';
@@ -7,9 +7,9 @@ import { chromium, type Browser } from 'playwright-core';
 import { withGateway } from '../../test/controller/gateway/http-client.ts';
 import { BusyHost } from '../../test/support/busy-host.ts';
 import { createWorkspace, PROJECT_ROOT, startController, type TestFunction } from '../../test/support/snapctr.ts';
+import { CHROMIUM, whyWithout } from '../../test/support/needed-program.ts';
 import { median, result, summary, type Benchmark, type Result } from '../result.ts';
 
-const CHROMIUM = '/usr/bin/chromium';
 const PAGE = join(PROJECT_ROOT, 'dist/ui/page');
 const LOADS = 10;
 const INVOCATIONS = 30;
@@ -32,8 +32,9 @@ const ECHO: TestFunction = {
 export const page: Benchmark = {
   name: 'page',
   async run() {
-    if (!existsSync(CHROMIUM)) {
-      console.log(`page: left out, there is no ${CHROMIUM}`);
+    const missing = whyWithout(CHROMIUM, 'chromium');
+    if (missing !== false) {
+      console.log(`page: left out, ${missing}`);
       return [];
     }
     const browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });

@@ -7,7 +7,7 @@
  * The runtime has one socket for its whole life and learns nothing of connections and restores. Each flow is one buffer
  * that is filled when it is empty and written until it is: an end that does not read stops the other one.
  *
- * Lengths and types of frames are all that is looked at, to know what the end of a connection means. Between two exchanges it
+ * Lengths and types of frames are all that is looked at, to know what the end of a connection means. While no exchange is under way it
  * means nothing, and the next connection is taken. Within one, the answer has nobody left to go to, or the runtime waits
  * for the rest of a request that nobody will send: the runtime's socket is ended, and so is the runtime.
  *
@@ -31,7 +31,7 @@ struct flow {
     size_t start, end;
     /* What came of the length field of the frame that passes, and what is to come of the frame behind its type. */
     size_t length, length_bytes, left;
-    /* A CHUNK, which is a part of an answer. */
+    /* Neither a request nor an answer: a part of one, or what is said of one. */
     int is_part;
     /* Requests, or answers, that passed whole. */
     unsigned long whole;
@@ -97,7 +97,7 @@ static void count_frames(struct flow *flow, const unsigned char *bytes, size_t c
                     continue;
                 flow->is_part = 0;
             } else {
-                flow->is_part = byte == FRAME_CHUNK;
+                flow->is_part = byte == FRAME_CHUNK || byte == FRAME_TAKEN || byte == FRAME_CANCEL;
                 flow->left = flow->length - 1;
             }
             flow->length = flow->length_bytes = 0;

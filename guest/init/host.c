@@ -43,9 +43,13 @@ static void forget_cut_frame(void)
     if (whole > from_host_bytes)
         fatal("the host went away in the middle of a frame, of which %zu bytes are missing", whole - from_host_bytes);
     for (size_t left; (left = from_host_bytes - whole) >= FRAME_PREFIX_BYTES;) {
-        if (frame_bytes(from_host + whole) > left)
+        size_t bytes = frame_bytes(from_host + whole);
+        /* One that is too short for its prefix is no cut one: it ends the machine when its turn comes. */
+        if (bytes < FRAME_PREFIX_BYTES)
+            bytes = FRAME_PREFIX_BYTES;
+        if (bytes > left)
             break;
-        whole += frame_bytes(from_host + whole);
+        whole += bytes;
     }
     from_host_bytes = whole;
 }

@@ -21,6 +21,8 @@
 #define MAX_LOG_BYTES_PER_REQUEST (256 * 1024)
 enum frame_type {
     FRAME_CHUNK = 5,
+    FRAME_TAKEN = 6,
+    FRAME_CANCEL = 7,
     FRAME_HELLO = 16,
     FRAME_LOAD = 17,
     FRAME_LOADED = 18,
@@ -40,6 +42,7 @@ enum frame_type {
     FRAME_NETWORK = 32,
     FRAME_ENDING = 33,
     FRAME_SYNCED = 34,
+    FRAME_BEGUN = 35,
 };
 
 /* Length, type and header length of a frame (src/protocol/frame.ts draws it). */

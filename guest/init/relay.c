@@ -3,13 +3,16 @@
  *
  *   host ── control ──▶ SYNC, LOAD, SEAL, START     host.c ──▶ runtime: LOAD, SEAL, START; DRAINED from here
  *   host ◀─ control.c ─ HELLO, answers, LOG, LOG_END, RUNTIME_EXITED
- *                                                  from_runtime ◀── HELLO, answers, DONE
+ *                                                  from_runtime ◀── HELLO, answers, DONE or BEGUN
  *   answers: LOADED | LOAD_FAILED, SEALED | HOOK_FAILED, STARTED | HOOK_FAILED
  *
  * Output is told apart by request: number 0 is all that comes before STARTED; DONE ends each invocation. An answer, an
  * invocation's end and the runtime's end are reported in two steps, because the host may be slow: `ending` says that one
  * has come: output that was printed before it is being collected; `finish` reports it. No frame of the runtime is looked
  * at in between.
+ *
+ * Where several invocations may be under way, what is printed belongs to none of them: the number is that of the newest one, and BEGUN
+ * raises it, which nobody waits for. It is sent before anything else is done.
  *
  * A handler is begun only after the DRAINED of the invocation before it was read. So when the runtime ends, that frame tells
  * whether the next invocation was begun, whatever the function channel has brought meanwhile.
@@ -44,6 +47,9 @@ static enum ending { NOTHING, ANSWER, INVOCATION, RUNTIME } ending;
 
 /* The DONE that ends the invocation had a header, which asks for LOG_END. */
 static int log_end_asked;
+
+/* Invocations that the runtime has said it begins; 0 if there is one at a time. */
+static unsigned long told_begun;
 
 static int runtime_ended, runtime_status;
 
@@ -113,6 +119,12 @@ static int take_frame_of_runtime(void)
     } else if (type == FRAME_DONE && phase == SERVING) {
         log_end_asked = frame_header_bytes(from_runtime) > 0;
         begin_ending(INVOCATION);
+    } else if (type == FRAME_BEGUN && phase == SERVING) {
+        /* The first has its number already. */
+        if (told_begun++ > 0) {
+            end_output_of_request(0);
+            set_request_number(request_number() + 1);
+        }
     }
     forget_frame_of_runtime();
     return 1;
@@ -150,6 +162,8 @@ static void report_answer(void)
 static unsigned long begun(void)
 {
     unsigned long number = request_number();
+    if (told_begun > 0)
+        return told_begun;
     return number > 1 && (left_unread || drained_due) ? number - 1 : number;
 }
 

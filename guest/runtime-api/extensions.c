@@ -186,7 +186,7 @@ static char invoke_event[3 * HEADER_BYTES];
 
 static int hears(const struct extension *one)
 {
-    return one->wants_invoke && one->state == WAITS;
+    return one->wants_invoke && one->state == WAITS && !web_is_shared();
 }
 
 void prepare_invoke_event(struct text header)

@@ -32,12 +32,17 @@ int is_name(struct text text, const char *name)
     return text.bytes == strlen(name) && strncasecmp(text.at, name, text.bytes) == 0;
 }
 
-int lists(struct text list, const char *word)
+int is_same_name(struct text a, struct text b)
+{
+    return a.bytes == b.bytes && strncasecmp(a.at, b.at, a.bytes) == 0;
+}
+
+int lists(struct text list, struct text word)
 {
     while (list.bytes > 0) {
         const char *comma = memchr(list.at, ',', list.bytes);
         size_t bytes = comma == NULL ? list.bytes : (size_t)(comma - list.at);
-        if (is_name(trimmed((struct text){list.at, bytes}), word))
+        if (is_same_name(trimmed((struct text){list.at, bytes}), word))
             return 1;
         bytes += comma != NULL;
         list.at += bytes;
@@ -121,8 +126,8 @@ static int read_field(struct head *head, struct text name, struct text value)
             return 501;
         head->is_chunked = 1;
     } else if (is_name(name, "connection")) {
-        head->closes |= lists(value, "close");
-        if (head->is_old && lists(value, "keep-alive"))
+        head->closes |= lists(value, text_of("close"));
+        if (head->is_old && lists(value, text_of("keep-alive")))
             head->closes = 0;
     } else if (is_name(name, "expect")) {
         if (!is_name(value, "100-continue"))

@@ -43,8 +43,9 @@ int next_line(struct text *rest, struct text *line);
 int split_field(struct text line, struct text *name, struct text *value);
 int is_token_char(char c);
 int is_name(struct text text, const char *name);
+int is_same_name(struct text a, struct text b);
 /* Whether a list such as that of `Connection` has a word in it. */
-int lists(struct text list, const char *word);
+int lists(struct text list, struct text word);
 
 /* Returns the length of the head; 0: it is not all there; below 0: it is none, and minus that is the status to answer. */
 long read_head(const char *bytes, size_t count, struct head *head);

@@ -6,6 +6,9 @@
  * The host's frame is left in its channel until the bootstrap asks: then nothing of it can have been begun if the bootstrap
  * ends before. DONE goes out when the bootstrap asks again, as it is at work until then, and what it prints belongs to the
  * invocation.
+ *
+ * An application on a port may have several under way. Then frames are taken as they come, none of this state is used but the number, and
+ * init is told of each that is begun.
  */
 #define _GNU_SOURCE
 #include "runtime-api.h"
@@ -108,8 +111,10 @@ static void put_head(struct text header, size_t event_bytes)
     put(line, (size_t)snprintf(line, sizeof line, "Content-Length: %zu\r\n\r\n", event_bytes));
 }
 
-int wants_invocation(void)
+int wants_frame(void)
 {
+    if (web_is_shared())
+        return phase == PHASE_SERVING;
     return phase == PHASE_SERVING && current.state == NONE && extensions_wait() &&
            (is_web() ? web_is_idle() : waiting_connection(WAITS_FOR_EVENT) != NULL);
 }
@@ -161,18 +166,49 @@ static void rehearse(size_t event_bytes)
     give_back(event_bytes);
 }
 
-void take_invocation(void)
+static struct wishes read_wishes(struct text header)
+{
+    return (struct wishes){
+        .is_strict = is_true(json_member(header, "strict")),
+        .takes_chunks = is_true(json_member(header, "stream")),
+        .takes_http = is_true(json_member(header, "http")),
+    };
+}
+
+static void take_frame_of_several(struct frame frame)
+{
+    unsigned long long said = json_number(json_member(frame.header, "slot"), 0);
+    unsigned slot = said < web_slots() ? (unsigned)said : web_slots();
+    if (frame.type == FRAME_TAKEN) {
+        note_taken(slot, json_number(json_member(frame.header, "bytes"), 0));
+    } else if (frame.type == FRAME_CANCEL) {
+        cancel_exchange(slot);
+    } else if (frame.type == FRAME_INVOKE && web_slot_is_free(slot)) {
+        struct wishes wishes = read_wishes(frame.header);
+        current.number++;
+        set_output_number(current.number);
+        if (!function.sends_frames)
+            write_frame(INIT, FRAME_BEGUN, text_of(""), text_of(""));
+        begin_exchange(slot, frame.payload_bytes, wishes);
+    } else {
+        lost("what is no invocation");
+    }
+}
+
+void take_frame(void)
 {
     struct frame frame = read_frame(HOST);
     if (frame.type == FRAME_REHEARSE) {
         rehearse(frame.payload_bytes);
         return;
     }
+    if (web_is_shared()) {
+        take_frame_of_several(frame);
+        return;
+    }
     if (frame.type != FRAME_INVOKE || !json_string(json_member(frame.header, "id"), current.id, sizeof current.id))
         lost("what is no invocation");
-    current.wishes.is_strict = is_true(json_member(frame.header, "strict"));
-    current.wishes.takes_chunks = is_true(json_member(frame.header, "stream"));
-    current.wishes.takes_http = is_true(json_member(frame.header, "http"));
+    current.wishes = read_wishes(frame.header);
     current.wants_log_end = is_true(json_member(frame.header, "log_end"));
     if (!is_web())
         put_head(frame.header, frame.payload_bytes);
@@ -187,7 +223,7 @@ void take_invocation(void)
     set_output_number(current.number);
     tell_extensions();
     if (is_web())
-        begin_exchange(frame.payload_bytes, current.wishes);
+        begin_exchange(0, frame.payload_bytes, current.wishes);
     else
         give_event(waiting_connection(WAITS_FOR_EVENT), frame.payload_bytes);
 }
@@ -206,7 +242,9 @@ unsigned long long invocation_deadline_ms(void)
 
 void fail_invocation(struct text failure)
 {
-    if (current.state == RUNNING)
+    if (web_is_shared())
+        fail_exchanges(failure);
+    else if (current.state == RUNNING)
         answer_host(FRAME_FAILURE, text_of("{\"exiting\":true}"), failure);
 }
 

@@ -274,18 +274,19 @@ int main(int count, char **arguments)
     int host_is_away = 0;
     for (;;) {
         struct {
-            struct pollfd signals, init, host, web, output[OUTPUTS], api[API_FDS];
+            struct pollfd signals, init, host, output[OUTPUTS], api[API_FDS], web[MOST_EXCHANGES];
         } fds;
-        int takes_invocation = wants_invocation();
+        int takes_frame = wants_frame();
         fds.signals = (struct pollfd){.fd = child_signals(), .events = POLLIN};
         fds.init = (struct pollfd){.fd = INIT, .events = (short)(phase == PHASE_LOADED ? POLLIN : POLLRDHUP)};
-        fds.host = (struct pollfd){.fd = takes_invocation && !host_is_away ? HOST : -1, .events = POLLIN};
-        watch_web(&fds.web);
+        fds.host = (struct pollfd){.fd = takes_frame && !host_is_away ? HOST : -1, .events = POLLIN};
+        watch_web(fds.web);
         watch_output(fds.output);
         watch_api(fds.api);
-        int is_ahead = takes_invocation && host_is_ahead(), limit_ms = is_ahead ? 0 : host_is_away ? PORT_RETRY_MS : web_limit_ms();
+        int is_ahead = takes_frame && host_is_ahead(), limit_ms = is_ahead ? 0 : host_is_away ? PORT_RETRY_MS : web_limit_ms();
         limit_ms = shorter_ms(limit_ms, limit_of_extensions_ms());
-        int ready = poll((struct pollfd *)&fds, sizeof fds / sizeof(struct pollfd), limit_ms);
+        nfds_t count_of_fds = sizeof fds / sizeof(struct pollfd) - MOST_EXCHANGES + web_slots();
+        int ready = poll((struct pollfd *)&fds, count_of_fds, limit_ms);
         if (ready < 0 && errno != EINTR)
             lost("more than can be waited for");
         if (ready < 0)
@@ -293,11 +294,12 @@ int main(int count, char **arguments)
         look_for_application();
         if (fds.output[0].revents || fds.output[1].revents)
             pump_output();
-        serve_web(&fds.web);
+        serve_web(fds.web);
         serve_api(fds.api);
         if (fds.signals.revents && reap_children()) {
             /* Its last words. */
             serve_rest();
+            serve_web_rest();
             shut_extensions_down("failure");
             bootstrap_is_over = 1;
             if (phase == PHASE_RESTORING)
@@ -310,10 +312,10 @@ int main(int count, char **arguments)
             obey_init();
         else if (fds.init.revents & (POLLRDHUP | POLLHUP | POLLERR))
             quit(0);
-        if (takes_invocation && wants_invocation() && (is_ahead || host_is_away || fds.host.revents)) {
+        if (takes_frame && wants_frame() && (is_ahead || host_is_away || fds.host.revents)) {
             host_is_away = !host_has_frame();
             if (!host_is_away)
-                take_invocation();
+                take_frame();
         }
     }
 }

@@ -34,14 +34,18 @@
 #include <sys/types.h>
 
 /* Numbers and names of src/protocol/guest.ts. */
-#define PROTOCOL_VERSION 5
+#define PROTOCOL_VERSION 6
 #define MAX_CHUNK_BYTES (32 * 1024)
+/* What may be sent of a streamed answer ahead of TAKEN. */
+#define STREAM_WINDOW_BYTES (256 * 1024)
 enum frame_type {
     FRAME_INVOKE = 1,
     FRAME_RESULT = 2,
     FRAME_FAILURE = 3,
     FRAME_REHEARSE = 4,
     FRAME_CHUNK = 5,
+    FRAME_TAKEN = 6,
+    FRAME_CANCEL = 7,
     FRAME_HELLO = 16,
     FRAME_LOAD = 17,
     FRAME_LOADED = 18,
@@ -55,6 +59,7 @@ enum frame_type {
     FRAME_STARTED = 30,
     FRAME_HOOK_FAILED = 31,
     FRAME_ENDING = 33,
+    FRAME_BEGUN = 35,
 };
 
 #define HOST 3
@@ -260,10 +265,24 @@ unsigned web_port(void);
 int web_limit_ms(void);
 void look_for_application(void);
 int web_is_idle(void);
+/* Requests that LOAD allows at once. */
+#define MOST_EXCHANGES 100
+unsigned web_slots(void);
+/* True if that are several: then INVOKE names a slot, and there is no DONE. */
+int web_is_shared(void);
+int web_slot_is_free(unsigned slot);
 /* Reads the event from the host. */
-void begin_exchange(size_t event_bytes, struct wishes wishes);
-void watch_web(struct pollfd *fd);
-void serve_web(const struct pollfd *fd);
+void begin_exchange(unsigned slot, size_t event_bytes, struct wishes wishes);
+/* The host has taken so much of a streamed answer. */
+void note_taken(unsigned slot, unsigned long long bytes);
+void cancel_exchange(unsigned slot);
+/* All that are under way; the process is about to end. */
+void fail_exchanges(struct text failure);
+/* Entries for all slots. */
+void watch_web(struct pollfd *fds);
+void serve_web(const struct pollfd *fds);
+/* Answers that are there already; the application has ended. */
+void serve_web_rest(void);
 
 /* ---- reseed.c */
 /* `arguments`: variables for the application, until NULL. */
@@ -278,10 +297,10 @@ void renew_generators(void);
 /* ---- invocation.c */
 /* The one under way is over for its caller. */
 void answer_host(enum frame_type type, struct text header, struct text payload);
-/* True if the host's next frame can be taken: the bootstrap waits for an event, and none is under way. */
-int wants_invocation(void);
-/* Takes INVOKE or REHEARSE. */
-void take_invocation(void);
+/* True if the host's next frame can be taken: the bootstrap waits for an event, and none is under way, or several may be. */
+int wants_frame(void);
+/* INVOKE or REHEARSE; TAKEN or CANCEL if there may be several. */
+void take_frame(void);
 /* The bootstrap asks for an event. Returns false if it owes an answer. */
 int may_ask(void);
 void note_asked(void);

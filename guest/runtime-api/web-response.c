@@ -50,13 +50,22 @@ static int read_fields(struct text rest, struct web_response *response, unsigned
     return 1;
 }
 
+/* Whether a header `Connection` has it, of which there may be several. */
+static int is_listed(const struct web_response *response, struct text word)
+{
+    for (int i = 0; i < response->fields; i++)
+        if (is_name(response->names[i], "connection") && lists(response->values[i], word))
+            return 1;
+    return 0;
+}
+
 /* `timeout=5, max=100`: the answers of Node, Apache and others say it; none does that means to close the connection. */
 static int read_keep_alive(const struct web_response *response)
 {
     static const char timeout[] = "timeout=";
     struct text value = response_field(response, "keep-alive");
     if (value.bytes < sizeof timeout || strncasecmp(value.at, timeout, sizeof timeout - 1) != 0 ||
-        lists(response_field(response, "connection"), "close"))
+        is_listed(response, text_of("close")))
         return 0;
     int seconds = 0;
     for (size_t at = sizeof timeout - 1; at < value.bytes && isdigit((unsigned char)value.at[at]) && seconds < 10000; at++)
@@ -75,7 +84,8 @@ long read_response(const char *bytes, size_t count, int is_head, struct web_resp
             return -1;
     if (!next_line(&rest, &line))
         return count < RESPONSE_HEAD_BYTES ? 0 : -1;
-    *response = (struct web_response){.fields = 0};
+    /* Not as a whole: that would be all the fields that there could be. */
+    response->is_chunked = response->ends_with_connection = response->keeps_s = response->fields = 0;
     if (!read_status_line(line, &response->status, &is_old))
         return -1;
     head = rest;
@@ -144,28 +154,13 @@ static int is_between(struct text name, const struct web_response *response)
     for (size_t i = 0; i < sizeof dropped / sizeof *dropped; i++)
         if (is_name(name, dropped[i]))
             return 1;
-    char word[128];
-    if (name.bytes >= sizeof word)
-        return 0;
-    memcpy(word, name.at, name.bytes);
-    word[name.bytes] = '\0';
-    return lists(response_field(response, "connection"), word);
-}
-
-static int are_equal(struct text a, struct text b)
-{
-    if (a.bytes != b.bytes)
-        return 0;
-    for (size_t i = 0; i < a.bytes; i++)
-        if (tolower((unsigned char)a.at[i]) != tolower((unsigned char)b.at[i]))
-            return 0;
-    return 1;
+    return is_listed(response, name);
 }
 
 static int is_repeated(const struct web_response *response, int field)
 {
     for (int i = 0; i < field; i++)
-        if (are_equal(response->names[i], response->names[field]))
+        if (is_same_name(response->names[i], response->names[field]))
             return 1;
     return 0;
 }
@@ -182,7 +177,8 @@ static void put_fields(struct output *output, const struct web_response *respons
         put_text(output, "\":\"");
         put_bytes(output, response->values[i], 0);
         for (int j = i + 1; j < response->fields; j++) {
-            if (!are_equal(response->names[i], response->names[j]))
+            /* Several lengths are equal, or there is no answer. */
+            if (!is_same_name(response->names[i], response->names[j]) || is_name(response->names[i], "content-length"))
                 continue;
             put_text(output, ", ");
             put_bytes(output, response->values[j], 0);

@@ -1,12 +1,16 @@
 /*
  * Functions that are applications which listen on a port: each event goes there as the request that it tells of, and the answer
- * is the result. One at a time:
+ * is the result. One at a time, or one in each slot, as many as LOAD says; each exchange has a connection and buffers of its own:
  *
- *   NOT_LISTENING ── a connection is taken ──▶ IDLE ── event ──▶ AWAITS_HEAD ──▶ TAKES_BODY ── answer ──▶ IDLE
+ *   IDLE ── event ──▶ AWAITS_HEAD ──▶ TAKES_BODY ── answer ──▶ IDLE
+ *                          └───────────────┴── hangs up ──▶ AWAITS_END ── but does not end ──▶ IDLE
  *
  * The request is written while the answer is read: an application may answer before it has read everything. A connection is
  * used again for REUSE_MS, if the application said that it keeps it for longer than that. So none is closed by the application,
  * or by a clock that jumps after a restore, while a request is on its way.
+ *
+ * Where there are several, the host always reads, so that no answer stands in the way of another one. What it may get of a streamed one
+ * that its client is slow to take is bounded by a window: beyond that the application is not read.
  */
 #define _GNU_SOURCE
 #include "runtime-api.h"
@@ -23,6 +27,9 @@
 #include <unistd.h>
 
 #define RESULT_TOO_LARGE "Function.ResponseSizeTooLarge"
+#define NOT_LISTENING "Web.NotListening"
+#define NO_RESPONSE "Web.NoResponse"
+#define BAD_RESPONSE "Web.BadResponse"
 /* How often a port that nobody listens on is tried, and when that is said. */
 #define RETRY_MS 5
 #define REMARK_MS 8000
@@ -33,33 +40,45 @@
 #define LEAST_PROMISE_S 2
 #define PAGE_BYTES 4096
 #define KEPT_BYTES (64 * 1024)
-#define METADATA_TYPE "{\"content_type\":\"application/vnd.awslambda.http-integration-response\"}"
+#define METADATA_TYPE "{\"content_type\":\"application/vnd.snapfaas.http-response\"}"
 
 static unsigned port;
 static int family = AF_INET;
 static long long begun_ms;
-static int has_remarked;
+static int is_listening, has_remarked;
 
-static enum { NOT_LISTENING, IDLE, AWAITS_HEAD, TAKES_BODY } state;
-/* The connection; one that is there while no request is goes on to the next. */
-static int app = -1;
-static int may_reuse;
-static long long kept_since_ms;
-static struct wishes wishes;
-static struct web_request request;
-static struct web_response response;
-/* Of the request's head and body, what was written. */
-static size_t sent;
-/* What was read and not looked at yet. */
-static char incoming[RESPONSE_HEAD_BYTES];
-static size_t incoming_bytes;
-static char response_head[RESPONSE_HEAD_BYTES];
-static char request_head[REQUEST_HEAD_BYTES];
-static char event[ANSWER_BYTES] __attribute__((aligned(PAGE_BYTES)));
-/* Metadata, and the body behind them. */
-static char result[METADATA_BYTES + ANSWER_BYTES] __attribute__((aligned(PAGE_BYTES)));
-static size_t metadata_bytes;
-static unsigned long long body_bytes;
+struct exchange {
+    enum { IDLE, AWAITS_HEAD, TAKES_BODY, AWAITS_END } state;
+    /* As the header of a frame; empty: the first. */
+    char slot[32];
+    /* The connection; one that is there while no request is goes on to the next. */
+    int app;
+    int may_reuse;
+    long long kept_since_ms;
+    /* Of one that has hung up. */
+    const char *failure;
+    long long fails_at_ms;
+    struct wishes wishes;
+    struct web_request request;
+    struct web_response response;
+    /* Of the request's head and body, what was written. */
+    size_t sent;
+    /* Of a streamed answer, what the host may still get; below 0 if more was read at once. */
+    long long window;
+    size_t incoming_bytes, metadata_bytes, event_bytes;
+    unsigned long long body_bytes;
+    /* What was read and not looked at yet. */
+    char incoming[RESPONSE_HEAD_BYTES];
+    char response_head[RESPONSE_HEAD_BYTES];
+    char request_head[REQUEST_HEAD_BYTES] __attribute__((aligned(PAGE_BYTES)));
+    char event[ANSWER_BYTES] __attribute__((aligned(PAGE_BYTES)));
+    /* Metadata, and the body behind them. */
+    char result[METADATA_BYTES + ANSWER_BYTES] __attribute__((aligned(PAGE_BYTES)));
+};
+
+/* Made when they are needed first: in a small VM all of them together could not even be promised. */
+static struct exchange *exchanges[MOST_EXCHANGES];
+static unsigned slots;
 
 static long long now_ms(void)
 {
@@ -76,6 +95,16 @@ int is_web(void)
 unsigned web_port(void)
 {
     return port;
+}
+
+unsigned web_slots(void)
+{
+    return slots;
+}
+
+int web_is_shared(void)
+{
+    return slots > 1;
 }
 
 /* Without a VM functions share the host's ports: each process gets one of its own. */
@@ -96,13 +125,30 @@ void begin_web(struct text load)
     unsigned long long wanted = json_number(json_member(json_member(load, "web"), "port"), 0);
     if (wanted == 0 || wanted > 65535)
         return;
+    unsigned long long most = json_number(json_member(json_member(load, "web"), "max_concurrency"), 1);
+    slots = most < 1 ? 1 : most > MOST_EXCHANGES ? MOST_EXCHANGES : (unsigned)most;
     port = function.sends_frames ? free_port() : (unsigned)wanted;
     begun_ms = now_ms();
 }
 
-static size_t request_bytes(void)
+static struct exchange *exchange_of(unsigned slot)
 {
-    return request.head.bytes + request.body.bytes;
+    if (exchanges[slot] != NULL)
+        return exchanges[slot];
+    struct exchange *one = mmap(NULL, sizeof *one, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (one == MAP_FAILED) {
+        dprintf(2, "snapfaas: no memory for another request: %s\n", strerror(errno));
+        leave(1);
+    }
+    one->app = -1;
+    if (slot > 0)
+        snprintf(one->slot, sizeof one->slot, "{\"slot\":%u}", slot);
+    return exchanges[slot] = one;
+}
+
+static size_t request_bytes(const struct exchange *one)
+{
+    return one->request.head.bytes + one->request.body.bytes;
 }
 
 /* ---- The connection ---------------------------------------------------------------------------------------------- */
@@ -144,30 +190,60 @@ static int find_application(void)
     return 0;
 }
 
-static void hang_up(void)
+static void hang_up(struct exchange *one)
 {
-    if (app >= 0)
-        close(app);
-    app = -1;
+    if (one->app >= 0)
+        close(one->app);
+    one->app = -1;
+}
+
+/* When something is due that nobody else tells of; below 0: nothing is. */
+static long long due_ms(const struct exchange *one)
+{
+    return one->state == AWAITS_END ? one->fails_at_ms : one->state == IDLE && one->app >= 0 ? one->kept_since_ms + REUSE_MS : -1;
 }
 
 int web_limit_ms(void)
 {
-    if (state == IDLE && app >= 0) {
-        long long left_ms = kept_since_ms + REUSE_MS - now_ms();
-        return left_ms > 0 ? (int)left_ms : 0;
+    if (!is_web())
+        return -1;
+    if (!is_listening)
+        return RETRY_MS;
+    long long first_ms = -1;
+    for (unsigned i = 0; i < slots; i++) {
+        long long due = exchanges[i] == NULL ? -1 : due_ms(exchanges[i]);
+        if (due >= 0 && (first_ms < 0 || due < first_ms))
+            first_ms = due;
     }
-    return is_web() && state == NOT_LISTENING ? RETRY_MS : -1;
+    if (first_ms < 0)
+        return -1;
+    first_ms -= now_ms();
+    return first_ms > 0 ? (int)first_ms : 0;
+}
+
+static void fail_at_end(struct exchange *one);
+
+static void look_at_exchanges(void)
+{
+    for (unsigned i = 0; i < slots; i++) {
+        struct exchange *one = exchanges[i];
+        long long due = one == NULL ? -1 : due_ms(one);
+        if (due < 0 || due > now_ms())
+            continue;
+        if (one->state == IDLE)
+            hang_up(one);
+        else
+            fail_at_end(one);
+    }
 }
 
 void look_for_application(void)
 {
-    if (state == IDLE && now_ms() - kept_since_ms >= REUSE_MS)
-        hang_up();
-    if (!is_web() || state != NOT_LISTENING || bootstrap_pid() <= 0)
+    look_at_exchanges();
+    if (!is_web() || is_listening || bootstrap_pid() <= 0)
         return;
     if (find_application()) {
-        state = IDLE;
+        is_listening = 1;
         look_at_readiness();
     } else if (!has_remarked && now_ms() - begun_ms > REMARK_MS) {
         has_remarked = 1;
@@ -177,7 +253,7 @@ void look_for_application(void)
 
 int web_is_idle(void)
 {
-    return state == IDLE;
+    return is_listening && (exchanges[0] == NULL || exchanges[0]->state == IDLE);
 }
 
 /* ---- The answer -------------------------------------------------------------------------------------------------- */
@@ -188,259 +264,362 @@ static void give_back(char *buffer, size_t room, size_t used)
         madvise(buffer + KEPT_BYTES, room - KEPT_BYTES - room % PAGE_BYTES, MADV_DONTNEED);
 }
 
-static void end_exchange(enum frame_type type, struct text header, struct text payload)
+/* A header with the slot in it, in a static buffer. */
+static struct text with_slot(const struct exchange *one, struct text header)
 {
-    if (may_reuse)
-        kept_since_ms = now_ms();
+    static char whole[1024 + sizeof one->slot];
+    if (one->slot[0] == '\0')
+        return header;
+    if (header.bytes == 0)
+        return text_of(one->slot);
+    int bytes = snprintf(whole, sizeof whole, "%.*s,%.*s", (int)strlen(one->slot) - 1, one->slot, (int)header.bytes - 1, header.at + 1);
+    return (struct text){whole, (size_t)bytes};
+}
+
+static void end_exchange(struct exchange *one, enum frame_type type, struct text header, struct text payload)
+{
+    if (one->may_reuse)
+        one->kept_since_ms = now_ms();
     else
-        hang_up();
-    state = IDLE;
-    answer_host(type, header, payload);
-    give_back(event, sizeof event, request.body.bytes);
-    give_back(result, sizeof result, metadata_bytes + (size_t)body_bytes);
-    note_asked();
+        hang_up(one);
+    one->state = IDLE;
+    if (!web_is_shared()) {
+        answer_host(type, header, payload);
+    } else {
+        if (function.sends_frames)
+            pump_output();
+        write_frame(HOST, type, with_slot(one, header), payload);
+    }
+    give_back(one->request_head, sizeof one->request_head, one->request.head.bytes);
+    give_back(one->event, sizeof one->event, one->event_bytes);
+    give_back(one->result, sizeof one->result, one->metadata_bytes + (size_t)one->body_bytes);
+    if (!web_is_shared())
+        note_asked();
 }
 
-static void fail(struct text failure)
+static void fail(struct exchange *one, struct text failure)
 {
-    end_exchange(FRAME_FAILURE, text_of(""), failure);
+    end_exchange(one, FRAME_FAILURE, text_of(""), failure);
 }
 
-/* One that has ended tells more by how it did: the loop sees it next. */
-static int application_ends(void)
+/* One that has ended tells more by how it did: the loop sees that, if it comes soon. */
+static void await_end(struct exchange *one, const char *failure)
 {
-    struct pollfd child = {.fd = child_signals(), .events = POLLIN};
-    int count;
-    do
-        count = poll(&child, 1, END_MS);
-    while (count < 0 && errno == EINTR);
-    return count == 1;
+    hang_up(one);
+    one->state = AWAITS_END;
+    one->failure = failure;
+    one->fails_at_ms = now_ms() + END_MS;
 }
 
-static void fail_broken(void)
+static void fail_at_end(struct exchange *one)
 {
-    hang_up();
-    if (application_ends())
-        state = IDLE;
-    else if (state == AWAITS_HEAD && incoming_bytes == 0)
-        fail(own_failure("Web.NoResponse", "the application closed the connection without an answer"));
+    if (strcmp(one->failure, NOT_LISTENING) == 0)
+        fail(one, own_failure(NOT_LISTENING, "nothing listens on port %u any more", port));
+    else if (strcmp(one->failure, NO_RESPONSE) == 0)
+        fail(one, own_failure(NO_RESPONSE, "the application closed the connection without an answer"));
     else
-        fail(own_failure("Web.BadResponse", "the application broke its answer off"));
+        fail(one, own_failure(BAD_RESPONSE, "the application broke its answer off"));
 }
 
-static int is_streamed(void)
+static void fail_broken(struct exchange *one)
 {
-    return request.is_http && wishes.takes_http && wishes.takes_chunks;
+    await_end(one, one->state == AWAITS_HEAD && one->incoming_bytes == 0 ? NO_RESPONSE : BAD_RESPONSE);
 }
 
-static void fail_too_large(void)
+static int is_streamed(const struct exchange *one)
 {
-    fail(own_failure(RESULT_TOO_LARGE, "Response payload size exceeded maximum allowed payload size (%llu bytes).",
-                     function.max_result_bytes));
+    return one->request.is_http && one->wishes.takes_http && one->wishes.takes_chunks;
+}
+
+static void fail_too_large(struct exchange *one)
+{
+    fail(one, own_failure(RESULT_TOO_LARGE, "Response payload size exceeded maximum allowed payload size (%llu bytes).",
+                          function.max_result_bytes));
+}
+
+static void send_chunk(struct exchange *one, struct text header, struct text data)
+{
+    write_frame(HOST, FRAME_CHUNK, with_slot(one, header), data);
+    one->window -= (long long)data.bytes;
+}
+
+/* The host has enough of it for now. */
+static int is_held(const struct exchange *one)
+{
+    return web_is_shared() && one->state == TAKES_BODY && is_streamed(one) && one->window <= 0;
 }
 
 /* Of an event that was no request. */
-static void end_other(struct text body)
+static void end_other(struct exchange *one, struct text body)
 {
-    struct text type = response_field(&response, "content-type");
+    struct text type = response_field(&one->response, "content-type");
     static char header[1024];
     char escaped[600];
-    if (response.status >= 500) {
-        fail(own_failure("Web.ServerError", "the application answered an event with status %d", response.status));
+    if (one->response.status >= 500) {
+        fail(one, own_failure("Web.ServerError", "the application answered an event with status %d", one->response.status));
         return;
     }
-    if (wishes.is_strict && body.bytes > 0 && !json_is_valid(body)) {
-        fail(own_failure("Runtime.MarshalError", "the answer of the application is not JSON, which its caller needs"));
+    if (one->wishes.is_strict && body.bytes > 0 && !json_is_valid(body)) {
+        fail(one, own_failure("Runtime.MarshalError", "the answer of the application is not JSON, which its caller needs"));
         return;
     }
     size_t bytes = json_escape(type, escaped, sizeof escaped);
     int is_json = type.bytes == 0 || text_is(type, "application/json");
-    end_exchange(FRAME_RESULT, is_json ? text_of("") : print_header(header, "{\"content_type\":\"%.*s\"}", (int)bytes, escaped),
-                 body.bytes == 0 && wishes.is_strict ? text_of("null") : body);
+    end_exchange(one, FRAME_RESULT, is_json ? text_of("") : print_header(header, "{\"content_type\":\"%.*s\"}", (int)bytes, escaped),
+                 body.bytes == 0 && one->wishes.is_strict ? text_of("null") : body);
 }
 
-static void end_answer_of_application(void)
+static void end_answer_of_application(struct exchange *one)
 {
-    struct text body = {result + metadata_bytes, (size_t)body_bytes};
-    if (is_streamed()) {
-        end_exchange(FRAME_RESULT, text_of(""), text_of(""));
-    } else if (!request.is_http) {
-        end_other(body);
-    } else if (wishes.takes_http) {
-        end_exchange(FRAME_RESULT, text_of(METADATA_TYPE), (struct text){result, metadata_bytes + (size_t)body_bytes});
+    struct text body = {one->result + one->metadata_bytes, (size_t)one->body_bytes};
+    if (is_streamed(one)) {
+        end_exchange(one, FRAME_RESULT, text_of(""), text_of(""));
+    } else if (!one->request.is_http) {
+        end_other(one, body);
+    } else if (one->wishes.takes_http) {
+        end_exchange(one, FRAME_RESULT, text_of(METADATA_TYPE), (struct text){one->result, one->metadata_bytes + (size_t)one->body_bytes});
     } else {
-        size_t bytes = write_answer(&response, body, event, function.max_result_bytes);
+        size_t bytes = write_answer(&one->response, body, one->event, function.max_result_bytes);
+        one->event_bytes = bytes > one->event_bytes ? bytes : one->event_bytes;
         if (bytes == 0)
-            fail_too_large();
+            fail_too_large(one);
         else
-            end_exchange(FRAME_RESULT, text_of(""), (struct text){event, bytes});
+            end_exchange(one, FRAME_RESULT, text_of(""), (struct text){one->event, bytes});
     }
 }
 
 /* Returns false if the exchange is over. */
-static int take_body_piece(struct text data)
+static int take_body_piece(struct exchange *one, struct text data)
 {
-    if (is_streamed()) {
+    if (is_streamed(one)) {
         for (size_t count; data.bytes > 0; data.at += count, data.bytes -= count) {
             count = data.bytes < MAX_CHUNK_BYTES ? data.bytes : MAX_CHUNK_BYTES;
-            write_frame(HOST, FRAME_CHUNK, text_of(""), (struct text){data.at, count});
+            send_chunk(one, text_of(""), (struct text){data.at, count});
         }
         return 1;
     }
-    if (body_bytes + data.bytes > function.max_result_bytes) {
-        fail_too_large();
+    if (one->body_bytes + data.bytes > function.max_result_bytes) {
+        fail_too_large(one);
         return 0;
     }
-    memcpy(result + metadata_bytes + body_bytes, data.at, data.bytes);
-    body_bytes += data.bytes;
+    memcpy(one->result + one->metadata_bytes + one->body_bytes, data.at, data.bytes);
+    one->body_bytes += data.bytes;
     return 1;
 }
 
 /* ---- What is read ------------------------------------------------------------------------------------------------ */
 
-static void consume(size_t count)
+static void consume(struct exchange *one, size_t count)
 {
-    incoming_bytes -= count;
-    memmove(incoming, incoming + count, incoming_bytes);
+    one->incoming_bytes -= count;
+    memmove(one->incoming, one->incoming + count, one->incoming_bytes);
 }
 
 /* Returns false if there is nothing to go on with. */
-static int read_head_of_answer(void)
+static int read_head_of_answer(struct exchange *one)
 {
-    long bytes = read_response(incoming, incoming_bytes, request.is_head, &response);
+    long bytes = read_response(one->incoming, one->incoming_bytes, one->request.is_head, &one->response);
     if (bytes == 0)
         return 0;
     /* 101 ends HTTP, which nobody has asked for. */
-    if (bytes < 0 || response.status == 101) {
-        fail(own_failure("Web.BadResponse", "the application answered what is no HTTP, or in a way that is not understood here"));
+    if (bytes < 0 || one->response.status == 101) {
+        fail(one, own_failure(BAD_RESPONSE, "the application answered what is no HTTP, or in a way that is not understood here"));
         return 0;
     }
-    if (response.status < 200) {
-        consume((size_t)bytes);
-        return incoming_bytes > 0;
+    if (one->response.status < 200) {
+        consume(one, (size_t)bytes);
+        return one->incoming_bytes > 0;
     }
     /* Its fields are looked at until the end. */
-    memcpy(response_head, incoming, (size_t)bytes);
-    read_response(response_head, (size_t)bytes, request.is_head, &response);
-    consume((size_t)bytes);
-    state = TAKES_BODY;
-    body_bytes = 0;
-    metadata_bytes = request.is_http && wishes.takes_http ? write_metadata(&response, result, METADATA_BYTES) : 0;
-    if (is_streamed())
-        write_frame(HOST, FRAME_CHUNK, text_of(METADATA_TYPE), (struct text){result, metadata_bytes});
+    memcpy(one->response_head, one->incoming, (size_t)bytes);
+    read_response(one->response_head, (size_t)bytes, one->request.is_head, &one->response);
+    consume(one, (size_t)bytes);
+    one->state = TAKES_BODY;
+    one->body_bytes = 0;
+    one->metadata_bytes = one->request.is_http && one->wishes.takes_http ? write_metadata(&one->response, one->result, METADATA_BYTES) : 0;
+    if (is_streamed(one))
+        send_chunk(one, text_of(METADATA_TYPE), (struct text){one->result, one->metadata_bytes});
     return 1;
 }
 
-static int read_body_of_answer(void)
+static int read_body_of_answer(struct exchange *one)
 {
     struct text data;
-    while (incoming_bytes > 0 && response.body.at != BODY_OVER) {
-        size_t taken = take_body(&response.body, incoming, incoming_bytes, &data);
-        if (response.body.at == BODY_BAD) {
-            fail(own_failure("Web.BadResponse", "the body of the application's answer is broken"));
+    while (one->incoming_bytes > 0 && one->response.body.at != BODY_OVER) {
+        size_t taken = take_body(&one->response.body, one->incoming, one->incoming_bytes, &data);
+        if (one->response.body.at == BODY_BAD) {
+            fail(one, own_failure(BAD_RESPONSE, "the body of the application's answer is broken"));
             return 0;
         }
-        if (data.bytes > 0 && !take_body_piece(data))
+        if (data.bytes > 0 && !take_body_piece(one, data))
             return 0;
-        consume(taken);
+        consume(one, taken);
     }
-    if (response.body.at == BODY_OVER) {
-        may_reuse = response.keeps_s >= LEAST_PROMISE_S && sent == request_bytes() && incoming_bytes == 0;
-        end_answer_of_application();
+    if (one->response.body.at == BODY_OVER) {
+        one->may_reuse = one->response.keeps_s >= LEAST_PROMISE_S && one->sent == request_bytes(one) && one->incoming_bytes == 0;
+        end_answer_of_application(one);
     }
     return 0;
 }
 
-static void look_at_incoming(void)
+static void look_at_incoming(struct exchange *one)
 {
     int goes_on = 1;
-    while (goes_on && state == AWAITS_HEAD)
-        goes_on = read_head_of_answer();
-    if (state == TAKES_BODY)
-        read_body_of_answer();
+    while (goes_on && one->state == AWAITS_HEAD)
+        goes_on = read_head_of_answer(one);
+    if (one->state == TAKES_BODY)
+        read_body_of_answer(one);
 }
 
-static void receive(void)
+static void receive(struct exchange *one)
 {
-    ssize_t count = recv(app, incoming + incoming_bytes, sizeof incoming - incoming_bytes, 0);
+    ssize_t count = recv(one->app, one->incoming + one->incoming_bytes, sizeof one->incoming - one->incoming_bytes, 0);
     if (count < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (count > 0) {
-        incoming_bytes += (size_t)count;
-        look_at_incoming();
-    } else if (count == 0 && state == TAKES_BODY && response.ends_with_connection) {
-        end_answer_of_application();
+        one->incoming_bytes += (size_t)count;
+        look_at_incoming(one);
+    } else if (count == 0 && one->state == TAKES_BODY && one->response.ends_with_connection) {
+        end_answer_of_application(one);
     } else {
-        fail_broken();
+        fail_broken(one);
     }
 }
 
 /* ---- The request ------------------------------------------------------------------------------------------------- */
 
 /* What cannot be written is not missed: the answer tells. */
-static void send_request(void)
+static void send_request(struct exchange *one)
 {
-    while (sent < request_bytes()) {
-        int is_in_head = sent < request.head.bytes;
-        const char *at = is_in_head ? request.head.at + sent : request.body.at + (sent - request.head.bytes);
-        size_t left = is_in_head ? request.head.bytes - sent : request_bytes() - sent;
-        ssize_t count = send(app, at, left, MSG_NOSIGNAL | (is_in_head && request.body.bytes > 0 ? MSG_MORE : 0));
+    while (one->sent < request_bytes(one)) {
+        int is_in_head = one->sent < one->request.head.bytes;
+        const char *at = is_in_head ? one->request.head.at + one->sent : one->request.body.at + (one->sent - one->request.head.bytes);
+        size_t left = is_in_head ? one->request.head.bytes - one->sent : request_bytes(one) - one->sent;
+        ssize_t count = send(one->app, at, left, MSG_NOSIGNAL | (is_in_head && one->request.body.bytes > 0 ? MSG_MORE : 0));
         if (count >= 0)
-            sent += (size_t)count;
+            one->sent += (size_t)count;
         else if (errno == EAGAIN)
             return;
         else if (errno != EINTR)
-            sent = request_bytes();
+            one->sent = request_bytes(one);
     }
 }
 
-void begin_exchange(size_t event_bytes, struct wishes wanted)
+void begin_exchange(unsigned slot, size_t event_bytes, struct wishes wishes)
 {
-    wishes = wanted;
-    incoming_bytes = 0;
-    sent = 0;
-    body_bytes = 0;
-    metadata_bytes = 0;
-    may_reuse = 0;
-    request = (struct web_request){.is_http = 0};
-    state = AWAITS_HEAD;
-    if (event_bytes > sizeof event)
+    struct exchange *one = exchange_of(slot);
+    one->wishes = wishes;
+    one->incoming_bytes = 0;
+    one->sent = 0;
+    one->body_bytes = 0;
+    one->metadata_bytes = 0;
+    one->event_bytes = event_bytes;
+    one->window = STREAM_WINDOW_BYTES;
+    one->may_reuse = 0;
+    one->request = (struct web_request){.is_http = 0};
+    one->state = AWAITS_HEAD;
+    if (event_bytes > sizeof one->event)
         leave(1);
-    read_bytes(HOST, event, event_bytes);
-    if (!write_request((struct text){event, event_bytes}, request_head, sizeof request_head, &request)) {
-        fail(own_failure("Web.BadRequest", "the event is no request over HTTP that an application could be sent"));
+    read_bytes(HOST, one->event, event_bytes);
+    if (!write_request((struct text){one->event, event_bytes}, one->request_head, sizeof one->request_head, &one->request)) {
+        fail(one, own_failure("Web.BadRequest", "the event is no request over HTTP that an application could be sent"));
         return;
     }
-    struct pollfd kept = {.fd = app, .events = POLLIN};
-    if (now_ms() - kept_since_ms >= REUSE_MS || poll(&kept, 1, 0) != 0)
-        hang_up();
-    if (app < 0)
-        app = dial(family);
-    if (app >= 0)
-        send_request();
-    else if (application_ends())
-        state = IDLE;
+    struct pollfd kept = {.fd = one->app, .events = POLLIN};
+    if (now_ms() - one->kept_since_ms >= REUSE_MS || poll(&kept, 1, 0) != 0)
+        hang_up(one);
+    if (one->app < 0)
+        one->app = dial(family);
+    if (one->app >= 0)
+        send_request(one);
     else
-        fail(own_failure("Web.NotListening", "nothing listens on port %u any more", port));
+        await_end(one, NOT_LISTENING);
 }
 
-void watch_web(struct pollfd *fd)
+/* ---- Of several -------------------------------------------------------------------------------------------------- */
+
+/* What the host says of an exchange that is over by now means nothing. */
+static struct exchange *under_way(unsigned slot)
 {
-    int wants = app < 0 ? 0 : POLLIN | (sent < request_bytes() ? POLLOUT : 0);
-    *fd = (struct pollfd){.fd = app, .events = (short)wants};
+    struct exchange *one = slot < slots ? exchanges[slot] : NULL;
+    return one != NULL && one->state != IDLE ? one : NULL;
 }
 
-void serve_web(const struct pollfd *fd)
+int web_slot_is_free(unsigned slot)
 {
-    if (app < 0 || fd->fd != app || fd->revents == 0)
+    return slot < slots && under_way(slot) == NULL;
+}
+
+void note_taken(unsigned slot, unsigned long long bytes)
+{
+    struct exchange *one = under_way(slot);
+    if (one != NULL && bytes <= STREAM_WINDOW_BYTES * 2)
+        one->window += (long long)bytes;
+}
+
+/* The application sees its client hang up. */
+void cancel_exchange(unsigned slot)
+{
+    struct exchange *one = under_way(slot);
+    if (one == NULL)
         return;
+    one->may_reuse = 0;
+    fail(one, own_failure("Web.Cancelled", "nobody waits for the answer any more"));
+}
+
+void fail_exchanges(struct text failure)
+{
+    for (unsigned i = 0; i < slots; i++) {
+        struct exchange *one = under_way(i);
+        if (one == NULL)
+            continue;
+        one->may_reuse = 0;
+        end_exchange(one, FRAME_FAILURE, text_of("{\"exiting\":true}"), failure);
+    }
+}
+
+/* ---- For the loop ------------------------------------------------------------------------------------------------ */
+
+void watch_web(struct pollfd *fds)
+{
+    for (unsigned i = 0; i < slots; i++) {
+        const struct exchange *one = exchanges[i];
+        fds[i] = (struct pollfd){.fd = -1};
+        if (one == NULL || one->app < 0)
+            continue;
+        int sends = one->state != IDLE && one->sent < request_bytes(one), reads = !is_held(one);
+        /* Of one that is not to be looked at, poll would tell that it has ended, again and again. */
+        if (sends || reads)
+            fds[i] = (struct pollfd){.fd = one->app, .events = (short)((reads ? POLLIN : 0) | (sends ? POLLOUT : 0))};
+    }
+}
+
+static void serve_exchange(struct exchange *one, int stirs)
+{
     /* Nothing may come that was not asked for. */
-    if (state == IDLE) {
-        hang_up();
+    if (one->state == IDLE) {
+        hang_up(one);
         return;
     }
-    if (fd->revents & POLLOUT)
-        send_request();
-    if (fd->revents & ~POLLOUT)
-        receive();
+    if (is_held(one) || stirs & POLLOUT)
+        send_request(one);
+    if (!is_held(one) && stirs & ~POLLOUT)
+        receive(one);
+}
+
+void serve_web(const struct pollfd *fds)
+{
+    for (unsigned i = 0; i < slots; i++)
+        if (exchanges[i] != NULL && exchanges[i]->app >= 0 && fds[i].fd == exchanges[i]->app && fds[i].revents != 0)
+            serve_exchange(exchanges[i], fds[i].revents);
+}
+
+void serve_web_rest(void)
+{
+    for (unsigned i = 0; i < slots; i++) {
+        struct exchange *one = under_way(i);
+        struct pollfd fd = {.fd = one == NULL ? -1 : one->app, .events = POLLIN};
+        while (one != NULL && one->state != IDLE && one->app >= 0 && poll(&fd, 1, 0) == 1 && fd.revents & POLLIN && !is_held(one))
+            receive(one);
+    }
 }

@@ -11,7 +11,8 @@
 #define REQUEST_HEAD_BYTES (320 * 1024)
 /* Of an answer: what the gateway takes. */
 #define RESPONSE_HEAD_BYTES (64 * 1024)
-#define MOST_FIELDS 256
+/* They are bounded by their bytes; some applications set hundreds of cookies. */
+#define MOST_FIELDS 4096
 /* Of an answer's head as JSON: each of its bytes may become six. */
 #define METADATA_BYTES (6 * RESPONSE_HEAD_BYTES + 256)
 

@@ -1,5 +1,5 @@
 /**
- * Runs in snapctr. Who changed what: a JSON line for each change of keys, and of events that failed for good.
+ * Runs in snapctr. Who changed what: a JSON line for each change of keys, functions, layers and schedules, and of events that failed for good.
  *
  * ```json
  * {"time": "2026-…Z", "action": "keys.add", "by": "root (uid 0)", "key": {"id": "SFAK…", "name": "ci", …}, "file": "…/keys.json"}
@@ -10,6 +10,7 @@
 import { closeSync, constants, fstatSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { messageOf } from '../protocol/errors.ts';
+import type { Caller } from './caller.ts';
 
 export interface AuditLine {
   readonly action: string;
@@ -55,6 +56,11 @@ export class AuditLog {
   #unwritten(path: string, line: AuditLine, error: unknown): void {
     this.#otherwise({ ...line, auditProblem: `${path} cannot be written: ${messageOf(error)}` });
   }
+}
+
+/** Who asked for a change. */
+export function callerOf({ key }: Pick<Caller, 'key'>): { readonly by: string; readonly key?: Caller['key'] } {
+  return { by: key?.name ?? 'anybody', ...(key === null ? {} : { key }) };
 }
 
 function textOf(line: AuditLine): string {

@@ -49,6 +49,11 @@ export class Authenticator {
     this.#options = options;
   }
 
+  /** Whether anybody needs a key by now. */
+  get needsKeys(): boolean {
+    return this.#options.keys() !== null;
+  }
+
   /**
    * @param target of the request, from its path on.
    * @param service that a signature has to be for.

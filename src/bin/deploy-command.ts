@@ -13,7 +13,7 @@ import { deployStack } from '../client/template/deploy-stack.ts';
 import { applyWritten, type WrittenSettings } from '../client/written-settings.ts';
 import { isTemplatePath, readTemplate } from '../client/template/template-file.ts';
 import { clientAction, clientOptions, type ClientFlags, type Session } from './client-command.ts';
-import { wholeNumber } from './flags.ts';
+import { aliasName, wholeNumber } from './flags.ts';
 
 export interface SettingsFlags {
   readonly name?: string;
@@ -75,7 +75,7 @@ export function registerDeployCommand(program: Command): void {
       "a container image: HOST/PATH:TAG, oci:DIR or docker-archive:FILE of the controller's host",
     )
     .option('--publish', 'keep what is deployed as a version')
-    .option('--alias <name>', 'publish, and let the alias be that version')
+    .option('--alias <name>', 'publish, and let the alias be that version', aliasName)
     .option(
       '--parameter <name=value>',
       "a template's parameter, or what a resource is that is not made here; repeatable",

@@ -14,6 +14,7 @@ Examples:
   $ snapctr events list --status dead
   $ snapctr events show 17
   $ snapctr events redrive orders        all dead ones of the function begin anew
+  $ snapctr events redrive https://example.com/hook      and all that it was not reached for
   $ snapctr events purge 17`;
 
 export function registerEventsCommands(program: Command): void {
@@ -22,7 +23,7 @@ export function registerEventsCommands(program: Command): void {
     .description('events that wait for their function, and those that failed for good')
     .addHelpText('after', EXAMPLES);
   clientOptions(events.command('list'))
-    .argument('[function]', 'events of this function alone')
+    .argument('[target]', 'events of this function, file:NAME or URL alone')
     .addOption(new Option('--status <status>', 'only those').choices(['pending', 'dead']))
     .description('show the events that are kept')
     .action(clientAction(list));
@@ -30,20 +31,21 @@ export function registerEventsCommands(program: Command): void {
     .argument('<number>', 'the event, as "list" shows it')
     .description('show one with its payload')
     .action(clientAction(show));
-  const what = 'a dead event, or all dead ones of the function';
+  const what = 'a dead event, or all dead ones of the function, file:NAME or URL';
   clientOptions(events.command('redrive'))
-    .argument('<number|function>', what)
+    .argument('<number|target>', what)
     .description('have dead events begin anew')
     .action(clientAction((session, _flags: ClientFlags, which: string) => change(session, 'redrive', which)));
   clientOptions(events.command('purge'))
-    .argument('<number|function>', what)
+    .argument('<number|target>', what)
     .description('remove dead events')
     .action(clientAction((session, _flags: ClientFlags, which: string) => change(session, 'purge', which)));
 }
 
-async function list(session: Session, { status }: ListFlags, functionName: string | undefined): Promise<void> {
+async function list(session: Session, { status }: ListFlags, which: string | undefined): Promise<void> {
   const all: KeptEvent[] = [];
-  for await (const event of session.events.list({ functionName, status })) all.push(event);
+  for await (const event of session.events.list({ ...(which === undefined ? {} : choiceOf(which)), status }))
+    all.push(event);
   const rows = all.map(({ event, target, tries, at, reason = '', ...one }) => {
     return [String(event), target, one.status, String(tries), new Date(at).toISOString(), printable(reason)];
   });
@@ -64,10 +66,15 @@ async function show(session: Session, _flags: ClientFlags, number: string): Prom
 
 async function change(session: Session, kind: 'redrive' | 'purge', which: string): Promise<void> {
   const event = numberOf(which);
-  const choice: EventChoice = event === null ? { functionName: which } : { event };
+  const choice: EventChoice = event === null ? choiceOf(which) : { event };
   const changed = await session.events[kind](choice);
   const done = kind === 'redrive' ? 'begun anew' : 'removed';
   session.print({ changed }, [`${changed} ${changed === 1 ? 'event' : 'events'} ${done}`]);
+}
+
+/** A name has neither a colon nor a slash. */
+function choiceOf(which: string): { readonly functionName: string } | { readonly target: string } {
+  return /[:/]/.test(which) ? { target: which } : { functionName: which };
 }
 
 /** A function whose name is a number is meant by no number: its events are changed one by one. */

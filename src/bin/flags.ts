@@ -33,6 +33,18 @@ export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER): (text: 
   };
 }
 
+/** A parser for names, which an unset variable of a shell would make empty. */
+export function notEmpty(text: string): string {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('Expected a name; it is empty.');
+}
+
+/** A parser for the name of an alias. */
+export function aliasName(text: string): string {
+  if (/^(?!\d+$)[a-zA-Z0-9-_]{1,128}$/.test(text)) return text;
+  throw new InvalidArgumentError('Expected up to 128 letters, digits, "-" or "_", and not digits alone.');
+}
+
 /** A parser for options in seconds, fractions allowed. */
 export function seconds(text: string): number {
   const value = Number(text);

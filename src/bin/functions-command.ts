@@ -6,7 +6,7 @@ import { formatBytes } from '../client/deploy.ts';
 import { collect, moveAlias, publish, publishedVersions, rollBack, rollBackAlias } from '../client/versions.ts';
 import { clientAction, clientOptions, table, type ClientFlags } from './client-command.ts';
 import { describeDeployed } from './deploy-command.ts';
-import { wholeNumber } from './flags.ts';
+import { aliasName, notEmpty, wholeNumber } from './flags.ts';
 
 interface QualifierFlags extends ClientFlags {
   readonly qualifier?: string;
@@ -47,7 +47,7 @@ export function registerFunctionsCommands(program: Command): void {
       }),
     );
   named(program, 'describe', 'show all that is known of a function')
-    .option('--qualifier <version>', 'of a version or an alias')
+    .option('--qualifier <version>', 'of a version or an alias', notEmpty)
     .action(
       clientAction(async (session, { qualifier }: QualifierFlags, name: string) => {
         const found = await session.client.getFunction(name, qualifier);
@@ -75,7 +75,7 @@ export function registerFunctionsCommands(program: Command): void {
     );
   waiting(named(program, 'rollback', 'deploy again what a version was, or have an alias name the version before'))
     .option('--to <version>', 'which (default: the newest that is other than what is deployed)')
-    .option('--alias <name>', 'change this alias, and nothing that is deployed')
+    .option('--alias <name>', 'change this alias, and nothing that is deployed', aliasName)
     .action(
       clientAction(async (session, { to, alias, wait }: RollbackFlags, name: string) => {
         if (alias !== undefined) {
@@ -96,7 +96,7 @@ export function registerFunctionsCommands(program: Command): void {
       }),
     );
   named(program, 'delete', 'remove a function with its versions and aliases, or one version')
-    .option('--qualifier <version>', 'only this version')
+    .option('--qualifier <version>', 'only this version', notEmpty)
     .action(
       clientAction(async (session, { qualifier }: QualifierFlags, name: string) => {
         await session.client.deleteFunction(name, qualifier);
@@ -113,7 +113,7 @@ function registerAlias(program: Command): void {
     .description('set, list and remove aliases: names for versions')
     .addHelpText('after', ALIAS_EXAMPLES);
   named(alias, 'set', 'make an alias, or have it name another version')
-    .argument('<alias>')
+    .argument('<alias>', 'its name', aliasName)
     .argument('<version>')
     .option('--weight <version=share>', 'a share of the invocations for another version, such as 3=0.1', weight)
     .option('--description <text>', 'a few words on it')
@@ -134,9 +134,11 @@ function registerAlias(program: Command): void {
     }),
   );
   named(alias, 'remove', 'remove an alias; the version stays')
-    .argument('<alias>')
+    .argument('<alias>', 'its name', aliasName)
     .action(
       clientAction(async (session, _flags: ClientFlags, name: string, word: string) => {
+        // Deleting says nothing of one that is not there.
+        await session.client.getAlias(name, word);
         await session.client.deleteAlias(name, word);
         session.print({ deleted: word, function: name }, [`removed ${name}:${word}`]);
       }),
@@ -157,7 +159,7 @@ async function refuseVersion(
 }
 
 function named(program: Command, name: string, description: string): Command {
-  return clientOptions(program.command(name)).argument('<name>', 'the function').description(description);
+  return clientOptions(program.command(name)).argument('<name>', 'the function', notEmpty).description(description);
 }
 
 function waiting(command: Command): Command {

@@ -7,6 +7,7 @@ import { badInput } from '../client/client-error.ts';
 import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { clientAction, clientOptions, EXIT, type ClientFlags, type Session } from './client-command.ts';
+import { notEmpty } from './flags.ts';
 
 interface InvokeFlags extends ClientFlags {
   readonly payload?: string;
@@ -27,12 +28,12 @@ The result goes to stdout, what the function printed (--log) to stderr. Exit sta
 
 export function registerInvokeCommand(program: Command): void {
   clientOptions(program.command('invoke'))
-    .argument('<name>', 'the function, also as NAME:VERSION or NAME:ALIAS')
+    .argument('<name>', 'the function, also as NAME:VERSION or NAME:ALIAS', notEmpty)
     .description('run a function and show what it returns')
     .option('--payload <json>', 'what it gets: JSON, a file with it, or - for stdin (default: {})')
     .option('--async', 'do not wait for it')
     .option('--log', 'show the end of what it prints')
-    .option('--qualifier <version>', 'a version or an alias')
+    .option('--qualifier <version>', 'a version or an alias', notEmpty)
     .addHelpText('after', EXAMPLES)
     .action(clientAction(run));
 }

@@ -4,6 +4,7 @@ import { badInput } from '../client/client-error.ts';
 import type { NewSchedule, Schedule } from '../client/schedules-client.ts';
 import { clientAction, clientOptions, table, type ClientFlags, type Session } from './client-command.ts';
 import { printable } from './printable.ts';
+import { notEmpty } from './flags.ts';
 
 interface AddFlags extends ClientFlags, Pick<NewSchedule, 'timeZone' | 'qualifier' | 'missed' | 'start' | 'end'> {
   readonly input?: string;
@@ -28,7 +29,7 @@ export function registerScheduleCommands(program: Command): void {
     .argument('<expression>', "such as 'rate(5 minutes)' or 'cron(0 8 ? * MON-FRI *)'")
     .description('have a function get events; one of that name is replaced')
     .option('--time-zone <zone>', 'of a cron, such as Europe/Berlin (default: UTC)')
-    .option('--qualifier <version>', 'a version or an alias')
+    .option('--qualifier <version>', 'a version or an alias', notEmpty)
     .option('--input <json>', "the event (default: EventBridge's scheduled event)")
     .addOption(
       new Option('--missed <what>', 'due times during a stop become one event, or none').choices(['once', 'skip']),
@@ -55,8 +56,8 @@ export function registerScheduleCommands(program: Command): void {
 
 function onOne(schedule: Command, name: string): Command {
   return clientOptions(schedule.command(name))
-    .argument('<function>', 'the function')
-    .argument('<name>', 'the schedule, another one for each of the function');
+    .argument('<function>', 'the function', notEmpty)
+    .argument('<name>', 'the schedule, another one for each of the function', notEmpty);
 }
 
 async function add(

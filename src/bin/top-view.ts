@@ -16,12 +16,15 @@ const STATES: readonly (readonly [VmStateName, string, Color])[] = [
   ['busy', '█', 'green'],
   ['idle', '▒', 'cyan'],
   ['kept', '▓', 'cyan'],
+  ['ahead', '▒', 'cyan'],
   ['launching', '░', 'yellow'],
   ['evicted', 'x', 'red'],
   ['ended', 'x', 'gray'],
 ];
 const HEADINGS = ['FUNCTION', 'STATE', 'REQ/S', 'ERR %', 'P50', 'P99', 'VMS', 'EVENTS'] as const;
-const OTHER_COLUMNS = 60;
+const NUMBER_COLUMNS = 8;
+const STATE_COLUMNS = 11;
+const NAME_COLUMNS = 12;
 const ACTIVITY_S = 60;
 
 /** As many lines as there are rows at most, none wider than the terminal. */
@@ -46,10 +49,10 @@ export function drawTop(state: LiveState, { columns, rows, color }: TopSize): re
     fit(`Functions ${functions?.total ?? 0}, ${functions?.deploying ?? 0} deploying`),
     '',
   ];
-  const width = Math.max(12, columns - OTHER_COLUMNS);
-  lines.push(paint('inverse', fit(row(HEADINGS, width).padEnd(columns))));
+  const shape = shapeFor(columns);
+  lines.push(paint('inverse', fit(row(HEADINGS, shape).padEnd(columns))));
   const room = Math.max(0, rows - lines.length);
-  for (const name of busiest(state, room)) lines.push(fit(row(cellsOf(state, name), width)));
+  for (const name of busiest(state, room)) lines.push(fit(row(cellsOf(state, name), shape)));
   return lines.slice(0, rows);
 }
 
@@ -116,7 +119,22 @@ function inMs(ms: number): string {
   return ms >= 1000 ? `${(ms / 1000).toFixed(1)}s` : `${ms.toFixed(ms < 10 ? 1 : 0)}ms`;
 }
 
-function row([name = '', state = '', ...numbers]: readonly string[], width: number): string {
-  const shown = name.length > width ? `${name.slice(0, width - 1)}…` : name.padEnd(width);
-  return `${shown} ${state.padEnd(10)}${numbers.map((text) => text.padStart(8)).join('')}`;
+interface Shape {
+  readonly name: number;
+  readonly state: number;
+  readonly number: number;
+}
+
+/** All columns fit: those of numbers are closer together, and states shorter, where the terminal is narrow. */
+function shapeFor(columns: number): Shape {
+  const numbers = HEADINGS.length - 2;
+  const isNarrow = columns < NAME_COLUMNS + 1 + STATE_COLUMNS + numbers * NUMBER_COLUMNS;
+  const [state, number] = isNarrow ? [5, NUMBER_COLUMNS - 1] : [STATE_COLUMNS, NUMBER_COLUMNS];
+  return { name: Math.max(NAME_COLUMNS, columns - 1 - state - numbers * number), state, number };
+}
+
+function row([name = '', state = '', ...numbers]: readonly string[], shape: Shape): string {
+  const cut = (text: string, width: number): string =>
+    text.length > width ? `${text.slice(0, width - 1)}…` : text.padEnd(width);
+  return `${cut(name, shape.name)} ${cut(state, shape.state)}${numbers.map((text) => text.padStart(shape.number)).join('')}`;
 }

@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { packApp } from '../images/app-image.ts';
 import { stageApp } from '../images/app-stage.ts';
+import { ensureRuntimefs } from '../images/build.ts';
 import { measureTree } from '../images/ext4.ts';
 import { endingTools, ToolError } from '../images/tool.ts';
 import { TreeError } from '../images/tree.ts';
@@ -21,7 +22,10 @@ export interface BuildObserver {
 
 /** @throws what `failureCode` knows; the signal's reason. Then every program that it ran has ended, and nothing of it is left. */
 export function build(request: BuildRequest, observer: BuildObserver, signal: AbortSignal): Promise<Built> {
-  return endingTools(signal, () => {
+  return endingTools(signal, async () => {
+    if (request.runtimefs !== null) {
+      await ensureRuntimefs(request.runtimefs, (text) => observer.onProgress(text), signal);
+    }
     if ('container' in request) return buildContainer(request.container, observer, signal);
     const isComplete = 'package' in request;
     if (!isComplete && request.layers.length === 0) {

@@ -7,10 +7,10 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { PluginBuild } from 'esbuild';
+import { NODE_MAJOR, NODE_SDK_PACKAGES, OWN_IMAGE_NAMES } from '../protocol/runtimes.ts';
 import { badInput } from './client-error.ts';
 
-/** Node's of the guests. */
-const TARGET = 'node24';
 const MAX_ERRORS = 10;
 
 const GLOBALS = [
@@ -28,9 +28,15 @@ export interface Bundle {
 /**
  * @param entry path of the handler's file from `directory`.
  * @param modules a directory with further packages in `node_modules`; null: there is none.
+ * @param runtime as it was asked for, such as `nodejs22.x`; undefined: it was not.
  * @throws ClientError with the place of each mistake.
  */
-export async function bundle(directory: string, entry: string, modules: string | null): Promise<Bundle> {
+export async function bundle(
+  directory: string,
+  entry: string,
+  modules: string | null,
+  runtime?: string,
+): Promise<Bundle> {
   const { build, formatMessages } = await import('esbuild');
   const result = await build({
     absWorkingDir: directory,
@@ -40,13 +46,14 @@ export async function bundle(directory: string, entry: string, modules: string |
     outdir: 'bundle',
     outExtension: { '.js': '.mjs' },
     platform: 'node',
-    target: TARGET,
+    target: `node${OWN_IMAGE_NAMES.find((name) => name === runtime)?.replace(/\D/g, '') ?? NODE_MAJOR}`,
     format: 'esm',
     keepNames: true,
     banner: { js: GLOBALS },
     logLevel: 'silent',
     // What the guests bring themselves.
     external: ['snapfaas'],
+    plugins: [{ name: 'aws-sdk', setup: leaveSdkToTheImage }],
     ...(modules !== null && { nodePaths: [join(modules, 'node_modules')] }),
   }).catch(async (error: unknown) => {
     const errors = isBuildFailure(error) ? error.errors : null;
@@ -59,6 +66,19 @@ export async function bundle(directory: string, entry: string, modules: string |
   const warnings = await formatMessages(result.warnings, { kind: 'warning', color: false });
   return { content: Buffer.from(file.contents), warnings: warnings.map((text) => text.trim()) };
 }
+
+/** Packages of the SDK that the function does not bring are in the image, and not here. */
+function leaveSdkToTheImage(build: PluginBuild): void {
+  build.onResolve({ filter: /^@aws-sdk\// }, async ({ path, pluginData, ...from }) => {
+    if (pluginData === RESOLVED || !NODE_SDK_PACKAGES.includes(path)) return null;
+    const { importer, namespace, resolveDir, kind } = from;
+    const found = await build.resolve(path, { importer, namespace, resolveDir, kind, pluginData: RESOLVED });
+    return found.errors.length === 0 ? found : { path, external: true };
+  });
+}
+
+/** Marks what a plugin asks for itself, which it is not to be asked about again. */
+const RESOLVED = Symbol('resolved');
 
 /**
  * Looks whether a file can be read as what its ending says, before it is deployed and fails there.

@@ -38,7 +38,8 @@ export async function deployDirectory(
   const { onProgress, signal } = options;
   const known = current?.Configuration;
   onProgress('looking at the files');
-  const contentsOptions = { settings, knownHandler: known?.Handler, install: options.install, onProgress, signal };
+  const { Handler: knownHandler, Runtime: knownRuntime } = known ?? {};
+  const contentsOptions = { settings, knownHandler, knownRuntime, install: options.install, onProgress, signal };
   return withContents(directory, contentsOptions, async ({ language, handler, entries, notes }) => {
     notes.forEach((text) => options.onNote(text));
     const runtime = settings.runtime ?? sameLanguage(known?.Runtime, language) ?? language;

@@ -23,11 +23,13 @@ export type EventContents = z.infer<typeof contentsSchema>;
 
 export interface EventsQuery {
   readonly functionName?: string | undefined;
+  /** A file or an endpoint, as events have it. */
+  readonly target?: string | undefined;
   readonly status?: KeptEvent['status'] | undefined;
 }
 
-/** One dead event, or all of a function. */
-export type EventChoice = { readonly event: number } | { readonly functionName: string };
+/** One dead event, or all of a function, of a file or of an endpoint. */
+export type EventChoice = { readonly event: number } | { readonly functionName: string } | { readonly target: string };
 
 /** Each throws a ClientError. */
 export class EventsClient {

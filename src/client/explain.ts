@@ -35,6 +35,7 @@ function endOf({ outcome, message, start, launch, durationMs }: KnownInvocation)
 const WAITED_FOR: Readonly<Record<string, string>> = {
   turn: 'for those before it, or a worker',
   concurrency_limit: 'until fewer of its function ran: its concurrency limit was reached',
+  own_vm: 'for a VM of its function, which was to be free sooner than another one could start',
   memory: 'for memory: no idle VM could make room for it',
   tap: 'for a network: all taps were in use',
   deployment: 'until a version of its function could run',

@@ -3,10 +3,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { MAX_TIMEOUT_S } from '../protocol/guest.ts';
-import { isWebPort, WEB_PORT_VARIABLE, WEB_PORTS } from '../protocol/web.ts';
+import { WEB_CONCURRENCY_VARIABLE, WEB_PORT_VARIABLE } from '../protocol/web.ts';
 import { check } from '../yaml/check.ts';
 import { eventsSchema, type EventsYaml } from '../yaml/events-key.ts';
 import { urlSchema, type UrlYaml } from '../yaml/url-key.ts';
+import { webSchema, type WebYaml } from '../yaml/web-key.ts';
 import { expected, quoted, show, text, wholeNumber } from '../yaml/values.ts';
 import { formatProblem, YamlFile, type Problem } from '../yaml/yaml-file.ts';
 import { badInput } from './client-error.ts';
@@ -32,7 +33,7 @@ export interface FunctionSettings {
   /** ARNs of layer versions, in order. */
   readonly layers?: readonly string[] | undefined;
   /** It is an application that listens on this port; `handler` says how it is started. */
-  readonly web?: { readonly port: number } | undefined;
+  readonly web?: WebYaml | undefined;
   /** Whether the handler and all it imports become one file. By default TypeScript does. */
   readonly bundle?: boolean | undefined;
   /** How its events are tried, and who is told of their end. */
@@ -46,6 +47,7 @@ export interface FunctionSettings {
 /** As AWS has them; the controller may have less. */
 const MAX_MEMORY_MIB = 32_768;
 
+const LAYER = expected('the ARN of a layer version, such as arn:aws:lambda:us-east-1:000000000000:layer:NAME:1');
 const name = expected('1 to 64 letters, digits, `-` or `_`');
 export const FUNCTION_NAME = /^[A-Za-z0-9_-]{1,64}$/;
 
@@ -65,15 +67,13 @@ const settingsSchema = z.strictObject(
       .optional(),
     description: z.string(expected('a text')).max(256, expected('a text of at most 256 characters')).optional(),
     layers: z
-      .array(text('the ARN of a layer version'), expected('a list of ARNs of layer versions'))
+      .array(
+        z.string(LAYER).regex(/^arn:[^:]+:lambda:[^:]+:\d{12}:layer:[\w-]+:\d+$/, LAYER),
+        expected('a list of ARNs of layer versions'),
+      )
       .max(5, expected('a list of at most 5 layers'))
       .optional(),
-    web: z
-      .strictObject(
-        { port: z.number(expected(WEB_PORTS)).refine(isWebPort, expected(WEB_PORTS)) },
-        expected('a map with `port`'),
-      )
-      .optional(),
+    web: webSchema.optional(),
     bundle: z.boolean(expected('`true` or `false`')).optional(),
     events: eventsSchema.optional(),
     url: urlSchema.optional(),
@@ -94,7 +94,12 @@ export function readSettings(directory: string): FunctionSettings {
   const { web } = found;
   if (web === undefined) return found;
   // As everybody says it who calls the API.
-  return { ...found, environment: { ...found.environment, [WEB_PORT_VARIABLE]: String(web.port) } };
+  const { port, max_concurrency: most = null } = web;
+  const said = {
+    [WEB_PORT_VARIABLE]: String(port),
+    ...(most === null ? {} : { [WEB_CONCURRENCY_VARIABLE]: String(most) }),
+  };
+  return { ...found, environment: { ...found.environment, ...said } };
 }
 
 /** `more` wins where both say something; names of the environment that only one says are kept. */

@@ -41,6 +41,8 @@ export async function exchange({ method, url, headers, body, patienceMs, signal 
       const length = { 'content-length': String(body?.bytes ?? 0) };
       const options = { method, headers: { ...headers, ...length }, ...(signal && { signal }) };
       const outgoing = (url.protocol === 'https:' ? overTls : overHttp)(url, options);
+      // Their bytes are bounded; of more than a number Node would drop the rest and say nothing.
+      outgoing.maxHeadersCount = 0;
       const timer = setTimeout(() => {
         outgoing.destroy(new Error(`no answer within ${patienceMs / 1000} s`));
       }, patienceMs);

@@ -11,6 +11,7 @@ const pageSchema = z.object({
     z.object({ timestamp: z.number(), logStreamName: z.string(), message: z.string(), eventId: z.string() }),
   ),
   nextToken: z.string().optional(),
+  followToken: z.string(),
 });
 
 type Page = z.infer<typeof pageSchema>;
@@ -22,6 +23,10 @@ export interface LogQuery {
   readonly name: string;
   /** ms since 1970. */
   readonly sinceMs: number;
+  /** The same, included; null: there is no end. */
+  readonly untilMs: number | null;
+  /** Of the function; null: all. */
+  readonly version: string | null;
   /** Words, as CloudWatch has them; null: everything. */
   readonly filter: string | null;
   /** Of one invocation; null: of all. */
@@ -46,41 +51,41 @@ export class LogsClient {
    * @throws ClientError; the signal's reason.
    */
   async *events(query: LogQuery, follow: boolean): AsyncGenerator<LogEvent> {
-    let startTime = query.sinceMs;
-    let last = '';
+    let token: string | null = null;
+    let { sinceMs } = query;
     let answeredAt = -Infinity;
     for (;;) {
-      try {
-        for await (const event of this.#found({ ...query, sinceMs: startTime })) {
-          if (event.eventId <= last) continue;
-          last = event.eventId;
-          startTime = event.timestamp;
-          yield event;
-        }
-        answeredAt = performance.now();
-      } catch (error) {
+      const page: Page | null = await this.#page({ ...query, sinceMs }, token).catch((error: unknown) => {
         // It may be started again.
-        if (!isAway(error) || performance.now() - answeredAt > AWAY_MS) throw error;
+        if (follow && isAway(error) && performance.now() - answeredAt <= AWAY_MS) return null;
+        throw error;
+      });
+      if (page !== null) {
+        answeredAt = performance.now();
+        token = page.followToken;
+        yield* page.events;
+        if (page.nextToken !== undefined) continue;
+        // From here on all is wanted, whatever its time: a clock may be set back.
+        sinceMs = 0;
       }
       if (!follow) return;
       await sleep(POLL_MS, undefined, this.#options.signal && { signal: this.#options.signal });
     }
   }
 
-  async *#found({ name, sinceMs, filter, requestId }: LogQuery): AsyncGenerator<LogEvent> {
-    let nextToken: string | undefined;
-    do {
-      const members = {
-        logGroupName: logGroup(name),
-        startTime: Math.max(0, Math.floor(sinceMs)),
-        ...(filter === null ? {} : { filterPattern: filter }),
-        ...(requestId === null ? {} : { requestId }),
-        ...(nextToken === undefined ? {} : { nextToken }),
-      };
-      const page: Page = await jsonCall(this.#options, 'Logs_20140328.FilterLogEvents', members, pageSchema);
-      yield* page.events;
-      nextToken = page.nextToken;
-    } while (nextToken !== undefined);
+  /** @param token what the page before it ends with; null: the first page. */
+  #page(query: LogQuery, token: string | null): Promise<Page> {
+    const { name, sinceMs, untilMs, version, filter, requestId } = query;
+    const members = {
+      logGroupName: logGroup(name),
+      startTime: Math.max(0, Math.floor(sinceMs)),
+      ...(untilMs === null ? {} : { endTime: Math.max(0, Math.floor(untilMs)) }),
+      ...(version === null ? {} : { version }),
+      ...(filter === null ? {} : { filterPattern: filter }),
+      ...(requestId === null ? {} : { requestId }),
+      ...(token === null ? {} : { nextToken: token }),
+    };
+    return jsonCall(this.#options, 'Logs_20140328.FilterLogEvents', members, pageSchema);
   }
 }
 

@@ -8,13 +8,14 @@
  *   a handler in TypeScript ── esbuild ──▶ one file                ┘
  * ```
  *
+ * Packages of Debian, by a `debian-packages.txt` among its files, are laid below it where it is made ready.
+ *
  * The function's own files win over what is brought. No program of the function runs.
  */
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PACKAGES_FILE } from '../images/app-debian.ts';
 import { vendoredNames } from '../images/app-pypi.ts';
 import { scanTree, type TreeEntry } from '../images/tree.ts';
 import { describeUnread } from '../images/unread-files.ts';
@@ -32,6 +33,8 @@ export interface ContentsOptions {
   readonly settings: Pick<FunctionSettings, 'runtime' | 'handler' | 'bundle'>;
   /** Used where the settings name none and it is in the files, as that of a function that is deployed already. */
   readonly knownHandler?: string | undefined;
+  /** The same of its runtime. */
+  readonly knownRuntime?: string | undefined;
   /** False: packages are taken as they lie in the directory. */
   readonly install: boolean;
   readonly onProgress: (text: string) => void;
@@ -95,9 +98,6 @@ class Gathering {
     const file = handlerFile(handler, language, files);
     if (file === null && language !== 'python3') this.#refuseHandler(handler);
     this.#notes.push(...(await describeUnread(this.#directory, own, language)).filter((note) => this.#matters(note)));
-    if (files.has(PACKAGES_FILE)) {
-      this.#notes.push(`${PACKAGES_FILE} is not read: Debian packages are for functions of the YAML files`);
-    }
     const isTypeScript = file !== null && /\.[mc]?tsx?$/.test(file);
     if (language === 'python3') await this.#python(own, files);
     else if (language === 'provided') this.#add(this.#directory, await scanTree(this.#directory, ignored));
@@ -159,7 +159,8 @@ class Gathering {
     // Where there are packages already, it is they that the author has tried.
     const modules = this.#options.install && hasLock(files) && !this.#hasModules ? await this.#install(own) : null;
     this.#options.onProgress(`bundling ${entry}`);
-    const { content, warnings } = await bundle(this.#directory, entry, modules);
+    const { settings, knownRuntime } = this.#options;
+    const { content, warnings } = await bundle(this.#directory, entry, modules, settings.runtime ?? knownRuntime);
     this.#notes.push(...warnings);
     const assets = own.filter(({ path, type }) => type !== 'file' || !BUNDLED.test(path));
     this.#add(this.#directory, assets);

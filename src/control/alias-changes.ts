@@ -135,10 +135,22 @@ export function checkQualifier(record: FunctionRecord, qualifier: string | null,
 /** @throws ControlError */
 export function tagged(record: FunctionRecord, tags: Readonly<Record<string, string>>): FunctionRecord {
   const all = { ...record.tags, ...tags };
-  if (Object.keys(all).length > MAX_TAGS) {
+  checkTags(all);
+  return { ...record, tags: all };
+}
+
+/** @throws ControlError `invalid` */
+export function checkTags(tags: FunctionRecord['tags']): void {
+  const reserved = Object.keys(tags).find((key) => /^aws:/i.test(key));
+  if (reserved !== undefined) {
+    throw new ControlError(
+      'invalid',
+      `Tag keys that begin with "aws:" are AWS's own: rename ${reserved.slice(0, 128)}.`,
+    );
+  }
+  if (Object.keys(tags).length > MAX_TAGS) {
     throw new ControlError('invalid', `A function can have ${MAX_TAGS} tags at most.`);
   }
-  return { ...record, tags: all };
 }
 
 export function untagged(record: FunctionRecord, keys: readonly string[]): FunctionRecord {

@@ -3,6 +3,7 @@ import { isAbsolute } from 'node:path';
 import { ImageError } from '../oci/image-error.ts';
 import { resolveImage } from '../oci/image.ts';
 import { formatReference, isOfThisHost, parseReference, pinned, type ImageReference } from '../oci/reference.ts';
+import { withLimit } from '../protocol/abort.ts';
 import { messageOf } from '../protocol/errors.ts';
 import type { ContainerCode } from '../registry/records.ts';
 import { ControlError } from './control-error.ts';
@@ -29,7 +30,7 @@ export class ContainerName {
   /** @throws ControlError `invalid` if there is no such image, `host_failed` if that cannot be told now. */
   async resolve(): Promise<ContainerCode> {
     try {
-      const digest = await resolveImage(this.#reference, AbortSignal.timeout(PATIENCE_MS));
+      const digest = await withLimit(PATIENCE_MS, undefined, (signal) => resolveImage(this.#reference, signal));
       const resolved = formatReference(pinned(this.#reference, digest));
       return { sha256: digest.slice('sha256:'.length), bytes: 0, image: { uri: this.#text, resolved } };
     } catch (cause) {

@@ -32,6 +32,7 @@ import {
   type LayerUse,
   type PolicyRecord,
   type VersionRecord,
+  type Reason,
 } from '../registry/records.ts';
 import * as aliases from './alias-changes.ts';
 import * as changes from './changes.ts';
@@ -40,7 +41,7 @@ import { ControlError, hostFailed } from './control-error.ts';
 import { describe } from './describe.ts';
 import type * as shapes from './descriptions.ts';
 import { reasonOf } from './failure-reason.ts';
-import { configOf, type HostPlaces } from './function-config.ts';
+import { configOf, type Host } from './function-config.ts';
 import * as provisioning from './provisioning.ts';
 import * as schedules from './schedule-changes.ts';
 import * as urls from './url-changes.ts';
@@ -75,7 +76,7 @@ export interface FunctionControlOptions {
 
 export class FunctionControl {
   readonly #options: FunctionControlOptions;
-  readonly #places: HostPlaces;
+  readonly #host: Host;
   readonly #records = new Map<string, FunctionRecord>();
   /** Why a record cannot be used, by name. */
   readonly #damaged = new Map<string, string>();
@@ -84,9 +85,9 @@ export class FunctionControl {
   readonly #restoring = new Map<string, Promise<unknown>>();
 
   private constructor(options: FunctionControlOptions) {
-    const { packages, runtimefsDirectory } = options;
+    const { memoryMib, packages, runtimefsDirectory } = options;
     this.#options = options;
-    this.#places = { runtimefsDirectory, packagePath: (sha256) => packages.pathOf(sha256) };
+    this.#host = { memoryMib, runtimefsDirectory, packagePath: (sha256) => packages.pathOf(sha256) };
   }
 
   /** Resolves when all functions that are kept can be asked for; they are deployed from then on. */
@@ -144,10 +145,11 @@ export class FunctionControl {
     return this.#turns.take(name, async () => {
       this.#checkFree(name);
       if ('image' in code) this.#checkContainers();
+      aliases.checkTags(input.tags);
       const layers = settings.layers.map(this.#options.layerOf);
       const record = changes.created(input, layers, codeOf(code));
-      configOf(name, newest(record), null, this.#places);
-      await this.#withPackage(code, () => this.#put(record));
+      configOf(name, newest(record), null, this.#host);
+      await this.#putWanted(record, code);
       void this.#deploy(record);
       return this.describe(name, publish ? '1' : null);
     });
@@ -163,7 +165,7 @@ export class FunctionControl {
       const record = changes.codeUpdated(before, codeOf(code), publish);
       const qualifier = publish ? String(record.lastNumber) : null;
       if (dryRun) return describe(record, this.#options.registry.get(name), qualifier, this.#arnOf(name));
-      await this.#withPackage(code, () => this.#put(record));
+      await this.#putWanted(record, code);
       void this.#deploy(record);
       return this.describe(name, qualifier);
     });
@@ -176,8 +178,8 @@ export class FunctionControl {
       this.#checkChange(before, input.revisionId);
       const layers = input.settings.layers?.map(this.#options.layerOf) ?? null;
       const record = changes.configurationUpdated(before, input, layers);
-      configOf(name, newest(record), null, this.#places);
-      await this.#put(record);
+      configOf(name, newest(record), null, this.#host);
+      await this.#putWanted(record, null);
       void this.#deploy(record);
       return this.describe(name, null);
     });
@@ -415,14 +417,26 @@ export class FunctionControl {
     });
   }
 
-  /** A package that is not needed after all is left to the caller, or removed. */
-  async #withPackage(code: ReceivedPackage | ContainerCode, work: () => Promise<void>): Promise<void> {
-    if ('image' in code) return work();
-    await hostFailed(() => code.keep());
+  /**
+   * Puts a record with what is to be deployed. A package that is not needed after all is left to the caller, or removed.
+   *
+   * @param code null: it is that of before.
+   * @throws ControlError `host_failed`; then the record of before is kept.
+   */
+  async #putWanted(record: FunctionRecord, code: ReceivedPackage | ContainerCode | null): Promise<void> {
+    const { packages } = this.#options;
+    const received = code === null || 'image' in code ? null : code;
+    // At once: a layer that was there just now may be deleted while the record is written.
+    const held = newest(record).settings.layers.map(({ code: { sha256 } }) => sha256);
+    for (const sha256 of held) packages.hold(sha256);
     try {
-      await work();
+      if (received !== null) {
+        await hostFailed(() => received.keep());
+        held.push(received.sha256);
+      }
+      await this.#put(record);
     } finally {
-      await this.#options.packages.release(code.sha256);
+      for (const sha256 of held) await packages.release(sha256);
     }
   }
 
@@ -474,11 +488,18 @@ export class FunctionControl {
   async #bring(name: string, version: VersionRecord, number: number | null, build: Build): Promise<DeploymentOutcome> {
     const { deployments, registry } = this.#options;
     try {
-      return await deployments.deploy(configOf(name, version, number, this.#places), build);
+      return await deployments.deploy(configOf(name, version, number, this.#host), build);
     } catch (error) {
       registry.fail(name, [messageOf(error)], number === null ? LATEST : String(number));
       return { status: 'failed', error };
     }
+  }
+
+  /** What is the host's fault is told in its log, with all that the caller need not know. */
+  #reasonOf(name: string, error: unknown): Reason {
+    const reason = reasonOf(error);
+    if (reason.code === 'InternalError') this.#options.onProblem(name, messageOf(error));
+    return reason;
   }
 
   /** Brings what is wanted to where requests get it, and keeps how that ended. */
@@ -495,7 +516,7 @@ export class FunctionControl {
       const after =
         outcome.status === 'deployed'
           ? changes.deployed(before)
-          : changes.failed(before, { status: 'Failed', reason: reasonOf(outcome.error) });
+          : changes.failed(before, { status: 'Failed', reason: this.#reasonOf(name, outcome.error) });
       await this.#settle(after);
       const number = outcome.status === 'deployed' ? before.publishing : null;
       const version = after.published.find((one) => one.number === number);

@@ -35,8 +35,8 @@ export interface ChannelOptions<T, G> {
   readonly maxAgeMs: number;
   /** What an item belongs to, such as its function. */
   readonly flowOf: (item: T) => object;
-  /** What the item needs to run, if it may run now; it is handed to a worker then. Never throws. */
-  readonly grant: (item: T, waitedMs: number) => G | null;
+  /** What the item needs to run, if it may run now; it is handed to a worker then. Never throws. `waiting`: of its flow, with it. */
+  readonly grant: (item: T, waitedMs: number, waiting: number) => G | null;
   /** Why an item that has waited for `maxWaitMs`, none of its flow being served, is not to wait on; null if it is. */
   readonly giveUp?: (item: T) => SnapfaasError | null;
   /** An item that was taken reaches no worker, for this error; null: its client is gone. */
@@ -262,7 +262,7 @@ export class Channel<T extends Abortable, G> {
   #handOut({ item, flow, since }: Queued<T>, now: number): boolean {
     const receiver = this.#receivers.pop();
     if (receiver === undefined) return false;
-    const grant = this.#options.grant(item, now - since);
+    const grant = this.#options.grant(item, now - since, Math.max(1, flow.items.length));
     if (grant === null) {
       this.#receivers.push(receiver);
       return false;

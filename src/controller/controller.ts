@@ -17,7 +17,7 @@ import type { FunctionLogs } from '../logs/function-logs.ts';
 import type { LaunchSpec } from '../protocol/runner.ts';
 import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
 import type { FunctionRegistry } from '../registry/function-registry.ts';
-import type { FunctionVersion } from '../registry/function-version.ts';
+import { slotsOf, type FunctionVersion } from '../registry/function-version.ts';
 import { provisionableMib, sharesOf, type ProvisionedState } from '../registry/provisioning.ts';
 import { Channel } from './channel.ts';
 import type { BrokenFunction, Config } from './config/config.ts';
@@ -41,6 +41,7 @@ import { Vm, type VmOwner } from './pool/vm.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import type { DiskSpace } from './telemetry/disk-space.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
+import type { StoreSize } from './telemetry/store-size.ts';
 import type { Tracing } from './telemetry/tracing.ts';
 import { QueueWait } from './waits.ts';
 import { startWorkers, type Job, type WorkerPool } from './worker-pool.ts';
@@ -59,9 +60,11 @@ export interface ControllerOptions extends LaunchOptions {
   readonly runnerCommand: readonly string[];
   readonly logger: Logger;
   /** Absent: what functions print is not kept. */
-  readonly functionLogs?: Pick<FunctionLogs, 'vmLog'>;
+  readonly functionLogs?: Pick<FunctionLogs, 'vmLog' | 'lost'>;
   /** Absent: no traces are made. */
   readonly tracing?: Tracing | null;
+  /** Null: there are no snapshots. */
+  readonly store?: StoreSize | null;
   /** File systems that have to have room. */
   readonly disks?: readonly DiskSpace[];
   /** Default: each function in its turn, and memory by `FairShare`. */
@@ -110,6 +113,8 @@ export class Controller {
   readonly telemetry: Telemetry;
   /** Called when another thing is known of the snapshot of a version. */
   onSnapshotState: (version: FunctionVersion) => void = () => undefined;
+  /** Called when a VM's process has ended and it is none of `vms` any more. */
+  onVmGone: (vm: Vm) => void = () => undefined;
   readonly #options: ControllerOptions;
   readonly #registry: FunctionRegistry;
   readonly #runner: RunnerClient;
@@ -134,8 +139,20 @@ export class Controller {
     this.#options = options;
     this.#registry = registry;
     this.telemetry = new Telemetry(() => this.status(), logger, options.tracing ?? null);
+    const { tracing, functionLogs } = options;
     this.telemetry.metrics.addDisks(options.disks ?? []);
+    if (tracing != null) this.telemetry.metrics.addSpans(() => tracing.counts);
+    if (functionLogs !== undefined) this.telemetry.metrics.addLostLines(() => functionLogs.lost);
     this.#runner = new RunnerClient(runnerCommand, logger);
+    const { store } = options;
+    if (store != null) {
+      const { maxBytes } = config.retention;
+      this.telemetry.metrics.addSnapshotStore(() => ({
+        bytes: store.bytes,
+        maxBytes,
+        removed: this.#runner.removedLayers,
+      }));
+    }
     this.#ledger = new Ledger(config.memoryMib, config.vmmSettings.network?.taps.length);
     const owner: VmOwner = {
       kill: (vm) => this.#runner.kill(vm.id),
@@ -153,7 +170,7 @@ export class Controller {
     this.#policy = policy;
     const createVm = (fn: FunctionVms, isAhead: boolean): Vm => {
       const { name, version } = fn.config;
-      const log = options.functionLogs?.vmLog(name, version) ?? null;
+      const log = options.functionLogs?.vmLog(name, version, slotsOf(fn.config) > 1) ?? null;
       return new Vm(`vm-${++this.#launched}`, fn, owner, logger, isAhead, log);
     };
     const startVm = (vm: Vm): void => this.#runner.launch(vm.id, this.#launchSpec(vm.function), vm);
@@ -168,6 +185,7 @@ export class Controller {
       },
       onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
       onGone: (vm) => {
+        this.onVmGone(vm);
         this.#provisioned.serve();
         this.#standby.onGone(vm);
       },
@@ -224,7 +242,7 @@ export class Controller {
       maxWaitMs: config.queueWaitMs,
       maxAgeMs: config.queueTimeoutMs,
       flowOf: ({ use, turn }) => turn ?? flowOf(use),
-      grant: (job, waitedMs) => this.#grant(job, waitedMs),
+      grant: (job, waitedMs, waiting) => this.#grant(job, waitedMs, waiting),
       giveUp: (job) => this.#giveUp(job),
       onDropped: (job, error) => this.#drop(job, error),
       clock: HOST_CLOCK,
@@ -375,9 +393,9 @@ export class Controller {
   }
 
   /** A VM for a job, or the launch of one; null: it has to wait. */
-  #grant(job: Job, waitedMs: number): Lease | null {
+  #grant(job: Job, waitedMs: number, waiting: number): Lease | null {
     const fn = this.#lookUp(job);
-    const lease = fn === null ? null : this.#pool.acquire(fn, waitedMs, tenantOf(job.task.request));
+    const lease = fn === null ? null : this.#pool.acquire(fn, waitedMs, tenantOf(job.task.request), waiting);
     if (lease !== null) return lease;
     job.wait ??= new QueueWait(job.submittedAt);
     job.wait.lacked(fn?.lacking ?? 'deployment', performance.now());

@@ -46,6 +46,7 @@ import { runnerCommand } from './runner/runner-command.ts';
 import { Retention } from './retention.ts';
 import { StopSignals } from './stop-signals.ts';
 import { DiskSpace } from './telemetry/disk-space.ts';
+import { StoreSize } from './telemetry/store-size.ts';
 import { UsageError } from './usage-error.ts';
 
 /** The command line as commander hands it over. */
@@ -105,16 +106,18 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     const functionLogs = data === null ? null : openLogs(data, logger);
     // OpenTelemetry's SDK takes time and memory, which nobody is to pay for nothing.
     const tracing = isTraced(process.env)
-      ? await (await import('./telemetry/tracing.ts')).openTracing(process.env)
+      ? await (await import('./telemetry/tracing.ts')).openTracing(process.env, (message) => logger.warn(message))
       : null;
     const disks = [
       ...(data === null ? [] : [new DiskSpace('data', data.directory)]),
       ...(flags.snapshots ? [new DiskSpace('snapshots', config.snapshotDirectory)] : []),
     ];
+    const store = flags.snapshots ? new StoreSize(config.snapshotDirectory) : null;
     const controller = new Controller({
       config,
       registry,
       disks,
+      store,
       tracing,
       ...(functionLogs === null ? {} : { functionLogs }),
       runnerCommand: runnerCommand(flags, config),
@@ -152,6 +155,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       // firerunner comes up while the records are read.
       const running = controller.start();
       for (const disk of disks) void disk.start();
+      void store?.start();
       running.catch(() => undefined);
       if (data !== null) {
         control = await Control.open(data, {
@@ -195,6 +199,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
     } finally {
       deployments.close();
       for (const disk of disks) disk.close();
+      store?.close();
       logger.debug({ status: controller.status() }, 'closing');
       endInTime();
       await Promise.all([
@@ -417,13 +422,21 @@ function createGateway(run: Run): { readonly gateway: Gateway; readonly finished
       events,
       eventSources,
       logger,
+      audit: access.audit,
     },
     jsonApis: [
-      new EventsApi(events, access.audit),
+      new EventsApi(events, access.audit, isFunction),
       new InvocationsApi(controller.telemetry.history),
       ...(schedules === null
         ? []
-        : [new SchedulesApi({ registry, scheduler: schedules, functions: control?.functions ?? null })]),
+        : [
+            new SchedulesApi({
+              registry,
+              scheduler: schedules,
+              functions: control?.functions ?? null,
+              audit: access.audit,
+            }),
+          ]),
       ...(functionLogs === null ? [] : [new LogsApi({ account: config.lambda, logs: functionLogs, isFunction })]),
     ],
     livePage: {

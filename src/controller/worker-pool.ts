@@ -40,6 +40,7 @@ export interface Done {
 }
 
 export interface WorkerPool {
+  /** Grows while requests share VMs: there is one more than have a task then. */
   readonly size: number;
   /** Workers that have a task now. */
   readonly busy: number;
@@ -52,6 +53,7 @@ export interface WorkerEvents {
   readonly onDone: (done: Done) => void;
 }
 
+/** @param size how many there are to begin with: as many as there can be VMs. */
 export function startWorkers(
   size: number,
   channel: Channel<Job, Lease>,
@@ -59,9 +61,22 @@ export function startWorkers(
   { onDone }: WorkerEvents,
 ): WorkerPool {
   let busy = 0;
+  let started = 0;
+  let ended = 0;
+  let onFinished: () => void = () => undefined;
+  const finished = new Promise<void>((resolve) => (onFinished = resolve));
+  const start = (): void => {
+    started += 1;
+    void work().finally(() => {
+      ended += 1;
+      if (ended === started) onFinished();
+    });
+  };
   const work = async (): Promise<void> => {
     for (let received = await channel.receive(); received !== null; received = await channel.receive()) {
       busy += 1;
+      // Requests that share a VM are more than there can be VMs; how many there may be of them, the pool knows.
+      if (busy === started && received.grant.vm.slots > 1) start();
       // An object, because the outcome needs what the callback learns even if it fails.
       const found: Found = newFound();
       const outcome = await run(received, pool, found);
@@ -75,10 +90,12 @@ export function startWorkers(
       onDone({ job: received.item, lease: received.grant, grantedAt: received.at, found, outcome });
     }
   };
-  const finished = Promise.all(Array.from({ length: size }, work)).then(() => undefined);
+  for (let at = 0; at < size; at += 1) start();
   return {
-    size,
     finished,
+    get size() {
+      return started;
+    },
     get busy() {
       return busy;
     },

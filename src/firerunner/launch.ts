@@ -221,6 +221,12 @@ function imageOf({ container }: FunctionSpec): Pick<LoadRequest, 'image'> {
   };
 }
 
+function webOf({ web }: FunctionSpec): Pick<LoadRequest, 'web'> {
+  if (web === undefined) return {};
+  const { port, command, maxConcurrency } = web;
+  return { web: { port, command, max_concurrency: maxConcurrency } };
+}
+
 /** What the guest is told of the function. */
 export function loadRequest(
   driver: Driver,
@@ -242,7 +248,7 @@ export function loadRequest(
     environment: style === 'lambda' ? lambdaEnvironment(spec) : environment,
     ...imageOf(spec.function),
     memory_mib: spec.machine.memoryMib,
-    ...(web === undefined ? {} : { web }),
+    ...webOf(spec.function),
     max_result_bytes: style === 'lambda' ? MAX_LAMBDA_RESULT_BYTES : MAX_PAYLOAD_BYTES,
     output: isolates ? 'pipes' : 'frames',
   };

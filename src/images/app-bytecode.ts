@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { withLimit } from '../protocol/abort.ts';
 import { runGuestScript, type GuestPython } from './guest-python.ts';
 
 /** Longest that compiling may take, in ms; a module at a time is what takes it. */
@@ -28,13 +29,11 @@ export async function compileModules(
     lines.push(absolute, shownPath(path));
   }
   if (lines.length === 0) return;
-  const deadline = AbortSignal.timeout(COMPILE_TIMEOUT_MS);
-  await runGuestScript(python, 'compile_modules.py', [], {
-    stdin: Buffer.from(lines.join('\n')),
+  const stdin = Buffer.from(lines.join('\n'));
+  await withLimit(COMPILE_TIMEOUT_MS, signal, (any) =>
     // It reads what strangers wrote: nothing of ours is within its reach that it does not need.
-    inherit: false,
-    signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]),
-  });
+    runGuestScript(python, 'compile_modules.py', [], { stdin, inherit: false, signal: any }),
+  );
 }
 
 function compiledName(path: string, tag: string): string {

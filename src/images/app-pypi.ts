@@ -11,6 +11,7 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { withLimit } from '../protocol/abort.ts';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { compileModules } from './app-bytecode.ts';
@@ -36,6 +37,8 @@ export interface PypiOptions {
   /** Where sets are kept, in `python/sets/` below it. Default: `cacheDirectory()`. */
   readonly cacheDirectory?: string;
   readonly force?: boolean;
+  /** What names the packages, for messages. Default: the file of requirements. */
+  readonly namedBy?: string;
   readonly onProgress?: (text: string) => void;
   readonly signal?: AbortSignal;
 }
@@ -127,27 +130,27 @@ async function download(
   await writeFile(files[1], wanted.constraints.map((line) => `${line}\n`).join(''));
   const quiet = ['--no-input', '--progress-bar', 'off', '--disable-pip-version-check'];
   const what = ['--only-binary', ':all:', '--dest', wheels, '-r', files[0], '-c', files[1], ...wanted.flags];
-  const deadline = AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS);
-  options.onProgress?.(`fetching packages of ${REQUIREMENTS_FILE}`);
+  const { namedBy = REQUIREMENTS_FILE } = options;
+  options.onProgress?.(`fetching packages of ${namedBy}`);
   try {
-    await runGuestScript(python, 'download_wheels.py', [await guestPip(), 'download', ...quiet, ...what], {
-      cwd: empty,
-      signal: options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]),
-    });
+    const command = [await guestPip(), 'download', ...quiet, ...what];
+    await withLimit(DOWNLOAD_TIMEOUT_MS, options.signal, (signal) =>
+      runGuestScript(python, 'download_wheels.py', command, { cwd: empty, signal }),
+    );
   } catch (error) {
     if (!(error instanceof ToolError) || error.command === 'apt-get' || error.missing) throw error;
-    throw new ToolError('pip', explain(error.message, python), { cause: error });
+    throw new ToolError('pip', explain(error.message, namedBy, python), { cause: error });
   }
   return (await readdir(wheels)).sort().map((name) => join(wheels, name));
 }
 
-function explain(message: string, python: GuestPython): string {
+function explain(message: string, namedBy: string, python: GuestPython): string {
   const [, ...lines] = message.split('\n');
   const said = lines
     .map((line) => line.trim())
     .filter((line) => /^(ERROR|error|WARNING: Retrying|\w*Error\b)/.test(line));
   return [
-    `the packages of ${REQUIREMENTS_FILE} cannot be had; pip says:`,
+    `the packages of ${namedBy} cannot be had; pip says:`,
     ...(said.length > 0 ? said.slice(-8) : lines.slice(-8)),
     `Only wheels for the Python of the guests are taken: ${python.version}, Linux on x86-64 (glibc).`,
   ].join('\n  ');

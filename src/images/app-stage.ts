@@ -44,7 +44,7 @@ import { useApp } from './app-retention.ts';
 import { copyTree, scanTree, treeDigest, TreeError, type TreeEntry } from './tree.ts';
 
 /** Raised when staging the same directory is to give other files than before. */
-const STAGE_RULES_VERSION = 7;
+const STAGE_RULES_VERSION = 8;
 
 export interface StageOptions {
   /** Where results are kept; `apps/` below it. Default: `cacheDirectory()`. */
@@ -56,7 +56,7 @@ export interface StageOptions {
    * apt to bring pip; notes say so.
    */
   readonly onHost?: boolean;
-  /** It comes with all it needs, as a function package does: nothing is installed. */
+  /** It comes with its modules, as a function package does: of npm and PyPI nothing is installed. */
   readonly isComplete?: boolean;
   /** Directories that become /opt, each laid over those before it. */
   readonly layers?: readonly string[];
@@ -194,10 +194,8 @@ async function fillStage(
   const isComplete = options.isComplete === true;
   const describe = isComplete ? describeAbsent : describeUnread;
   const stamp: Stamp = { packages: {}, notes: [...(await describe(directory, entries, options.runtime))] };
-  if (!isComplete) {
-    await bringDebianPackages(directory, entries, files, scratch, options, stamp);
-    await bringPypiPackages(directory, entries, files, options, stamp);
-  }
+  await bringDebianPackages(directory, entries, files, scratch, options, stamp);
+  if (!isComplete) await bringPypiPackages(directory, entries, files, options, stamp);
   options.onProgress?.('copying files');
   await copyUnchanged({ directory, entries }, files);
   for (const layer of layers) {

@@ -2,28 +2,36 @@
  * Runs in the builder and in `npm start`. Builds the images a host needs once: kernel, initial RAM disk, and a root file
  * system for each runtime.
  */
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { RUNTIME_NAMES, type RuntimeName } from '../protocol/runtimes.ts';
+import { dirname, join } from 'node:path';
+import {
+  OWN_IMAGE_NAMES,
+  RUNTIME_NAMES,
+  isMadeWhenWanted,
+  runtimefsAt,
+  runtimeOfRuntimefs,
+  type RuntimefsName,
+} from '../protocol/runtimes.ts';
 import { versionsOf } from './debian.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { EXT4_RULES_VERSION, measureTree, tightSize, writeExt4 } from './ext4.ts';
 import { fetchKernel, INIT_FOLDER, KERNEL_RECIPE, writeInitrd, writeVmlinux } from './kernel.ts';
 import { readFinished, verifyFile, type Inputs, type ManifestDraft } from './manifest.ts';
 import { inStep, SILENT, type Progress } from './progress.ts';
-import { digestProjectFiles, listProjectFiles } from './project.ts';
+import { digestProjectFiles, listProjectFiles, MissingFileError } from './project.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
 import { RUNTIME_IMAGES } from './runtimes.ts';
 import { listUserland } from './userland.ts';
 
 /** What can be built by name. */
-export type ImageName = 'kernel' | RuntimeName;
-export const IMAGE_NAMES: readonly ImageName[] = ['kernel', ...RUNTIME_NAMES];
+export type ImageName = 'kernel' | RuntimefsName;
+export const IMAGE_NAMES: readonly ImageName[] = ['kernel', ...RUNTIME_NAMES, ...OWN_IMAGE_NAMES];
 
 export interface ImagePaths {
   readonly kernel: string;
   readonly initrd: string;
-  readonly runtimefs: Readonly<Record<RuntimeName, string>>;
+  readonly runtimefs: Readonly<Record<RuntimefsName, string>>;
 }
 
 /** Where each image lies under the images directory. */
@@ -32,8 +40,8 @@ export function imagePaths(directory: string): ImagePaths {
     kernel: join(directory, 'vmlinux'),
     initrd: join(directory, 'initrd.cpio'),
     runtimefs: Object.fromEntries(
-      RUNTIME_NAMES.map((name) => [name, join(directory, 'runtimefs', `${name}.ext4`)]),
-    ) as Record<RuntimeName, string>,
+      [...RUNTIME_NAMES, ...OWN_IMAGE_NAMES].map((name) => [name, join(directory, 'runtimefs', `${name}.ext4`)]),
+    ) as Record<RuntimefsName, string>,
   };
 }
 
@@ -41,6 +49,12 @@ export function imagePaths(directory: string): ImagePaths {
 export function filesOf(name: ImageName, directory: string): readonly string[] {
   const paths = imagePaths(directory);
   return name === 'kernel' ? [paths.kernel, paths.initrd] : [paths.runtimefs[name]];
+}
+
+/** What each host has, and what a function has wanted (`ensureRuntimefs`). */
+export function wantedImages(directory: string): readonly ImageName[] {
+  const { runtimefs } = imagePaths(directory);
+  return ['kernel', ...RUNTIME_NAMES, ...OWN_IMAGE_NAMES.filter((name) => existsSync(runtimefs[name]))];
 }
 
 export interface BuildOptions {
@@ -66,24 +80,61 @@ export async function buildImages(names: readonly ImageName[], options: BuildOpt
 
 async function buildImage(name: ImageName, options: BuildOptions): Promise<boolean> {
   const { directory, force = false, progress = SILENT } = options;
-  if (!force && (await isUpToDate(name, directory))) return false;
+  const isNeeded = async (): Promise<boolean> => force || !(await isUpToDate(name, directory));
+  if (!(await isNeeded())) return false;
   return inStep(
     progress,
     `image ${name}`,
-    async (step) => {
-      const onWait = (pid: number): void => step.update(`waiting for another build (process ${pid})`);
-      const work = async (buildFolder: BuildFolder): Promise<boolean> => {
-        // Another process may have built it while this one waited.
-        if (!force && (await isUpToDate(name, directory))) return false;
-        const update: Update = (text) => step.update(text);
-        if (name === 'kernel') await buildKernel(buildFolder, directory, update);
-        else await buildRuntimefs(name, buildFolder, directory, update);
-        return true;
-      };
-      return inBuildFolder(directory, work, { onWait, signal: options.signal });
+    (step) => {
+      const update: Update = (text) => step.update(text);
+      const build = (folder: BuildFolder): Promise<void> =>
+        name === 'kernel'
+          ? buildKernel(folder, directory, update)
+          : buildRuntimefs(name, imagePaths(directory).runtimefs[name], folder, update);
+      return buildInTurn(directory, isNeeded, build, update, options.signal);
     },
     (built) => (built ? 'built' : 'was built by another process'),
   );
+}
+
+/** @returns false: another process has built it while this one waited. */
+function buildInTurn(
+  directory: string,
+  isNeeded: () => Promise<boolean>,
+  build: (folder: BuildFolder) => Promise<void>,
+  update: Update,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const work = async (folder: BuildFolder): Promise<boolean> => {
+    if (!(await isNeeded())) return false;
+    await build(folder);
+    return true;
+  };
+  const onWait = (pid: number): void => update(`waiting for another build (process ${pid})`);
+  return inBuildFolder(directory, work, { onWait, signal });
+}
+
+/**
+ * Builds the root file system at `path` if it is one that is made when it is wanted, and is missing or out of date.
+ *
+ * @throws as `buildImages`, and DirectoryError if its directory cannot be written to.
+ */
+export async function ensureRuntimefs(path: string, update: Update, signal: AbortSignal): Promise<void> {
+  const name = runtimefsAt(path);
+  if (name === null || !isMadeWhenWanted(path)) return;
+  const isNeeded = async (): Promise<boolean> => {
+    try {
+      return !(await isFileUpToDate(name, path));
+    } catch (error) {
+      // A finished one is taken as it is where what it was made of is not there.
+      if (error instanceof MissingFileError && (await readFinished(path)) !== undefined) return false;
+      throw error;
+    }
+  };
+  if (!(await isNeeded())) return;
+  const told: Update = (text) => update(`root file system ${name}: ${text}`);
+  const build = (folder: BuildFolder): Promise<void> => buildRuntimefs(name, path, folder, told);
+  await buildInTurn(dirname(path), isNeeded, build, told, signal);
 }
 
 /**
@@ -149,19 +200,18 @@ async function buildKernel(buildFolder: BuildFolder, directory: string, update: 
 }
 
 async function buildRuntimefs(
-  runtime: RuntimeName,
+  name: RuntimefsName,
+  path: string,
   buildFolder: BuildFolder,
-  directory: string,
   update: Update,
 ): Promise<void> {
-  const known = await currentInputs(runtime);
+  const known = await currentInputs(name);
   const root = join(buildFolder.scratch, 'root');
   await mkdir(root);
-  const packages = await RUNTIME_IMAGES[runtime].fill(root, buildFolder.scratch, update);
+  const packages = await RUNTIME_IMAGES[name].fill(root, buildFolder.scratch, update);
   update('writing the file system');
   const size = tightSize(await measureTree(root));
-  const draft: ManifestDraft = { name: runtime, kind: 'runtimefs', runtime, inputs: { ...known, packages } };
-  await buildFolder.publish(imagePaths(directory).runtimefs[runtime], draft, (file) =>
-    writeExt4(root, file, size, runtime),
-  );
+  const runtime = runtimeOfRuntimefs(name);
+  const draft: ManifestDraft = { name, kind: 'runtimefs', runtime, inputs: { ...known, packages } };
+  await buildFolder.publish(path, draft, (file) => writeExt4(root, file, size, name));
 }

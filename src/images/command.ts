@@ -3,7 +3,7 @@ import { basename, resolve } from 'node:path';
 import { Argument, Option, type Command } from 'commander';
 import { exportApp, packApp } from './app-image.ts';
 import { stageApp } from './app-stage.ts';
-import { buildImages, filesOf, IMAGE_NAMES, verifyImages, type ImageName } from './build.ts';
+import { buildImages, filesOf, IMAGE_NAMES, verifyImages, wantedImages, type ImageName } from './build.ts';
 import { RUNTIME_NAMES, type RuntimeName } from '../protocol/runtimes.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { DirectoryError } from '../storage/make-directory.ts';
@@ -16,6 +16,7 @@ const EXAMPLES = `
 Examples:
   $ snapctr images build                          build whatever is missing or out of date
   $ snapctr images build python3 --force          build again, with the newest Debian packages
+  $ snapctr images build nodejs22.x               the image of that version, which is otherwise built for the first function that wants it
   $ snapctr images app examples/thumbnail --out thumbnail.ext4
   $ snapctr images verify                         compare every image with its manifest
 
@@ -79,15 +80,16 @@ function whichImage(description: string): Argument {
   return new Argument('[what]', description).choices([...IMAGE_NAMES, 'all']).default('all');
 }
 
-function chosen(what: ImageName | 'all'): readonly ImageName[] {
-  return what === 'all' ? IMAGE_NAMES : [what];
+function chosen(what: ImageName | 'all', directory: string): readonly ImageName[] {
+  return what === 'all' ? wantedImages(directory) : [what];
 }
 
 async function runBuild(what: ImageName | 'all', options: { out: string; force: boolean }): Promise<void> {
   const directory = resolve(options.out);
   const progress = progressOn(process.stderr);
-  const built = new Set(await buildImages(chosen(what), { directory, force: options.force, progress }));
-  for (const name of chosen(what)) {
+  const names = chosen(what, directory);
+  const built = new Set(await buildImages(names, { directory, force: options.force, progress }));
+  for (const name of names) {
     if (!built.has(name)) process.stderr.write(`image ${name}: up to date\n`);
     for (const file of filesOf(name, directory)) process.stdout.write(`${file}\n`);
   }
@@ -127,7 +129,7 @@ async function runApp(directory: string, options: AppOptions): Promise<void> {
 async function runVerify(what: ImageName | 'all', options: { out: string }): Promise<void> {
   const directory = resolve(options.out);
   const problems = await inStep(progressOn(process.stderr), 'verifying images', () =>
-    verifyImages(chosen(what), directory),
+    verifyImages(chosen(what, directory), directory),
   );
   for (const problem of problems) process.stdout.write(`${problem}\n`);
   if (problems.length === 0) process.stdout.write('all images are as they were built\n');

@@ -1,9 +1,8 @@
-/** Runs in the builder. A function that comes with all it needs: nothing is brought for it, and what is missing is said. */
+/** Runs in the builder. A function that comes with its modules: none is brought for it, and what is missing is said. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { RuntimeName } from '../protocol/runtimes.ts';
-import { PACKAGES_FILE } from './app-debian.ts';
 import { vendoredNames } from './app-pypi.ts';
 import { readRequirements, REQUIREMENTS_FILE } from './requirements.ts';
 import { decodeText } from './text.ts';
@@ -36,9 +35,6 @@ export async function describeAbsent(
     const missing = names.filter((name) => !vendored.has(name));
     if (missing.length > 0)
       notes.push(absent(missing, REQUIREMENTS_FILE, `pip install -r ${REQUIREMENTS_FILE} --target .`));
-  }
-  if (paths.has(PACKAGES_FILE)) {
-    notes.push(`${PACKAGES_FILE} is not read: a function package brings all that it needs; use a directory instead`);
   }
   return notes;
 }

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { sha256Json } from '../storage/digest.ts';
 import { downloadPackages, resolveClosure, unpackPackages, versionsOf } from './debian.ts';
+import { resolvePython, runUnpackedPython, unpackPython, type UnpackedPython } from './debian-python.ts';
 import { PROJECT_ROOT } from './project.ts';
 import { inBuildFolder, type BuildFolder } from './publish.ts';
-import { resolvePython, runUnpackedPython, unpackPython, type UnpackedPython } from './python3.ts';
 import { layFrame } from './runtimefs.ts';
 import type { ToolOptions } from './tool.ts';
 

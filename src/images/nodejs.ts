@@ -5,7 +5,8 @@
 import { mkdir, readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { NODE_PACKAGE } from '../protocol/runtimes.ts';
+import { NODE_MAJOR, NODE_PACKAGE } from '../protocol/runtimes.ts';
+import { NODE_SDK_RECIPE, placeNodeSdk } from './aws-sdk.ts';
 import { downloadPackages, unpackPackages, versionsOf, type DebianPackage } from './debian.ts';
 import { HOOKS_PACKAGE_FILES, placeHooksPackage } from './hooks-package.ts';
 import { listProjectFiles, PROJECT_ROOT } from './project.ts';
@@ -20,37 +21,44 @@ const SOURCE_FOLDER = join('guest', 'runtimes', 'node');
 const BUILT_FOLDER = join('dist', 'guest', 'node');
 const RUNTIME_PLACE = join('usr', 'lib', 'snapfaas');
 
-/** From npm: Debian's own Node is out of support before its release is. */
-const NODE_MAJOR = '24';
 const PACKAGES = ['libc6', 'libstdc++6', 'libgcc-s1'];
 const ARGV = ['/usr/bin/node', join('/', RUNTIME_PLACE, 'runtime.cjs')];
 /** Of applications on a port: a module of ours comes before theirs. */
 const WEB_VARIABLES = [`NODE_OPTIONS=--require=${join('/', RUNTIME_PLACE, 'web.cjs')}`];
 
-const NODE_RECIPE = {
-  version: 3,
-  frame: FRAME_RECIPE,
-  userland: USERLAND_RECIPE,
-  packages: [...PACKAGES, `${NODE_PACKAGE}@${NODE_MAJOR}`],
-  argv: ARGV,
-  runtimeApi: RUNTIME_API_RECIPE,
-  web: WEB_VARIABLES,
-};
+/** @param major the version of Node in it. */
+function nodeImage(major: string): RuntimeImage {
+  return {
+    recipe: {
+      version: 4,
+      frame: FRAME_RECIPE,
+      userland: USERLAND_RECIPE,
+      packages: [...PACKAGES, `${NODE_PACKAGE}@${major}`],
+      argv: ARGV,
+      runtimeApi: RUNTIME_API_RECIPE,
+      web: WEB_VARIABLES,
+      sdk: NODE_SDK_RECIPE,
+    },
+    listFiles: listNodeFiles,
+    resolve: resolveNodeLibraries,
+    async fill(root, scratch, update) {
+      update('downloading Node');
+      const node = await fetchNode(scratch, major);
+      update('downloading packages');
+      const { unpacked: packages } = await resolveNodeLibraries();
+      await fillNodeRoot(root, packages, node);
+      await placeRuntimeApi(root, scratch, WEB_VARIABLES);
+      const sdk = await placeNodeSdk(root, scratch, update);
+      return { ...versionsOf(packages), [node.package]: node.version, ...sdk };
+    },
+  };
+}
 
-export const NODE_IMAGE: RuntimeImage = {
-  recipe: NODE_RECIPE,
-  listFiles: listNodeFiles,
-  resolve: resolveNodeLibraries,
-  async fill(root, scratch, update) {
-    update('downloading Node');
-    const node = await fetchNode(scratch);
-    update('downloading packages');
-    const { unpacked: packages } = await resolveNodeLibraries();
-    await fillNodeRoot(root, packages, node);
-    await placeRuntimeApi(root, scratch, WEB_VARIABLES);
-    return { ...versionsOf(packages), [node.package]: node.version };
-  },
-};
+export const NODE_IMAGES = {
+  nodejs: nodeImage(NODE_MAJOR),
+  'nodejs20.x': nodeImage('20'),
+  'nodejs22.x': nodeImage('22'),
+} as const satisfies Readonly<Record<string, RuntimeImage>>;
 
 /** The runtime's modules. By their sources: what was built of a module that is no more may still lie around. */
 async function listModules(): Promise<readonly string[]> {
@@ -77,7 +85,7 @@ export interface NodeBinary {
 const packedSchema = z.tuple([z.object({ version: z.string(), filename: z.string() })]);
 
 /** Fetches the Node binary of a major version with npm, into `scratch`. */
-export async function fetchNode(scratch: string, major: string = NODE_MAJOR): Promise<NodeBinary> {
+export async function fetchNode(scratch: string, major: string): Promise<NodeBinary> {
   const directory = join(scratch, 'node');
   await mkdir(directory, { recursive: true });
   const wanted = `${NODE_PACKAGE}@${major}`;

@@ -25,10 +25,12 @@ export interface Requirements {
 
 const NAME = '[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?';
 const CLAUSE = '(?:===|==|~=|!=|<=|>=|<|>)\\s*[A-Za-z0-9.*+!_-]+';
+/** Names, comparisons, brackets and quoted text. No blank before a dash: pip would take what follows for an option. */
+const MARKER = `(?:(?!\\s-)[\\sA-Za-z_.<>=!~()]|"(?:(?!\\s-)[^"$])*"|'(?:(?!\\s-)[^'$])*')+`;
 const CLAUSES = `${CLAUSE}(?:\\s*,\\s*${CLAUSE})*\\s*,?`;
 /** `name[extra] >= 1, < 2 ; python_version < "3.12"`. Source: PEP 508. */
 const REQUIREMENT = new RegExp(
-  `^(${NAME})\\s*(?:\\[[A-Za-z0-9._,\\s-]*\\])?\\s*(?:${CLAUSES}|\\(\\s*${CLAUSES}\\s*\\))?\\s*(?:;[^$]*)?$`,
+  `^(${NAME})\\s*(?:\\[[A-Za-z0-9._,\\s-]*\\])?\\s*(?:${CLAUSES}|\\(\\s*${CLAUSES}\\s*\\))?\\s*(?:;${MARKER})?$`,
 );
 const HASH = /\s--hash(?:\s*=\s*|\s+)(sha(?:256|384|512):[0-9a-fA-F]+)(?=\s|$)/g;
 const FLAGS: ReadonlySet<string> = new Set(['--pre', '--require-hashes']);
@@ -135,6 +137,9 @@ function whyRefused(text: string): string {
     return 'is for building from sources, which is not done here: only wheels are taken';
   }
   if (text.includes('$')) return 'names a variable; write its value';
+  if (text.includes(';') && REQUIREMENT.test(text.replace(/;.*$/, '').trim())) {
+    return 'has a condition behind ";" that is none, such as python_version < "3.12"';
+  }
   if (/@|:\/\//.test(text)) return 'names an address; name a version that is published as a wheel, such as "name==1.0"';
   if (text.startsWith('-'))
     return `is an option that is not known here; known: -r, -c, --hash, ${[...FLAGS].join(', ')}`;

@@ -1,6 +1,6 @@
-/** Runs in the builder and in `npm start`. How the root file system of each runtime is made. */
-import type { RuntimeName } from '../protocol/runtimes.ts';
-import { NODE_IMAGE } from './nodejs.ts';
+/** Runs in the builder and in `npm start`. How each root file system is made. */
+import type { RuntimefsName } from '../protocol/runtimes.ts';
+import { NODE_IMAGES } from './nodejs.ts';
 import { PROVIDED_IMAGE } from './provided.ts';
 import { PYTHON_IMAGE } from './python3.ts';
 import type { RootPackages } from './userland.ts';
@@ -20,8 +20,8 @@ export interface RuntimeImage {
   fill(root: string, scratch: string, update: (text: string) => void): Promise<Readonly<Record<string, string>>>;
 }
 
-export const RUNTIME_IMAGES: Readonly<Record<RuntimeName, RuntimeImage>> = {
+export const RUNTIME_IMAGES: Readonly<Record<RuntimefsName, RuntimeImage>> = {
   python3: PYTHON_IMAGE,
-  nodejs: NODE_IMAGE,
+  ...NODE_IMAGES,
   provided: PROVIDED_IMAGE,
 };

@@ -15,7 +15,15 @@ import { messageOf } from '../protocol/errors.ts';
 import { codeOf } from '../storage/error-code.ts';
 import { encodeEvent } from './log-event.ts';
 import { LogFiles } from './log-files.ts';
-import { readLastOf, readLog, type LastQuery, type LogPage, type LogQuery } from './log-reader.ts';
+import {
+  endOf,
+  readLastOf,
+  readLog,
+  type LastQuery,
+  type LogPage,
+  type LogPosition,
+  type LogQuery,
+} from './log-reader.ts';
 import { VmLog } from './vm-log.ts';
 
 const FLUSH_MS = 100;
@@ -45,6 +53,12 @@ interface Pending {
   leftOut: number;
 }
 
+/** Lines that are in no file: they came faster than they could be written, or the disk did not take them. */
+export interface LostLines {
+  readonly flood: number;
+  readonly disk: number;
+}
+
 export class FunctionLogs {
   readonly #options: FunctionLogsOptions;
   readonly #logs = new Map<string, LogFiles>();
@@ -59,6 +73,7 @@ export class FunctionLogs {
   readonly #found: Promise<void>;
   #cleanedAtMs = 0;
   #complainedAtMs = -SELDOM_MS;
+  #lost: LostLines = { flood: 0, disk: 0 };
   #isClosed = false;
 
   constructor(options: FunctionLogsOptions) {
@@ -66,8 +81,13 @@ export class FunctionLogs {
     this.#found = this.#findAll();
   }
 
+  /** Since the start. */
+  get lost(): LostLines {
+    return this.#lost;
+  }
+
   /** The log of a VM that holds a version of the function. */
-  vmLog(name: string, version: string): VmLog {
+  vmLog(name: string, version: string, isShared = false): VmLog {
     const sink = {
       append: (lines: string): void => this.#append(name, lines),
       wait: (log: VmLog): void => {
@@ -75,7 +95,7 @@ export class FunctionLogs {
         this.#schedule();
       },
     };
-    return new VmLog(sink, version, this.#options.now);
+    return new VmLog(sink, version, this.#options.now, undefined, isShared);
   }
 
   /** Functions that have a log, also those that are gone; sorted. */
@@ -90,6 +110,12 @@ export class FunctionLogs {
     const log = this.#logs.get(name);
     const [first] = log?.files ?? [];
     return log === undefined || first === undefined ? null : { bytes: log.bytes, begunMs: first.begunMs };
+  }
+
+  /** Where whatever is logged from now on is found. */
+  async end(name: string): Promise<LogPosition> {
+    await this.#flush();
+    return endOf(this.#logs.get(name)?.files ?? []);
   }
 
   /** Everything that was logged before the call is searched. @throws NodeJS.ErrnoException */
@@ -121,7 +147,10 @@ export class FunctionLogs {
       pending.lines.push(lines);
       pending.bytes += lines.length;
       this.#pendingBytes += lines.length;
-    } else pending.leftOut += 1;
+    } else {
+      pending.leftOut += 1;
+      this.#lost = { ...this.#lost, flood: this.#lost.flood + 1 };
+    }
     this.#schedule();
   }
 
@@ -163,11 +192,16 @@ export class FunctionLogs {
       const message = `${leftOut} lines were left out: they came faster than they could be written`;
       lines.push(encodeEvent({ timeMs: nowMs, stream: 'snapfaas', requestId: null, message }));
     }
+    let written = 0;
     try {
       const log = this.#logs.get(name) ?? (await this.#find(name));
       const before = log.bytes;
-      await log.append(Buffer.from(lines.join('')), nowMs).finally(() => (this.#bytes += log.bytes - before));
+      await log.append(Buffer.from(lines.join('')), nowMs).finally(() => {
+        written = log.bytes - before;
+        this.#bytes += written;
+      });
     } catch (error) {
+      this.#lost = { ...this.#lost, disk: this.#lost.disk + linesAfter(lines, written) };
       this.#complain(`the output of functions cannot be kept: ${messageOf(error)}`);
     }
   }
@@ -229,4 +263,11 @@ export class FunctionLogs {
     this.#complainedAtMs = nowMs;
     this.#options.onProblem(message);
   }
+}
+
+/** How many lines are not whole in the first bytes of all. */
+function linesAfter(lines: readonly string[], bytes: number): number {
+  let end = 0;
+  const first = lines.findIndex((line) => (end += Buffer.byteLength(line)) > bytes);
+  return first === -1 ? 0 : lines.length - first;
 }

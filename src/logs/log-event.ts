@@ -40,3 +40,8 @@ export function streamName(timeMs: number, version: string, id: string): string 
   const day = new Date(timeMs).toISOString().slice(0, 10).replaceAll('-', '/');
   return `${day}/[${version}]${id}`;
 }
+
+/** Whether a stream is of a VM that held this version. */
+export function isOfVersion(stream: string, version: string): boolean {
+  return stream.includes(`/[${version}]`);
+}

@@ -21,7 +21,7 @@ export interface LogFile {
   /** When it was begun, in ms since 1970; tells it from the others. */
   readonly begunMs: number;
   bytes: number;
-  /** When it was last written to. */
+  /** The latest time at which it was written to, as the file system has it as well: no event in it is later. */
   lastMs: number;
 }
 
@@ -70,16 +70,21 @@ export class LogFiles {
   /** Writes whole lines at the end. @param nowMs ms since 1970. @throws NodeJS.ErrnoException, such as of a full disk. */
   async append(lines: Buffer, nowMs: number): Promise<void> {
     const last = this.#files.at(-1);
-    const file = this.#isOpen && last !== undefined && last.bytes < MAX_FILE_BYTES ? last : await this.#begin(nowMs);
+    const goesOn = this.#isOpen && last !== undefined && last.bytes < MAX_FILE_BYTES;
+    const file = goesOn ? last : await this.#next(nowMs);
     const handle = await open(file.path, 'a', 0o600);
+    if (!goesOn) this.#files.push(file);
+    this.#isOpen = true;
     try {
-      file.lastMs = nowMs;
+      const isSetBack = nowMs < file.lastMs;
+      file.lastMs = Math.max(file.lastMs, nowMs);
       await handle.writeFile(lines);
       this.#grow(file, lines.length);
+      if (isSetBack) await handle.utimes(file.lastMs / 1000, file.lastMs / 1000);
     } catch (error) {
-      // A part may be there: what follows must not be taken for the rest of its line.
-      this.#isOpen = false;
       const { size } = await handle.stat().catch(() => ({ size: file.bytes }));
+      // A part is there: what follows must not be taken for the rest of its line.
+      if (size !== file.bytes) this.#isOpen = false;
       this.#grow(file, size - file.bytes);
       throw error;
     } finally {
@@ -104,13 +109,11 @@ export class LogFiles {
     this.#bytes += bytes;
   }
 
-  async #begin(nowMs: number): Promise<LogFile> {
+  /** The file after the last one; it is not there yet. */
+  async #next(nowMs: number): Promise<LogFile> {
     await makeDirectory(this.#directory, 0o700);
     // Also where the clock was set back.
     const begunMs = Math.max(Math.floor(nowMs), (this.#files.at(-1)?.begunMs ?? 0) + 1);
-    const file = { path: this.#pathOf(begunMs), begunMs, bytes: 0, lastMs: nowMs };
-    this.#files.push(file);
-    this.#isOpen = true;
-    return file;
+    return { path: this.#pathOf(begunMs), begunMs, bytes: 0, lastMs: nowMs };
   }
 }

@@ -13,6 +13,9 @@ export interface LogPosition {
   readonly offset: number;
 }
 
+/** Before all lines. */
+const LOG_HEAD: LogPosition = { begunMs: 0, offset: 0 };
+
 export interface LogQuery {
   /** ms since 1970, the first one included, the last one not. */
   readonly fromMs: number;
@@ -37,15 +40,22 @@ export interface LogPage {
   readonly end: LogPosition;
 }
 
+/** Where the log ends: after its last line, or at its beginning if there is none. */
+export function endOf(files: readonly LogFile[]): LogPosition {
+  const last = files.at(-1);
+  return last === undefined ? LOG_HEAD : { begunMs: last.begunMs, offset: last.bytes };
+}
+
 /** Events in the order in which they were logged. @throws NodeJS.ErrnoException */
 export async function readLog(files: readonly LogFile[], query: LogQuery): Promise<LogPage> {
   const events: FoundEvent[] = [];
+  const after = startOf(files, query.after);
   let searched = 0;
-  let end = query.after ?? { begunMs: 0, offset: 0 };
+  let end = after;
   // A file that is removed meanwhile is not missed.
   for (const file of [...files]) {
-    if (query.after !== null && file.begunMs < query.after.begunMs) continue;
-    const from = file.begunMs === query.after?.begunMs ? query.after.offset : 0;
+    if (file.begunMs < after.begunMs) continue;
+    const from = file.begunMs === after.begunMs ? after.offset : 0;
     if (file.lastMs < query.fromMs) {
       end = { begunMs: file.begunMs, offset: file.bytes };
       continue;
@@ -63,28 +73,35 @@ export async function readLog(files: readonly LogFile[], query: LogQuery): Promi
   return { events, next: null, end };
 }
 
-export interface LastQuery extends Omit<LogQuery, 'after'> {
+export interface LastQuery extends LogQuery {
   /** Null: the end. */
   readonly before: LogPosition | null;
 }
 
 /**
- * The last events before a place, in the order in which they were logged. `next`: the place before them; null: there is nothing
- * before them.
+ * The last events between two places, in the order in which they were logged. `next`: the place before them; null: there is
+ * nothing before them.
  *
  * @throws NodeJS.ErrnoException
  */
 export async function readLastOf(files: readonly LogFile[], query: LastQuery): Promise<LogPage> {
   const { before, limit } = query;
+  const after = startOf(files, query.after);
   let events: FoundEvent[] = [];
   let searched = 0;
   let end = before;
   for (const file of [...files].reverse()) {
     if (before !== null && file.begunMs > before.begunMs) continue;
+    if (file.begunMs < after.begunMs) break;
+    const from = file.begunMs === after.begunMs ? after.offset : 0;
+    if (file.lastMs < query.fromMs) {
+      end ??= { begunMs: file.begunMs, offset: file.bytes };
+      continue;
+    }
     const to = file.begunMs === before?.begunMs ? before.offset : Infinity;
     const found: FoundEvent[] = [];
-    let last = 0;
-    for await (const { line, offset, bytes } of linesOf(file.path, 0)) {
+    let last = from;
+    for await (const { line, offset, bytes } of linesOf(file.path, from)) {
       if (offset >= to) break;
       last = offset + bytes;
       searched += bytes;
@@ -99,7 +116,13 @@ export async function readLastOf(files: readonly LogFile[], query: LastQuery): P
     if (events.length >= limit && first !== undefined) return { events, next: first.position, end };
     if (searched >= MAX_SEARCHED_BYTES) return { events, next: { begunMs: file.begunMs, offset: 0 }, end };
   }
-  return { events, next: null, end: end ?? { begunMs: 0, offset: 0 } };
+  return { events, next: null, end: end ?? after };
+}
+
+/** A place behind all files is of a log that was removed, and begun again after the clock was set back: all of it is new. */
+function startOf(files: readonly LogFile[], after: LogPosition | null): LogPosition {
+  const newest = files.at(-1)?.begunMs ?? Infinity;
+  return after === null || after.begunMs > newest ? LOG_HEAD : after;
 }
 
 function isWanted(event: LogEvent, { fromMs, toMs, accepts }: Pick<LogQuery, 'fromMs' | 'toMs' | 'accepts'>): boolean {

@@ -1,6 +1,7 @@
 /**
  * Runs in snapctr. The log of one VM: what it prints, line by line, between the lines of its invocations. Output takes another
- * way than answers and may come after them, so an invocation's last lines wait a little for it.
+ * way than answers and may come after them, so an invocation's last lines wait a little for it. Where several invocations run at once,
+ * what is printed belongs to none of them, and nothing waits for it.
  */
 import { randomBytes } from 'node:crypto';
 import { encodeEvent, streamName } from './log-event.ts';
@@ -21,6 +22,7 @@ export interface LineSink {
 
 interface Answered {
   readonly requestId: string;
+  /** By `elapsed`. */
   readonly atMs: number;
   readonly times: InvocationTimes;
 }
@@ -29,6 +31,8 @@ export class VmLog {
   readonly #sink: LineSink;
   readonly #version: string;
   readonly #now: () => number;
+  readonly #elapsed: () => number;
+  readonly #isShared: boolean;
   #stream: string | null = null;
   /** What was printed since the last end of a line, and by which invocation. */
   #rest = '';
@@ -36,15 +40,27 @@ export class VmLog {
   #restAtMs = 0;
   #answered: Answered | null = null;
 
-  /** @param now ms since 1970. */
-  constructor(sink: LineSink, version: string, now: () => number) {
+  /**
+   * @param now ms since 1970, for the lines.
+   * @param elapsed ms by which waiting is measured: the time of day may be set back.
+   * @param isShared several invocations may run at once.
+   */
+  constructor(
+    sink: LineSink,
+    version: string,
+    now: () => number,
+    elapsed = (): number => performance.now(),
+    isShared = false,
+  ) {
     this.#sink = sink;
     this.#version = version;
     this.#now = now;
+    this.#elapsed = elapsed;
+    this.#isShared = isShared;
   }
 
   begun(requestId: string): void {
-    this.#end();
+    if (!this.#isShared) this.#end();
     this.#write(requestId, startLine(requestId, this.#version));
   }
 
@@ -60,18 +76,19 @@ export class VmLog {
     this.#rest = rest;
     this.#restId = requestId;
     if (rest === '') return;
-    this.#restAtMs = this.#now();
+    this.#restAtMs = this.#elapsed();
     this.#sink.wait(this);
   }
 
   answered(requestId: string, times: InvocationTimes): void {
-    this.#answered = { requestId, atMs: this.#now(), times };
+    if (this.#isShared) return this.#writeEnd(requestId, times);
+    this.#answered = { requestId, atMs: this.#elapsed(), times };
     this.#sink.wait(this);
   }
 
   /** Writes what has waited long enough. @returns whether nothing waits any more. */
   settle(): boolean {
-    const late = this.#now() - LATE_OUTPUT_MS;
+    const late = this.#elapsed() - LATE_OUTPUT_MS;
     if (this.#answered !== null && this.#answered.atMs <= late) this.#end();
     if (this.#rest !== '' && this.#restAtMs <= late) this.#endLine();
     return this.#answered === null && this.#rest === '';
@@ -87,6 +104,10 @@ export class VmLog {
     if (this.#answered === null) return;
     const { requestId, times } = this.#answered;
     this.#answered = null;
+    this.#writeEnd(requestId, times);
+  }
+
+  #writeEnd(requestId: string, times: InvocationTimes): void {
     this.#write(requestId, endLine(requestId));
     this.#write(requestId, reportLine(times, requestId));
   }

@@ -1,6 +1,7 @@
 /**
  * Runs in each program. Waiting with a signal. No listener is left behind: signals may live as long as a program, and what
- * `AbortSignal.any` makes of such a one is never given back.
+ * `AbortSignal.any` makes of such a one is never given back. Nor does it hold an `AbortSignal.timeout` that it was given: that one is
+ * collected with its timer, and never aborts.
  */
 
 /** Why it was aborted, as an error. */
@@ -44,5 +45,26 @@ export async function withAny<T>(
     return await work(any.signal);
   } finally {
     for (const [signal, onAbort] of listeners) signal.removeEventListener('abort', onAbort);
+  }
+}
+
+/**
+ * Runs `work` with a signal that is aborted by `signal`, or with a `TimeoutError` after `limitMs`.
+ *
+ * @param signal undefined: nobody calls it off.
+ */
+export async function withLimit<T>(
+  limitMs: number,
+  signal: AbortSignal | undefined,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController();
+  const timer = setTimeout(() => {
+    limit.abort(new DOMException(`it was not done within ${limitMs} ms`, 'TimeoutError'));
+  }, limitMs);
+  try {
+    return await withAny(signal === undefined ? [limit.signal] : [signal, limit.signal], work);
+  } finally {
+    clearTimeout(timer);
   }
 }

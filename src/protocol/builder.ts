@@ -26,6 +26,8 @@ export type BuildSource =
 export interface BuildTarget {
   /** Whose root file system the files are for; null: what they look like. */
   readonly runtime: RuntimeName | null;
+  /** The root file system beside which they will be, which is made as well if it is one that is made when it is needed; null: there is none. */
+  readonly runtimefs: string | null;
   /** `image`: for virtual machines; `directory`: for plain processes. */
   readonly appfs: 'image' | 'directory';
   /** What is to be below /opt: zip archives or directories, each laid over those before it; at most `MAX_LAYERS`. */

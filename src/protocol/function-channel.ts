@@ -1,11 +1,31 @@
 /**
  * The host's end of a function channel: sends INVOKE, waits for RESULT or FAILURE. Used by snapctr for every request
  * and by a standalone firerunner.
+ *
+ * Most guests have one invocation under way. Where they may have several, each has a slot, by which its frames are told from those
+ * of the others:
+ *
+ * ```
+ *   INVOKE 0 ▶ · INVOKE 1 ▶ · ◀ CHUNK 1 · ◀ RESULT 0 · INVOKE 0 ▶ · TAKEN 1 ▶ · ◀ CHUNK 1 · CANCEL 1 ▶ · ◀ FAILURE 1 · …
+ * ```
+ *
+ * Such a channel is always read, for its other answers: what a client takes in of a streamed one is told to the guest instead, which
+ * sends no more than a window ahead of that.
  */
 import { connect, type Socket } from 'node:net';
+import { withLimit } from './abort.ts';
 import { messageOf } from './errors.ts';
 import { encodeFrame, encodeFrameHead, FrameError, FrameReader, type Frame } from './frame.ts';
-import { FrameType, MAX_FRAME_BYTES, parseFailure, type FunctionFailure, type InvokeHeader } from './guest.ts';
+import {
+  FrameType,
+  MAX_FRAME_BYTES,
+  parseFailure,
+  STREAM_WINDOW_BYTES,
+  type FunctionFailure,
+  type InvokeHeader,
+  type SlotHeader,
+  type TakenHeader,
+} from './guest.ts';
 import type { GuestAddress } from './runner.ts';
 import { dialVsock } from './vsock.ts';
 
@@ -20,7 +40,8 @@ export type InvokeReply =
 export interface StreamSink {
   /**
    * @param contentType of the whole, told with the first part; null or absent: the function has not said, or said it before.
-   * @returns false if it is full: then the guest is not read, and so has to wait, until `onDrain` is called.
+   * @returns false if it is full: then the guest has to wait, until `onDrain` is called. Where several invocations are under way, some
+   * more parts may come all the same, a window of them at most.
    */
   write(part: Buffer, contentType?: string | null): boolean;
   /** Set by the channel, called by the sink when there is room again. */
@@ -57,9 +78,22 @@ const RECEIVE_BUFFER = Buffer.allocUnsafeSlow(64 * 1024);
 /** Events from this size on are sent as they are, not copied behind their header. */
 const LARGE_EVENT_BYTES = 256 * 1024;
 
+/** So much is taken in before it is told, in bytes: a frame for each part would be more than they are worth. */
+const TELL_BYTES = STREAM_WINDOW_BYTES / 4;
+/** What a guest may have sent ahead that keeps to its window; see `STREAM_WINDOW_BYTES`. */
+const MOST_AHEAD_BYTES = 2 * STREAM_WINDOW_BYTES;
+
 interface Waiting {
+  readonly slot: number;
+  readonly id: string;
   /** A part of a streamed answer has come. */
   hasBegun: boolean;
+  /** The kernel has taken all of the request. */
+  isWritten: boolean;
+  /** Nobody waits for its parts any more. */
+  isCalledOff: boolean;
+  /** Of a streamed answer, what came and was not said to be taken. */
+  aheadBytes: number;
   readonly sink: StreamSink | null;
   readonly resolve: (reply: InvokeReply) => void;
   readonly reject: (error: FunctionChannelError) => void;
@@ -68,43 +102,45 @@ interface Waiting {
 export class FunctionChannel {
   readonly #socket: Socket;
   readonly #reader = new FrameReader(MAX_FRAME_BYTES);
-  #waiting: Waiting | null = null;
+  /** By slot; null: it is free. */
+  readonly #slots: (Waiting | null)[];
   #broken: FunctionChannelError | null = null;
-  /** The sink of the invocation under way is full. */
+  /** The only invocation there may be has a sink that is full. */
   #paused = false;
-  /** The kernel has taken all of the request under way. */
-  #isWritten = false;
-  readonly #onWritten = (error?: Error | null): void => {
-    this.#isWritten = error == null;
-  };
   /** Called once, when the channel ends by itself. */
   onBroken: (error: FunctionChannelError) => void = () => undefined;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, slots: number) {
     this.#socket = socket;
+    this.#slots = Array.from({ length: slots }, () => null);
     socket.on('error', (cause: NodeJS.ErrnoException) => {
-      const unread = this.#isUnread(cause.code);
       const message = `the function channel failed: ${cause.message}`;
-      this.#break(new FunctionChannelError(message, { closed: true, unread, cause }));
+      this.#end((unread) => new FunctionChannelError(message, { closed: true, unread, cause }), cause.code);
     });
     socket.on('close', () => {
-      const unread = this.#isUnread();
-      this.#break(new FunctionChannelError('the function channel was closed by the guest', { closed: true, unread }));
+      const message = 'the function channel was closed by the guest';
+      this.#end((unread) => new FunctionChannelError(message, { closed: true, unread }));
     });
   }
 
-  /** @throws FunctionChannelError if nobody listens at the address. */
-  static connect(address: GuestAddress): Promise<FunctionChannel> {
+  /**
+   * @param slots how many invocations there may be under way.
+   * @throws FunctionChannelError if nobody listens at the address.
+   */
+  static connect(address: GuestAddress, slots = 1): Promise<FunctionChannel> {
     const { socketPath, vsockPort } = address;
     return vsockPort === null
-      ? FunctionChannel.#connectUnix(socketPath)
-      : FunctionChannel.#connectVsock({ ...address, vsockPort });
+      ? FunctionChannel.#connectUnix(socketPath, slots)
+      : FunctionChannel.#connectVsock({ ...address, vsockPort }, slots);
   }
 
-  static async #connectVsock(address: GuestAddress & { readonly vsockPort: number }): Promise<FunctionChannel> {
+  static async #connectVsock(
+    address: GuestAddress & { readonly vsockPort: number },
+    slots: number,
+  ): Promise<FunctionChannel> {
     try {
-      const socket = await dialVsock(address, AbortSignal.timeout(VSOCK_DIAL_LIMIT_MS));
-      const channel = new FunctionChannel(socket);
+      const socket = await withLimit(VSOCK_DIAL_LIMIT_MS, undefined, (signal) => dialVsock(address, signal));
+      const channel = new FunctionChannel(socket, slots);
       socket.on('data', (chunk: Buffer) => {
         channel.#onData(chunk);
         if (channel.#paused) socket.pause();
@@ -117,7 +153,7 @@ export class FunctionChannel {
     }
   }
 
-  static #connectUnix(path: string): Promise<FunctionChannel> {
+  static #connectUnix(path: string, slots: number): Promise<FunctionChannel> {
     return new Promise((resolve, reject) => {
       let channel: FunctionChannel | null = null;
       const onread = {
@@ -135,15 +171,20 @@ export class FunctionChannel {
       socket.once('error', refused);
       socket.once('connect', () => {
         socket.off('error', refused);
-        channel = new FunctionChannel(socket);
+        channel = new FunctionChannel(socket, slots);
         resolve(channel);
       });
     });
   }
 
-  /** A part of the answer to the request under way has come. */
-  get hasBegunAnswer(): boolean {
-    return this.#waiting?.hasBegun ?? false;
+  /** Whether several invocations may be under way. */
+  get isShared(): boolean {
+    return this.#slots.length > 1;
+  }
+
+  /** Whether a part of the answer to this request has come. */
+  hasBegunAnswer(id: string): boolean {
+    return this.#find(id)?.hasBegun ?? false;
   }
 
   /** Why it is of no more use; null while it can be used. */
@@ -152,7 +193,7 @@ export class FunctionChannel {
   }
 
   /**
-   * One invocation; the next may start when it has settled.
+   * One invocation, for which there must be a slot: it is free again when the invocation has settled.
    *
    * @param event the JSON bytes that reach the runtime unchanged.
    * @param sink where the parts of a streamed answer go; the header must say `stream` then.
@@ -167,19 +208,42 @@ export class FunctionChannel {
     return this.#ask(FrameType.rehearse, header, event, null);
   }
 
+  /**
+   * Nobody waits for this answer any more: where the channel goes on for others, the guest is told, and nothing of it is passed on. The
+   * invocation settles all the same, when the guest has answered.
+   */
+  cancel(id: string): void {
+    const waiting = this.isShared ? this.#find(id) : undefined;
+    if (waiting === undefined || waiting.isCalledOff) return;
+    this.#letGo(waiting.sink);
+    waiting.isCalledOff = true;
+    const header: SlotHeader = { slot: waiting.slot };
+    this.#socket.write(encodeFrame(FrameType.cancel, { ...header }));
+  }
+
+  #find(id: string): Waiting | undefined {
+    return this.#slots.find((waiting) => waiting?.id === id) ?? undefined;
+  }
+
   #ask(type: number, header: InvokeHeader, event: Buffer, sink: StreamSink | null): Promise<InvokeReply> {
     if (this.#broken !== null) return Promise.reject(this.#broken);
-    if (this.#waiting !== null) throw new Error('a function channel carries one invocation at a time');
+    const slot = this.#slots.indexOf(null);
+    if (slot < 0) throw new Error('a function channel carries one invocation at a time in each slot');
     return new Promise((resolve, reject) => {
-      this.#waiting = { hasBegun: false, sink, resolve, reject };
-      this.#isWritten = false;
+      const state = { hasBegun: false, isWritten: false, isCalledOff: false, aheadBytes: 0 };
+      const waiting: Waiting = { slot, id: header.id, ...state, sink, resolve, reject };
+      this.#slots[slot] = waiting;
+      const onWritten = (error?: Error | null): void => {
+        waiting.isWritten = error == null;
+      };
+      const head = slot === 0 ? { ...header } : { ...header, slot };
       if (event.length < LARGE_EVENT_BYTES) {
-        this.#socket.write(encodeFrame(type, { ...header }, event), this.#onWritten);
+        this.#socket.write(encodeFrame(type, head, event), onWritten);
         return;
       }
       this.#socket.cork();
-      this.#socket.write(encodeFrameHead(type, { ...header }, event.length));
-      this.#socket.write(event, this.#onWritten);
+      this.#socket.write(encodeFrameHead(type, head, event.length));
+      this.#socket.write(event, onWritten);
       this.#socket.uncork();
     });
   }
@@ -201,10 +265,11 @@ export class FunctionChannel {
   }
 
   #onFrame(frame: Frame): void {
-    const waiting = this.#waiting;
+    const { slot = 0 } = frame.header;
+    const waiting = typeof slot === 'number' ? (this.#slots[slot] ?? null) : null;
     if (frame.type === FrameType.chunk && waiting !== null && waiting.sink !== null) {
       waiting.hasBegun = true;
-      return this.#pass(frame, waiting.sink);
+      return this.#pass(frame, waiting, waiting.sink);
     }
     const known = frame.type === FrameType.result || frame.type === FrameType.failure;
     if (waiting === null || !known) {
@@ -212,7 +277,7 @@ export class FunctionChannel {
       this.#break(new FunctionChannelError(`the guest broke the protocol: it sent ${what}`));
       return;
     }
-    this.#waiting = null;
+    this.#slots[waiting.slot] = null;
     this.#letGo(waiting.sink);
     if (frame.type === FrameType.result) {
       waiting.resolve({ ok: true, result: frame.payload, contentType: contentTypeOf(frame) });
@@ -224,16 +289,36 @@ export class FunctionChannel {
 
   /**
    * A unix socket is reset if its other end was closed while bytes waited there. They are the request's under way: what was sent before
-   * it was read, or its answer would not have come.
+   * it was read, or its answer would not have come. Of several nobody knows whose they are.
    */
-  #isUnread(code?: string): boolean {
-    return this.#waiting?.hasBegun === false && (!this.#isWritten || code === 'ECONNRESET');
+  #isUnread({ hasBegun, isWritten }: Waiting, code?: string): boolean {
+    return !hasBegun && (!isWritten || (code === 'ECONNRESET' && !this.isShared));
   }
 
-  #pass(chunk: Frame, sink: StreamSink): void {
+  #pass(chunk: Frame, waiting: Waiting, sink: StreamSink): void {
+    if (waiting.isCalledOff) return;
+    if (this.isShared) return this.#passOfSeveral(chunk, waiting, sink);
     if (sink.write(chunk.payload, contentTypeOf(chunk))) return;
     this.#paused = true;
     sink.onDrain = () => this.#letGo(sink);
+  }
+
+  #passOfSeveral(chunk: Frame, waiting: Waiting, sink: StreamSink): void {
+    waiting.aheadBytes += chunk.payload.length;
+    if (waiting.aheadBytes > MOST_AHEAD_BYTES) {
+      const what = 'more of a streamed answer than was to be sent ahead';
+      return this.#break(new FunctionChannelError(`the guest broke the protocol: it sent ${what}`));
+    }
+    if (sink.write(chunk.payload, contentTypeOf(chunk))) this.#tellTaken(waiting);
+    else sink.onDrain = () => this.#tellTaken(waiting);
+  }
+
+  #tellTaken(waiting: Waiting): void {
+    const { slot, aheadBytes } = waiting;
+    if (aheadBytes < TELL_BYTES || this.#slots[slot] !== waiting || waiting.isCalledOff) return;
+    waiting.aheadBytes = 0;
+    const header: TakenHeader = { slot, bytes: aheadBytes };
+    this.#socket.write(encodeFrame(FrameType.taken, { ...header }));
   }
 
   /** The next invocation must not wait for the client of the last one. */
@@ -245,13 +330,22 @@ export class FunctionChannel {
   }
 
   #break(error: FunctionChannelError): void {
+    this.#end(() => error);
+  }
+
+  /** @param errorOf whether the guest has left a request unread; the channel's own error is that of one, if there is one. */
+  #end(errorOf: (unread: boolean) => FunctionChannelError, code?: string): void {
     if (this.#broken !== null) return;
-    this.#broken = error;
+    const waiting = this.#slots.filter((one) => one !== null);
+    const broken = errorOf(waiting.some((one) => this.#isUnread(one, code)));
+    this.#broken = broken;
     this.#socket.destroy();
-    const waiting = this.#waiting;
-    this.#waiting = null;
-    waiting?.reject(error);
-    this.onBroken(error);
+    this.#slots.fill(null);
+    for (const one of waiting) {
+      const unread = this.#isUnread(one, code);
+      one.reject(unread === broken.unread ? broken : errorOf(unread));
+    }
+    this.onBroken(broken);
   }
 }
 

@@ -4,21 +4,23 @@
  *
  * ```
  *   snapctr ── function channel ─────────────── runtime      INVOKE, REHEARSE ▶   ◀ CHUNK*, RESULT | FAILURE
+ *                                                           TAKEN, CANCEL ▶      (where several are under way)
  *   firerunner ── control channel ── init ── runtime (fd 4)
  *                                    │   ◀ HELLO   LOAD ▶  ◀ LOADED | LOAD_FAILED   SEAL ▶  ◀ SEALED | HOOK_FAILED
  *                                    │   START ▶  ◀ STARTED | HOOK_FAILED
  *                                    │   SYNC ▶  NETWORK ▶                  (host and init only)
- *                                    │   ◀ DONE  DRAINED ▶                  (init and runtime only)
+ *                                    │   ◀ DONE, BEGUN  DRAINED ▶           (init and runtime only)
  *                                    └ ◀ LOG, LOG_END, RUNTIME_EXITED, INIT_FAILED
  * ```
  *
  * A life: HELLO (runtime up, no function) → SYNC, LOAD → LOADED → SYNC, START → STARTED → any number of INVOKE/RESULT → the
  * VMM is killed. A snapshot is taken after HELLO and SEAL (base layer), or after LOADED and SEAL (function layer); a guest that was
- * restored from it goes on where it was taken. One invocation at a time. `guest/CONTRACT.md` tells the guest's side.
+ * restored from it goes on where it was taken. One invocation at a time, or several in slots, where LOAD says so.
+ * `guest/CONTRACT.md` tells the guest's side.
  */
 
 /** Raised when either side changes so that an old guest and a new host would misunderstand each other. */
-export const GUEST_PROTOCOL_VERSION = 5;
+export const GUEST_PROTOCOL_VERSION = 6;
 
 /** Frame types. Numbers below 16 cross the function channel, the others the control channel. */
 export const FrameType = {
@@ -35,6 +37,10 @@ export const FrameType = {
   rehearse: 4,
   /** Runtime → host: a part of a streamed answer, any number of them before RESULT or FAILURE; only if INVOKE asked for it. */
   chunk: 5,
+  /** Host → runtime: so much of a streamed answer was taken, so that as much more may be sent. Header `TakenHeader`. */
+  taken: 6,
+  /** Host → runtime: nobody waits for this answer any more. It is given all the same, as what it may be. Header `SlotHeader`. */
+  cancel: 7,
   /** Runtime → init → host: the runtime is up and holds no function yet. Header `HelloHeader`. */
   hello: 16,
   /** Host → init → runtime: init mounts the app file system, the runtime imports the handler. Payload: `LoadRequest`. */
@@ -82,6 +88,11 @@ export const FrameType = {
   ending: 33,
   /** Init → host: SYNC was obeyed. Payload: its time again, and what the guest's clock says now; both in ns since 1970, u64, big-endian. */
   synced: 34,
+  /**
+   * Runtime → init: another invocation is begun, where several are under way at once, and so without DONE and DRAINED: what is
+   * printed then cannot be told apart.
+   */
+  begun: 35,
 } as const;
 
 /** Random bytes in a SYNC. */
@@ -135,7 +146,22 @@ export const MAX_LAMBDA_RESULT_BYTES = MAX_PAYLOAD_BYTES + 100;
 /** Largest frame either side accepts: a payload, its header and some room. */
 export const MAX_FRAME_BYTES = MAX_PAYLOAD_BYTES + 128 * 1024;
 
-export interface InvokeHeader {
+/**
+ * Of a streamed answer, what a runtime with several invocations under way may send ahead of TAKEN, in bytes: a client that does not
+ * keep up must not stop the answers of others, which come on the same channel. What was read of its application in one go comes on top.
+ */
+export const STREAM_WINDOW_BYTES = 256 * 1024;
+
+/** Which of the invocations under way a frame is about. Absent: 0. In answers as well. */
+export interface SlotHeader {
+  readonly slot?: number;
+}
+
+export interface TakenHeader extends SlotHeader {
+  readonly bytes: number;
+}
+
+export interface InvokeHeader extends SlotHeader {
   readonly id: string;
   /** Wall clock, ms since 1970, at which the host gives up on the invocation. */
   readonly deadline_ms: number;
@@ -159,14 +185,14 @@ export interface InvokeHeader {
   readonly trace?: string;
 }
 
-export interface ResultHeader {
+export interface ResultHeader extends SlotHeader {
   /** What the payload is; absent: JSON. */
   readonly content_type?: string;
 }
 
 /** The runtime is about to end: it must not be sent another invocation. */
-export interface FailureHeader {
-  readonly exiting: true;
+export interface FailureHeader extends SlotHeader {
+  readonly exiting?: true;
 }
 
 /** LOG_END follows even if nothing was printed. `request`: number of the invocation. */
@@ -209,8 +235,11 @@ export interface LoadRequest {
     readonly working_directory?: string;
   };
   readonly memory_mib: number;
-  /** The function is an application on a port, which is started by this command; without a VM, on a port of its own (`PORT`). */
-  readonly web?: { readonly port: number; readonly command: readonly string[] };
+  /**
+   * The function is an application on a port, which is started by this command; without a VM, on a port of its own (`PORT`). It gets
+   * up to `max_concurrency` requests at once, in slots from 0.
+   */
+  readonly web?: { readonly port: number; readonly command: readonly string[]; readonly max_concurrency: number };
   /** Results over this many bytes are refused by the runtime. */
   readonly max_result_bytes: number;
   /**

@@ -16,6 +16,8 @@ import { isJsonText } from './json-scan.ts';
 
 /** When a channel closes, firerunner usually knows why; its word is waited for this long, in ms. */
 const REASON_PATIENCE_MS = 500;
+/** A guest with several invocations under way answers one that was called off within this, in ms; else it is not to be trusted with more. */
+const CANCEL_PATIENCE_MS = 2000;
 /** The end of a runtime and its last answer come on different ways; the answer is waited for this long, in ms. */
 const LAST_ANSWER_MS = 50;
 
@@ -59,18 +61,26 @@ export class NotBegunError extends SnapfaasError {
   }
 }
 
+/** An invocation under way. */
+interface Flight {
+  readonly id: string;
+  /** From 1, in the order in which they were sent. */
+  readonly number: number;
+  /** Ends it with an error. */
+  fail: (error: SnapfaasError) => void;
+}
+
 export class Invoker {
   readonly #functionName: string;
   readonly #timeoutMs: number;
   readonly #channel: FunctionChannel;
   #reusable = true;
-  /** Invocations, with the one under way. */
+  /** Invocations, with those under way. */
   #sent = 0;
   #exiting = false;
-  /** The runtime has ended, and this is what an invocation without an answer gets. */
-  #ended: SnapfaasError | null = null;
-  /** Ends the invocation under way. */
-  #fail: ((error: SnapfaasError) => void) | null = null;
+  /** The runtime has ended, in this way. */
+  #ended: { readonly reason: string; readonly exit: RuntimeExitHeader } | null = null;
+  readonly #flights = new Set<Flight>();
 
   /** @param timeoutMs for each invocation. */
   constructor(channel: FunctionChannel, functionName: string, timeoutMs: number) {
@@ -90,7 +100,10 @@ export class Invoker {
   }
 
   /**
-   * One invocation; the next may start when it has settled.
+   * One invocation; there may be as many at once as the channel has slots.
+   *
+   * One that runs over its time, or is given up, ends the use of the VM. Where there are several, the others still get their answers, and
+   * the guest is told of one that is given up: then the VM stays in use, if it answers.
    *
    * @param event the JSON bytes that reach the runtime unchanged.
    * @returns the result, as the runtime wrote it.
@@ -100,27 +113,42 @@ export class Invoker {
   invoke(id: string, event: Buffer, signal: AbortSignal, options: InvokeOptions = PLAIN): Promise<InvokeResult> {
     const { header, sink } = options;
     return new Promise((resolve, reject) => {
+      let isCalledOff = false;
       const finish = (): void => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
-        this.#fail = null;
+        this.#flights.delete(flight);
       };
       const fail = (error: SnapfaasError): void => {
+        if (!this.#flights.has(flight)) return;
         this.#reusable = false;
         finish();
-        reject(error);
+        reject(isCalledOff ? abortError(signal) : error);
       };
-      const onAbort = (): void => fail(abortError(signal));
-      const timer = setTimeout(() => fail(this.#timeoutError()), this.#timeoutMs);
+      const onAbort = (): void => {
+        if (!this.#channel.isShared || flight.number === 0) return fail(abortError(signal));
+        isCalledOff = true;
+        clearTimeout(timer);
+        timer = setTimeout(() => fail(abortError(signal)), CANCEL_PATIENCE_MS);
+        this.#channel.cancel(id);
+      };
+      const onTimeout = (): void => {
+        this.#channel.cancel(id);
+        fail(this.#timeoutError());
+      };
+      let timer = setTimeout(onTimeout, this.#timeoutMs);
+      const flight: Flight = { id, number: signal.aborted ? 0 : this.#sent + 1, fail };
+      this.#flights.add(flight);
       signal.addEventListener('abort', onAbort, { once: true });
-      this.#fail = fail;
       if (signal.aborted) return onAbort();
       this.#sent += 1;
-      if (!this.isReusable) return fail(this.#notBegun() ?? vmLost(this.#functionName, 'it ended before the request'));
+      if (!this.isReusable)
+        return fail(this.#notBegun(flight) ?? vmLost(this.#functionName, 'it ended before the request'));
       const deadline = Date.now() + this.#timeoutMs;
       this.#channel.invoke({ id, deadline_ms: deadline, ...header, ...(sink && STREAM) }, event, sink).then(
         (reply) => {
-          if (reply.ok && header.strict === true && !isJson(reply.result)) {
+          if (!this.#flights.has(flight)) return;
+          if (reply.ok && header.strict === true && !isJson(reply.result) && !isCalledOff) {
             return fail(vmLost(this.#functionName, 'its runtime answered with something that is not JSON'));
           }
           if (!reply.ok && reply.isExiting) {
@@ -128,18 +156,19 @@ export class Invoker {
             this.#exiting = true;
           }
           finish();
-          if (reply.ok) resolve(reply);
+          if (isCalledOff) reject(abortError(signal));
+          else if (reply.ok) resolve(reply);
           else reject(functionError(reply.failure));
         },
         (cause: unknown) => {
           if (!(cause instanceof FunctionChannelError)) return fail(SnapfaasError.from(cause));
-          const notBegun = cause.unread ? this.#notBegun() : null;
+          const notBegun = cause.unread ? this.#notBegun(flight) : null;
           if (notBegun !== null) return fail(notBegun);
           if (cause.tooLarge) return fail(new SnapfaasError('response_too_large', 'the result is over 6 MiB'));
           if (!cause.closed) return fail(vmLost(this.#functionName, cause.message));
-          if (this.#ended !== null) return fail(this.#ended);
+          if (this.#ended !== null) return fail(this.#endOf(flight, this.#ended));
           const patience = setTimeout(() => fail(vmLost(this.#functionName, cause.message)), REASON_PATIENCE_MS);
-          this.#fail = (reason) => {
+          flight.fail = (reason) => {
             clearTimeout(patience);
             fail(reason);
           };
@@ -148,38 +177,46 @@ export class Invoker {
     });
   }
 
-  /** Ends the invocation under way with an error. False if there is none. */
+  /** Ends the invocations under way with an error. False if there is none. */
   interrupt(error: SnapfaasError): boolean {
-    if (this.#fail === null) return false;
-    // Whatever follows from the end of the runtime is not its reason, and must not overtake its answer.
-    if (this.#ended === null || error === this.#ended) this.#fail(error);
+    if (this.#flights.size === 0) return false;
+    // Whatever follows from the end of the runtime is not its reason, and must not overtake its answers.
+    if (this.#ended === null) for (const flight of [...this.#flights]) flight.fail(error);
     return true;
   }
 
   /**
-   * The runtime has ended: the invocation under way gets its answer if there is one, else an error that says how, or that it was not
+   * The runtime has ended: an invocation under way gets its answer if there is one, else an error that says how, or that it was not
    * begun. False if none is under way.
    */
   runtimeEnded(reason: string, exit: RuntimeExitHeader): boolean {
     this.#reusable = false;
-    if (this.#fail === null) return false;
-    const { begun = this.#sent } = exit;
-    const isBegun = begun >= this.#sent || this.#channel.hasBegunAnswer;
-    const error = (isBegun ? null : this.#notBegun()) ?? runtimeExited(reason, exit);
-    this.#ended = error;
-    setTimeout(() => this.interrupt(error), LAST_ANSWER_MS);
+    if (this.#flights.size === 0) return false;
+    const ended = { reason, exit };
+    const errors = new Map([...this.#flights].map((flight) => [flight, this.#endOf(flight, ended)]));
+    this.#ended = ended;
+    setTimeout(() => {
+      for (const [flight, error] of errors) flight.fail(error);
+    }, LAST_ANSWER_MS);
     return true;
   }
 
+  #endOf(flight: Flight, { reason, exit }: { reason: string; exit: RuntimeExitHeader }): SnapfaasError {
+    const { begun = this.#sent } = exit;
+    const isBegun = begun >= flight.number || this.#channel.hasBegunAnswer(flight.id);
+    return (isBegun ? null : this.#notBegun(flight)) ?? runtimeExited(reason, exit);
+  }
+
   /** Null for the first invocation. */
-  #notBegun(): SnapfaasError | null {
-    return this.#sent > 1 ? new NotBegunError(this.#functionName) : null;
+  #notBegun({ number }: Flight): SnapfaasError | null {
+    return number > 1 ? new NotBegunError(this.#functionName) : null;
   }
 
   #timeoutError(): SnapfaasError {
     return new SnapfaasError(
       'function_timeout',
-      `${this.#functionName} ran for longer than its timeout of ${this.#timeoutMs / 1000} s; its VM was killed`,
+      `${this.#functionName} ran for longer than its timeout of ${this.#timeoutMs / 1000} s; its VM ` +
+        (this.#channel.isShared ? 'gets no further requests' : 'was killed'),
     );
   }
 }

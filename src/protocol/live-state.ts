@@ -19,7 +19,6 @@ export interface HostRows {
   queue: { readonly length: number; readonly capacity: number };
   workers: { readonly total: number; readonly busy: number };
   counters: { readonly launches: number; readonly evictions: number; readonly reuses: number };
-  ahead: { readonly vms: number; readonly budgetMib: number };
   provisioned: { readonly requested: number; readonly available: number };
   snapshots: { readonly preparing: number; readonly ready: number; readonly failed: number };
   events: { readonly pending: number; readonly oldestMs: number; readonly dead: number };
@@ -35,12 +34,13 @@ export interface VmRow {
   readonly mib: number;
   /** ms since 1970. */
   readonly launchedAtMs: number;
-  /** Launched before anybody asked for it. */
-  readonly ahead: boolean;
 }
 
-/** `kept`: idle, and promised by provisioned concurrency; `evicted` and `ended`: its process still ends. */
-export type VmStateName = 'launching' | 'busy' | 'idle' | 'kept' | 'evicted' | 'ended';
+/**
+ * `kept`: idle, and promised by provisioned concurrency; `ahead`: idle, launched before anybody asked for it, and nobody has used it yet;
+ * `evicted` and `ended`: its process still ends.
+ */
+export type VmStateName = 'launching' | 'busy' | 'idle' | 'kept' | 'ahead' | 'evicted' | 'ended';
 
 export type DeploymentStepName = 'queued' | 'building' | 'snapshotting';
 
@@ -81,7 +81,10 @@ export const START_KINDS = ['cold', 'restored', 'ahead', 'warm'] as const;
 export type LiveStartKind = (typeof START_KINDS)[number];
 
 /** Requests that ended within some seconds, by how their VM was started; key: `START_BUCKET_MS` since 1970. */
-export type StartRow = Readonly<Partial<Record<LiveStartKind | 'failed', number>>>;
+export type StartRow = Readonly<Partial<Record<LiveStartKind | 'failed', number>>> & {
+  /** Of those that took a launch; absent: there was none. */
+  readonly parts?: PhaseRow;
+};
 export const START_BUCKET_MS = 5000;
 export const START_BUCKETS = 60;
 
@@ -94,6 +97,29 @@ export interface PhaseRow {
   readonly loadMs: number;
   readonly resumeMs: number;
   readonly firstResponseMs: number;
+}
+
+/** The same of one function alone; see `HostRows.startBucket`, `LiveTables.starts` and `LiveTables.phases`. */
+export interface FunctionStarts {
+  readonly startBucket: number;
+  readonly starts: Readonly<Record<string, StartRow>>;
+  readonly phases: Readonly<Record<string, PhaseRow>>;
+}
+
+/** A version as it is now. */
+export interface VersionRow {
+  /** `$LATEST`, or a number. */
+  readonly version: string;
+  readonly state: FunctionRow['state'];
+  readonly deploying: boolean;
+  /** Null: VMs of it are booted. */
+  readonly snapshot: FunctionRow['snapshot'];
+}
+
+/** `GET /ui/functions/NAME`: what is told of one function to whoever looks at it. */
+export interface FunctionView extends FunctionStarts {
+  /** `$LATEST` first, then the newest. */
+  readonly versions: readonly VersionRow[];
 }
 
 /** What needs a person. */

@@ -76,6 +76,8 @@ export interface FunctionSpec {
 export interface WebSpec {
   readonly port: number;
   readonly command: readonly string[];
+  /** Requests that it gets at once. */
+  readonly maxConcurrency: number;
 }
 
 /** Longest line either side sends, in bytes. */

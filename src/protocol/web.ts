@@ -3,6 +3,11 @@ import { RUNTIMES, type RuntimeName } from './runtimes.ts';
 
 /** By it AWS Lambda Web Adapter is told on which port an application listens; a function that sets it is one here as well. */
 export const WEB_PORT_VARIABLE = 'AWS_LWA_PORT';
+/**
+ * Our own, in the manner of that one: how many requests each VM gets at once. The platform of AWS tells its adapter that by a variable
+ * which functions may not set.
+ */
+export const WEB_CONCURRENCY_VARIABLE = 'AWS_LWA_MAX_CONCURRENCY';
 /** On the kernel's command line: init starts what serves applications on a port in place of the language's runtime. */
 export const WEB_KERNEL_ARGUMENT = 'snapfaas.web';
 
@@ -17,10 +22,43 @@ export function isWebPort(port: number): boolean {
   return Number.isInteger(port) && port >= SMALLEST_PORT && port <= LARGEST_PORT && port !== TAKEN_PORT;
 }
 
-/** What an environment says of a port, as for AWS Lambda Web Adapter; null: nothing that could be meant. */
-export function webPortOf(environment: Readonly<Record<string, string>>): number | null {
-  const port = Number(environment[WEB_PORT_VARIABLE] ?? NaN);
-  return isWebPort(port) ? port : null;
+/** Requests that one VM may get at once. */
+const MOST_CONCURRENCY = 100;
+/** Behind "must be". */
+export const WEB_CONCURRENCIES = `a number of requests from 1 to ${MOST_CONCURRENCY}`;
+
+export function isWebConcurrency(count: number): boolean {
+  return Number.isInteger(count) && count >= 1 && count <= MOST_CONCURRENCY;
+}
+
+/** An application that listens on a port. */
+export interface WebConfig {
+  readonly port: number;
+  /** Requests that each of its VMs gets at once. */
+  readonly maxConcurrency: number;
+}
+
+/**
+ * Whether a function is one: as its environment says, as for AWS Lambda Web Adapter, or as is said beside it, which goes first.
+ *
+ * @param said of a file.
+ * @returns `web` null: it has a handler, or asks for its events itself. `problem` null: what the environment says can be meant.
+ */
+export function webOf(
+  environment: Readonly<Record<string, string>>,
+  said: { readonly port: number; readonly max_concurrency?: number | null | undefined } | null = null,
+): { readonly web: WebConfig | null; readonly problem: string | null } {
+  const told = Number(environment[WEB_PORT_VARIABLE] ?? NaN);
+  const port = said?.port ?? (isWebPort(told) ? told : null);
+  const text = environment[WEB_CONCURRENCY_VARIABLE];
+  if (port === null) {
+    const why = `${WEB_CONCURRENCY_VARIABLE} is for an application on a port, which ${WEB_PORT_VARIABLE} tells`;
+    return { web: null, problem: text === undefined ? null : why };
+  }
+  const count = said?.max_concurrency ?? (text === undefined ? 1 : /^\d+$/.test(text) ? Number(text) : NaN);
+  if (isWebConcurrency(count)) return { web: Object.freeze({ port, maxConcurrency: count }), problem: null };
+  const why = `${WEB_CONCURRENCY_VARIABLE} must be ${WEB_CONCURRENCIES}, not ${JSON.stringify(text)}`;
+  return { web: Object.freeze({ port, maxConcurrency: 1 }), problem: why };
 }
 
 /**

@@ -1,11 +1,7 @@
 /** Runs in snapctr. What a function is, as a source tells it, and as it runs. */
 import type { ContainerSettings } from '../protocol/runner.ts';
 import type { RuntimeName } from '../protocol/runtimes.ts';
-
-/** An application that listens on a port. */
-export interface WebConfig {
-  readonly port: number;
-}
+import type { WebConfig } from '../protocol/web.ts';
 
 /** A function as its source describes it: immutable. */
 export interface FunctionConfig {
@@ -30,7 +26,7 @@ export interface FunctionConfig {
   readonly layers: readonly string[];
   readonly vcpus: number;
   readonly memoryMib: number;
-  /** Most VMs at once; null: as many as memory allows. */
+  /** Most requests at once; null: as many as memory allows VMs for. */
   readonly concurrencyLimit: number | null;
   /** From receiving a request to its result, in ms. */
   readonly timeoutMs: number;
@@ -53,6 +49,11 @@ export interface FunctionConfig {
  * another version.
  */
 export type FunctionVersion = FunctionConfig;
+
+/** Requests that a VM of it gets at once. */
+export function slotsOf({ web }: FunctionVersion): number {
+  return web?.maxConcurrency ?? 1;
+}
 
 /** Whether a VM of the one is as good as a VM of the other. */
 export function isSameVersion(one: FunctionVersion, other: FunctionVersion): boolean {

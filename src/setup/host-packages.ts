@@ -20,8 +20,8 @@ export interface HostPackage {
   readonly why: string;
   /** Programs (looked up in PATH) or files that show that it is there, from wherever it came. */
   readonly evidence: readonly string[];
-  /** Needed in this mode only. */
-  readonly mode?: Mode;
+  /** Needed in these modes only. */
+  readonly modes?: readonly Mode[];
 }
 
 export const HOST_PACKAGES: readonly HostPackage[] = [
@@ -31,18 +31,31 @@ export const HOST_PACKAGES: readonly HostPackage[] = [
   { name: 'binutils', why: 'makes that program small', evidence: ['strip'] },
   { name: 'libc6-dev', why: 'is linked into that program', evidence: ['/usr/lib/x86_64-linux-gnu/libc.a'] },
   { name: 'lz4', why: "unpacks the guests' kernel", evidence: ['lz4'] },
-  { name: 'cpio', why: 'lists the RAM disk in tests', evidence: ['cpio'], mode: 'test' },
-  { name: 'prometheus', why: 'checks metrics and alert rules in tests', evidence: ['promtool'], mode: 'test' },
-  { name: 'iproute2', why: 'makes network namespaces and taps in tests', evidence: ['ip'], mode: 'test' },
-  { name: 'python3', why: 'runs Python functions in tests without a VM', evidence: ['python3'], mode: 'test' },
-  { name: 'nats-server', why: 'has the streams of event sources in tests', evidence: ['nats-server'], mode: 'test' },
+  { name: 'cpio', why: 'lists the RAM disk in tests', evidence: ['cpio'], modes: ['test'] },
+  { name: 'prometheus', why: 'checks metrics and alert rules in tests', evidence: ['promtool'], modes: ['test'] },
+  { name: 'iproute2', why: 'makes network namespaces and taps in tests', evidence: ['ip'], modes: ['test'] },
+  { name: 'python3', why: 'runs Python functions in tests without a VM', evidence: ['python3'], modes: ['test'] },
+  { name: 'nats-server', why: 'has the streams of event sources in tests', evidence: ['nats-server'], modes: ['test'] },
+  { name: 'curl', why: 'is a client of function URLs in tests', evidence: ['curl'], modes: ['test'] },
+  // With its libraries 120 MB to fetch, 390 MB on the disk. By its path: that is the one that tests open pages in.
+  { name: 'chromium', why: 'opens pages in tests', evidence: ['/usr/bin/chromium'], modes: ['test', 'bench'] },
+  { name: 'zip', why: 'packs functions as their users do in tests', evidence: ['zip'], modes: ['test'] },
+  { name: 'busybox-static', why: 'is in container images of tests', evidence: ['/usr/bin/busybox'], modes: ['test'] },
+  { name: 'musl-tools', why: 'compiles for images without glibc in tests', evidence: ['musl-gcc'], modes: ['test'] },
+  // AWS's client for Node is built by its own script, from the sources of others.
+  { name: 'autoconf', why: "builds AWS's client for Node in tests", evidence: ['autoreconf'], modes: ['test'] },
+  { name: 'automake', why: "builds AWS's client for Node in tests", evidence: ['automake'], modes: ['test'] },
+  { name: 'libtool', why: "builds AWS's client for Node in tests", evidence: ['libtoolize'], modes: ['test'] },
+  { name: 'cmake', why: "builds AWS's client for Node in tests", evidence: ['cmake'], modes: ['test'] },
+  { name: 'g++', why: "builds AWS's client for Node in tests", evidence: ['g++'], modes: ['test'] },
+  { name: 'make', why: "builds AWS's client for Node in tests", evidence: ['make'], modes: ['test'] },
   // 11 MB to fetch, 106 MB on the disk. By its path: an `aws` from elsewhere may be of a version with other options.
-  { name: 'awscli', why: 'is a client of the Lambda API in tests', evidence: ['/usr/bin/aws'], mode: 'test' },
+  { name: 'awscli', why: 'is a client of the Lambda API in tests', evidence: ['/usr/bin/aws'], modes: ['test'] },
 ];
 
 /** Those that a mode needs and that are not there. */
 export function missingPackages(mode: Mode): readonly HostPackage[] {
-  const wanted = HOST_PACKAGES.filter((one) => one.mode === undefined || one.mode === mode);
+  const wanted = HOST_PACKAGES.filter(({ modes }) => modes?.includes(mode) ?? true);
   return wanted.filter((one) => !one.evidence.every(isThere));
 }
 

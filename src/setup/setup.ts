@@ -8,7 +8,7 @@
  *
  * Each step looks at what is there first; on a host that is set up, both cost less than a second.
  */
-import { IMAGE_NAMES, buildImages } from '../images/build.ts';
+import { buildImages, wantedImages } from '../images/build.ts';
 import { progressOn, type Progress } from '../images/progress.ts';
 import { DEFAULT_IMAGES_DIRECTORY, MissingFileError } from '../images/project.ts';
 import { ToolError } from '../images/tool.ts';
@@ -80,13 +80,14 @@ export function wantsProcessDriver(args: readonly string[]): boolean {
 async function prepareHost(mode: Mode, progress: Progress): Promise<void> {
   await ensurePackages(mode, progress);
   const build = { directory: DEFAULT_IMAGES_DIRECTORY, progress };
+  const names = wantedImages(DEFAULT_IMAGES_DIRECTORY);
   try {
-    await buildImages(IMAGE_NAMES, build);
+    await buildImages(names, build);
   } catch (error) {
     // apt's lists are missing or name versions that the mirror has replaced.
     if (!(error instanceof ToolError) || error.command !== 'apt-get' || error.missing) throw error;
     await refreshPackageLists(progress);
-    await buildImages(IMAGE_NAMES, build);
+    await buildImages(names, build);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Runs in the live page. What it asks of the controller's own APIs. */
 import type { KnownInvocation } from '../client/invocations-client.ts';
+import type { FunctionView } from '../protocol/live-state.ts';
 import { headers, problemOf, RefusedError } from './server.ts';
 
 const FUNCTIONS = '/2015-03-31/functions';
@@ -52,20 +53,43 @@ export async function versionsOf(name: string, signal: AbortSignal): Promise<rea
   return ((await answer.json()) as { readonly Versions: readonly FunctionDetails[] }).Versions;
 }
 
+/** What the stream does not have of a function. */
+export async function viewOf(name: string, signal: AbortSignal): Promise<FunctionView> {
+  return (await (
+    await call(`/ui/functions/${encodeURIComponent(name)}`, { headers: headers() }, signal)
+  ).json()) as FunctionView;
+}
+
 export async function invocationsOf(name: string, signal: AbortSignal): Promise<readonly KnownInvocation[]> {
   const target = 'SnapfaasInvocations.ListInvocations';
   type Found = { readonly invocations: readonly KnownInvocation[] };
   return (await json<Found>(target, { functionName: name, limit: 20 }, signal)).invocations;
 }
 
-/** The last events, or those after one that was seen. Empty where nothing was printed, or output is not kept. */
-export async function outputOf(name: string, sinceMs: number, signal: AbortSignal): Promise<readonly OutputEvent[]> {
+/** A part of what was printed, and where what is printed later is found; null: nothing was, or output is not kept. */
+export interface OutputPage {
+  readonly events: readonly OutputEvent[];
+  readonly followToken: string | null;
+}
+
+/**
+ * The last events after a place, `limit` at most: of what came too fast to be read, the rest is left out.
+ *
+ * @param from `followToken` of the page before, or a time in ms since 1970.
+ */
+export async function outputOf(
+  name: string,
+  from: string | number,
+  limit: number,
+  signal: AbortSignal,
+): Promise<OutputPage> {
   const target = 'Logs_20140328.FilterLogEvents';
-  const members = { logGroupName: `/aws/lambda/${name}`, startTime: sinceMs, limit: 1000 };
+  const place = typeof from === 'string' ? { nextToken: from } : { startTime: from };
+  const members = { logGroupName: `/aws/lambda/${name}`, startFromEnd: true, limit, ...place };
   try {
-    return (await json<{ readonly events: readonly OutputEvent[] }>(target, members, signal)).events;
+    return await json<OutputPage>(target, members, signal);
   } catch (error) {
-    if (error instanceof RefusedError && error.status === 400) return [];
+    if (error instanceof RefusedError && error.status === 400) return { events: [], followToken: null };
     throw error;
   }
 }

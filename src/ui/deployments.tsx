@@ -2,7 +2,8 @@
 import type { JSX } from 'preact';
 import { useEffect, useReducer } from 'preact/hooks';
 import type { DeploymentRow, DeploymentStepName } from '../protocol/live-state.ts';
-import { count, hueOf, span } from './format.ts';
+import { Dot } from './dot.tsx';
+import { count, span } from './format.ts';
 import { functionLink } from './route.ts';
 import { useTables } from './store.ts';
 
@@ -38,7 +39,7 @@ export function Deployments(): JSX.Element | null {
       <ul class="deployments">
         {underWay.slice(0, SHOWN).map(({ name, version, step, sinceMs }) => (
           <li key={`${name} ${version}`} data-step={step}>
-            <i class="dot" aria-hidden="true" style={{ '--hue': String(hueOf(name)) }} />
+            <Dot name={name} />
             <a href={functionLink(name)}>{version === '$LATEST' ? name : `${name}:${version}`}</a>{' '}
             <span class="quiet">
               {STEPS[step]}, {span(Date.now() - sinceMs)}

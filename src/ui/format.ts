@@ -18,7 +18,9 @@ export function ms(value: number): string {
 }
 
 export function perSecond(value: number): string {
-  return value === 0 ? '0' : value < 10 ? ONE.format(value) : WHOLE.format(value);
+  if (value === 0) return '0';
+  if (value < 0.05) return '<0.1';
+  return value < 10 ? ONE.format(value) : WHOLE.format(value);
 }
 
 /** Such as "3 h 5 min". */
@@ -37,12 +39,4 @@ export function clock(atMs: number): string {
 
 export function plural(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
-}
-
-/** A hue of a function's own, the same each time. */
-export function hueOf(name: string): number {
-  let hash = 2166136261;
-  for (let at = 0; at < name.length; at += 1) hash = Math.imul(hash ^ name.charCodeAt(at), 16777619);
-  // Its low digits alone are too much alike.
-  return (((hash ^ (hash >>> 15)) >>> 0) % 24) * 15;
 }

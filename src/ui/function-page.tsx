@@ -2,26 +2,29 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { configurationOf, versionsOf, type FunctionDetails } from './api.ts';
-import { count, hueOf, mib, ms, perSecond, plural } from './format.ts';
+import { Dot } from './dot.tsx';
+import { count, mib, ms, perSecond, plural } from './format.ts';
 import { State } from './functions.tsx';
+import { FunctionStartsOf, useFunctionView, Versions } from './function-view.tsx';
 import { Invocations } from './invocations.tsx';
 import { InvokeForm } from './invoke-form.tsx';
 import { Output } from './output.tsx';
 import { useTables } from './store.ts';
+import { Vms } from './vms.tsx';
 
-export function FunctionPage({ name }: { readonly name: string }): JSX.Element {
+export function FunctionPage({ name, vm }: { readonly name: string; readonly vm: string | null }): JSX.Element {
   const { functions, activity, pending, host } = useTables('functions', 'activity', 'pending', 'host');
   const row = functions.get(name);
   const last = activity.get(name);
   const isKnown = host.state !== undefined;
   const wasThere = useWasThere(row !== undefined);
+  const view = useFunctionView(name, last?.lastEndedAtMs ?? 0, row !== undefined);
   return (
     <>
       <header class="title">
         <a href="#/">All functions</a>
         <h1>
-          <i class="dot" aria-hidden="true" style={{ '--hue': String(hueOf(name)) }} /> {name}{' '}
-          {row !== undefined && <State state={row.state} deploying={row.deploying} />}
+          <Dot name={name} /> {name} {row !== undefined && <State state={row.state} deploying={row.deploying} />}
         </h1>
         {row !== undefined && (
           <p class="quiet">
@@ -47,10 +50,15 @@ export function FunctionPage({ name }: { readonly name: string }): JSX.Element {
         <>
           <div class="columns">
             <InvokeForm name={name} isGone={row === undefined} />
-            <Configuration name={name} seen={row && JSON.stringify(row)} />
+            <div class="stack">
+              <Configuration name={name} seen={row && JSON.stringify(row)} />
+              <Versions view={view} />
+            </div>
           </div>
-          <Invocations name={name} seen={last?.lastEndedAtMs ?? 0} />
           <Output name={name} seen={last?.lastEndedAtMs ?? 0} />
+          <Invocations name={name} seen={last?.lastEndedAtMs ?? 0} />
+          <FunctionStartsOf view={view} />
+          <Vms name={name} chosen={vm} />
         </>
       )}
     </>
@@ -73,7 +81,7 @@ interface ConfigurationProps {
 
 function Configuration({ name, seen }: ConfigurationProps): JSX.Element {
   const [latest, setLatest] = useState<FunctionDetails | null>(null);
-  const [versions, setVersions] = useState<readonly FunctionDetails[]>([]);
+  const [versions, setVersions] = useState<readonly FunctionDetails[] | null>(null);
   useEffect(() => {
     if (seen === undefined) return;
     const stop = new AbortController();
@@ -81,8 +89,8 @@ function Configuration({ name, seen }: ConfigurationProps): JSX.Element {
     versionsOf(name, stop.signal).then(setVersions, () => undefined);
     return () => stop.abort();
   }, [name, seen]);
-  const environment = Object.keys(latest?.Environment?.Variables ?? {});
-  const numbers = versions.flatMap(({ Version }) => (Version === '$LATEST' ? [] : [Version]));
+  const environment = latest === null ? null : Object.keys(latest.Environment?.Variables ?? {});
+  const numbers = versions?.flatMap(({ Version }) => (Version === '$LATEST' ? [] : [Version])) ?? null;
   return (
     <section class="card" aria-labelledby="configuration">
       <header>
@@ -93,11 +101,17 @@ function Configuration({ name, seen }: ConfigurationProps): JSX.Element {
         <Fact name="Timeout" value={latest?.Timeout === undefined ? undefined : `${count(latest.Timeout)} s`} />
         <Fact name="Changed" value={latest?.LastModified?.slice(0, 19).replace('T', ' ')} />
         <Fact name="Code" value={latest?.CodeSha256?.slice(0, 16)} />
-        <Fact name="Environment" value={environment.length === 0 ? 'none' : environment.join(', ')} />
-        <Fact name="Versions" value={numbers.length === 0 ? 'none published' : numbers.join(', ')} />
+        <Fact name="Environment" value={listed(environment, 'none')} />
+        <Fact name="Versions" value={listed(numbers, 'none published')} />
       </dl>
     </section>
   );
+}
+
+/** @param values null: they are not known yet. */
+function listed(values: readonly string[] | null, none: string): string | undefined {
+  if (values === null) return undefined;
+  return values.length === 0 ? none : values.join(', ');
 }
 
 function Fact({ name, value }: { readonly name: string; readonly value: string | undefined }): JSX.Element {

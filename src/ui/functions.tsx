@@ -1,24 +1,51 @@
-/** Runs in the live page. The functions, a page of them at a time: those with requests first, then by name. */
+/** Runs in the live page. The functions, a page of them at a time, in the order that is asked for. */
 import type { JSX } from 'preact';
-import { useMemo, useState } from 'preact/hooks';
-import type { ActivityRow, FunctionRow, LiveState } from '../protocol/live-state.ts';
-import { count, hueOf, mib, ms, perSecond } from './format.ts';
-import { functionLink } from './route.ts';
+import { useEffect, useMemo, useReducer, useState } from 'preact/hooks';
+import type { ActivityRow, FunctionRow } from '../protocol/live-state.ts';
+import { Dot } from './dot.tsx';
+import { count, mib, ms, perSecond } from './format.ts';
+import { nextSort, orderedNames, sortOf, vmsByFunction, type SortKey } from './function-order.ts';
+import { painter } from './painter.ts';
+import { functionLink, replaceQuery, useRoute } from './route.ts';
 import { useTables } from './store.ts';
 
 const PAGE_ROWS = 25;
 /** Over which activity is told, in s. */
 const ACTIVITY_S = 60;
+/** Rows that jump with each request cannot be read: the order is that of the last look, in ms. */
+const ORDER_MS = 2000;
+
+const COLUMNS: readonly (readonly [key: SortKey, title: string, isNumber: boolean])[] = [
+  ['name', 'Name', false],
+  ['state', 'State', false],
+  ['rate', 'Requests/s', true],
+  ['errors', 'Errors', true],
+  ['p50', 'p50', true],
+  ['p99', 'p99', true],
+  ['vms', 'VMs', true],
+  ['memory', 'Memory', true],
+  ['versions', 'Versions', true],
+  ['snapshot', 'Snapshot', false],
+  ['events', 'Events', true],
+];
 
 export function Functions(): JSX.Element {
   const state = useTables('functions', 'activity', 'pending', 'vms');
-  const [search, setSearch] = useState('');
+  const { query } = useRoute();
+  const sort = sortOf(query);
+  const search = query.get('search') ?? '';
   const [page, setPage] = useState(0);
-  const names = useMemo(() => sortedNames(state, search), [search, sortKey(state)]);
+  const look = useLook();
+  const names = useMemo(() => orderedNames(state, search, sort), [query, look, state.functions.size]);
   const pages = Math.max(1, Math.ceil(names.length / PAGE_ROWS));
   const shown = Math.min(page, pages - 1);
   const rows = names.slice(shown * PAGE_ROWS, (shown + 1) * PAGE_ROWS);
-  const vms = vmsOf(state, rows);
+  const vms = vmsByFunction(state);
+  const sortBy = (key: SortKey): void => {
+    const next = nextSort(sort, key);
+    replaceQuery({ sort: next?.key ?? '', order: next === null ? '' : next.isDescending ? 'descending' : 'ascending' });
+    setPage(0);
+  };
   return (
     <section class="card" aria-labelledby="functions">
       <header>
@@ -30,7 +57,7 @@ export function Functions(): JSX.Element {
             placeholder="Search"
             value={search}
             onInput={({ currentTarget }) => {
-              setSearch(currentTarget.value);
+              replaceQuery({ search: currentTarget.value });
               setPage(0);
             }}
           />
@@ -47,33 +74,18 @@ export function Functions(): JSX.Element {
           <table class="functions">
             <thead>
               <tr>
-                <th scope="col">Name</th>
-                <th scope="col">State</th>
-                <th scope="col" class="number">
-                  Requests/s
-                </th>
-                <th scope="col" class="number">
-                  Errors
-                </th>
-                <th scope="col" class="number">
-                  p50
-                </th>
-                <th scope="col" class="number">
-                  p99
-                </th>
-                <th scope="col" class="number">
-                  VMs
-                </th>
-                <th scope="col" class="number">
-                  Memory
-                </th>
-                <th scope="col" class="number">
-                  Versions
-                </th>
-                <th scope="col">Snapshot</th>
-                <th scope="col" class="number">
-                  Events
-                </th>
+                {COLUMNS.map(([key, title, isNumber]) => (
+                  <th
+                    key={key}
+                    scope="col"
+                    class={isNumber ? 'number' : ''}
+                    aria-sort={sort?.key !== key ? 'none' : sort.isDescending ? 'descending' : 'ascending'}
+                  >
+                    <button type="button" class="sort" onClick={() => sortBy(key)}>
+                      {title}
+                    </button>
+                  </th>
+                ))}
               </tr>
             </thead>
             <tbody>
@@ -109,6 +121,22 @@ export function Functions(): JSX.Element {
   );
 }
 
+/** Another number from time to time. */
+function useLook(): number {
+  const [look, next] = useReducer((before: number) => before + 1, 0);
+  useEffect(() => {
+    const draw = (): void => next(undefined);
+    const timer = setInterval(() => {
+      if (!document.hidden) painter.request(draw);
+    }, ORDER_MS);
+    return () => {
+      clearInterval(timer);
+      painter.forget(draw);
+    };
+  }, []);
+  return look;
+}
+
 interface RowProps {
   readonly name: string;
   readonly row: FunctionRow | undefined;
@@ -120,52 +148,50 @@ interface RowProps {
 function Row({ name, row, activity, pending, vms }: RowProps): JSX.Element | null {
   if (row === undefined) return null;
   const { state, deploying, mib: memory, versions, snapshot } = row;
+  const errors = activity === undefined ? null : (activity.errors / Math.max(1, activity.requests)) * 100;
   return (
     <tr>
       <th scope="row">
-        <i class="dot" aria-hidden="true" style={{ '--hue': String(hueOf(name)) }} />
+        <Dot name={name} />
         <a href={functionLink(name)}>{name}</a>
       </th>
-      <td>
+      <td class="state-cell">
         <State state={state} deploying={deploying} />
       </td>
-      <td class="number">{activity === undefined ? '–' : perSecond(activity.requests / ACTIVITY_S)}</td>
-      <td class={(activity?.errors ?? 0) > 0 ? 'number bad' : 'number'}>
-        {activity === undefined ? '–' : `${perSecond((activity.errors / Math.max(1, activity.requests)) * 100)} %`}
-      </td>
-      <td class="number">{activity === undefined ? '–' : ms(activity.p50Ms)}</td>
-      <td class="number">{activity === undefined ? '–' : ms(activity.p99Ms)}</td>
-      <td class="number">{vms === 0 ? '–' : count(vms)}</td>
-      <td class="number quiet">{mib(memory)}</td>
-      <td class="number quiet">{versions === 0 ? '–' : count(versions)}</td>
-      <td class="quiet">{snapshot ?? '–'}</td>
-      <td class="number">{pending === 0 ? '–' : count(pending)}</td>
+      <Cell name="Requests/s" value={activity && perSecond(activity.requests / ACTIVITY_S)} />
+      <Cell
+        name="Errors"
+        value={errors === null ? undefined : `${perSecond(errors)} %`}
+        kind={errors === 0 ? '' : 'bad'}
+      />
+      <Cell name="p50" value={activity && ms(activity.p50Ms)} />
+      <Cell name="p99" value={activity && ms(activity.p99Ms)} />
+      <Cell name="VMs" value={vms === 0 ? undefined : count(vms)} />
+      <Cell name="Memory" value={mib(memory)} kind="quiet" />
+      <Cell name="Versions" value={versions === 0 ? undefined : count(versions)} kind="quiet" />
+      <Cell name="Snapshot" value={snapshot ?? undefined} kind="quiet text" />
+      <Cell name="Events" value={pending === 0 ? undefined : count(pending)} />
     </tr>
+  );
+}
+
+interface CellProps {
+  /** Said beside the value where there are no columns. */
+  readonly name: string;
+  readonly value: string | undefined;
+  readonly kind?: string;
+}
+
+function Cell({ name, value, kind = '' }: CellProps): JSX.Element {
+  const side = kind.includes('text') ? '' : 'number ';
+  return (
+    <td class={value === undefined ? `${side}absent` : `${side}${kind}`} data-name={name}>
+      {value ?? '–'}
+    </td>
   );
 }
 
 export function State({ state, deploying }: Pick<FunctionRow, 'state' | 'deploying'>): JSX.Element {
   const text = deploying ? (state === 'Active' ? 'updating' : 'deploying') : state.toLowerCase();
   return <span class={`state ${deploying ? 'deploying' : state.toLowerCase()}`}>{text}</span>;
-}
-
-/** The order changes when functions come and go, not with each request: rows that jump cannot be read. */
-function sortKey({ functions, activity }: LiveState): string {
-  return `${functions.size} ${activity.size} ${[...activity.keys()].sort().join().slice(0, 2000)}`;
-}
-
-function sortedNames({ functions, activity }: LiveState, search: string): readonly string[] {
-  const wanted = search.trim().toLowerCase();
-  const names = [...functions.keys()].filter((name) => name.toLowerCase().includes(wanted));
-  const isBusy = (name: string): number => (activity.has(name) ? 0 : 1);
-  return names.sort((a, b) => isBusy(a) - isBusy(b) || (a < b ? -1 : 1));
-}
-
-function vmsOf({ vms }: LiveState, names: readonly string[]): ReadonlyMap<string, number> {
-  const counts = new Map(names.map((name) => [name, 0]));
-  for (const { function: name } of vms.values()) {
-    const known = counts.get(name);
-    if (known !== undefined) counts.set(name, known + 1);
-  }
-  return counts;
 }

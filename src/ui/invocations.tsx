@@ -8,10 +8,13 @@ import { clock, ms } from './format.ts';
 
 /** Between two questions, in ms: of many requests a second, the last ones are shown. */
 const PAUSE_MS = 150;
+/** The others are shown when they are asked for. */
+const SHOWN = 8;
 
 /** @param seen another number when there are others. */
 export function Invocations({ name, seen }: { readonly name: string; readonly seen: number }): JSX.Element {
   const [invocations, setInvocations] = useState<readonly KnownInvocation[]>([]);
+  const [isWhole, setWhole] = useState(false);
   useAsked(seen, async (signal) => setInvocations(await invocationsOf(name, signal)));
   return (
     <section class="card" aria-labelledby="invocations">
@@ -23,12 +26,17 @@ export function Invocations({ name, seen }: { readonly name: string; readonly se
         <p class="quiet empty">There was none yet.</p>
       ) : (
         <ul class="invocations">
-          {invocations.map((one) => (
+          {invocations.slice(0, isWhole ? undefined : SHOWN).map((one) => (
             <li key={`${one.requestId} ${one.eventTry ?? ''}`}>
               <Invocation invocation={one} />
             </li>
           ))}
         </ul>
+      )}
+      {invocations.length > SHOWN && (
+        <button type="button" class="more" aria-expanded={isWhole} onClick={() => setWhole(!isWhole)}>
+          {isWhole ? 'Show fewer' : `Show ${invocations.length - SHOWN} more`}
+        </button>
       )}
     </section>
   );

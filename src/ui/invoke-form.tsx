@@ -1,14 +1,13 @@
 /** Runs in the live page. Invokes a function with a test event, which this browser keeps for the next time. */
 import type { JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { KnownInvocation } from '../client/invocations-client.ts';
 import { invocationsOf, invoke, type InvokeAnswer } from './api.ts';
 import { messageOf } from './server.ts';
-import { ms } from './format.ts';
+import { answerText, MOST_SHOWN } from './answer-text.ts';
+import { count, ms } from './format.ts';
 import { Why } from './invocations.tsx';
 import { shown } from './output.tsx';
-
-const MOST_SHOWN = 20_000;
 
 interface Done extends InvokeAnswer {
   readonly tookMs: number;
@@ -26,7 +25,7 @@ export function InvokeForm({ name, isGone }: { readonly name: string; readonly i
     const wrong = problemOfJson(event);
     setProblem(wrong);
     if (wrong !== null) return;
-    localStorage.setItem(key, event);
+    keep(key, event);
     setRunning(true);
     setDone(null);
     const begun = performance.now();
@@ -82,6 +81,7 @@ function Answer({ name, done }: { readonly name: string; readonly done: Done }):
     );
     return () => stop.abort();
   }, [done]);
+  const { text, trace } = useMemo(() => answerText(done.text, done.isError), [done]);
   const report = done.log.split('\n').find((line) => line.startsWith('REPORT ')) ?? null;
   return (
     <>
@@ -90,12 +90,54 @@ function Answer({ name, done }: { readonly name: string; readonly done: Done }):
         {ms(done.tookMs)}
       </p>
       <pre tabIndex={0} aria-label="Answer">
-        {shown(done.text.slice(0, MOST_SHOWN))}
+        {visible(text)}
       </pre>
+      {text.length > MOST_SHOWN && (
+        <p>
+          These are the first {count(MOST_SHOWN)} of {count(text.length)} characters.{' '}
+          <Download name={name} text={done.text} />
+        </p>
+      )}
+      {trace !== null && (
+        <pre tabIndex={0} aria-label="Trace" class="quiet">
+          {visible(trace.join('\n'))}
+        </pre>
+      )}
       {invocation !== null && <Why invocation={invocation} />}
       {report !== null && <pre class="report quiet">{report.replaceAll('\t', '\n')}</pre>}
     </>
   );
+}
+
+/** Its beginning, with all of each line. */
+function visible(text: string): string {
+  return (text.slice(0, MOST_SHOWN).match(/[^]{1,1000}/g) ?? []).map(shown).join('');
+}
+
+/** The answer as it came. */
+function Download({ name, text }: { readonly name: string; readonly text: string }): JSX.Element {
+  const save = (): void => {
+    const url = URL.createObjectURL(new Blob([text], { type: 'application/octet-stream' }));
+    const link = document.createElement('a');
+    link.href = url;
+    link.download = `${name}-answer.txt`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 1000);
+  };
+  return (
+    <button type="button" onClick={save}>
+      Download all of it
+    </button>
+  );
+}
+
+/** For the next time, if it has room: a browser keeps less than a function takes. */
+function keep(key: string, event: string): void {
+  try {
+    localStorage.setItem(key, event);
+  } catch {
+    localStorage.removeItem(key);
+  }
 }
 
 function problemOfJson(text: string): string | null {

@@ -3,7 +3,7 @@
  * of terminals.
  */
 import type { JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { outputOf, type OutputEvent } from './api.ts';
 import { clock } from './format.ts';
 import { useAsked } from './invocations.tsx';
@@ -13,6 +13,8 @@ const LOOK_MS = 1000;
 const MOST_LINES = 500;
 /** Of one line that is shown. */
 const MOST_CHARACTERS = 2000;
+/** So far from the end, in pixels, is still at the end. */
+const NEAR_PX = 8;
 
 /** @param seen another number when it has run. */
 export function Output({ name, seen }: { readonly name: string; readonly seen: number }): JSX.Element {
@@ -20,6 +22,9 @@ export function Output({ name, seen }: { readonly name: string; readonly seen: n
   const [look, setLook] = useState(0);
   const [isFollowing, setFollowing] = useState(true);
   const place = useRef<HTMLDivElement>(null);
+  /** Whoever has scrolled back reads there. */
+  const isAtEnd = useRef(true);
+  const followToken = useRef<string | null>(null);
   useEffect(() => {
     const timer = setInterval(() => {
       if (!document.hidden) setLook((before) => before + 1);
@@ -27,14 +32,16 @@ export function Output({ name, seen }: { readonly name: string; readonly seen: n
     return () => clearInterval(timer);
   }, []);
   useAsked(isFollowing ? seen + look : 0, async (signal) => {
-    const last = events.at(-1);
-    const found = await outputOf(name, last?.timestamp ?? Date.now() - BEFORE_MS, signal);
-    const added = found.filter(({ eventId }) => last === undefined || eventId > last.eventId);
-    if (added.length > 0) setEvents([...events, ...added].slice(-MOST_LINES));
+    const from = followToken.current ?? Date.now() - BEFORE_MS;
+    const page = await outputOf(name, from, MOST_LINES, signal);
+    if (signal.aborted) return;
+    followToken.current = page.followToken ?? followToken.current;
+    if (page.events.length > 0) setEvents((before) => [...before, ...page.events].slice(-MOST_LINES));
   });
-  useEffect(() => {
+  // Before the browser tells that it has scrolled by itself, as it does when lines go at the top.
+  useLayoutEffect(() => {
     const box = place.current;
-    if (box !== null && isFollowing) box.scrollTop = box.scrollHeight;
+    if (box !== null && isFollowing && isAtEnd.current) box.scrollTop = box.scrollHeight;
   }, [events]);
   return (
     <section class="card" aria-labelledby="output">
@@ -49,7 +56,17 @@ export function Output({ name, seen }: { readonly name: string; readonly seen: n
           Follow
         </label>
       </header>
-      <div class="output" ref={place} tabIndex={0} role="log" aria-live="off" aria-labelledby="output">
+      <div
+        class="output"
+        ref={place}
+        tabIndex={0}
+        role="log"
+        aria-live="off"
+        aria-labelledby="output"
+        onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) =>
+          (isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR_PX)
+        }
+      >
         {events.length === 0 ? (
           <p class="quiet">Nothing in the last ten minutes.</p>
         ) : (

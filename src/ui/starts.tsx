@@ -17,10 +17,22 @@ const PHASES = [
 ] as const satisfies readonly (readonly [keyof PhaseRow, string])[];
 
 const HEIGHT = 120;
+const PARTS_HEIGHT = 60;
 
+/** Of all functions. */
 export function Starts(): JSX.Element {
   const { starts, phases, host } = useTables('starts', 'phases', 'host');
-  const last = host.startBucket ?? 0;
+  return <StartsOf starts={starts} phases={phases} last={host.startBucket ?? 0} />;
+}
+
+interface StartsProps {
+  readonly starts: ReadonlyMap<string, StartRow>;
+  readonly phases: ReadonlyMap<string, PhaseRow>;
+  /** The bucket that is counted now. */
+  readonly last: number;
+}
+
+export function StartsOf({ starts, phases, last }: StartsProps): JSX.Element {
   const rows = Array.from(
     { length: START_BUCKETS },
     (_, at): StartRow => starts.get(String(last - START_BUCKETS + 1 + at)) ?? {},
@@ -57,8 +69,57 @@ export function Starts(): JSX.Element {
           </li>
         ))}
       </ul>
+      <PartsOverTime rows={rows} last={last} />
       <Phases phases={phases} />
     </section>
+  );
+}
+
+/** What launches took, and where that went, as the starts above them. */
+function PartsOverTime({
+  rows,
+  last,
+}: {
+  readonly rows: readonly StartRow[];
+  readonly last: number;
+}): JSX.Element | null {
+  const longest = Math.max(...rows.map(({ parts }) => (parts === undefined ? 0 : totalOf(parts))));
+  if (longest === 0) return null;
+  const scale = PARTS_HEIGHT / longest;
+  return (
+    <>
+      <svg
+        class="starts parts-over-time"
+        viewBox={`0 0 ${START_BUCKETS * 10} ${PARTS_HEIGHT}`}
+        preserveAspectRatio="none"
+        role="img"
+        aria-label={`Mean time of launches in each 5 s, by its parts; the longest took ${ms(longest)}`}
+      >
+        {rows.map(({ parts }, at) => {
+          if (parts === undefined) return null;
+          let y = PARTS_HEIGHT;
+          return PHASES.map(([member, name]) => {
+            const height = parts[member] * scale;
+            y -= height;
+            const key = `${last - START_BUCKETS + 1 + at} ${name}`;
+            return height === 0 ? null : (
+              <rect
+                key={key}
+                class={`part ${name.replace(' ', '-')}`}
+                x={at * 10 + 1}
+                y={y}
+                width={8}
+                height={height}
+              />
+            );
+          });
+        })}
+      </svg>
+      <p class="axis quiet" aria-hidden="true">
+        <span>time of launches, by their parts</span>
+        <span>longest: {ms(longest)}</span>
+      </p>
+    </>
   );
 }
 

@@ -1,5 +1,5 @@
 /** Runs in the live page. The state of the controller as the stream tells it, and who is told of changes. */
-import { useEffect, useReducer } from 'preact/hooks';
+import { useLayoutEffect, useReducer } from 'preact/hooks';
 import {
   applyPatch,
   emptyState,
@@ -24,16 +24,20 @@ type Listener = (change: Change) => void;
 export class Store {
   state: LiveState = emptyState();
   connection: Connection = 'connecting';
+  /** When the last message came, in ms since 1970; 0: none did. */
+  heardAtMs = 0;
   readonly #listeners = new Set<Listener>();
   readonly #onConnection = new Set<() => void>();
 
   full(patch: LivePatch): void {
+    this.heardAtMs = Date.now();
     this.state = emptyState();
     applyPatch(this.state, patch);
     this.#tell({ isFull: true, patch });
   }
 
   patch(patch: LivePatch): void {
+    this.heardAtMs = Date.now();
     applyPatch(this.state, patch);
     this.#tell({ isFull: false, patch });
   }
@@ -65,7 +69,8 @@ export const store = new Store();
 /** The state, for a component that is drawn again when one of the tables has changed. */
 export function useTables(...tables: readonly TableName[]): LiveState {
   const [, redraw] = useReducer((count: number) => count + 1, 0);
-  useEffect(() => {
+  // Before anything else runs: other effects wait for a frame, and what changes until then would not be told.
+  useLayoutEffect(() => {
     const draw = (): void => redraw(undefined);
     const end = store.listen(({ isFull, patch }) => {
       if (isFull || tables.some((name) => patch[name] !== undefined)) painter.request(draw);
@@ -80,7 +85,7 @@ export function useTables(...tables: readonly TableName[]): LiveState {
 
 export function useConnection(): Connection {
   const [, redraw] = useReducer((count: number) => count + 1, 0);
-  useEffect(() => store.listenConnection(() => redraw(undefined)), []);
+  useLayoutEffect(() => store.listenConnection(() => redraw(undefined)), []);
   return store.connection;
 }
 

@@ -2,13 +2,13 @@
 import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { readLines } from '../controller/gateway/file-lines.ts';
 import { MAX_PAYLOAD_BYTES } from '../protocol/guest.ts';
 import { messageOf, SnapfaasError } from '../protocol/errors.ts';
 import { parseRequest } from '../protocol/request.ts';
 import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
+import { parseYaml } from '../yaml/parse.ts';
 import { MAX_ARRIVALS, type Arrival, type Trace } from './trace.ts';
 
 /** The workload cannot be used; the message says where, and what is expected. */
@@ -56,7 +56,7 @@ export async function readWorkload(directory: string, defaultRunMs: number): Pro
 async function readFunctions(file: string): Promise<z.infer<typeof functionsSchema>> {
   let content: unknown;
   try {
-    content = parse(await readFile(file, 'utf8'));
+    content = parseYaml(await readFile(file, 'utf8'));
   } catch (error) {
     throw new WorkloadError(`${file} cannot be read: ${messageOf(error)}`, { cause: error });
   }

@@ -113,6 +113,8 @@ async function send(
         agent,
         signal,
       });
+      // Node would drop the rest of many; their bytes are bounded.
+      outgoing.maxHeadersCount = 0;
       outgoing.setTimeout(PATIENCE_MS, () => outgoing.destroy(new Error('no answer')));
       outgoing.once('response', resolve).once('error', reject).end(body);
     });

@@ -1,19 +1,19 @@
 /** Runs in snapctr, and in the commands that read YAML. YAML files that remember where everything stood, so that a problem can be shown at its place. */
 import { isUtf8 } from 'node:buffer';
-import { readFileSync } from 'node:fs';
 import {
   isAlias,
   isMap,
   isScalar,
   isSeq,
   LineCounter,
-  parseDocument,
   type CollectionTag,
   type Document,
   type ScalarTag,
   type YAMLError,
 } from 'yaml';
 import { messageOf } from '../protocol/errors.ts';
+import { NotRegularError, readRegularSync } from '../storage/regular-file.ts';
+import { parseDocument } from './parse.ts';
 
 /** A place in a configuration file; lines and columns count from 1. A flag has no line. */
 export interface Problem {
@@ -71,12 +71,7 @@ export class YamlFile {
     const text = readText(path, file, problems);
     if (text === null) return null;
     const lines = new LineCounter();
-    const document = parseDocument(text, {
-      lineCounter: lines,
-      prettyErrors: false,
-      stringKeys: true,
-      customTags: [...tags],
-    });
+    const document = parseDocument(text, { lineCounter: lines, stringKeys: true, customTags: [...tags] });
     const told = new Set<string>();
     const textLines = document.errors.length === 0 ? [] : text.split('\n');
     for (const error of document.errors) {
@@ -142,7 +137,7 @@ function startOf(node: unknown): number | undefined {
 function readText(path: string, file: string, problems: Problem[]): string | null {
   let bytes: Buffer;
   try {
-    bytes = readFileSync(path);
+    bytes = readRegularSync(path);
   } catch (error) {
     problems.push({ file, line: null, column: null, message: `cannot be read: ${readAdvice(error)}` });
     return null;
@@ -155,9 +150,8 @@ function readText(path: string, file: string, problems: Problem[]): string | nul
 function readAdvice(error: unknown): string {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'ENOENT') return 'there is no such file; correct the path';
-  if (code === 'EISDIR') return 'it is a directory; name a YAML file';
   if (code === 'EACCES') return 'this user may not read it; change its rights';
-  return messageOf(error);
+  return error instanceof NotRegularError ? `${error.message}; name a YAML file` : messageOf(error);
 }
 
 function syntaxProblem(

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { AuditLog, type AuditLine } from '../../src/auth/audit-log.ts';
 
-const LINE: AuditLine = { action: 'events.purge', by: 'ci', changed: 3 };
+const LINE: AuditLine = { action: 'snapfaas:PurgeEvents', by: 'ci', changed: 3 };
 
 async function withDirectory(use: (directory: string) => Promise<void>): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'audit-'));

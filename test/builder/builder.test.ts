@@ -43,7 +43,7 @@ describe('builder', { timeout: 120_000 }, () => {
   });
 
   const requestFor = async (files: readonly (readonly [string, string])[]): Promise<BuildRequest> => {
-    return { directory: await makeApp(files), runtime: 'nodejs', appfs: 'image', layers: [] };
+    return { directory: await makeApp(files), runtime: 'nodejs', runtimefs: null, appfs: 'image', layers: [] };
   };
   const endless = (): Promise<BuildRequest> =>
     requestFor([
@@ -122,7 +122,13 @@ describe('builder', { timeout: 120_000 }, () => {
   });
 
   test('says what cannot be used, and goes on', async () => {
-    const request = { directory: join(place, 'nowhere'), runtime: null, appfs: 'image', layers: [] } as const;
+    const request = {
+      directory: join(place, 'nowhere'),
+      runtime: null,
+      runtimefs: null,
+      appfs: 'image',
+      layers: [],
+    } as const;
     await assert.rejects(
       client.build(request),
       (error) => error instanceof BuildError && error.code === 'bad_function',

@@ -151,6 +151,33 @@ describe('deploy', () => {
     assert.equal(execFileSync(process.execPath, ['-e', run], { encoding: 'utf8' }).trim(), 'hello you/');
   });
 
+  test('a bundle is for the version of Node that the function asks for, or has', async () => {
+    // What there was in Node 20 first, in a later version of it.
+    const source = "import * as x from 'snapfaas' with { type: 'y' };\nexport const handler = async () => x;";
+    const isKept = (): boolean => archived().text('index.mjs').includes('with {');
+    await deploy({ 'index.ts': source });
+    assert.equal(isKept(), true);
+    await deploy({ 'index.ts': source }, { runtime: 'nodejs20.x' });
+    assert.equal(isKept(), false);
+    await deploy({ 'index.ts': `${source}//` });
+    assert.equal(isKept(), false, 'its runtime has stayed');
+  });
+
+  test('clients of the AWS SDK that the image has are left to it, unless the function brings them', async () => {
+    await deploy({
+      'index.ts': `import { S3Client } from '@aws-sdk/client-s3';
+        import { SQSClient } from '@aws-sdk/client-sqs';
+        export const handler = async (): Promise<unknown> => [S3Client, SQSClient];`,
+      'node_modules/@aws-sdk/client-s3/index.js': 'exports.S3Client = "brought";',
+    });
+    assert.match(archived().text('index.mjs'), /"brought"/);
+    assert.match(archived().text('index.mjs'), /from "@aws-sdk\/client-sqs"/);
+    await assert.rejects(
+      deploy({ 'index.ts': "import '@aws-sdk/client-of-nobody';\nexport const handler = async () => 1;" }),
+      /Could not resolve "@aws-sdk\/client-of-nobody"/,
+    );
+  });
+
   test('a bundle that cannot be made names the place of each mistake', async () => {
     await assert.rejects(
       deploy({ 'index.ts': "import x from 'left-pad-nobody-has';\nexport const handler = async () => x;" }),

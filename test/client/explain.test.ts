@@ -75,7 +75,7 @@ test('explain: a boot says why it was no restore', () => {
 });
 
 test('explain: waits and ends of every kind', () => {
-  const waits = { turn: 1, concurrency_limit: 2, memory: 1500, tap: 4, deployment: 5 };
+  const waits = { turn: 1, concurrency_limit: 2, own_vm: 3, memory: 1500, tap: 4, deployment: 5 };
   const said = text({
     waits,
     queueMs: 1512,
@@ -86,7 +86,14 @@ test('explain: waits and ends of every kind', () => {
     message: 'm',
   });
   assert.match(said, /It was refused with queue_full, and reached no VM: m/);
-  for (const words of ['before it', 'concurrency limit', '1.50 s for memory', 'taps', 'could run']) {
+  for (const words of [
+    'before it',
+    'concurrency limit',
+    'free sooner than another',
+    '1.50 s for memory',
+    'taps',
+    'could run',
+  ]) {
     assert.ok(said.includes(words), said);
   }
   const ahead = { ...LAUNCH, isAhead: true, waitMs: 0, cause: null };

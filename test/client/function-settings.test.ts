@@ -45,6 +45,29 @@ const REFUSED: readonly (readonly [yaml: string, message: RegExp])[] = [
   ['events: {on_failure: "file:../x"}', /:1:22: `events\.on_failure` must be a function by its name, a file as in/],
 ];
 
+test('function.yaml: an application on a port is told by variables, as over the API', () => {
+  assert.deepEqual(read('web: {port: 3000}').environment, { AWS_LWA_PORT: '3000' });
+  assert.deepEqual(read('web: {port: 3000, max_concurrency: 8}\nenvironment: {A: b}').environment, {
+    ...{ A: 'b', AWS_LWA_PORT: '3000', AWS_LWA_MAX_CONCURRENCY: '8' },
+  });
+  for (const count of ['0', '101', '1.5', 'x']) {
+    const message = /:1:36: `web\.max_concurrency` must be a number of requests from 1 to 100, not/;
+    assert.throws(() => read(`web: {port: 3000, max_concurrency: ${count}}`), message, count);
+  }
+});
+
+test('function.yaml: layers are ARNs of versions, five at most', () => {
+  const arn = 'arn:aws:lambda:us-east-1:000000000000:layer:tools:3';
+  assert.deepEqual(read(`layers: [${arn}]\n`).layers, [arn]);
+  for (const [layers, message] of [
+    ['[a]', /:1:10: `layers\.0` must be the ARN of a layer version, such as arn:aws:.*, not "a"/],
+    ['[12]', /`layers\.0` must be the ARN of a layer version/],
+    [`[${Array(6).fill(arn).join(', ')}]`, /`layers` must be a list of at most 5 layers/],
+  ] as const) {
+    assert.throws(() => read(`layers: ${layers}\n`), message, layers);
+  }
+});
+
 test('function.yaml: what `url` and `events` cannot be is told once, at its place', () => {
   for (const [yaml, message] of REFUSED) {
     assert.throws(

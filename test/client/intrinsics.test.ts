@@ -118,7 +118,7 @@ test('intrinsic functions: what cannot be told, and why', () => {
       text,
     );
   }
-  const deep = `${'{a: '.repeat(200)}1${'}'.repeat(200)}`;
+  const deep = `${'{a: '.repeat(150)}1${'}'.repeat(150)}`;
   assert.throws(() => valueOf(deep), /nested too deeply/);
 });
 

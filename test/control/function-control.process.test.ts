@@ -57,6 +57,31 @@ describe('functions that are made while snapctr runs', () => {
     assert.equal(packages(), 0);
   });
 
+  test('a layer that is deleted while a function comes to use it is there for the function', async () => {
+    const { functions, layers } = stand.control;
+    const details = { description: '', licenseInfo: null, compatibleRuntimes: [], compatibleArchitectures: [] };
+    const publish = async (word: string): Promise<{ name: string; version: number }> => {
+      const code = await stand.receive(makeZip([{ name: 'word.txt', data: word }]));
+      const { version } = await layers.publish({ name: 'words', code, ...details });
+      return { name: 'words', version };
+    };
+    const code = await stand.receive(packageOf('layered'));
+    const fn = newFunction('layered', code);
+    const first = await publish('one');
+    const settings = { ...fn.settings, layers: [first] };
+    await Promise.all([functions.create({ ...fn, settings }), layers.delete(first)]);
+    const created = await stand.settled('layered');
+    assert.deepEqual([created.state, created.stateReason], ['Active', null]);
+    const second = await publish('two');
+    const update = functions.updateConfiguration('layered', { settings: { layers: [second] }, ...ANY });
+    await Promise.all([update, layers.delete(second)]);
+    const updated = await stand.settled('layered');
+    assert.deepEqual([updated.lastUpdateStatus, updated.lastUpdateReason], ['Successful', null]);
+    assert.equal(packages(), 2, 'the package of the first layer is gone');
+    await functions.delete('layered');
+    assert.equal(packages(), 0);
+  });
+
   test('code that does not load is refused, whether it cannot be parsed, throws or ends: the version before goes on', async () => {
     const { functions } = stand.control;
     await functions.create(newFunction('l', await stand.receive(packageOf('good'))));

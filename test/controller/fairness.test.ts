@@ -128,6 +128,48 @@ test('fairness: a request takes the VM that is free first, and leaves its launch
   await host.close();
 });
 
+test('fairness: short requests that come together wait for the VM that there is, where another one would need memory', async () => {
+  const names = ['a', 'b', 'c', 'd', 'e'];
+  const host = new SimulatedHost({
+    cores: CORES,
+    memoryMib: (names.length + 1) * 128,
+    functions: names.map((name) => fn(name, { runMs: 5 })),
+    discipline: fair,
+  });
+  const random = seeded(1);
+  for (let at = 0; at < 100_000; at += 1000) {
+    const name = names[Math.floor(random() * names.length)] ?? 'a';
+    for (let together = 0; together < 5; together += 1) host.arrive(at, name);
+  }
+  await host.run(200_000);
+  assert.equal(host.answers.length, 500);
+  // One for each and some more of the first ones; one for each request that comes second was 385, and made requests wait 300 ms.
+  assert.ok(host.pool.counters.launches <= 20, `${host.pool.counters.launches} launches`);
+  const waits = host.answers.map(({ waitedMs }) => waitedMs ?? Infinity).sort((a, b) => a - b);
+  assert.ok((waits[250] ?? Infinity) <= 4 * 5, `half of them waited ${waits[250]} ms`);
+  await host.close();
+});
+
+test('fairness: a busy function gets as many VMs as it uses at once where the others are not needed', async () => {
+  const idle = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+  const host = new SimulatedHost({
+    cores: CORES,
+    memoryMib: (idle.length + 1) * 128,
+    functions: ['busy', ...idle].map((name) => fn(name)),
+    discipline: fair,
+  });
+  for (const name of idle) host.arrive(1, name);
+  host.load('busy', 40, { fromMs: 60_000, untilMs: 120_000, random: seeded(2) });
+  await host.run(130_000);
+  const waits = host.answers
+    .filter(({ at }) => at > 65_000)
+    .map(({ waitedMs }) => waitedMs ?? Infinity)
+    .sort((a, b) => a - b);
+  const p99 = waits[Math.floor(waits.length * 0.99)] ?? Infinity;
+  assert.ok(p99 < 1, `p99 of the waits is ${p99} ms`);
+  await host.close();
+});
+
 test('fairness: memory that is busy for long is no reason to wait for long', async () => {
   const host = new SimulatedHost({
     cores: CORES,

@@ -24,12 +24,15 @@ interface Bench {
   call(name: string, event?: string): Promise<Outcome>;
 }
 
+/** Of those whose name begins with `shared` a VM takes three requests at once. */
 function bench(memoryMib: number, ...names: readonly string[]): Bench {
   const guests = new ScriptedGuests();
   const ledger = new Ledger(memoryMib);
   const now = patientClock();
   const pool: TestPool = new TestPool({
-    functions: names.map((name) => functionConfig(name)),
+    functions: names.map((name) =>
+      functionConfig(name, name.startsWith('shared') ? { web: { port: 3000, maxConcurrency: 3 } } : {}),
+    ),
     ledger,
     policy: new FairShare<Vm>(now),
     createVm: (fn, isAhead) => guests.createVm(fn, { onLost: (vm) => pool.onLost(vm) }, isAhead),
@@ -89,4 +92,36 @@ test('workers: a request for which there is no room waits until there is', async
   const { call, pool } = bench(256, 'a', 'b', 'c');
   assert.deepEqual(await starts(call('a'), call('b'), call('c'), call('a')), ['cold', 'cold', 'cold', 'cold']);
   assert.equal(pool.counters.evictions, 2);
+});
+
+test('workers: requests that share a VM may be more than there can be VMs, and one more waits for a slot', async () => {
+  const { call, guests, pool } = bench(128, 'shared');
+  const until = async (condition: () => boolean): Promise<void> => {
+    const deadline = Date.now() + 10_000;
+    while (!condition()) {
+      assert.ok(Date.now() < deadline, String(condition));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  for (let round = 0; round < 3; round += 1) {
+    const all = Array.from({ length: 5 }, () => call('shared', '"hold"'));
+    await until(() => guests.heldCount === 3);
+    assert.equal(pool.fn('shared').use.inUse, 3);
+    guests.release(1);
+    await Promise.race(all);
+    await until(() => guests.heldCount === 3);
+    guests.release();
+    await until(() => guests.heldCount === 1);
+    guests.release();
+    for (const { status } of await Promise.all(all)) assert.equal(status, 'ok');
+  }
+  assert.equal(pool.counters.launches, 1);
+});
+
+test('workers: what the runtime of a shared VM had not begun when it ended gets another one', async () => {
+  const { call, guests, pool } = bench(1024, 'shared');
+  assert.deepEqual(await starts(call('shared')), ['cold']);
+  guests.endings = 1;
+  assert.deepEqual(await starts(call('shared')), ['cold']);
+  assert.equal(pool.counters.launches, 2);
 });

@@ -1,10 +1,11 @@
 /** Keys from the command that makes them to the request that they let in, on the real programs. */
 import assert from 'node:assert/strict';
-import { InvokeCommand, LambdaClient, type LambdaServiceException } from '@aws-sdk/client-lambda';
+import * as sdk from '@aws-sdk/client-lambda';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeZip } from '../packages/zip.ts';
 import {
   createWorkspace,
   errorOf,
@@ -29,16 +30,21 @@ describe('keys', () => {
     assert.equal(status, 0, stderr);
     return JSON.parse(stdout) as MadeKey;
   };
-  /** The name of the error that the SDK's Invoke ends with; null: it does not. */
-  const invokeBySdk = async (name: string, { id, secret }: MadeKey): Promise<string | null> => {
+  const clientOf = ({ id, secret }: MadeKey): sdk.LambdaClient => {
     process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] = 'true';
     const credentials = { accessKeyId: id, secretAccessKey: secret };
-    const client = new LambdaClient({ region: 'us-east-1', endpoint: controller.url, credentials, maxAttempts: 1 });
+    return new sdk.LambdaClient({ region: 'us-east-1', endpoint: controller.url, credentials, maxAttempts: 1 });
+  };
+  /** The name of the error that a call ends with; null: it does not. */
+  const outcomeOf = (call: Promise<unknown>): Promise<string | null> =>
+    call.then(
+      () => null,
+      (error: unknown) => (error as sdk.LambdaServiceException).name,
+    );
+  const invokeBySdk = async (name: string, key: MadeKey): Promise<string | null> => {
+    const client = clientOf(key);
     try {
-      await client.send(new InvokeCommand({ FunctionName: name, Payload: Buffer.from('{}') }));
-      return null;
-    } catch (error) {
-      return (error as LambdaServiceException).name;
+      return await outcomeOf(client.send(new sdk.InvokeCommand({ FunctionName: name, Payload: Buffer.from('{}') })));
     } finally {
       client.destroy();
     }
@@ -92,6 +98,63 @@ describe('keys', () => {
     }
     assert.equal(await invokeBySdk('mine', key), 'UnrecognizedClientException');
     assert.equal((await controller.invoke('mine', {})).text, '"done"');
+  });
+
+  test('a statement of a policy lets in at its own qualifier alone, however the function is run', async () => {
+    const FunctionName = 'shared';
+    const [owner, guest] = [
+      clientOf(admin),
+      clientOf(await addKey('guest', '--role', 'invoke', '--functions', 'none')),
+    ];
+    try {
+      const code = { ZipFile: makeZip([{ name: 'main.py', data: 'def handle(event, context):\n    return event\n' }]) };
+      await owner.send(
+        new sdk.CreateFunctionCommand({
+          ...{ FunctionName, Role: 'arn:aws:iam::000000000000:role/any', Runtime: 'python3.12', Code: code },
+          ...{ Handler: 'main.handle', Publish: true },
+        }),
+      );
+      const patience = { client: owner, maxWaitTime: 60, minDelay: 1, maxDelay: 1 };
+      await sdk.waitUntilPublishedVersionActive(patience, { FunctionName, Qualifier: '1' });
+      await owner.send(new sdk.CreateAliasCommand({ FunctionName, Name: 'live', FunctionVersion: '1' }));
+      /** By all ways to run it: whether the guest is let in. */
+      const isLetIn = async (qualifier: string | undefined): Promise<boolean> => {
+        const input = { FunctionName, Payload: '{}', ...(qualifier !== undefined && { Qualifier: qualifier }) };
+        const named = { FunctionName: qualifier === undefined ? FunctionName : `${FunctionName}:${qualifier}` };
+        const outcomes = await Promise.all([
+          ...(['RequestResponse', 'Event', 'DryRun'] as const).map((InvocationType) =>
+            outcomeOf(guest.send(new sdk.InvokeCommand({ ...input, InvocationType }))),
+          ),
+          outcomeOf(guest.send(new sdk.InvokeCommand(named))),
+          outcomeOf(guest.send(new sdk.InvokeWithResponseStreamCommand(input))),
+          outcomeOf(guest.send(new sdk.InvokeWithResponseStreamCommand({ ...input, InvocationType: 'DryRun' }))),
+        ]);
+        assert.deepEqual(new Set(outcomes).size, 1, outcomes.join());
+        assert.ok([null, 'AccessDeniedException'].includes(outcomes[0] ?? null), outcomes.join());
+        return outcomes[0] === null;
+      };
+      const qualifiers = [undefined, '1', 'live'] as const;
+      // The key is taken when it is denied, rather than not known.
+      const Principal = 'arn:aws:iam::000000000000:user/guest';
+      for (const deadline = Date.now() + 10_000; ; await sleep(50)) {
+        const outcome = await outcomeOf(guest.send(new sdk.InvokeCommand({ FunctionName })));
+        if (outcome === 'AccessDeniedException') break;
+        assert.ok(Date.now() < deadline, `the controller takes the key: ${String(outcome)}`);
+      }
+      for (const own of qualifiers) {
+        const Qualifier = own === undefined ? {} : { Qualifier: own };
+        const statement = { FunctionName, StatementId: 's', ...Qualifier } as const;
+        await owner.send(new sdk.AddPermissionCommand({ ...statement, Action: 'lambda:InvokeFunction', Principal }));
+        for (const qualifier of qualifiers) {
+          assert.equal(await isLetIn(qualifier), qualifier === own, `${String(qualifier)} by one of ${String(own)}`);
+        }
+        await owner.send(new sdk.RemovePermissionCommand(statement));
+        assert.equal(await isLetIn(own), false);
+      }
+    } finally {
+      owner.destroy();
+      guest.destroy();
+    }
   });
 
   test('a file that cannot be read any more lets nobody else in, and keeps those out who were out', async () => {

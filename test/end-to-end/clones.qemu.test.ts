@@ -19,11 +19,11 @@ import {
 
 const ASKED = process.env['SNAPFAAS_TEST_CLONES'];
 /** Of each kind of layer. Under emulation a Node function takes seconds to start its threads. */
-const CLONES = { python3: Number(ASKED ?? 10), nodejs: Number(ASKED ?? 3) } as const;
+const CLONES = { python3: Number(ASKED ?? 6), nodejs: Number(ASKED ?? 2) } as const;
 /** Of the other function with the same source, and of each of the two that are imported in each VM. */
 const FEWER_CLONES = { python3: Math.ceil(CLONES.python3 / 2), nodejs: Math.ceil(CLONES.nodejs / 2) } as const;
 /** How often a clone draws what costs little. */
-const ROUNDS = { python3: 20, nodejs: 40 } as const;
+const ROUNDS = { python3: 36, nodejs: 64 } as const;
 /**
  * So many clones of the first kind of layer, one of each other kind, and then one in so many, also draw where it takes long: in
  * threads and processes that begin there.

@@ -130,6 +130,28 @@ describe('the command line of snapctr', { timeout: 120_000 }, () => {
     assertRefused(await snapctr('images', 'app', '--out', 'x'), 2, /missing required argument 'dir'/);
   });
 
+  test('names that a script left empty, and what cannot be an alias, are refused before anything is asked', async () => {
+    const empty = [
+      ['delete', ''],
+      ['delete', 'hello', '--qualifier', ''],
+      ['invoke', ''],
+      ['versions', ''],
+      ['logs', ''],
+      ['alias', 'set', '', 'live', '1'],
+      ['schedule', 'remove', 'hello', ''],
+    ];
+    const noAlias = [
+      ['deploy', '.', '--alias', '$LATEST'],
+      ['deploy', '.', '--alias', '12'],
+      ['alias', 'set', 'hello', '', '1'],
+    ];
+    const tried = async (words: readonly string[], message: RegExp): Promise<void> =>
+      assertRefused(await snapctr(...words, '--endpoint', 'http://127.0.0.1:9'), 2, message);
+    for (const words of empty) await tried(words, /Expected a name; it is empty\./);
+    for (const words of noAlias)
+      await tried(words, /Expected up to 128 letters, digits, "-" or "_", and not digits alone/);
+  });
+
   test('a port that is taken: status 1, and what to do', async () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');

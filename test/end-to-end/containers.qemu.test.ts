@@ -1,7 +1,7 @@
 /** Functions that are container images, in real VMs: from an OCI layout, an archive and a registry. */
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -23,9 +23,14 @@ import {
   type RunningController,
   type Workspace,
 } from '../support/snapctr.ts';
+import { whyWithout } from '../support/needed-program.ts';
 
 const BUSYBOX = '/usr/bin/busybox';
-const hasBusybox = existsSync(BUSYBOX);
+const noBusybox = whyWithout(BUSYBOX, 'busybox-static');
+const noMusl = whyWithout('musl-gcc', 'musl-tools');
+/** What starts programs that are linked with musl, and musl itself. */
+const MUSL_LOADER = '/lib/ld-musl-x86_64.so.1';
+const BOOTSTRAP = join(PROJECT_ROOT, 'test/fixtures/container/bootstrap.c');
 
 /** A shell and nothing else speaks the Runtime API. */
 const SHELL = `#!/bin/sh
@@ -68,21 +73,31 @@ describe('container images, qemu', { timeout: 900_000 }, () => {
     workspace = createWorkspace([]);
     registry = await TestRegistry.start();
     const program = join(workspace.directory, 'bootstrap');
-    execFileSync('gcc', ['-static', '-O2', '-o', program, join(PROJECT_ROOT, 'test/fixtures/container/bootstrap.c')]);
+    execFileSync('gcc', ['-static', '-O2', '-o', program, BOOTSTRAP]);
     const scratch: TestImage = {
       layers: [makeTar([{ path: 'bootstrap', content: readFileSync(program), mode: 0o755 }])],
       config: { Entrypoint: ['/bootstrap'], Cmd: ['from-image'], Env: ['COLOR=blue'], WorkingDir: '/work' },
     };
     registry.push('tools/scratch', 'v1', scratch);
     writeDockerArchive(join(workspace.directory, 'broken.tar'), { ...scratch, config: { Entrypoint: ['/none'] } });
-    if (hasBusybox) writeLayout(join(workspace.directory, 'shell'), shellImage());
+    if (noBusybox === false) writeLayout(join(workspace.directory, 'shell'), shellImage());
+    if (noMusl === false) {
+      execFileSync('musl-gcc', ['-O2', '-o', program, BOOTSTRAP]);
+      const musl = [
+        { path: MUSL_LOADER.slice(1), content: readFileSync(MUSL_LOADER), mode: 0o755 },
+        { path: 'app/bootstrap', content: readFileSync(program), mode: 0o755 },
+      ];
+      const config = { Entrypoint: ['/app/bootstrap', 'of-musl'], WorkingDir: '/app' };
+      writeLayout(join(workspace.directory, 'musl'), { layers: musl.map((file) => makeTar([file])), config });
+    }
     writeFileSync(
       join(workspace.directory, 'functions.yaml'),
       [
         `- {name: scratch, image: "${registry.host}/tools/scratch:v1", environment: {OWN: mine}, timeout: 120}`,
         `- {name: override, image: "${registry.host}/tools/scratch:v1", timeout: 120, image_config: {command: [other], working_directory: /tmp}}`,
         '- {name: broken, image: "docker-archive:broken.tar", timeout: 120}',
-        ...(hasBusybox ? ['- {name: shell, image: "oci:shell", timeout: 120}'] : []),
+        ...(noMusl === false ? ['- {name: musl, image: "oci:musl", timeout: 120}'] : []),
+        ...(noBusybox === false ? ['- {name: shell, image: "oci:shell", timeout: 120}'] : []),
         '',
       ].join('\n'),
     );
@@ -127,9 +142,19 @@ describe('container images, qemu', { timeout: 900_000 }, () => {
   });
 
   test('an image with a shell runs as its own user, of whom the function has the files', async (t) => {
-    if (!hasBusybox) return t.skip(`there is no ${BUSYBOX}; apt-get install busybox-static`);
+    if (noBusybox !== false) return t.skip(noBusybox);
     const { status, body } = await controller.invoke('shell', { name: 'Ada' });
     assert.deepEqual([status, body], [200, { event: { name: 'Ada' }, handler: 'app.handler', who: 'ada' }]);
+  });
+
+  test('a program that is linked with musl runs, with nothing of glibc around it', async (t) => {
+    if (noMusl !== false) return t.skip(noMusl);
+    const { status, body, headers } = await controller.invoke('musl', { n: 2 });
+    const { event, argument, here, root } = body as Readonly<Record<string, unknown>>;
+    assert.deepEqual([status, event, argument, here], [200, { n: 2 }, 'of-musl', '/app']);
+    assert.equal(headers.get('x-snapfaas-start'), 'restored');
+    assert.match(String(root), /\blib\b/);
+    assert.doesNotMatch(String(root), /lib64|usr/);
   });
 
   test('an entry point that is not there is told by its name, with what to change', async () => {

@@ -1,149 +1,17 @@
 /** Functions and layers are made, changed and removed by the SDK of AWS while snapctr runs. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
 import * as sdk from '@aws-sdk/client-lambda';
 import { makeZip } from '../packages/zip.ts';
-import { lambdaClient } from '../support/lambda-client.ts';
-import { createWorkspace, startController } from '../support/snapctr.ts';
+import { ARN, describeLifeCycle, errorOf, invoke, packageOf, PATIENCE, Role, withSnapctr } from './control.ts';
 
 const CodeSigningConfigArn = 'arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0';
-const Role = 'arn:aws:iam::000000000000:role/any';
-const ARN = 'arn:aws:lambda:us-east-1:000000000000:function:made';
-const FILED = { name: 'filed', runtime: 'python3', files: { 'main.py': 'def handle(e, c):\n    return e\n' } } as const;
-const PATIENCE = { maxWaitTime: 120, minDelay: 1, maxDelay: 1 } as const;
+const layerArn = (name: string, version = 1): string =>
+  `arn:aws:lambda:us-east-1:000000000000:layer:${name}:${version}`;
 
-function packageOf(answer: string): Buffer {
-  const text = `import os\ndef handle(event, context):\n    return [${JSON.stringify(answer)}, context.function_version, os.environ.get("NAME")]\n`;
-  return makeZip([{ name: 'main.py', data: text }]);
-}
-
-interface Bench {
-  readonly url: string;
-  readonly client: sdk.LambdaClient;
-}
-
-async function withSnapctr(use: (bench: Bench) => Promise<void>): Promise<void> {
-  const workspace = createWorkspace([{ ...FILED, keys: { handler: 'main.handle' } }]);
-  const snapctr = await startController(workspace, { vmm: 'process' });
-  const client = lambdaClient(snapctr.url);
-  try {
-    await use({ url: snapctr.url, client });
-  } finally {
-    client.destroy();
-    await snapctr.stop();
-    workspace.remove();
-  }
-}
-
-async function errorOf(call: Promise<unknown>): Promise<sdk.LambdaServiceException> {
-  return call.then(
-    () => assert.fail('it was done'),
-    (error: unknown) => error as sdk.LambdaServiceException,
-  );
-}
-
-async function invoke(client: sdk.LambdaClient, FunctionName: string, Qualifier?: string): Promise<unknown> {
-  const answer = await client.send(
-    new sdk.InvokeCommand({ FunctionName, Payload: '{}', ...(Qualifier === undefined ? {} : { Qualifier }) }),
-  );
-  assert.equal(answer.FunctionError, undefined);
-  const value = JSON.parse(Buffer.from(answer.Payload ?? []).toString()) as readonly unknown[];
-  assert.equal(answer.ExecutedVersion, value[1]);
-  return value;
-}
-
-/** What a list tells of a function is what is told of it alone. */
-async function assertListed(client: sdk.LambdaClient, FunctionName: string): Promise<void> {
-  const { Functions = [] } = await client.send(new sdk.ListFunctionsCommand({}));
-  const alone = await client.send(new sdk.GetFunctionConfigurationCommand({ FunctionName }));
-  const listed = Functions.find((one) => one.FunctionName === FunctionName);
-  const members = [
-    'CodeSha256',
-    'CodeSize',
-    'Environment',
-    'LastModified',
-    'RevisionId',
-    'Timeout',
-    'Version',
-  ] as const;
-  for (const member of members) assert.deepEqual(listed?.[member], alone[member], member);
-}
+describeLifeCycle('process');
 
 describe('functions over the API', { timeout: 300_000 }, () => {
-  test('are created, invoked, updated, published, led to by aliases and deleted, with the waiters of the SDK', async () => {
-    await withSnapctr(async ({ client }) => {
-      const FunctionName = 'made';
-      const [one, two] = [packageOf('one'), packageOf('two')];
-      const created = await client.send(
-        new sdk.CreateFunctionCommand({
-          FunctionName,
-          Role,
-          Runtime: 'python3.11',
-          Handler: 'main.handle',
-          Code: { ZipFile: one },
-          Environment: { Variables: { NAME: 'a' } },
-          Tags: { team: 'x' },
-        }),
-      );
-      assert.equal(created.State, 'Pending');
-      assert.equal(created.StateReasonCode, 'Creating');
-      assert.equal(created.CodeSha256, createHash('sha256').update(one).digest('base64'));
-      assert.equal(created.CodeSize, one.length);
-      await sdk.waitUntilFunctionExists({ client, ...PATIENCE }, { FunctionName });
-      await sdk.waitUntilFunctionActiveV2({ client, ...PATIENCE }, { FunctionName });
-      assert.deepEqual(await invoke(client, FunctionName), ['one', '$LATEST', 'a']);
-      await assertListed(client, FunctionName);
-      const { Code, Tags, Configuration } = await client.send(new sdk.GetFunctionCommand({ FunctionName }));
-      assert.deepEqual(Tags, { team: 'x' });
-      assert.equal(Configuration?.LastUpdateStatus, 'Successful');
-      assert.equal(Configuration.StateReason, undefined);
-      const downloaded = await fetch(Code?.Location ?? '');
-      assert.ok(Buffer.from(await downloaded.arrayBuffer()).equals(one));
-      assert.equal((await fetch(`${Code?.Location ?? ''}0`)).status, 403);
-
-      assert.equal((await client.send(new sdk.PublishVersionCommand({ FunctionName }))).Version, '1');
-      const stale = await errorOf(
-        client.send(new sdk.UpdateFunctionCodeCommand({ FunctionName, ZipFile: two, RevisionId: 'another' })),
-      );
-      assert.deepEqual([stale.name, stale.$metadata.httpStatusCode], ['PreconditionFailedException', 412]);
-      const dry = await client.send(new sdk.UpdateFunctionCodeCommand({ FunctionName, ZipFile: two, DryRun: true }));
-      assert.equal(dry.CodeSha256, createHash('sha256').update(two).digest('base64'));
-      assert.deepEqual(await invoke(client, FunctionName), ['one', '$LATEST', 'a']);
-      const updating = await client.send(new sdk.UpdateFunctionCodeCommand({ FunctionName, ZipFile: two }));
-      assert.deepEqual([updating.State, updating.LastUpdateStatus], ['Active', 'InProgress']);
-      await assertListed(client, FunctionName);
-      await sdk.waitUntilFunctionUpdatedV2({ client, ...PATIENCE }, { FunctionName });
-      assert.deepEqual(await invoke(client, FunctionName), ['two', '$LATEST', 'a']);
-      await assertListed(client, FunctionName);
-      await client.send(
-        new sdk.UpdateFunctionConfigurationCommand({ FunctionName, Environment: { Variables: { NAME: 'b' } } }),
-      );
-      await sdk.waitUntilFunctionUpdatedV2({ client, ...PATIENCE }, { FunctionName });
-      assert.equal((await client.send(new sdk.PublishVersionCommand({ FunctionName }))).Version, '2');
-      await assertListed(client, FunctionName);
-      await sdk.waitUntilPublishedVersionActive({ client, ...PATIENCE }, { FunctionName, Qualifier: '2' });
-      assert.deepEqual(await invoke(client, FunctionName, '1'), ['one', '1', 'a']);
-      assert.deepEqual(await invoke(client, `${ARN}:2`), ['two', '2', 'b']);
-
-      await client.send(new sdk.CreateAliasCommand({ FunctionName, Name: 'live', FunctionVersion: '1' }));
-      assert.deepEqual(await invoke(client, FunctionName, 'live'), ['one', '1', 'a']);
-      await client.send(new sdk.UpdateAliasCommand({ FunctionName, Name: 'live', FunctionVersion: '2' }));
-      assert.deepEqual(await invoke(client, FunctionName, 'live'), ['two', '2', 'b']);
-      const used = await errorOf(client.send(new sdk.DeleteFunctionCommand({ FunctionName, Qualifier: '2' })));
-      assert.equal(used.name, 'ResourceConflictException');
-      await client.send(new sdk.DeleteFunctionCommand({ FunctionName, Qualifier: '1' }));
-      const { Versions = [] } = await client.send(new sdk.ListVersionsByFunctionCommand({ FunctionName }));
-      assert.deepEqual(
-        Versions.map(({ Version }) => Version),
-        ['$LATEST', '2'],
-      );
-      await client.send(new sdk.DeleteFunctionCommand({ FunctionName }));
-      const gone = await errorOf(client.send(new sdk.DeleteFunctionCommand({ FunctionName })));
-      assert.equal(gone.message, `Function not found: ${ARN}`);
-    });
-  });
-
   test('are refused with a clear error for bad input, and the old version goes on', async () => {
     await withSnapctr(async ({ client, url }) => {
       const FunctionName = 'made';
@@ -234,6 +102,7 @@ describe('functions over the API', { timeout: 300_000 }, () => {
         [() => create({ FunctionName }), 'ResourceConflictException', /^Function already exist: made$/],
         [() => create({ FunctionName: 'filed' }), 'ResourceConflictException', /functions\.yaml/],
         [() => update({ Timeout: 1801 }), 'ValidationException', /less than or equal to 1800$/],
+        [() => create({ Timeout: 1801 }), 'ValidationException', /less than or equal to 1800$/],
         [
           () => update({ VpcConfig: { SubnetIds: ['subnet-1'] } }),
           'InvalidParameterValueException',
@@ -243,6 +112,67 @@ describe('functions over the API', { timeout: 300_000 }, () => {
           () => update({ Layers: ['arn:aws:lambda:us-east-1:000000000000:layer:none:1'] }),
           'InvalidParameterValueException',
           /layer:none:1/,
+        ],
+        [
+          () => update({ Layers: ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => layerArn(name)) }),
+          'InvalidParameterValueException',
+          /^A function can have 5 layers at most; 6 are given\.$/,
+        ],
+        [
+          () => update({ Layers: [layerArn('a', 1), layerArn('b'), layerArn('a', 2)] }),
+          'InvalidParameterValueException',
+          /^Two different versions of the same layer are not allowed .*:layer:a:1 and .*:layer:a:2$/,
+        ],
+        [
+          () => update({ MemorySize: 1025 }),
+          'InvalidParameterValueException',
+          /^a MemorySize of 1025 MB can never run: snapctr has 1024 MB .*--mem/,
+        ],
+        [
+          () => create({ FunctionName: 'large', MemorySize: 4096 }),
+          'InvalidParameterValueException',
+          /^a MemorySize of 4096 MB can never run/,
+        ],
+        [
+          () =>
+            create({
+              FunctionName: 'tagged',
+              Tags: Object.fromEntries(Array.from({ length: 51 }, (_, i) => [`t${i}`, ''])),
+            }),
+          'InvalidParameterValueException',
+          /^A function can have 50 tags at most\.$/,
+        ],
+        [
+          () => create({ FunctionName: 'tagged', Tags: { 'aws:x': 'y' } }),
+          'InvalidParameterValueException',
+          /AWS's own: rename aws:x\.$/,
+        ],
+        [
+          () => client.send(new sdk.TagResourceCommand({ Resource: ARN, Tags: { 'aws:x': 'y' } })),
+          'InvalidParameterValueException',
+          /AWS's own: rename aws:x\.$/,
+        ],
+        [
+          () =>
+            client.send(
+              new sdk.CreateAliasCommand({
+                ...{ FunctionName, Name: 'live', FunctionVersion: '1' },
+                RoutingConfig: { AdditionalVersionWeights: { '1': 1.5 } },
+              }),
+            ),
+          'ValidationException',
+          /Map value must satisfy constraint: \[Member must have value less than or equal to 1, Member must have value greater than or equal to 0, Member must not be null\]$/,
+        ],
+        // Left empty by a script, it would mean the whole function.
+        [
+          () => client.send(new sdk.DeleteFunctionCommand({ FunctionName, Qualifier: '' })),
+          'ValidationException',
+          /at 'qualifier' failed .*greater than or equal to 1$/,
+        ],
+        [
+          () => client.send(new sdk.GetFunctionCommand({ FunctionName, Qualifier: '' })),
+          'ValidationException',
+          /at 'qualifier' failed .*greater than or equal to 1$/,
         ],
         [
           () => client.send(new sdk.GetCodeSigningConfigCommand({ CodeSigningConfigArn })),
@@ -275,8 +205,33 @@ describe('functions over the API', { timeout: 300_000 }, () => {
         new sdk.GetFunctionConfigurationCommand({ FunctionName }),
       );
       assert.deepEqual([State, LastUpdateStatus], ['Active', 'Failed']);
-      assert.notEqual(LastUpdateStatusReason ?? '', '');
+      assert.match(LastUpdateStatusReason ?? '', /^The code cannot be made ready: \S/);
+      assert.ok(!LastUpdateStatusReason?.includes('/packages/'), 'where the host has it is not told');
       assert.deepEqual(await invoke(client, FunctionName), ['good', '$LATEST', null]);
+    });
+  });
+
+  test('may run for 1800 s: a longest time that a caller is told as it was given', async () => {
+    await withSnapctr(async ({ client }) => {
+      const FunctionName = 'made';
+      const input = { FunctionName, Role, Runtime: 'python3.11', Handler: 'main.handle', Timeout: 1800 } as const;
+      const text = 'def handle(event, context):\n    return context.get_remaining_time_in_millis()\n';
+      const ZipFile = makeZip([{ name: 'main.py', data: text }]);
+      const created = await client.send(new sdk.CreateFunctionCommand({ ...input, Code: { ZipFile } }));
+      await sdk.waitUntilFunctionActiveV2({ client, ...PATIENCE }, { FunctionName });
+      const remainingMs = async (): Promise<number> => {
+        const { Payload = new Uint8Array() } = await client.send(new sdk.InvokeCommand({ FunctionName }));
+        return Number(Buffer.from(Payload).toString());
+      };
+      const longMs = await remainingMs();
+      assert.ok(longMs > 1_790_000 && longMs <= 1_800_000, String(longMs));
+      await client.send(new sdk.UpdateFunctionConfigurationCommand({ FunctionName, Timeout: 900 }));
+      await sdk.waitUntilFunctionUpdatedV2({ client, ...PATIENCE }, { FunctionName });
+      await client.send(new sdk.UpdateFunctionConfigurationCommand({ FunctionName, Timeout: 1800 }));
+      await sdk.waitUntilFunctionUpdatedV2({ client, ...PATIENCE }, { FunctionName });
+      const updated = await client.send(new sdk.GetFunctionConfigurationCommand({ FunctionName }));
+      assert.deepEqual([created.Timeout, updated.Timeout], [1800, 1800]);
+      assert.ok((await remainingMs()) > 1_790_000);
     });
   });
 

@@ -14,6 +14,7 @@ const PATIENCE = { maxWaitTime: 120, minDelay: 1, maxDelay: 1 } as const;
 const FunctionName = 'made';
 /** More than what is left over of a page or so; it cannot be made smaller by packing. */
 const BALLAST = randomBytes(200_000);
+const LARGE_EVENT = JSON.stringify('x'.repeat(BALLAST.length));
 const CHUNK = Buffer.alloc(64 * 1024);
 
 function packageOf(answer: string): Buffer {
@@ -64,6 +65,8 @@ for (const { place, refusal } of PLACES) {
     const invoke = async (): Promise<unknown> => (await snapctr.invoke(FunctionName, {})).body;
     const update = (ZipFile: Buffer): Promise<unknown> =>
       client.send(new sdk.UpdateFunctionCodeCommand({ FunctionName, ZipFile }));
+    const sendEvent = (): Promise<{ readonly StatusCode?: number | undefined }> =>
+      client.send(new sdk.InvokeCommand({ FunctionName, InvocationType: 'Event', Payload: LARGE_EVENT }));
     const described = (): Promise<sdk.FunctionConfiguration> =>
       client.send(new sdk.GetFunctionConfigurationCommand({ FunctionName }));
     const created = {
@@ -95,6 +98,7 @@ for (const { place, refusal } of PLACES) {
             () => client.send(new sdk.UpdateFunctionConfigurationCommand({ FunctionName, Timeout: 9 })),
             () => client.send(new sdk.PublishVersionCommand({ FunctionName })),
             () => client.send(new sdk.TagResourceCommand({ Resource: before.FunctionArn, Tags: { a: 'b' } })),
+            sendEvent,
           ];
           for (const call of calls) {
             const error = await call().then(
@@ -111,6 +115,7 @@ for (const { place, refusal } of PLACES) {
       } finally {
         giveBack();
       }
+      assert.equal((await sendEvent()).StatusCode, 202, 'events are taken again');
       const three = packageOf('three');
       await update(three);
       await sdk.waitUntilFunctionUpdatedV2({ client, ...PATIENCE }, { FunctionName });

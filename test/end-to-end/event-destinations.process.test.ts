@@ -129,3 +129,44 @@ test('the SDK sets how events are tried, and destinations are told', { timeout: 
     workspace.remove();
   }
 });
+
+/** Writes down that it ran. */
+const LOOPING = 'def handle(event, context):\n    open(FILE, "a").write("ran\\n")\n';
+
+test(
+  'a function whose destination is its own address over HTTP is stopped after 16 hops',
+  { timeout: 120_000 },
+  async () => {
+    const keys = { handler: 'main.handle' };
+    const workspace = createWorkspace([{ name: 'told', runtime: 'python3', files: { 'main.py': TOLD }, keys }]);
+    const ran = join(workspace.directory, 'ran');
+    const count = (): number => (existsSync(ran) ? readFileSync(ran, 'utf8').split('\n').length - 1 : 0);
+    const args = ['--data-dir', join(workspace.directory, 'data')];
+    const snapctr = await startController(workspace, { vmm: 'process', args });
+    const client = lambdaClient(snapctr.url);
+    try {
+      const ZipFile = makeZip([{ name: 'main.py', data: LOOPING.replace('FILE', JSON.stringify(ran)) }]);
+      const Role = 'arn:aws:iam::000000000000:role/any';
+      const created = { FunctionName, Role, Runtime: 'python3.11', Handler: 'main.handle', Code: { ZipFile } } as const;
+      await client.send(new sdk.CreateFunctionCommand(created));
+      await sdk.waitUntilFunctionActiveV2({ client, maxWaitTime: 60, minDelay: 1 }, { FunctionName });
+      const Destination = `${snapctr.url}/2014-11-13/functions/${FunctionName}/invoke-async/`;
+      const DestinationConfig = { OnSuccess: { Destination } };
+      await client.send(new sdk.PutFunctionEventInvokeConfigCommand({ FunctionName, DestinationConfig }));
+      await client.send(new sdk.InvokeCommand({ FunctionName, InvocationType: 'Event', Payload: '1' }));
+      const deadOf = async (): Promise<unknown> => {
+        const { events } = (await snapctr.status()) as unknown as { readonly events: { readonly dead: number } };
+        return events.dead;
+      };
+      while ((await deadOf()) === 0) {
+        assert.ok(count() <= 17, `it ran ${count()} times`);
+        await sleep(50);
+      }
+      assert.equal(count(), 17);
+    } finally {
+      client.destroy();
+      await snapctr.stop();
+      workspace.remove();
+    }
+  },
+);

@@ -23,9 +23,24 @@ exports.handle = async ({ n, file, ms }, context) => {
 };
 `;
 
+/** The line is written by its destination. */
+const FAILING = `
+exports.handle = async ({ n, ms }) => {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  throw new Error(String(n));
+};
+`;
+const FUNCTIONS = ['noting', 'failing'] as const;
+
 function workspace(): Workspace {
   const keys = { handler: 'index.handle', concurrency_limit: 2 };
-  return createWorkspace([{ name: 'noting', runtime: 'nodejs', files: { 'index.js': NOTING }, keys }]);
+  return createWorkspace([
+    { name: 'noting', runtime: 'nodejs', files: { 'index.js': NOTING }, keys },
+    {
+      ...{ name: 'failing', runtime: 'nodejs', files: { 'index.js': FAILING } },
+      keys: { ...keys, events: '{retries: 0, on_failure: "file:failed.jsonl"}' },
+    },
+  ]);
 }
 
 async function eventsOf({ status }: RunningController): Promise<EventsStatus> {
@@ -33,9 +48,9 @@ async function eventsOf({ status }: RunningController): Promise<EventsStatus> {
 }
 
 /** @returns the id under which it was accepted; null: it was not, as far as is known. */
-async function send(url: string, event: object): Promise<string | null> {
+async function send(url: string, name: string, event: object): Promise<string | null> {
   try {
-    const answer = await fetch(`${url}/2015-03-31/functions/noting/invocations`, {
+    const answer = await fetch(`${url}/2015-03-31/functions/${name}/invocations`, {
       method: 'POST',
       headers: { 'x-amz-invocation-type': 'Event' },
       body: JSON.stringify(event),
@@ -46,11 +61,33 @@ async function send(url: string, event: object): Promise<string | null> {
   }
 }
 
-test(`killed at any moment, ${ROUNDS} times: each event that was accepted runs, with one id (seed ${SEED})`, async () => {
+/** As destinations are told. */
+interface InvocationRecord {
+  readonly requestContext: { readonly requestId: string; readonly condition: string };
+  readonly requestPayload: { readonly n: number };
+  readonly responsePayload: { readonly errorMessage: string };
+}
+
+/** Events that did what they were to do, each with the ids that it had then. */
+function effects(done: readonly (readonly [n: number, id: string])[]): ReadonlyMap<number, ReadonlySet<string>> {
+  const ids = new Map<number, Set<string>>();
+  for (const [n, id] of done) ids.set(n, (ids.get(n) ?? new Set()).add(id));
+  return ids;
+}
+
+function linesOf(path: string): readonly unknown[] {
+  return readFileSync(path, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown);
+}
+
+test(`killed at any moment, ${ROUNDS} times: each event that was accepted runs or its failure is told, with one id (seed ${SEED})`, async () => {
   const space = workspace();
   const file = join(space.directory, 'ran');
-  const args = ['--data-dir', join(space.directory, 'data')];
-  const accepted = new Map<number, string>();
+  const data = join(space.directory, 'data');
+  const args = ['--data-dir', data];
+  const accepted = { noting: new Map<number, string>(), failing: new Map<number, string>() };
   const random = seeded(SEED);
   let next = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
@@ -60,8 +97,9 @@ test(`killed at any moment, ${ROUNDS} times: each event that was accepted runs, 
       const n = next++;
       const ms = Math.floor(random() * 40);
       await sleep(random() * LONGEST_LIFE_MS);
-      const id = await send(snapctr.url, { n, file, ms });
-      if (id !== null) accepted.set(n, id);
+      const name = FUNCTIONS[n % 2] ?? 'noting';
+      const id = await send(snapctr.url, name, { n, file, ms });
+      if (id !== null) accepted[name].set(n, id);
     });
     await Promise.all([killed, snapctr.exited, ...sent]);
   }
@@ -73,14 +111,23 @@ test(`killed at any moment, ${ROUNDS} times: each event that was accepted runs, 
   }
   assert.equal((await eventsOf(snapctr)).dead, 0, snapctr.log.join('\n'));
   await snapctr.stop();
-  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
-  const ran = lines.map((line) => JSON.parse(line) as readonly [n: number, id: string]);
-  const ids = new Map<number, Set<string>>();
-  for (const [n, id] of ran) ids.set(n, (ids.get(n) ?? new Set()).add(id));
-  for (const [n, id] of accepted) assert.deepEqual([...(ids.get(n) ?? [])], [id], `event ${n}`);
-  // Two run at once, and are not known to be done until that is on disk.
-  const twice = ran.length - ids.size;
-  assert.ok(twice <= 4 * ROUNDS, `${twice} ran again`);
-  console.log(`# ${accepted.size} events accepted in ${ROUNDS} rounds, all ran; ${twice} ran again`);
+  const ran = linesOf(file) as readonly (readonly [n: number, id: string])[];
+  const told = linesOf(join(data, 'destinations', 'failed.jsonl')).map((record) => {
+    const { requestContext, requestPayload, responsePayload } = record as InvocationRecord;
+    assert.equal(requestContext.condition, 'RetriesExhausted');
+    assert.equal(responsePayload.errorMessage, String(requestPayload.n));
+    return [requestPayload.n, requestContext.requestId] as const;
+  });
+  for (const [what, done, ids] of [
+    ['ran', ran, accepted.noting],
+    ['were told of', told, accepted.failing],
+  ] as const) {
+    const once = effects(done);
+    for (const [n, id] of ids) assert.deepEqual([...(once.get(n) ?? [])], [id], `event ${n}`);
+    // Two run at once, and are not known to be done until that is on disk.
+    const twice = done.length - once.size;
+    assert.ok(twice <= 4 * ROUNDS, `${twice} ${what} again`);
+    console.log(`# ${ids.size} events accepted in ${ROUNDS} rounds, all ${what}; ${twice} again`);
+  }
   space.remove();
 });

@@ -1,6 +1,7 @@
 /** Functions that are added, changed and removed while the controller runs, on any VMM. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +15,8 @@ import {
   type Workspace,
 } from '../support/snapctr.ts';
 
-const VERSION = (version: number): string => `
+/** Of a function that tells its version and the number that it was asked with. */
+export const VERSION = (version: number): string => `
 import time
 def handle(event):
     time.sleep(event.get("s", 0))
@@ -27,6 +29,55 @@ def handler(event, context):
 async function until(condition: () => boolean): Promise<void> {
   for (const deadline = Date.now() + 120_000; !condition(); await sleep(20)) {
     assert.ok(Date.now() < deadline, 'it comes about within two minutes');
+  }
+}
+
+export interface Answered {
+  readonly version: number;
+  readonly n: number;
+}
+
+/**
+ * Deploys one version after the other while clients ask all the time. None may be refused, and an answer is by a version that was there
+ * while its request was under way: none that was older than what had been deployed when it began.
+ */
+export async function deployUnderLoad(load: {
+  /** Each has one request under way at any time. */
+  readonly clients: number;
+  /** The version that answers at the start. */
+  readonly deployed: number;
+  readonly deployments: number;
+  /** Resolves when the version is said to be deployed. */
+  deploy(version: number): Promise<void>;
+  /** Throws unless it is answered. */
+  ask(n: number): Promise<Answered>;
+}): Promise<void> {
+  let latest = load.deployed;
+  let isOver = false;
+  let asked = 0;
+  let answered = 0;
+  const client = async (): Promise<void> => {
+    while (!isOver) {
+      const from = latest;
+      const n = (asked += 1);
+      const { version, n: back } = await load.ask(n);
+      assert.equal(back, n);
+      // While the next one is being switched to, either may answer.
+      assert.ok(version >= from && version <= latest + 1, `version ${version}, not ${from} to ${latest + 1}`);
+      answered += 1;
+    }
+  };
+  const clients = Promise.all(Array.from({ length: load.clients }, client));
+  try {
+    for (let version = latest + 1; version <= load.deployed + load.deployments; version += 1) {
+      await Promise.race([load.deploy(version), clients]);
+      latest = version;
+      const before = answered;
+      await Promise.race([clients, until(() => answered > before)]);
+    }
+  } finally {
+    isOver = true;
+    await clients;
   }
 }
 
@@ -124,6 +175,13 @@ export function functionsComeAndGo(vmm: TestVmm): void {
         assert.match(controller.log.slice(-5).join('\n'), words);
         assert.equal(await versionOf(), 1);
       }
+      // To open one that nobody writes to would last for ever.
+      rmSync(list());
+      execFileSync('mkfifo', [list()]);
+      await reload();
+      assert.match(controller.log.slice(-5).join('\n'), /nothing is changed: .*functions\.yaml: .*no regular file/);
+      assert.equal(await versionOf(), 1);
+      rmSync(list());
       writeFileSync(list(), before);
       await reload();
       assert.deepEqual((await controller.status()).broken, []);
@@ -139,36 +197,20 @@ export function functionsComeAndGo(vmm: TestVmm): void {
     });
 
     test(`${deployments} deployments under load: every request is answered, by a version that was there while it ran`, async () => {
-      let latest = 1;
-      let isOver = false;
-      let asked = 0;
-      let answered = 0;
-      const ask = async (): Promise<void> => {
-        while (!isOver) {
-          const from = latest;
-          const n = (asked += 1);
-          const answer = await controller.invoke('f', { n });
-          assert.equal(answer.status, 200, answer.text);
-          const { version, n: back } = answer.body as { version: number; n: number };
-          assert.equal(back, n);
-          // While the next one is being switched to, either may answer.
-          assert.ok(version >= from && version <= latest + 1, `version ${version}, not ${from} to ${latest + 1}`);
-          answered += 1;
-        }
-      };
-      const load = Promise.all(Array.from({ length: 6 }, ask));
-      try {
-        for (let version = 2; version < 2 + deployments; version += 1) {
+      await deployUnderLoad({
+        clients: 6,
+        deployed: 1,
+        deployments,
+        async deploy(version) {
           write('f', VERSION(version));
           await reload();
-          latest = version;
-          const before = answered;
-          await Promise.race([load, until(() => answered > before)]);
-        }
-      } finally {
-        isOver = true;
-        await load;
-      }
+        },
+        async ask(n) {
+          const answer = await controller.invoke('f', { n });
+          assert.equal(answer.status, 200, answer.text);
+          return answer.body as Answered;
+        },
+      });
       assert.equal(await versionOf(), 1 + deployments);
     });
   });

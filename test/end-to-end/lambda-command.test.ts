@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { awsLambda, type AwsResult } from '../support/aws-command.ts';
+import { makeZip } from '../packages/zip.ts';
+import { awsLambda, awsScript, NO_AWS, type AwsResult } from '../support/aws-command.ts';
 import { lambdaFunctions } from '../support/lambda-functions.ts';
 import {
   assertNothingLeft,
   createWorkspace,
+  PROJECT_ROOT,
+  SNAPCTR,
   startController,
   type RunningController,
   type Workspace,
@@ -14,7 +18,7 @@ import {
 
 const CODE_SIGNING = 'arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0';
 
-describe('the aws command', { timeout: 240_000 }, () => {
+describe('the aws command', { timeout: 480_000, skip: NO_AWS }, () => {
   let workspace: Workspace;
   let controller: RunningController;
 
@@ -89,5 +93,67 @@ describe('the aws command', { timeout: 240_000 }, () => {
     assert.match(get.stdout, /"State": "Active"/, get.stderr);
     const wait = await aws('wait', 'function-active-v2', '--function-name', 'obedient');
     assert.equal(wait.status, 0, wait.stderr);
+  });
+
+  test('a function is created from a zip file, waited for, invoked, updated, published, named by an alias and deleted', async () => {
+    const functionName = ['--function-name', 'made'];
+    const done = async (...args: string[]): Promise<Readonly<Record<string, unknown>>> => {
+      const { status, stdout, stderr } = await aws(...args);
+      assert.equal(status, 0, stderr);
+      return JSON.parse(stdout || '{}') as Record<string, unknown>;
+    };
+    const zipOf = (word: string): string => {
+      const zip = makeZip([{ name: 'main.py', data: `def handle(event, context):\n    return "${word}"\n` }]);
+      writeFileSync(join(workspace.directory, `${word}.zip`), zip);
+      return createHash('sha256').update(zip).digest('base64');
+    };
+    const digests = { one: zipOf('one'), two: zipOf('two') };
+    const answer = async (...args: string[]): Promise<readonly unknown[]> => {
+      const { ExecutedVersion: version } = await done('invoke', ...functionName, ...args, 'out.json');
+      return [JSON.parse(out()) as unknown, version];
+    };
+    const created = await done(
+      ...['create-function', ...functionName, '--zip-file', 'fileb://one.zip', '--runtime', 'python3.12'],
+      ...['--handler', 'main.handle', '--role', 'arn:aws:iam::000000000000:role/any', '--tags', 'team=x'],
+    );
+    assert.deepEqual([created['State'], created['CodeSha256']], ['Pending', digests.one]);
+    await done('wait', 'function-active-v2', ...functionName);
+    assert.deepEqual(await answer(), ['one', '$LATEST']);
+    assert.equal((await done('publish-version', ...functionName))['Version'], '1');
+    const updating = await done('update-function-code', ...functionName, '--zip-file', 'fileb://two.zip');
+    assert.deepEqual([updating['LastUpdateStatus'], updating['CodeSha256']], ['InProgress', digests.two]);
+    await done('wait', 'function-updated-v2', ...functionName);
+    assert.deepEqual(await answer(), ['two', '$LATEST']);
+    assert.equal((await done('publish-version', ...functionName))['Version'], '2');
+    await done('wait', 'published-version-active', ...functionName, '--qualifier', '2');
+    const alias = ['--name', 'live', '--function-version'];
+    assert.equal((await done('create-alias', ...functionName, ...alias, '1'))['FunctionVersion'], '1');
+    assert.deepEqual(await answer('--qualifier', 'live'), ['one', '1']);
+    await done('update-alias', ...functionName, ...alias, '2');
+    assert.deepEqual(await answer('--qualifier', 'live'), ['two', '2']);
+    await done('delete-function', ...functionName);
+    const gone = await aws('get-function', ...functionName);
+    assert.match(gone.stderr, /\(ResourceNotFoundException\).*Function not found/);
+    assert.notEqual(gone.status, 0);
+  });
+
+  test('the lines of the README make a function and run it', async () => {
+    const readme = readFileSync(join(PROJECT_ROOT, 'README.md'), 'utf8');
+    const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, lines = '']) => lines);
+    const init = /^npx snapctr init .*$/m.exec(blocks.join('\n'))?.[0] ?? assert.fail('the README has no snapctr init');
+    const create = blocks.find((lines) => lines.includes('lambda create-function')) ?? '';
+    assert.match(create, /lambda wait function-active-v2 [^]* lambda invoke /);
+    assert.ok(create.includes('http://127.0.0.1:8080'));
+    const lines = `${init.replace('npx snapctr', `"${process.execPath}" "${SNAPCTR}"`)}\n${create}`;
+    const { status, stdout, stderr } = await awsScript(
+      lines.replaceAll('http://127.0.0.1:8080', controller.url),
+      workspace.directory,
+    );
+    assert.equal(status, 0, `${stdout}\n${stderr}`);
+    const { name } = JSON.parse(readFileSync(join(workspace.directory, 'hello/event.json'), 'utf8')) as {
+      name: string;
+    };
+    assert.deepEqual(JSON.parse(out()), { greeting: `Hello, ${name}!` });
+    assert.equal((await aws('delete-function', '--function-name', 'hello-aws')).status, 0);
   });
 });

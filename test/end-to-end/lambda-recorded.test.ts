@@ -1,12 +1,10 @@
 /** Answers of snapctr beside answers that AWS Lambda gave: the same members, and the same words where they are not chance. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import {
   GetFunctionCommand,
   GetFunctionConfigurationCommand,
   InvokeCommand,
-  LambdaServiceException,
   ListFunctionsCommand,
   type InvokeCommandInput,
   type LambdaClient,
@@ -20,57 +18,16 @@ import {
   type TestFunction,
   type Workspace,
 } from '../support/snapctr.ts';
-
-type Json = Readonly<Record<string, unknown>>;
-
-const RECORDED = JSON.parse(
-  readFileSync(new URL('../fixtures/aws-lambda-recorded/answers.json', import.meta.url), 'utf8'),
-) as Readonly<Record<string, { readonly content: Json }>>;
-
-/** What AWS said, by the name of the recorded test and the keys below it. */
-function recorded(name: string, ...keys: readonly string[]): Json {
-  let value: unknown = RECORDED[name]?.content;
-  for (const key of keys) value = (value as Json)[key];
-  assert.ok(typeof value === 'object' && value !== null, `nothing is recorded as ${name} ${keys.join(' ')}`);
-  return value as Json;
-}
-
-/** A recorded string with placeholders, as a pattern. */
-function pattern(text: string): RegExp {
-  if (text === 'date' || text === 'code-sha256') return /./;
-  const parts = text.split(/<[^<>]+>/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${parts.join('[\\s\\S]+')}$`);
-}
-
-/** The same words; placeholders stand for anything, and so do stacks, which are of other files. */
-function assertLike(actual: unknown, expected: unknown, place: string): void {
-  if (place.endsWith('stackTrace') || place.endsWith('trace')) {
-    assert.ok(Array.isArray(actual) && actual.length > 0, `${place} is ${JSON.stringify(actual)}`);
-  } else if (typeof expected === 'string') {
-    assert.match(String(actual), pattern(expected), place);
-  } else if (typeof expected === 'object' && expected !== null) {
-    assertSameKeys(actual, expected as Json, place);
-    for (const [key, value] of Object.entries(expected)) assertLike((actual as Json)[key], value, `${place}.${key}`);
-  } else {
-    assert.deepEqual(actual, expected, place);
-  }
-}
-
-/** The same members at every level; values may differ. */
-function assertShape(actual: unknown, expected: unknown, place: string): void {
-  if (typeof expected !== 'object' || expected === null || place.endsWith('Variables')) return;
-  assertSameKeys(actual, expected as Json, place);
-  for (const [key, value] of Object.entries(expected)) assertShape((actual as Json)[key], value, `${place}.${key}`);
-}
-
-function assertSameKeys(actual: unknown, expected: Json, place: string): void {
-  assert.ok(typeof actual === 'object' && actual !== null, `${place} is ${JSON.stringify(actual)}`);
-  assert.deepEqual(Object.keys(actual).sort(), Object.keys(expected).sort(), place);
-}
-
-function without(value: Json, ...keys: readonly string[]): Json {
-  return Object.fromEntries(Object.entries(value).filter(([key]) => !keys.includes(key)));
-}
+import {
+  assertLike,
+  assertRefused,
+  assertShape,
+  pattern,
+  recorded,
+  refusal,
+  without,
+  type Json,
+} from './recorded-answers.ts';
 
 const PYTHON = `
 import sys, time
@@ -130,22 +87,6 @@ describe('recorded answers of AWS Lambda', () => {
       LogResult: answer.LogResult,
     };
     return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
-  };
-  const refusal = async (sent: Promise<unknown>): Promise<LambdaServiceException> => {
-    try {
-      await sent;
-    } catch (error) {
-      if (error instanceof LambdaServiceException) return error;
-      throw error;
-    }
-    return assert.fail('it was answered');
-  };
-  const assertRefused = async (sent: Promise<unknown>, answer: Json): Promise<void> => {
-    const { name, message, $metadata } = await refusal(sent);
-    const { Code: code, Message: words } = answer['Error'] as { Code: string; Message: string | null };
-    assert.equal(name, code);
-    if (words !== null) assert.match(message, pattern(words));
-    assert.equal($metadata.httpStatusCode, (answer['ResponseMetadata'] as Json)['HTTPStatusCode']);
   };
   const assertAnswered = (actual: Json, answer: Json): void =>
     assertLike(actual, without(answer, 'ResponseMetadata'), 'answer');

@@ -1,6 +1,9 @@
 /** Functions with packages, in real virtual machines: PyPI's needs the network that this host reaches its index by. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import * as sdk from '@aws-sdk/client-lambda';
+import { makeZip } from '../packages/zip.ts';
+import { lambdaClient } from '../support/lambda-client.ts';
 import {
   createWorkspace,
   startController,
@@ -120,6 +123,28 @@ describe('functions with packages, in QEMU', { timeout: 900_000 }, () => {
     }
     assert.equal(seen.size, 6, 'generators of numpy drew the same in two VMs');
     assert.ok(Math.min(...took) < 2000, `took ${took.map(Math.round).join(', ')} ms`);
+  });
+
+  test('a package that is sent over the API gets its Debian packages as well', async () => {
+    const client = lambdaClient(controller.url);
+    try {
+      const FunctionName = 'sent';
+      const code =
+        "const { execFileSync } = require('node:child_process');\n" +
+        "exports.handler = async (event) => execFileSync('jq', ['-c', '.b'], { input: JSON.stringify(event), encoding: 'utf8' });\n";
+      const ZipFile = makeZip([
+        { name: 'index.js', data: code },
+        { name: 'debian-packages.txt', data: 'jq\n' },
+      ]);
+      const Role = 'arn:aws:iam::000000000000:role/any';
+      const input = { FunctionName, Role, Runtime: 'nodejs24.x', Handler: 'index.handler', Timeout: 60 } as const;
+      await client.send(new sdk.CreateFunctionCommand({ ...input, Code: { ZipFile } }));
+      await sdk.waitUntilFunctionActiveV2({ client, maxWaitTime: 300, minDelay: 1, maxDelay: 1 }, { FunctionName });
+      const { Payload = [] } = await client.send(new sdk.InvokeCommand({ FunctionName, Payload: '{"b": [1, 2]}' }));
+      assert.equal(Buffer.from(Payload).toString(), JSON.stringify('[1,2]\n'));
+    } finally {
+      client.destroy();
+    }
   });
 
   test('Debian packages bring modules, programs, data, configuration and alternatives', async () => {

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { bootstrap, noCompiler } from '../support/bootstrap.ts';
+import { bootstrap, noCompiler, shellBootstrap } from '../support/bootstrap.ts';
 import {
   assertNothingLeft,
   createWorkspace,
@@ -19,28 +19,6 @@ import {
 const TIMEOUT_S: Readonly<Record<TestVmm, number>> = {
   ...{ process: 3, 'fake-firecracker': 3, firecracker: 6, qemu: 8 },
 };
-
-/** What a shell has without any other program, so that an emulated guest need not start one. */
-const SHELL = `#!/bin/bash
-exec 3<>"/dev/tcp/\${AWS_LAMBDA_RUNTIME_API/://}"
-while true; do
-  printf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3
-  while IFS= read -r -u 3 line && line="\${line%$'\\r'}" && [ -n "$line" ]; do
-    case "$line" in
-      Lambda-Runtime-Aws-Request-Id:*) id="\${line#*: }" ;;
-      Content-Length:*) length="\${line#*: }" ;;
-    esac
-  done
-  IFS= read -r -u 3 -N "$length" event
-  answer="{\\"shell\\":$event}"
-  printf 'POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: %d\\r\\n\\r\\n%s' \\
-    "$id" "\${#answer}" "$answer" >&3
-  while IFS= read -r -u 3 line && line="\${line%$'\\r'}" && [ -n "$line" ]; do
-    case "$line" in Content-Length:*) length="\${line#*: }" ;; esac
-  done
-  IFS= read -r -u 3 -N "$length" ignored
-done
-`;
 
 /** One answer each: its status, its body or what the error says. The VM stays. */
 const ANSWERS: readonly (readonly [event: Readonly<Record<string, unknown>>, status: number, said: unknown])[] = [
@@ -86,7 +64,7 @@ export function runtimeApi(vmm: TestVmm, start: 'cold' | 'restored'): void {
       const keys = { timeout: TIMEOUT_S[vmm] };
       workspace = createWorkspace([
         bootstrap('good', 'index.handler', keys),
-        bootstrap('shell', 'bootstrap', keys, SHELL),
+        bootstrap('shell', 'bootstrap', keys, shellBootstrap('shell')),
         bootstrap('restores', 'restores'),
         ...BAD_STARTS.slice(0, 3).map(([name]) => bootstrap(name, name)),
         bootstrap('no-interpreter', 'bootstrap', {}, '#!/usr/bin/no-such-program\n'),

@@ -1,10 +1,10 @@
 /** Function URLs in a real browser: what its pages may, what the gateway keeps from them, and events as they come. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { GetFunctionUrlConfigCommand } from '@aws-sdk/client-lambda';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { lambdaClient } from '../support/lambda-client.ts';
+import { CHROMIUM, whyWithout } from '../support/needed-program.ts';
 import {
   assertNothingLeft,
   createWorkspace,
@@ -15,8 +15,7 @@ import {
 } from '../support/snapctr.ts';
 import { urlFunctions } from '../support/url-functions.ts';
 
-const CHROMIUM = '/usr/bin/chromium';
-const skip = existsSync(CHROMIUM) ? false : `there is no ${CHROMIUM}; install Debian's chromium`;
+const skip = whyWithout(CHROMIUM, 'chromium');
 
 const API = `
 exports.handler = async (event) => ({

@@ -63,6 +63,17 @@ describe('web applications behind function URLs', { timeout: 400_000 }, () => {
     assert.equal((await fetch(urlOf('web-port', '/nothing'))).status, 404);
   });
 
+  test('an application on a port: ten readers of its events share one VM', async () => {
+    const texts = await Promise.all(
+      Array.from({ length: 10 }, async () => (await fetch(urlOf('web-port', '/ticks'))).text()),
+    );
+    assert.deepEqual(new Set(texts), new Set(['data: 1\n\ndata: 2\n\ndata: 3\n\n']));
+    assert.equal(
+      Object.values((await controller.status()).vms['web-port'] ?? {}).reduce((sum, vms) => sum + vms),
+      1,
+    );
+  });
+
   test('Flask: sessions, uploads and bytes', async () => {
     const first = await fetch(urlOf('web-flask', '/'));
     assert.match(await first.text(), /Visit 1/);

@@ -20,6 +20,14 @@ require('node:http').createServer((request, response) => {
   response.setHeader('content-type', 'text/plain').end('port ' + request.url);
 }).listen(process.env.PORT, '127.0.0.1');
 `;
+/** Answers when three are here. */
+const MEETING = `
+const here = [];
+require('node:http').createServer((request, response) => {
+  here.push(response);
+  if (here.length === 3) for (const each of here) each.end('all ' + here.length);
+}).listen(process.env.PORT, '127.0.0.1');
+`;
 
 describe('applications and programs over the API', { skip: noCompiler }, () => {
   let workspace: Workspace;
@@ -62,6 +70,29 @@ describe('applications and programs over the API', { skip: noCompiler }, () => {
     const { Payload } = await client.send(new sdk.InvokeCommand({ FunctionName, Payload: JSON.stringify(event) }));
     const { statusCode, body } = JSON.parse(Payload?.transformToString() ?? '') as Record<string, unknown>;
     assert.deepEqual([statusCode, body], [200, 'port /z']);
+  });
+
+  test('AWS_LWA_MAX_CONCURRENCY has several requests come to one VM at once', async () => {
+    const FunctionName = 'several';
+    const Runtime = 'nodejs24.x';
+    const code = (data: string) => ({ ZipFile: makeZip([{ name: 'main.js', data }]) });
+    const Variables = { AWS_LWA_PORT: '3000', AWS_LWA_MAX_CONCURRENCY: '3' };
+    await create({ FunctionName, Runtime, Handler: 'main.js', Environment: { Variables }, Code: code(MEETING) });
+    await client.send(new sdk.CreateFunctionUrlConfigCommand({ FunctionName, AuthType: 'NONE' }));
+    const answers = await Promise.all(
+      Array.from({ length: 3 }, async () => (await fetch(`${controller.url}/url/several/`)).text()),
+    );
+    assert.deepEqual(answers, ['all 3', 'all 3', 'all 3']);
+    for (const [wrong, message] of [
+      [{ ...Variables, AWS_LWA_MAX_CONCURRENCY: '101' }, /must be a number of requests from 1 to 100, not "101"/],
+      [{ AWS_LWA_MAX_CONCURRENCY: '2' }, /is for an application on a port, which AWS_LWA_PORT tells/],
+    ] as const) {
+      const input = { FunctionName, Environment: { Variables: wrong } };
+      await assert.rejects(client.send(new sdk.UpdateFunctionConfigurationCommand(input)), {
+        name: 'InvalidParameterValueException',
+        message,
+      });
+    }
   });
 
   test('provided.al2023 starts the bootstrap of its package', async () => {

@@ -3,6 +3,8 @@
  * (`web-ports.*.test.ts`).
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { noCompiler } from '../support/bootstrap.ts';
 import {
@@ -31,6 +33,8 @@ const server = http.createServer(async (request, response) => {
       return;
     case '/nonsense':
       return request.socket.end('nonsense\\r\\n\\r\\n');
+    case '/sized':
+      return response.setHeader('content-length', '5').end('12345');
     case '/echo':
       return response.setHeader('content-type', 'application/octet-stream').end(body);
     case '/stream':
@@ -103,6 +107,18 @@ export function webPorts(vmm: TestVmm, start: 'cold' | 'restored'): void {
     let controller: RunningController;
     const ask = (name: string, path: string, init: RequestInit = {}): Promise<Response> =>
       fetch(`${controller.url}/url/${name}${path}`, init);
+    /** With the headers as they came: `fetch` hides some. */
+    const asked = async (
+      name: string,
+      path: string,
+      method: string,
+    ): Promise<{ headers: IncomingHttpHeaders; body: string }> => {
+      const sent = request(`${controller.url}/url/${name}${path}`, { method });
+      const [answer] = (await once(sent.end(), 'response')) as [IncomingMessage];
+      let body = '';
+      for await (const part of answer) body += String(part);
+      return { headers: answer.headers, body };
+    };
 
     before(async () => {
       const all = functions(vmm);
@@ -143,6 +159,19 @@ export function webPorts(vmm: TestVmm, start: 'cold' | 'restored'): void {
         assert.ok(Buffer.from(await answer.arrayBuffer()).equals(body));
         const head = await ask(name, '/', { method: 'HEAD' });
         assert.deepEqual([head.status, await head.text()], [201, '']);
+      }
+    });
+
+    test('what an application did not say is not added, and the length that it says is told', async () => {
+      for (const name of new Set(['node', buffered])) {
+        for (const [method, body] of [
+          ['GET', '12345'],
+          ['HEAD', ''],
+        ] as const) {
+          const { headers, ...answer } = await asked(name, '/sized', method);
+          assert.deepEqual([headers['content-length'], headers['content-type']], ['5', undefined], `${name} ${method}`);
+          assert.deepEqual([headers['transfer-encoding'], answer.body], [undefined, body]);
+        }
       }
     });
 

@@ -62,6 +62,28 @@ describe('the bridge of init', { timeout: 60_000, skip: noCompiler }, () => {
     await exchange(await bridge.dial());
   });
 
+  test('several requests are under way until each has its answer, whatever is said of them', async () => {
+    const piece = encodeFrame(FrameType.chunk, { slot: 1 }, Buffer.from('piece'));
+    const said = [FrameType.taken, FrameType.cancel].map((type) => encodeFrame(type, { slot: 1 }));
+    for (const [answers, isOver] of [
+      [3, true],
+      [2, false],
+    ] as const) {
+      const first = await bridge.dial();
+      const requests = Buffer.concat([REQUEST, ...said, REQUEST, ...said, REQUEST]);
+      first.stream.write(requests);
+      assert.deepEqual(await runtime.take(requests.length), requests);
+      const answer = Buffer.concat([piece, ...Array.from({ length: answers }, () => ANSWER), piece]);
+      runtime.stream.write(answer);
+      assert.deepEqual(await first.take(answer.length), answer);
+      first.stream.destroy();
+      if (!isOver) return runtime.isClosed();
+      const next = await bridge.dial();
+      await exchange(next);
+      next.stream.destroy();
+    }
+  });
+
   test('passes frames of all sizes, in whatever pieces they come', async () => {
     const host = await bridge.dial();
     for (const bytes of [0, 1, 4, 100, 65_529, 65_536, 65_537, 1 << 20, 6 << 20]) {

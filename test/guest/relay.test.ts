@@ -7,7 +7,7 @@ import { until } from '../end-to-end/processes.ts';
 import { InitPart, noCompiler, QUIET_MS, type End } from '../support/init-on-host.ts';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const { hello, load, loaded, start, started, done } = FrameType;
+const { hello, load, loaded, start, started, done, begun: told } = FrameType;
 
 /** A step of the runtime: `fixtures/relay-on-host.c` has them. */
 type Step = number | 'r' | 'h' | 'n' | 'c';
@@ -80,6 +80,9 @@ describe('init, when the runtime ends', { timeout: 60_000, skip: noCompiler }, (
     ['having read the DRAINED of what it forged, may have begun one more', [done, 'r', done, 'r'], 3],
     ['having written nonsense, may have begun what it was at', [done, 'r', 'n'], 2],
     ['having closed its channel, may have begun what it was at', [done, 'r', 'c'], 2],
+    ['with several under way, has begun those that it has told of', [told, told, told], 3],
+    ['with several under way, having told of none, may have begun the first', [], 1],
+    ['with one under way where there may be several, may have begun that', [told], 1],
   ] as const) {
     for (const end of ['x', 'k'] as const) {
       test(`${what} (${end === 'x' ? 'by exit' : 'by a signal'})`, async () => {

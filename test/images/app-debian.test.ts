@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, readdir, readFile, readlink, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { before, describe, test } from 'node:test';
@@ -7,7 +8,7 @@ import { SYSTEM_FOLDER } from '../../src/images/app-debian.ts';
 import { stageApp } from '../../src/images/app-stage.ts';
 import { linkAlternatives, linkLibraries, readAlternatives } from '../../src/images/debian-links.ts';
 import { describeUnmet, hasOwnScript } from '../../src/images/debian-scripts.ts';
-import { resolvePython, unpackPython } from '../../src/images/python3.ts';
+import { resolvePython, unpackPython } from '../../src/images/debian-python.ts';
 import { decodeText } from '../../src/images/text.ts';
 import { buildNodeRuntime } from '../support/guest-process.ts';
 import { makeApp, temporaryDirectory } from './temporary.ts';
@@ -56,6 +57,19 @@ describe('Debian packages of a function', () => {
     const staged = await stageApp(directory, { cacheDirectory: await temporaryDirectory(), onHost: true });
     assert.deepEqual(staged.notes, ['Debian packages are left out (debian-packages.txt): python3-pil']);
     assert.deepEqual(await readdir(staged.directory), ['debian-packages.txt']);
+  });
+
+  test('a function that comes with its modules has them brought as well', async () => {
+    const directory = await makeApp([
+      ['debian-packages.txt', 'jq\n'],
+      ['requirements.txt', 'left-out\n'],
+      ['index.js', ''],
+    ]);
+    const options = { cacheDirectory: await temporaryDirectory(), isComplete: true, runtime: 'nodejs' } as const;
+    const staged = await stageApp(directory, options);
+    assert.ok('jq' in staged.packages);
+    assert.ok(existsSync(join(staged.directory, SYSTEM_FOLDER, 'usr/bin/jq')));
+    assert.deepEqual(staged.notes, []);
   });
 
   test('NumPy and Pillow work over the Python of the root file system, with their alternatives and data', async () => {

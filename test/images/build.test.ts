@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import { buildImages, filesOf, imagePaths, isUpToDate, verifyImages, type ImageName } from '../../src/images/build.ts';
+import {
+  buildImages,
+  ensureRuntimefs,
+  filesOf,
+  imagePaths,
+  isUpToDate,
+  verifyImages,
+  type ImageName,
+} from '../../src/images/build.ts';
 import { encodeCpio } from '../../src/images/cpio.ts';
 import { manifestPath, readManifest } from '../../src/images/manifest.ts';
+import { ToolError } from '../../src/images/tool.ts';
 import { IMAGES } from '../support/snapctr.ts';
 import { debugfs, temporaryDirectory } from './temporary.ts';
 
@@ -72,6 +82,29 @@ describe('images', () => {
     assert.equal(await isUpToDate('python3', one), true);
     await truncate(image, 4096);
     assert.equal(await isUpToDate('python3', one), false);
+  });
+
+  test('one that is made when it is wanted: what stands in its way is told, and nothing is left', async (t) => {
+    const path = join(await temporaryDirectory(), 'nodejs22.x.ext4');
+    for (const [name, value] of [
+      ['npm_config_registry', 'http://127.0.0.1:9'],
+      ['npm_config_fetch_retries', '0'],
+    ] as const) {
+      const before = process.env[name];
+      process.env[name] = value;
+      t.after(() => {
+        if (before === undefined) Reflect.deleteProperty(process.env, name);
+        else process.env[name] = before;
+      });
+    }
+    const told: string[] = [];
+    const ensure = (): Promise<void> => ensureRuntimefs(path, (text) => told.push(text), new AbortController().signal);
+    await assert.rejects(ensure(), (error) => error instanceof ToolError && /npm/.test(error.message));
+    assert.deepEqual(told, ['root file system nodejs22.x: downloading Node']);
+    assert.deepEqual(await readdir(dirname(path)), []);
+    // One of somebody's own is left alone, whether it is there or not.
+    await ensureRuntimefs(join(dirname(path), 'my-node.ext4'), (text) => told.push(text), new AbortController().signal);
+    assert.equal(told.length, 1);
   });
 
   test('an initial RAM disk does not depend on the order of its entries', () => {

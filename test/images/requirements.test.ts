@@ -67,6 +67,11 @@ describe('requirements.txt', () => {
     ['x; platform_version == "${SECRET}"', /names a variable/],
     ['$SECRET', /names a variable/],
     ['--log=/etc/x', /an option that is not known here/],
+    ['x;@', /a condition .* that is none/],
+    ['x; https://example.com/x.tar.gz', /a condition .* that is none/],
+    ['x; -e git+https://example.com/x.git', /is built from its sources/],
+    ['x; python_version > "3" --index-url=https://example.com', /a condition .* that is none/],
+    ['x; python_version > "3 --config-settings=a=b"', /a condition .* that is none/],
     ['x=1', /no requirement/],
     ['x y', /no requirement/],
   ];
@@ -136,10 +141,14 @@ describe('requirements.txt', () => {
           return [];
         });
         for (const line of lines) {
-          assert.match(line, /^[A-Za-z0-9][A-Za-z0-9._-]*[^$\n@]*$/);
-          assert.doesNotMatch(line.replace(/;.*/, '').replaceAll(/ --hash=sha256:[0-9a-f]{64}/g, ''), /[/:$@]|--/);
+          assert.match(line, /^[A-Za-z0-9][A-Za-z0-9._-]*[^$\n]*$/);
+          const withoutHashes = line.replaceAll(/ --hash=sha256:[0-9a-f]{64}/g, '');
+          assert.doesNotMatch(withoutHashes, /\s-/);
+          // Text in quotes is compared, and nothing else.
+          assert.doesNotMatch(withoutHashes.replaceAll(/"[^"]*"/g, ''), /[/:$@]|--/);
         }
       }),
+      { numRuns: 1000 },
     );
   });
 

@@ -1,5 +1,6 @@
 /** Files of functions' logs: read from any place on, bounded in all, and never waited for. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync, appendFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -154,6 +155,7 @@ test('logs: lines that come faster than they can be written are counted', () =>
       (message) => Number(/^(\d+) lines were left out/.exec(message)?.[1] ?? NaN) || [],
     );
     assert.equal(found.length - 1 + count, 100);
+    assert.deepEqual(logs.lost, { flood: count, disk: 0 });
     assert.ok(count > 50);
   }));
 
@@ -188,8 +190,112 @@ test('logs: a place that cannot be written to costs the lines and one complaint'
     assert.deepEqual(await messages(logs, 'f'), []);
   }
   await logs.close();
+  assert.deepEqual(logs.lost, { flood: 0, disk: 3 });
   assert.equal(problems.length, 1);
   assert.match(problems[0] ?? '', /the output of functions cannot be kept: .*ENOENT/);
+});
+
+test('logs: a clock that is set back hides nothing from a query by time, also of the next process', async () => {
+  let nowMs = Date.UTC(2026, 0, 2);
+  await withLogs(
+    async (logs, _, again) => {
+      const since = { ...EVERYTHING, fromMs: nowMs };
+      logs.vmLog('f', '1').printed('a', 'before\n');
+      await logs.end('f');
+      nowMs -= 3_600_000;
+      logs.vmLog('f', '1').printed('a', 'an hour earlier\n');
+      const told = async (of: FunctionLogs): Promise<string[]> =>
+        (await of.read('f', since)).events.map(({ message }) => message);
+      assert.deepEqual(await told(logs), ['before']);
+      await logs.close();
+      const next = again();
+      assert.deepEqual(await told(next), ['before']);
+      const last = await next.readLast('f', { ...since, before: null });
+      assert.deepEqual(
+        last.events.map(({ message }) => message),
+        ['before'],
+      );
+      await next.close();
+    },
+    { now: () => nowMs },
+  );
+});
+
+test('logs: who follows a log that was removed and begun again at an earlier time gets all of it', async () => {
+  let nowMs = Date.UTC(2026, 0, 2);
+  await withLogs(
+    async (logs, directory, again) => {
+      logs.vmLog('f', '1').printed('a', 'before\n');
+      const after = await logs.end('f');
+      await logs.close();
+      rmSync(join(directory, 'f.log'), { recursive: true });
+      nowMs -= 3_600_000;
+      const next = again();
+      next.vmLog('f', '1').printed('a', 'after\n');
+      for (const page of [
+        await next.read('f', { ...EVERYTHING, after }),
+        await next.readLast('f', { ...EVERYTHING, after, before: null }),
+      ]) {
+        assert.deepEqual(
+          page.events.map(({ message }) => message),
+          ['after'],
+        );
+      }
+      await next.close();
+    },
+    { now: () => nowMs },
+  );
+});
+
+/** Runs `mount` for a directory. @returns whether it did. */
+function mount(directory: string, options: string): boolean {
+  return spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', directory]).status === 0;
+}
+
+test('logs: a disk that is full, or read-only, costs its lines, no files, and is used again when it can be', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'logs-'));
+  if (!mount(directory, 'size=64k')) {
+    rmSync(directory, { recursive: true });
+    return t.skip('needs root and the right to mount a tmpfs');
+  }
+  const problems: string[] = [];
+  const logs = new FunctionLogs({
+    directory,
+    maxBytes: Infinity,
+    maxAgeMs: Infinity,
+    onProblem: (message) => problems.push(message),
+    now: Date.now,
+  });
+  const log = logs.vmLog('f', '1');
+  const print = async (text: string): Promise<void> => {
+    log.printed('a', `${text}\n`);
+    await logs.end('f');
+  };
+  const files = (): readonly string[] => readdirSync(join(directory, 'f.log'));
+  try {
+    await print('kept');
+    const filler = join(directory, 'filler');
+    assert.throws(() => writeFileSync(filler, Buffer.alloc(128 * 1024)), { code: 'ENOSPC' });
+    for (let line = 0; line < 10; line += 1) await print('x'.repeat(10_000));
+    // What fits into the rest of a page may be there, as a part of a line; what follows it is in another file.
+    assert.ok(files().length <= 2, files().join(' '));
+    assert.equal(logs.lost.disk, 10);
+    rmSync(filler);
+    await print('room');
+    assert.ok(mount(directory, 'remount,ro'));
+    for (let line = 0; line < 10; line += 1) await print('read-only');
+    assert.equal(logs.lost.disk, 20);
+    assert.ok(mount(directory, 'remount,rw'));
+    await print('writable');
+    assert.ok(files().length <= 2, files().join(' '));
+    assert.deepEqual(await messages(logs, 'f'), ['kept', 'room', 'writable']);
+    assert.equal(problems.length, 1);
+    assert.match(problems[0] ?? '', /the output of functions cannot be kept: .*ENOSPC/);
+  } finally {
+    await logs.close();
+    assert.equal(spawnSync('umount', [directory]).status, 0);
+    rmSync(directory, { recursive: true });
+  }
 });
 
 test('logs: whatever is printed while pages are read, each event is told once', () =>

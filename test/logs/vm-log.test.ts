@@ -9,20 +9,32 @@ const TIMES = { durationMs: 1.5, memoryMib: 128, launch: null };
 
 class Recorder {
   nowMs = Date.UTC(2026, 0, 2);
+  #elapsedMs = 0;
   readonly events: LogEvent[] = [];
   waits = false;
-  readonly log = new VmLog(
-    {
-      append: (line) => {
-        const event = decodeEvent(line);
-        assert.ok(event !== null && line.endsWith('\n') && line.indexOf('\n') === line.length - 1, line);
-        this.events.push(event);
+  readonly #isShared: boolean;
+  readonly log: VmLog;
+
+  constructor(isShared = false) {
+    this.#isShared = isShared;
+    this.log = this.#open();
+  }
+
+  readonly #open = (): VmLog =>
+    new VmLog(
+      {
+        append: (line) => {
+          const event = decodeEvent(line);
+          assert.ok(event !== null && line.endsWith('\n') && line.indexOf('\n') === line.length - 1, line);
+          this.events.push(event);
+        },
+        wait: () => (this.waits = true),
       },
-      wait: () => (this.waits = true),
-    },
-    '7',
-    () => this.nowMs,
-  );
+      '7',
+      () => this.nowMs,
+      () => this.#elapsedMs,
+      this.#isShared,
+    );
 
   get lines(): string[] {
     return this.events.map(({ requestId, message }) => `${requestId ?? '-'}: ${message.split('\t')[0]}`);
@@ -31,6 +43,7 @@ class Recorder {
   /** @param ms go by, and whoever waits is asked. */
   pass(ms: number): void {
     this.nowMs += ms;
+    this.#elapsedMs += ms;
     if (this.waits) this.waits = !this.log.settle();
   }
 }
@@ -86,6 +99,25 @@ test('the log of a VM: what has no end of a line is told after a while, and a li
   assert.ok(long.every(({ length }) => length <= 64 * 1024));
 });
 
+test('the log of a VM: END, REPORT and what has no end of a line come when the clock was set back', () => {
+  const recorder = new Recorder();
+  recorder.log.begun('a');
+  recorder.log.printed('a', 'unfinished');
+  recorder.log.answered('a', TIMES);
+  recorder.nowMs -= 3_600_000;
+  recorder.pass(LATE_OUTPUT_MS);
+  assert.equal(recorder.waits, false);
+  recorder.log.printed(null, 'later');
+  recorder.nowMs -= 3_600_000;
+  recorder.pass(LATE_OUTPUT_MS);
+  assert.deepEqual(recorder.lines.slice(1), [
+    'a: unfinished',
+    'a: END RequestId: a',
+    'a: REPORT RequestId: a',
+    '-: later',
+  ]);
+});
+
 test('the log of a VM: all that was printed is there, in its order, for its invocation', () => {
   const piece = fc.tuple(fc.nat(2), fc.string({ unit: fc.constantFrom('a', 'b', '\n') }), fc.nat(LATE_OUTPUT_MS));
   fc.assert(
@@ -129,4 +161,30 @@ test('lines of a log: whatever was printed is read as it was', () => {
   ]) {
     assert.equal(decodeEvent(line), null, line);
   }
+});
+
+test('the log of a VM that several share: each has its lines when it begins and ends, and output is of none of them', () => {
+  const recorder = new Recorder(true);
+  const { log } = recorder;
+  log.begun('a');
+  log.printed(null, 'half a li');
+  log.begun('b');
+  log.printed(null, 'ne\n');
+  log.answered('b', TIMES);
+  log.answered('a', TIMES);
+  log.begun('c');
+  log.printed(null, 'the rest');
+  recorder.pass(LATE_OUTPUT_MS);
+  log.answered('c', TIMES);
+  log.close();
+  assert.deepEqual(
+    recorder.lines.map((line) => line.replace(/ Version.*/, '')),
+    [
+      'a: START RequestId: a',
+      'b: START RequestId: b',
+      '-: half a line',
+      ...['b: END RequestId: b', 'b: REPORT RequestId: b', 'a: END RequestId: a', 'a: REPORT RequestId: a'],
+      ...['c: START RequestId: c', '-: the rest', 'c: END RequestId: c', 'c: REPORT RequestId: c'],
+    ],
+  );
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { PackageError, type PackageErrorCode } from '../../src/packages/package-error.ts';
 import { unpackPackage } from '../../src/packages/unpack.ts';
 import { temporaryDirectory } from '../images/temporary.ts';
+import { whyWithout } from '../support/needed-program.ts';
 import { makeZip, type ZipEntry } from './zip.ts';
 
 const FILE = { name: 'handler.py', data: 'x' } as const;
@@ -197,26 +198,21 @@ describe('function packages', { timeout: 300_000 }, () => {
     ['python3', (file: string) => ['-c', script, file], false],
     ['zip', (file: string) => ['-qry', file, '.'], true],
   ] as const) {
-    const isMissing = spawnSync(program, ['--version']).error !== undefined;
-    test(
-      `what ${program} makes is unpacked as it was`,
-      { skip: isMissing && `${program} is not installed` },
-      async () => {
-        const source = join(place, `source-${program}`);
-        await mkdir(join(source, 'pkg/sub'), { recursive: true });
-        await writeFile(join(source, 'grüße.txt'), 'ä');
-        await writeFile(join(source, 'pkg/sub/large.bin'), Buffer.alloc(3_000_000, 'abc'));
-        await writeFile(join(source, 'run.sh'), '#!/bin/sh\n', { mode: 0o755 });
-        await symlink('pkg/sub', join(source, 'link'));
-        const file = join(place, `${program}.zip`);
-        execFileSync(program, argv(file), { cwd: source });
-        const files = await unpacked(readFileSync(file));
-        assert.equal(readFileSync(join(files, 'grüße.txt'), 'utf8'), 'ä');
-        assert.ok(readFileSync(join(files, 'pkg/sub/large.bin')).equals(Buffer.alloc(3_000_000, 'abc')));
-        assert.equal(modeOf(join(files, 'run.sh')), '755');
-        if (hasLink) assert.equal(readlinkSync(join(files, 'link')), 'pkg/sub');
-      },
-    );
+    test(`what ${program} makes is unpacked as it was`, { skip: whyWithout(program, program) }, async () => {
+      const source = join(place, `source-${program}`);
+      await mkdir(join(source, 'pkg/sub'), { recursive: true });
+      await writeFile(join(source, 'grüße.txt'), 'ä');
+      await writeFile(join(source, 'pkg/sub/large.bin'), Buffer.alloc(3_000_000, 'abc'));
+      await writeFile(join(source, 'run.sh'), '#!/bin/sh\n', { mode: 0o755 });
+      await symlink('pkg/sub', join(source, 'link'));
+      const file = join(place, `${program}.zip`);
+      execFileSync(program, argv(file), { cwd: source });
+      const files = await unpacked(readFileSync(file));
+      assert.equal(readFileSync(join(files, 'grüße.txt'), 'utf8'), 'ä');
+      assert.ok(readFileSync(join(files, 'pkg/sub/large.bin')).equals(Buffer.alloc(3_000_000, 'abc')));
+      assert.equal(modeOf(join(files, 'run.sh')), '755');
+      if (hasLink) assert.equal(readlinkSync(join(files, 'link')), 'pkg/sub');
+    });
   }
 
   test('a signal ends it, and nothing is left', async () => {

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
-import { getEventListeners } from 'node:events';
+import { getEventListeners, once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { untilAborted, withAny } from '../../src/protocol/abort.ts';
+import { collectGarbage } from '../support/garbage.ts';
+import { untilAborted, withAny, withLimit } from '../../src/protocol/abort.ts';
 
 const never = new Promise<never>(() => undefined);
 const listeners = (signal: AbortSignal): number => getEventListeners(signal, 'abort').length;
@@ -39,4 +42,39 @@ test('abort: work is aborted by the first of its signals, also by one that was b
     withAny([first.signal, second.signal], (signal) => untilAborted(never, signal)),
     /the second/,
   );
+});
+
+test(
+  'abort: a limit ends a request that nobody answers, though memory is collected meanwhile',
+  { timeout: 30_000 },
+  async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    const { signal } = new AbortController();
+    const collecting = setInterval(collectGarbage, 20);
+    try {
+      const asked = withLimit(300, signal, (any) => fetch(url, { signal: any }));
+      await assert.rejects(asked, { name: 'TimeoutError', message: 'it was not done within 300 ms' });
+      await assert.rejects(
+        withLimit(300, undefined, (any) => fetch(url, { signal: any })),
+        { name: 'TimeoutError' },
+      );
+    } finally {
+      clearInterval(collecting);
+      server.closeAllConnections();
+      server.close();
+    }
+    assert.equal(listeners(signal), 0);
+  },
+);
+
+test('abort: within its limit, work ends as it does by itself, or by its signal', async () => {
+  const caller = new AbortController();
+  assert.equal(await withLimit(60_000, caller.signal, () => Promise.resolve(1)), 1);
+  const waiting = withLimit(60_000, caller.signal, (signal) => untilAborted(never, signal));
+  caller.abort(new Error('called off'));
+  await assert.rejects(waiting, /called off/);
+  // Its timer would be here still.
+  assert.ok(!process.getActiveResourcesInfo().includes('Timeout'), process.getActiveResourcesInfo().join(' '));
 });

@@ -5,9 +5,9 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { encodeFrame, FrameReader } from '../../src/protocol/frame.ts';
-import { FunctionChannel, FunctionChannelError } from '../../src/protocol/function-channel.ts';
-import { FrameType, MAX_FRAME_BYTES } from '../../src/protocol/guest.ts';
+import { encodeFrame, FrameReader, type Frame } from '../../src/protocol/frame.ts';
+import { FunctionChannel, FunctionChannelError, type StreamSink } from '../../src/protocol/function-channel.ts';
+import { FrameType, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES } from '../../src/protocol/guest.ts';
 
 const HEADER = { id: 'request-1', deadline_ms: 0 };
 const RESULT = encodeFrame(FrameType.result, undefined, Buffer.from('"fine"'));
@@ -173,7 +173,7 @@ describe('function channel', { timeout: 10_000 }, () => {
       const sink = { write: () => true, onDrain: () => undefined };
       const answer = toIt.invoke({ ...HEADER, stream: true }, Buffer.from('{}'), sink);
       silent.write(encodeFrame(FrameType.chunk, undefined, Buffer.from('a')));
-      while (!toIt.hasBegunAnswer) await later();
+      while (!toIt.hasBegunAnswer(HEADER.id)) await later();
       silent.destroy();
       await assert.rejects(answer, { closed: true, unread: false });
     });
@@ -257,6 +257,151 @@ describe('function channel', { timeout: 10_000 }, () => {
     const second = invoke();
     guest.write(RESULT);
     assert.equal((await second).ok, true);
+  });
+
+  describe('of several invocations', () => {
+    let shared: FunctionChannel;
+    let far: Socket;
+    let received: Frame[];
+
+    beforeEach(async () => {
+      const path = join(directory, 'shared.sock');
+      const listener = createServer().listen(path);
+      await once(listener, 'listening');
+      const connected = once(listener, 'connection') as Promise<[Socket]>;
+      shared = await FunctionChannel.connect({ socketPath: path, vsockPort: null }, 3);
+      [far] = await connected;
+      listener.close();
+      received = [];
+      const reader = new FrameReader(MAX_FRAME_BYTES);
+      far.on('data', (chunk: Buffer) => received.push(...reader.push(chunk)));
+      far.on('error', () => undefined);
+    });
+
+    afterEach(() => {
+      shared.close();
+      far.destroy();
+    });
+
+    const ask = (id: string, sink: StreamSink | null = null): ReturnType<FunctionChannel['invoke']> =>
+      shared.invoke({ ...HEADER, id }, Buffer.from('{}'), sink);
+    const answer = (slot: number, text: string): void =>
+      void far.write(encodeFrame(FrameType.result, { slot }, Buffer.from(text)));
+    const chunk = (slot: number, bytes: number): void =>
+      void far.write(encodeFrame(FrameType.chunk, { slot }, Buffer.alloc(bytes, 'x')));
+    const has = async (count: number): Promise<void> => {
+      while (received.length < count) await later();
+    };
+    const textOf = async (reply: ReturnType<FunctionChannel['invoke']>): Promise<string> => {
+      const { ok, ...rest } = await reply;
+      return ok && 'result' in rest ? rest.result.toString() : assert.fail('it failed');
+    };
+
+    test('each has a slot, and its answer comes when it comes', async () => {
+      const [first, second, third] = ['a', 'b', 'c'].map((id) => ask(id));
+      assert.ok(first && second && third);
+      assert.throws(() => ask('d'), /one invocation at a time in each slot/);
+      await has(3);
+      assert.deepEqual(
+        received.map(({ header }) => [header['id'], header['slot']]),
+        [
+          ['a', undefined],
+          ['b', 1],
+          ['c', 2],
+        ],
+      );
+      answer(1, 'for b');
+      assert.equal(await textOf(second), 'for b');
+      const fourth = ask('d');
+      answer(2, 'for c');
+      answer(1, 'for d');
+      answer(0, 'for a');
+      assert.deepEqual(await Promise.all([first, third, fourth].map(textOf)), ['for a', 'for c', 'for d']);
+    });
+
+    for (const slot of [1, 3, -1, 0.5]) {
+      test(`an answer in a slot that is free, or that there is not, breaks it for all: ${slot}`, async () => {
+        const both = [ask('a'), ask('b')];
+        answer(1, 'for b');
+        await both[1];
+        const end = new Promise<FunctionChannelError>((resolve) => (shared.onBroken = resolve));
+        answer(slot, 'for nobody');
+        assert.match((await end).message, /an answer nobody asked for/);
+        await assert.rejects(both[0] ?? assert.fail(), /an answer nobody asked for/);
+      });
+    }
+
+    test('a sink that is full holds up its own answer alone, and is not told to be taken until it drains', async () => {
+      let isFull = true;
+      const sink = { write: () => !isFull, onDrain: () => undefined };
+      const slow = ask('slow', sink);
+      const fast = ask('fast');
+      await has(2);
+      chunk(0, STREAM_WINDOW_BYTES);
+      answer(1, 'at once');
+      assert.equal(await textOf(fast), 'at once');
+      assert.equal(received.length, 2);
+      isFull = false;
+      sink.onDrain();
+      await has(3);
+      assert.deepEqual(
+        [received[2]?.type, received[2]?.header],
+        [FrameType.taken, { slot: 0, bytes: STREAM_WINDOW_BYTES }],
+      );
+      // What is taken at once is told in large steps.
+      for (let part = 0; part < 8; part += 1) chunk(0, STREAM_WINDOW_BYTES / 8);
+      await has(7);
+      const told = received.slice(3).map(({ header }) => Number(header['bytes']));
+      assert.equal(
+        told.reduce((sum, bytes) => sum + bytes, 0),
+        STREAM_WINDOW_BYTES,
+      );
+      answer(0, '');
+      assert.equal(await textOf(slow), '');
+    });
+
+    test('a guest that sends more ahead than it may breaks it', async () => {
+      const slow = ask('slow', { write: () => false, onDrain: () => undefined });
+      chunk(0, STREAM_WINDOW_BYTES);
+      chunk(0, STREAM_WINDOW_BYTES + 1);
+      await assert.rejects(slow, /more of a streamed answer than was to be sent ahead/);
+    });
+
+    test('of one that is called off the guest is told, and nothing is passed on; its slot is free when it is answered', async () => {
+      const parts: Buffer[] = [];
+      const off = ask('off', { write: (part) => parts.push(part) > 0, onDrain: () => undefined });
+      const other = ask('other');
+      chunk(0, 1);
+      await has(2);
+      while (parts.length === 0) await later();
+      shared.cancel('off');
+      shared.cancel('off');
+      shared.cancel('nobody');
+      chunk(0, STREAM_WINDOW_BYTES);
+      await has(3);
+      assert.deepEqual([received[2]?.type, received[2]?.header], [FrameType.cancel, { slot: 0 }]);
+      const third = ask('third');
+      await has(4);
+      assert.equal(received[3]?.header['slot'], 2);
+      answer(0, 'late');
+      assert.equal(await textOf(off), 'late');
+      const fourth = ask('fourth');
+      await has(5);
+      assert.equal(received[4]?.header['slot'], undefined);
+      for (const slot of [0, 1, 2]) answer(slot, 'fine');
+      for (const one of [other, third, fourth]) assert.equal(await textOf(one), 'fine');
+      assert.equal(parts.length, 1);
+    });
+
+    test('of a guest that ends, what has surely not been read is told', async () => {
+      far.pause();
+      const read = ask('small');
+      const large = shared.invoke({ ...HEADER, id: 'large' }, Buffer.alloc(4 * 1024 * 1024, ' '));
+      await later();
+      far.destroy();
+      await assert.rejects(large, { closed: true, unread: true });
+      await assert.rejects(read, { closed: true, unread: false });
+    });
   });
 });
 

@@ -3,7 +3,17 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { RUNTIME_IMAGES } from '../../src/images/runtimes.ts';
-import { RUNTIME_NAMES, RUNTIMES, UNKNOWN_RUNTIME } from '../../src/protocol/runtimes.ts';
+import {
+  isMadeWhenWanted,
+  OWN_IMAGE_NAMES,
+  RUNTIME_NAMES,
+  runtimefsAt,
+  runtimefsOfAwsName,
+  runtimeOfAwsName,
+  runtimeOfRuntimefs,
+  RUNTIMES,
+  UNKNOWN_RUNTIME,
+} from '../../src/protocol/runtimes.ts';
 import { PROJECT_ROOT } from '../support/snapctr.ts';
 
 test('runtimes: a handler is split as the language does it', () => {
@@ -31,6 +41,22 @@ test('runtimes: versions are named as AWS names them, and one that is not ours i
     [RUNTIMES.python3, RUNTIMES.nodejs, RUNTIMES.provided, UNKNOWN_RUNTIME].map(({ awsName }) => awsName(null)),
     ['python3', 'nodejs', 'provided.al2023', 'provided'],
   );
+});
+
+test('runtimes: names of AWS lead to the root file system of that version, where it has one of its own', () => {
+  const expected = {
+    ...{ 'nodejs18.x': 'nodejs', 'nodejs20.x': 'nodejs20.x', 'nodejs22.x': 'nodejs22.x', 'nodejs24.x': 'nodejs' },
+    ...{ 'python3.12': 'python3', 'provided.al2': 'provided', java21: null },
+  };
+  for (const [name, runtimefs] of Object.entries(expected)) assert.equal(runtimefsOfAwsName(name), runtimefs, name);
+  for (const name of OWN_IMAGE_NAMES) {
+    assert.equal(runtimeOfRuntimefs(name), runtimeOfAwsName(name));
+    assert.equal(runtimefsAt(`/images/${name}.ext4`), name);
+    assert.equal(isMadeWhenWanted(`/images/${name}.ext4`), true);
+    assert.ok(RUNTIMES[runtimeOfRuntimefs(name)].imageName.test(`${name}.ext4`));
+  }
+  for (const name of RUNTIME_NAMES) assert.equal(isMadeWhenWanted(`/images/${name}.ext4`), false);
+  assert.equal(runtimefsAt('/images/my-node.ext4'), null);
 });
 
 test('runtimes: a failure is told as the runtime of the language tells it', () => {

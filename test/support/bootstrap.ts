@@ -4,12 +4,13 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { whyWithout } from './needed-program.ts';
 import { PROJECT_ROOT, type TestFunction } from './snapctr.ts';
 
 const FLAGS = ['-static', '-O2', '-Wall', '-Wextra', '-Werror'];
 const SOURCES = ['test/guest/fixtures/bootstrap.c', 'guest/runtime-api/text.c'];
 
-export const noCompiler = spawnSync('gcc', ['--version']).error === undefined ? false : 'gcc is not installed';
+export const noCompiler = whyWithout('gcc', 'gcc');
 
 let compiled: Buffer | null = null;
 
@@ -36,4 +37,31 @@ export function bootstrap(
   file: string | Buffer = compiledBootstrap(),
 ): TestFunction<'provided'> {
   return { name, runtime: 'provided', files: { bootstrap: file }, keys: { handler, ...keys } };
+}
+
+/**
+ * One that answers each event in an object, as the member of this name. It takes what bash has without any other program, so that an
+ * emulated guest need not start one.
+ */
+export function shellBootstrap(member: string): string {
+  return `#!/bin/bash
+exec 3<>"/dev/tcp/\${AWS_LAMBDA_RUNTIME_API/://}"
+while true; do
+  printf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3
+  while IFS= read -r -u 3 line && line="\${line%$'\\r'}" && [ -n "$line" ]; do
+    case "$line" in
+      Lambda-Runtime-Aws-Request-Id:*) id="\${line#*: }" ;;
+      Content-Length:*) length="\${line#*: }" ;;
+    esac
+  done
+  IFS= read -r -u 3 -N "$length" event
+  answer="{\\"${member}\\":$event}"
+  printf 'POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: %d\\r\\n\\r\\n%s' \\
+    "$id" "\${#answer}" "$answer" >&3
+  while IFS= read -r -u 3 line && line="\${line%$'\\r'}" && [ -n "$line" ]; do
+    case "$line" in Content-Length:*) length="\${line#*: }" ;; esac
+  done
+  IFS= read -r -u 3 -N "$length" ignored
+done
+`;
 }

@@ -17,9 +17,15 @@ const CHANGED_STATES = 20;
 const REPLACED_VMS = 2;
 
 export class BusyHost {
+  /** Why requests are not served; null: they are. */
+  problem: string | null = null;
+  /** What the choice of a VMM has left to say; null: nothing. */
+  notice: string | null = null;
   readonly registry = new FunctionRegistry();
   readonly history = new InvocationHistory();
   readonly rows: LiveRows;
+  /** Tells the rows that a VM is gone. */
+  readonly #tellGone: (vm: object) => void;
   #steps = 0;
   #vms = Array.from({ length: VMS }, (_, at) => this.#vm(at));
 
@@ -29,17 +35,20 @@ export class BusyHost {
     const controller = {
       load: () => this.#load(),
       vms: [],
-      driver: { vmm: 'qemu', notice: null },
+      driver: {},
       snapshotState: () => 'ready',
       onSnapshotState: () => undefined,
-      readiness: () => ({ ready: true }),
+      onVmGone: (): void => undefined,
+      readiness: () => (this.problem === null ? { ready: true } : { ready: false, reason: this.problem }),
       telemetry: { history: this.history },
     };
     Object.defineProperty(controller, 'vms', { get: () => this.#vms });
+    Object.defineProperty(controller, 'driver', { get: () => ({ vmm: 'qemu', notice: this.notice }) });
     const events = { status: () => ({ pending: 0, oldest_ms: 0, dead: 0 }), pendingByFunction: () => new Map() };
     const deployments = { progressOf: () => new Map(), onProgress: () => undefined };
     const options = { controller, registry: this.registry, events, deployments, disks: [], ...stations };
     this.rows = new LiveRows(options as unknown as LiveRowsOptions);
+    this.#tellGone = (vm) => (controller as { onVmGone: (vm: object) => void }).onVmGone(vm);
   }
 
   step(): void {
@@ -49,9 +58,12 @@ export class BusyHost {
       if (vm !== undefined) vm.state = vm.state === 'busy' ? 'idle' : 'busy';
     }
     const fresh = Array.from({ length: REPLACED_VMS }, (_, at) => this.#vm(VMS + step * REPLACED_VMS + at));
+    for (const vm of this.#vms.slice(0, REPLACED_VMS)) this.#tellGone({ ...vm, isEvicted: true });
     this.#vms = [...this.#vms.slice(REPLACED_VMS), ...fresh];
     for (let at = 0; at < INVOCATIONS; at += 1) {
-      this.history.add(invocationSummary({ function: nameOf((step * INVOCATIONS + at) % VMS), endedAt: Date.now() }));
+      const endedAt = Date.now();
+      const name = nameOf((step * INVOCATIONS + at) % VMS);
+      this.history.add(invocationSummary({ function: name, submittedAt: endedAt - 5 - (at % 7), endedAt }));
     }
   }
 

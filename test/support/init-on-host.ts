@@ -10,12 +10,13 @@ import type { Duplex, Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { isRunning, until } from '../end-to-end/processes.ts';
+import { whyWithout } from './needed-program.ts';
 
 const INIT = fileURLToPath(new URL('../../guest/init/', import.meta.url));
 const FIXTURES = fileURLToPath(new URL('../guest/fixtures/', import.meta.url));
 const FLAGS = ['-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover', '-Wall', '-Wextra', '-Werror'];
 
-export const noCompiler = spawnSync('gcc', ['--version']).error === undefined ? false : 'gcc is not installed';
+export const noCompiler = whyWithout('gcc', 'gcc');
 
 /** Time in which something that must not happen would have happened, in ms. */
 export const QUIET_MS = 300;

@@ -1,5 +1,5 @@
 /** A NATS server with JetStream, as Debian has it: on a port of its own of the loopback, with its files in a directory. */
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
@@ -7,14 +7,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type ConnectionOptions, type NatsConnection } from '@nats-io/transport-node';
 import { jetstreamManager } from '@nats-io/jetstream';
+import { whyWithout } from './needed-program.ts';
 
 const PATIENCE_MS = 30_000;
 
 /** Why tests with a server are skipped; false: they are not. */
-export const NO_NATS: string | false =
-  spawnSync('nats-server', ['--version'], { stdio: 'ignore' }).status === 0
-    ? false
-    : 'there is no nats-server; Debian has it in the package nats-server';
+export const NO_NATS = whyWithout('nats-server', 'nats-server');
 
 interface Login {
   readonly user?: string;

@@ -73,6 +73,9 @@ export class TestPool extends VmPool {
   }
 }
 
+/** Longer than any request has to wait for its rights, in ms. */
+const LONG_MS = 1000;
+
 /** A request that goes straight to the pool, and does not wait for room. @throws SnapfaasError as the pool does. */
 export async function withVm<T>(
   pool: VmPool,
@@ -82,7 +85,7 @@ export async function withVm<T>(
   tenant: string | null = null,
 ): Promise<T> {
   pool.check(fn);
-  const lease = pool.acquire(fn, Infinity, tenant);
+  const lease = pool.acquire(fn, LONG_MS, tenant);
   if (lease !== null) return pool.use(lease, signal, use);
   throw pool.giveUp(fn, 0) ?? new SnapfaasError('resource_exhausted', 'there may be room soon');
 }
@@ -109,6 +112,9 @@ export class ScriptedGuests {
   answersRehearsals = true;
   /** So many of the next requests find that their runtime has ended. */
   endings = 0;
+  /** Requests that are held, by their VM, until `release`; what is called off is answered, unless `answersCancels` is set to false. */
+  readonly held = new Map<Vm, Set<Held>>();
+  answersCancels = true;
   /** Set to make the next launches fail with these words. */
   launchFailure: string | null = null;
   /** Set to keep launches waiting until it resolves. */
@@ -158,16 +164,50 @@ export class ScriptedGuests {
     vm.onReady({ timings: { kind: this.launchKind, ...TIMINGS }, fallback: null, pid: process.pid });
   }
 
-  #onFrame(vm: Vm, socket: Socket, { type, payload }: Frame): void {
+  #onFrame(vm: Vm, socket: Socket, { type, header, payload }: Frame): void {
     const guest = this.#servers.get(vm.id);
+    const slot = typeof header['slot'] === 'number' ? header['slot'] : 0;
+    if (type === FrameType.cancel) return this.#cancel(vm, slot);
     if (type === FrameType.invoke && this.endings > 0) {
       this.endings -= 1;
       return vm.onRuntimeExited('the runtime ended with signal 9', { signal: 9, begun: guest?.answers ?? 0 });
     }
     if (type === FrameType.invoke && guest !== undefined) guest.answers += 1;
-    if (type !== FrameType.rehearse) return answer(socket, payload);
+    if (payload.toString() === '"hold"') return this.#hold(vm, { socket, slot, payload });
+    if (type !== FrameType.rehearse) return answer(socket, slot, payload);
     this.rehearsals += 1;
     if (this.answersRehearsals) socket.write(encodeFrame(FrameType.result, undefined, payload));
+  }
+
+  #hold(vm: Vm, held: Held): void {
+    let ofVm = this.held.get(vm);
+    if (ofVm === undefined) this.held.set(vm, (ofVm = new Set()));
+    ofVm.add(held);
+  }
+
+  #cancel(vm: Vm, slot: number): void {
+    if (!this.answersCancels) return;
+    for (const held of this.held.get(vm) ?? []) {
+      if (held.slot !== slot) continue;
+      this.held.get(vm)?.delete(held);
+      answer(held.socket, slot, Buffer.from('"fail"'));
+    }
+  }
+
+  get heldCount(): number {
+    return [...this.held.values()].reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** Answers the oldest of the requests that are held, up to so many. */
+  release(most = Infinity): void {
+    for (const [vm, ofVm] of this.held) {
+      for (const held of ofVm) {
+        if (most <= 0) return;
+        most -= 1;
+        ofVm.delete(held);
+        if (this.#servers.has(vm.id)) answer(held.socket, held.slot, Buffer.from('1'));
+      }
+    }
   }
 
   /** The guest's process ends. */
@@ -175,6 +215,7 @@ export class ScriptedGuests {
     const guest = this.#servers.get(vm.id);
     if (guest === undefined) return;
     this.#servers.delete(vm.id);
+    this.held.delete(vm);
     guest.server.close();
     for (const socket of guest.sockets) socket.destroy();
     await this.exitGate;
@@ -191,19 +232,28 @@ export class ScriptedGuests {
   }
 }
 
-/** The event says what to do: "fail", "fail and exit", "answer twice", "garbage", "hang", "not json"; others are sent back. */
-function answer(socket: Socket, event: Buffer): void {
+interface Held {
+  readonly socket: Socket;
+  readonly slot: number;
+  readonly payload: Buffer;
+}
+
+/**
+ * The event says what to do: "fail", "fail and exit", "answer twice", "garbage", "hang", "hold", "not json"; others are sent back.
+ */
+function answer(socket: Socket, slot: number, event: Buffer): void {
   const failure = Buffer.from(JSON.stringify({ type: 'Error', message: 'as asked', stack: [] }));
-  const result = encodeFrame(FrameType.result, undefined, event);
+  const header = slot === 0 ? undefined : { slot };
+  const result = encodeFrame(FrameType.result, header, event);
   switch (event.toString()) {
     case '"fail"':
-      return void socket.write(encodeFrame(FrameType.failure, undefined, failure));
+      return void socket.write(encodeFrame(FrameType.failure, header, failure));
     case '"fail and exit"':
-      return void socket.write(encodeFrame(FrameType.failure, { exiting: true }, failure));
+      return void socket.write(encodeFrame(FrameType.failure, { ...header, exiting: true }, failure));
     case '"garbage"':
       return void socket.write(Buffer.from('\0\0\0\0nonsense'));
     case '"not json"':
-      return void socket.write(encodeFrame(FrameType.result, undefined, Buffer.from('{')));
+      return void socket.write(encodeFrame(FrameType.result, header, Buffer.from('{')));
     case '"answer twice"':
       return void socket.write(Buffer.concat([result, result]));
     case '"hang"':

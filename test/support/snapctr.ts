@@ -16,7 +16,7 @@ import { pathWithFakeFirecracker } from './firecracker/path.ts';
 export const PROJECT_ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const IMAGES = join(PROJECT_ROOT, 'images');
 /** Staged functions and what KVM was seen to do, away from the user's own and kept from run to run. */
-const TEST_CACHE = join(IMAGES, 'test-cache');
+export const TEST_CACHE = join(IMAGES, 'test-cache');
 export const TEST_SNAPSHOTS = join(TEST_CACHE, 'snapshots');
 export const SNAPCTR = join(PROJECT_ROOT, 'dist/bin/snapctr.js');
 export const BUILDER = join(PROJECT_ROOT, 'dist/bin/builder.js');
@@ -34,7 +34,7 @@ export type TestVmm = 'qemu' | 'process' | 'firecracker' | 'fake-firecracker';
 export interface TestFunction<R extends RuntimeName = 'python3' | 'nodejs'> {
   readonly name: string;
   readonly runtime: R;
-  /** A `bootstrap` can be executed. */
+  /** A `bootstrap`, and what is below `bin/`, can be executed. */
   readonly files: Readonly<Record<string, string | Buffer>>;
   /** Further YAML keys, such as `timeout`. */
   readonly keys?: Readonly<Record<string, string | number | boolean>>;
@@ -60,7 +60,7 @@ export function createWorkspace(
     for (const [name, text] of Object.entries(fn.files)) {
       const path = join(apps, fn.name, name);
       mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, text, { mode: name === 'bootstrap' ? 0o755 : 0o644 });
+      writeFileSync(path, text, { mode: /^(bootstrap$|bin\/)/.test(name) ? 0o755 : 0o644 });
     }
   }
   const entries = functions.map((fn) =>

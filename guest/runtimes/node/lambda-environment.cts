@@ -1,7 +1,7 @@
 /** What a function of Lambda's style finds around it: variables, module paths, the global `awslambda`. */
 import { readRandom } from './generators.cjs';
 import { HttpResponseStream, streamifyResponse } from './lambda-stream.cjs';
-import { layerPlaces, searchNodePath } from './layers.cjs';
+import { modulePlaces, searchNodePath } from './module-places.cjs';
 import type { LoadRequest } from './protocol.cjs';
 import { isoTime } from './originals.cjs';
 
@@ -16,7 +16,7 @@ export function setEnvironment(request: LoadRequest): void {
     {
       PWD: root,
       LD_LIBRARY_PATH: libraries,
-      NODE_PATH: [...layerPlaces(root), `${root}/node_modules`, root].join(':'),
+      NODE_PATH: [...modulePlaces(root), `${root}/node_modules`, root].join(':'),
       AWS_LAMBDA_LOG_GROUP_NAME: request.log_group,
       _HANDLER: request.handler ?? 'workload.handle',
     },

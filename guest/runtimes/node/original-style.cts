@@ -1,7 +1,7 @@
 /** The original's handlers: `handle(request)` returns its result, or a promise of it. */
 import path = require('node:path');
 import { describe, describeLoadFailure } from './failures.cjs';
-import { layerPlaces, searchNodePath } from './layers.cjs';
+import { modulePlaces, searchNodePath } from './module-places.cjs';
 import { LoadError } from './loading.cjs';
 import { rehearsePrinting } from './output.cjs';
 import type { FunctionFailure, InvokeHeader, LoadRequest } from './protocol.cjs';
@@ -23,7 +23,7 @@ export class OriginalStyle implements Style {
 
   setEnvironment(request: LoadRequest): void {
     Object.assign(process.env, request.environment);
-    const places = layerPlaces(request.root);
+    const places = modulePlaces(request.root);
     if (places.length === 0) return;
     process.env['NODE_PATH'] = [...places, process.env['NODE_PATH']].filter(Boolean).join(':');
     searchNodePath();

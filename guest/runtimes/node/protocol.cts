@@ -1,6 +1,6 @@
 /** What the runtime needs of the protocol: `src/protocol/guest.ts` is its definition. */
 
-export const PROTOCOL_VERSION = 5;
+export const PROTOCOL_VERSION = 6;
 
 export const INVOKE = 1;
 export const RESULT = 2;

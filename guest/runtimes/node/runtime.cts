@@ -30,7 +30,7 @@ import { openRegistry } from './hooks.cjs';
 import { IdleEvents } from './idle-events.cjs';
 import { Invocations } from './invocations.cjs';
 import { Lifecycle, sendSealed } from './lifecycle.cjs';
-import { importFromLayers } from './layers.cjs';
+import { importFromPlaces } from './module-places.cjs';
 import { loadHandler } from './loading.cjs';
 import { OriginalStyle } from './original-style.cjs';
 import { sendOutputAsFrames, sendOutputToPipes } from './output.cjs';
@@ -93,7 +93,7 @@ function load(request: LoadRequest, control: Incoming, idleEvents: IdleEvents): 
   const style = makeStyle(request, invocations);
   style.setEnvironment(request);
   startAgain(request);
-  importFromLayers(request.root);
+  importFromPlaces(request.root);
   const loading = new Loading(style);
   let stage: Stage = loading;
   process.on('beforeExit', () => {

@@ -32,7 +32,7 @@ def load(request, style):
     standard = [entry for entry in sys.path if os.path.join(os.path.abspath(entry), '') != OWN_DIRECTORY]
     wanted = [entry for entry in request['environment'].get('PYTHONPATH', '').split(':') if entry]
     brought = brought_packages(root)
-    sys.path[:] = style.search_path(root, layer_places(root) + wanted, standard) + brought
+    sys.path[:] = style.search_path(root, layer_places(root) + wanted, standard) + brought + image_places(root)
     obey_path_files(brought)
     module_name, function_name = style.split_handler()
     module = import_with_patient_collector(module_name)
@@ -101,6 +101,12 @@ def layer_places(root):
     own = versions.get(sys.version_info[1])
     places = [versions[minor] for minor in sorted(versions, reverse=True)] if own is None else [own]
     return places + [folder]
+
+
+def image_places(root):
+    """Modules of the image that are no part of Python, the AWS SDK: whoever brings them as well has them found first."""
+    in_machine = root in ('/srv', '/var/task')
+    return ['/var/runtime'] if in_machine and os.path.isdir('/var/runtime') else []
 
 
 def obey_path_files(places):

@@ -13,7 +13,7 @@ from snapfaas_serve import serve
 from snapfaas_snapshot import Clock, renew, wait_for_start, write_sealed
 from snapfaas_wrapper import has_to_start_again, start_again, take_load
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 
 
 def main():

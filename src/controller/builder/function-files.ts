@@ -36,6 +36,7 @@ export function createBuild(builder: BuilderClient, vmm: VmmWish, logger: Logger
         {
           ...source,
           runtime: fn.web !== undefined && fn.runtime === 'provided' ? null : fn.runtime,
+          runtimefs: appfs === 'image' ? fn.runtimefsPath : null,
           appfs,
           layers: fn.layers,
         },

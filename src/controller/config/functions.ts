@@ -1,8 +1,16 @@
 /** Runs in snapctr. The function list: each entry checked against the machine and the files around it. */
-import { readFileSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { LATEST } from '../../protocol/arn.ts';
-import { RUNTIME_NAMES, RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
+import {
+  isMadeWhenWanted,
+  RUNTIME_NAMES,
+  runtimefsAt,
+  runtimeOfRuntimefs,
+  RUNTIMES,
+  type RuntimefsName,
+  type RuntimeName,
+} from '../../protocol/runtimes.ts';
+import { webOf } from '../../protocol/web.ts';
 import { capabilitiesOf, SMALLEST_VM_MIB, type VmmWish } from '../../protocol/vmms.ts';
 import type { FunctionConfig } from '../../registry/function-version.ts';
 import { MAX_EVENT_SOURCES } from '../../registry/event-source-limits.ts';
@@ -12,7 +20,6 @@ import { missingModule } from './handler-files.ts';
 import { below, type Paths } from './paths.ts';
 import { eventSourceSettings, type EventSourceSettings } from './event-sources.ts';
 import { eventsSettings, type EventsSettings } from './events.ts';
-import { webConfig } from './web.ts';
 import { scheduleSettings, type ScheduleSettings } from './schedules.ts';
 import { urlSettings, type UrlSettings } from './url.ts';
 import { check } from '../../yaml/check.ts';
@@ -24,6 +31,7 @@ import {
   type FunctionYaml,
   type UnusedFunctionKey,
 } from './schema.ts';
+import { readRegularSync } from '../../storage/regular-file.ts';
 import { formatProblem, YamlFile, type Problem } from '../../yaml/yaml-file.ts';
 
 /** What to add where the language is not known. */
@@ -189,12 +197,14 @@ class FunctionList {
       ? imageOf(yaml.image, this.#directory, this.#context.vmm, complain)
       : this.#appfs(yaml, complain);
     if (runtimefsPath === null || appfs === undefined) return null;
-    const runtime = yaml.image ? 'provided' : (yaml.runtime ?? this.#runtimeOf(runtimefsPath));
+    const wanted = yaml.image ? 'provided' : yaml.runtime;
+    const runtime = wanted ? runtimeOfRuntimefs(wanted) : this.#runtimeOf(runtimefsPath);
     if (runtime === null && !capabilitiesOf(this.#context.vmm).isolates) {
       complain('runtimefs', `the language is not known, which --vmm ${this.#context.vmm} needs; add ${ANY_RUNTIME}`);
       return null;
     }
-    const web = webConfig(yaml.web ?? null, yaml.environment ?? {});
+    const { web, problem } = webOf(yaml.environment ?? {}, yaml.web ?? null);
+    if (problem !== null) complain('environment', problem);
     if (appfs?.kind === 'directory' && runtime !== null && web === null) {
       const remark = missingModule(yaml.handler ?? null, runtime, appfs.path, this.#context.paths);
       if (remark !== null) this.#remark(index, 'appfs', remark);
@@ -264,7 +274,7 @@ class FunctionList {
   }
 
   #runtimefs(yaml: FunctionYaml, complain: (key: string, message: string) => void): string | null {
-    const wanted = yaml.image ? 'provided' : yaml.runtime;
+    const wanted: RuntimefsName | null | undefined = yaml.image ? 'provided' : yaml.runtime;
     const name = yaml.runtimefs ?? (wanted ? `${wanted}.ext4` : null);
     if (name === null) {
       complain('name', `there is neither \`runtime\` nor \`runtimefs\`; add ${ANY_RUNTIME}`);
@@ -279,8 +289,10 @@ class FunctionList {
       return null;
     }
     const kind = paths.kindOf(path);
-    if (!capabilitiesOf(vmm).isolates || kind === 'file') return path;
-    const runtime = wanted ?? runtimeOfName(name);
+    // One that is made for the first function that wants it comes with that one's files.
+    const comes = kind === 'missing' && Boolean(yaml.appfs) && isMadeWhenWanted(path);
+    if (!capabilitiesOf(vmm).isolates || kind === 'file' || comes) return path;
+    const runtime = wanted ?? runtimefsAt(name) ?? runtimeOfName(name);
     const advice = runtime === null ? 'build or copy it' : `build it with \`snapctr images build ${runtime}\``;
     const otherwise = key === 'runtimefs' ? `, or correct the name${this.#guessBeside(path)}` : '';
     complain(key, `the image ${path} ${kind === 'missing' ? 'does not exist' : 'is no file'}; ${advice}${otherwise}`);
@@ -401,7 +413,7 @@ class FunctionList {
 
 function runtimeOfManifest(path: string): RuntimeName | null {
   try {
-    const runtime = valueOf(JSON.parse(readFileSync(path, 'utf8')), 'runtime');
+    const runtime = valueOf(JSON.parse(readRegularSync(path).toString()), 'runtime');
     return RUNTIME_NAMES.find((known) => known === runtime) ?? null;
   } catch {
     // No manifest, or none of ours: the image may come from elsewhere.

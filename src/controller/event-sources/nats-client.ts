@@ -9,12 +9,12 @@
  *
  * It is made when the first one asks for it, and made again for ever.
  */
-import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { checkServerIdentity, type ConnectionOptions as NodeTlsOptions } from 'node:tls';
 import { connect, type Authenticator, type NatsConnection, type TlsOptions } from '@nats-io/transport-node';
 import { messageOf } from '../../protocol/errors.ts';
+import { readRegular } from '../../storage/regular-file.ts';
 import type { NatsSettings } from '../config/nats.ts';
 import type { Logger } from '../log.ts';
 import { readCredentials } from './nats-credentials.ts';
@@ -104,7 +104,7 @@ export class NatsClient {
     const authenticator = credentialsPath === null ? null : await readCredentials(credentialsPath);
     const tls: TlsOptions & Pick<NodeTlsOptions, 'checkServerIdentity'> = {
       checkServerIdentity: identityCheckOf(servers),
-      ...(caPath === null ? {} : { ca: await readFile(caPath, 'utf8') }),
+      ...(caPath === null ? {} : { ca: (await readRegular(caPath)).toString() }),
     };
     // With it a server that does not encrypt is refused, before it is told who we are.
     const isEncrypted = caPath !== null || servers.some((url) => url.startsWith('tls://'));

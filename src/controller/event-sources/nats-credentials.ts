@@ -8,9 +8,9 @@ import {
   usernamePasswordAuthenticator,
   type Authenticator,
 } from '@nats-io/transport-node';
-import { parse } from 'yaml';
 import { z } from 'zod';
 import { messageOf } from '../../protocol/errors.ts';
+import { parseYaml } from '../../yaml/parse.ts';
 import { CredentialsError } from '../config/credentials-error.ts';
 
 const MAX_BYTES = 64 * 1024;
@@ -31,7 +31,7 @@ export async function readCredentials(path: string): Promise<Authenticator> {
   if (text.includes(CREDS)) return credsAuthenticator(new TextEncoder().encode(text));
   let value: unknown = null;
   try {
-    value = parse(text);
+    value = parseYaml(text);
   } catch {
     // Whatever it is, the message must not show it.
   }

@@ -8,8 +8,8 @@
  *                             └── due later ◀── failed ──────┴──▶ too often, too old: failed for good
  * ```
  *
- * An event is settled only when its run is over: whatever is killed before, it is tried again. Flows take turns, and each has so
- * many events under way at once: a slow one holds up nobody else.
+ * An event is settled only when its run is over: whatever is killed before, it is tried again. Flows take turns, and each function
+ * or destination has so much under way at once (`room.ts`): a slow one holds up nobody else.
  */
 import { setMaxListeners } from 'node:events';
 import type { LambdaAccount } from '../../protocol/arn.ts';
@@ -33,21 +33,23 @@ import {
 } from './event-store.ts';
 import { Flow } from './flow.ts';
 import { followersOf, toldOf } from './followers.ts';
+import { MAX_HOPS } from './hops.ts';
 import type { Ending } from './invocation-record.ts';
+import { Room } from './room.ts';
 import { functionTarget, parseTarget, targetOf, type Target } from './target.ts';
 
 /** Between a failed try and the next one, in ms; AWS's own. */
 const RETRY_PAUSES_MS = [60_000, 120_000];
 /** Between the tries of a destination that is no function, in ms. */
 const DELIVERY_PAUSES_MS = [1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000];
-/** A destination whose destination leads on is followed so far, as on AWS. */
-export const MAX_HOPS = 16;
-/** Payloads that are in memory because their function has them, or waits for a VM; one flow has a quarter at most. */
-const MAX_BYTES_IN_FLIGHT = 16 * 1024 * 1024;
-/** Deliveries to files and over HTTP at once, and of one flow. */
+const MIB = 1024 * 1024;
+/** Payloads that are in memory because their function has them, or waits for a VM. */
+const MAX_INVOKED_BYTES = 20 * MIB;
+/** What files and endpoints are being told. Each is in memory twice while it is sent; with the above no more than 64 MB. */
+const MAX_DELIVERED_BYTES = 6 * MIB;
+/** Deliveries to files and over HTTP at once, and to one endpoint. */
 const MAX_DELIVERIES = 64;
-const MAX_DELIVERIES_OF_FLOW = 4;
-const DELIVERY_LIMIT_MS = 10_000;
+const MAX_DELIVERIES_OF_ENDPOINT = 4;
 /** Longer than any pause: a due time that is farther off was written by a clock that was set back since. */
 const LONGEST_WAIT_MS = 300_000;
 const MAX_REASON_CHARACTERS = 300;
@@ -63,7 +65,7 @@ export interface EventDispatcherOptions {
   readonly versionOf: (name: string, qualifier: string | null) => FunctionVersion | null;
   /** Events that may be under way to functions at once, all together. */
   readonly maxInFlight: number;
-  /** Brings a record or a dead letter to a file or an HTTP endpoint; rejects if that failed. */
+  /** Brings a record or a dead letter to a file or an HTTP endpoint; rejects if that failed, or lasts too long. */
   readonly deliver: (target: Target, message: Message, signal: AbortSignal) => Promise<void>;
   readonly account: LambdaAccount;
   readonly clock: EventClock;
@@ -85,12 +87,16 @@ export interface EventsStatus {
 export type AcceptedEvent = Pick<NewEvent, 'id' | 'payload' | 'header'> & {
   readonly function: string;
   readonly qualifier: string | null;
+  /** Destinations that led to it; absent: none. */
+  readonly hops?: number;
 };
 
 export class EventDispatcher implements Gateway {
   readonly dead: DeadEvents;
   readonly #options: EventDispatcherOptions;
   readonly #flows = new Map<string, Flow>();
+  readonly #functions: Room;
+  readonly #destinations = new Room({ maxInFlight: MAX_DELIVERIES, maxBytes: MAX_DELIVERED_BYTES });
   /** Flows that have something to do, and may; in turn. */
   readonly #ready = new Set<Flow>();
   readonly #later = new DueQueue<StoredEvent | Flow>();
@@ -100,9 +106,6 @@ export class EventDispatcher implements Gateway {
   /** Nobody can call them off. */
   readonly #never = new AbortController().signal;
   readonly #stop = new AbortController();
-  #inFlight = 0;
-  #deliveries = 0;
-  #bytesInFlight = 0;
   #triedAgain = 0;
   #failed = 0;
   #state: 'new' | 'running' | 'draining' = 'new';
@@ -112,6 +115,7 @@ export class EventDispatcher implements Gateway {
 
   constructor(options: EventDispatcherOptions) {
     this.#options = options;
+    this.#functions = new Room({ maxInFlight: options.maxInFlight, maxBytes: MAX_INVOKED_BYTES });
     this.dead = new DeadEvents(options);
     // One listener for each that runs is no leak.
     setMaxListeners(0, this.#never, this.#stop.signal);
@@ -134,10 +138,10 @@ export class EventDispatcher implements Gateway {
    *
    * @throws EventStoreError; then it was not accepted.
    */
-  async accept({ function: name, qualifier, ...event }: AcceptedEvent): Promise<void> {
+  async accept({ function: name, qualifier, hops = 0, ...event }: AcceptedEvent): Promise<void> {
     const { store, clock } = this.#options;
     const target = functionTarget(name, qualifier);
-    this.#add(await store.append({ ...event, target, acceptedAt: clock.now(), hops: 0 }));
+    this.#add(await store.append({ ...event, target, acceptedAt: clock.now(), hops }));
   }
 
   /**
@@ -146,10 +150,13 @@ export class EventDispatcher implements Gateway {
    * @param origin by which its source finds it after a crash.
    * @throws EventStoreError; then it was not accepted.
    */
-  async acceptHeld({ function: name, qualifier, ...event }: AcceptedEvent, origin: string): Promise<StoredEvent> {
+  async acceptHeld(
+    { function: name, qualifier, hops = 0, ...event }: AcceptedEvent,
+    origin: string,
+  ): Promise<StoredEvent> {
     const { store, clock } = this.#options;
     const target = functionTarget(name, qualifier);
-    const stored = await store.append({ ...event, target, acceptedAt: clock.now(), hops: 0, origin });
+    const stored = await store.append({ ...event, target, acceptedAt: clock.now(), hops, origin });
     this.hold(stored);
     return stored;
   }
@@ -162,17 +169,17 @@ export class EventDispatcher implements Gateway {
    */
   async acceptFailed(event: AcceptedEvent, ending: Ending, destination: string | null): Promise<void> {
     const { account, store, clock } = this.#options;
-    const { function: name, qualifier, ...contents } = event;
+    const { function: name, qualifier, hops = 0, ...contents } = event;
     const target = functionTarget(name, qualifier);
     const acceptedAt = clock.now();
     this.#failed += 1;
     if (destination === null) {
-      const stored = await store.append({ ...contents, target, acceptedAt, hops: 0 });
+      const stored = await store.append({ ...contents, target, acceptedAt, hops });
       return this.#bury(stored, ending.tries, reasonOf(ending));
     }
     const settings = { ...DEFAULT_EVENT_SETTINGS, onFailure: targetOf(destination) };
     const of = { kind: 'function', name, qualifier } as const;
-    const all = followersOf(account, of, { ...contents, hops: 0 }, ending, settings, reasonOf(ending), acceptedAt);
+    const all = followersOf(account, of, { ...contents, hops }, ending, settings, reasonOf(ending), acceptedAt);
     for (const one of all) this.#add(await store.append(one));
   }
 
@@ -282,30 +289,40 @@ export class EventDispatcher implements Gateway {
   #flowOf(key: string): Flow {
     const known = this.#flows.get(key);
     if (known !== undefined) return known;
-    const flow = new Flow(key, parseTarget(key));
+    const target = parseTarget(key);
+    // A function's versions and aliases share its limit, and each has an order of its own.
+    const share = target.kind === 'function' ? this.#functions.shareOf(target.name) : this.#destinations.shareOf(key);
+    const flow = new Flow(key, target, share);
     this.#flows.set(key, flow);
     return flow;
   }
 
   #offer(flow: Flow): void {
-    const { target, inFlight } = flow;
+    if (this.#mayBegin(flow)) this.#ready.add(flow);
+    else if (flow.isIdle(this.#options.clock.now()) && this.#flows.get(flow.key) === flow) this.#forget(flow);
+  }
+
+  /** If there is room for it as well. */
+  #mayBegin(flow: Flow): boolean {
+    const { share, target, waiting, pausedUntil } = flow;
+    if (waiting === 0 || pausedUntil > this.#options.clock.now()) return false;
     const limit = target.kind === 'function' ? this.#options.limitOf(target.name) : deliveriesOf(target);
-    const isPaused = flow.pausedUntil > this.#options.clock.now();
-    const isFull = inFlight >= limit || (inFlight > 0 && flow.bytesInFlight * 4 >= MAX_BYTES_IN_FLIGHT);
-    if (flow.waiting > 0 && !isPaused && !isFull) this.#ready.add(flow);
-    else if (flow.waiting === 0 && inFlight === 0 && !isPaused && this.#flows.get(flow.key) === flow)
-      this.#flows.delete(flow.key);
+    return !share.room.isFull(share, limit);
+  }
+
+  #forget(flow: Flow): void {
+    this.#flows.delete(flow.key);
+    flow.share.room.forget(flow);
   }
 
   #pump(): void {
     if (this.#state !== 'running') return;
     this.#takeDue();
     for (const flow of this.#ready) {
-      if (this.#bytesInFlight >= MAX_BYTES_IN_FLIGHT) break;
-      const isFunction = flow.target.kind === 'function';
-      if (isFunction ? this.#inFlight >= this.#options.maxInFlight : this.#deliveries >= MAX_DELIVERIES) continue;
+      const first = this.#mayBegin(flow) ? flow.first : undefined;
+      if (first !== undefined && !flow.share.room.takes(flow.share, first.bytes)) continue;
       this.#ready.delete(flow);
-      const event = flow.take();
+      const event = first === undefined ? undefined : flow.take();
       if (event === undefined) continue;
       this.#lease(flow, event);
       // Behind the others, which a set visits as well.
@@ -335,24 +352,18 @@ export class EventDispatcher implements Gateway {
   }
 
   #lease(flow: Flow, event: StoredEvent): void {
-    const isFunction = flow.target.kind === 'function';
+    const { share } = flow;
     this.#leased.add(event.sequence);
     flow.inFlight += 1;
-    flow.bytesInFlight += event.bytes;
-    this.#bytesInFlight += event.bytes;
-    if (isFunction) this.#inFlight += 1;
-    else this.#deliveries += 1;
+    share.room.enter(flow, event.bytes);
     void this.#work(flow, event)
       .catch((error: unknown) => this.#onLost(flow, event, error))
       .finally(() => {
         this.#leased.delete(event.sequence);
         flow.inFlight -= 1;
-        flow.bytesInFlight -= event.bytes;
-        this.#bytesInFlight -= event.bytes;
-        if (isFunction) this.#inFlight -= 1;
-        else this.#deliveries -= 1;
+        share.room.leave(flow, event.bytes);
         if (this.#leased.size === 0) this.#onIdle?.();
-        this.#offer(flow);
+        for (const one of [...share.flows]) this.#offer(one);
         this.#pump();
       });
   }
@@ -470,7 +481,7 @@ export class EventDispatcher implements Gateway {
     const tries = event.state.tries + 1;
     if (tries > 1) this.#triedAgain += 1;
     try {
-      await deliver(target, contents, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(DELIVERY_LIMIT_MS)]));
+      await deliver(target, contents, this.#stop.signal);
     } catch (error) {
       if (this.#stop.signal.aborted) return;
       const pauseMs = DELIVERY_PAUSES_MS[tries - 1];
@@ -509,7 +520,7 @@ export class EventDispatcher implements Gateway {
 
 function deliveriesOf({ kind }: Target): number {
   // Lines of a file are written one after the other.
-  return kind === 'file' ? 1 : MAX_DELIVERIES_OF_FLOW;
+  return kind === 'file' ? 1 : MAX_DELIVERIES_OF_ENDPOINT;
 }
 
 function reasonOf({ condition, outcome, tries }: Ending): string {

@@ -1,5 +1,6 @@
 /** Runs in snapctr. The events of one target: they wait in the order in which they came. */
 import type { StoredEvent } from './event-store.ts';
+import type { Share } from './room.ts';
 import type { Target } from './target.ts';
 
 /** Pauses after which a target that had no room is asked again: they double from the first to the longest, in ms. */
@@ -11,8 +12,8 @@ const CHUNK = 1024;
 export class Flow {
   readonly key: string;
   readonly target: Target;
+  readonly share: Share;
   inFlight = 0;
-  bytesInFlight = 0;
   /** Until then there is no room for it. */
   pausedUntil = 0;
   #refusals = 0;
@@ -21,9 +22,11 @@ export class Flow {
   #waiting: StoredEvent[] = [];
   #taken = 0;
 
-  constructor(key: string, target: Target) {
+  constructor(key: string, target: Target, share: Share) {
     this.key = key;
     this.target = target;
+    this.share = share;
+    share.flows.add(this);
   }
 
   get waiting(): number {
@@ -32,6 +35,11 @@ export class Flow {
 
   get first(): StoredEvent | undefined {
     return this.#back[0] ?? this.#waiting[this.#taken];
+  }
+
+  /** Nothing of it is left to be done, and nobody has to know that it has no room. */
+  isIdle(now: number): boolean {
+    return this.waiting === 0 && this.inFlight === 0 && this.pausedUntil <= now;
   }
 
   add(event: StoredEvent): void {

@@ -2,9 +2,9 @@
  * Runs in snapctr. The certificate of the gateway and its key, two files in PEM, which are looked at again at most once a
  * second when somebody connects. A pair that cannot be used (half of it replaced, a key of another certificate) changes nothing.
  */
-import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { messageOf } from '../../protocol/errors.ts';
+import { readRegularSync } from '../../storage/regular-file.ts';
 
 export interface CertificateOptions {
   /** Certificate, and those between it and a known one. */
@@ -76,7 +76,7 @@ export class Certificate {
 function readPair({ certFile, keyFile }: CertificateOptions): Pair | CertificateError {
   const read = (file: string, what: string): string | CertificateError => {
     try {
-      return readFileSync(file, 'utf8');
+      return readRegularSync(file).toString();
     } catch (error) {
       return new CertificateError(`the TLS ${what} ${file} cannot be read: ${messageOf(error)}`, { cause: error });
     }

@@ -37,12 +37,12 @@ export function errorAnswer(error: SnapfaasError, options: ErrorAnswerOptions = 
 
 /** Any value as a JSON answer. */
 export function jsonAnswer(status: number, value: unknown, headers: HeaderList = []): Answer {
-  return jsonTextAnswer(status, JSON.stringify(value), headers);
+  return jsonBytesAnswer(status, Buffer.from(JSON.stringify(value)), headers);
 }
 
-/** The same of JSON. */
-export function jsonTextAnswer(status: number, text: string, headers: HeaderList = []): Answer {
-  return answer(status, JSON_TYPE, Buffer.from(text), headers);
+/** The same of JSON that is written already. */
+export function jsonBytesAnswer(status: number, bytes: Buffer, headers: HeaderList = []): Answer {
+  return answer(status, JSON_TYPE, bytes, headers);
 }
 
 export function answer(status: number, contentType: string, body: Buffer, headers: HeaderList = []): Answer {

@@ -156,17 +156,28 @@ export class Connection {
     this.#socket.setTimeout(Math.ceil(ms / 2));
   }
 
-  /** Ends the connection behind what was written of an answer; its client sees that the end is missing. */
-  cutOff(): void {
+  /**
+   * Ends the connection behind what was written of an answer; its client sees that the end is missing.
+   *
+   * @param isReset it would take the end of the connection for that of the answer, and a reset tells it otherwise.
+   */
+  cutOff(isReset: boolean): void {
     if (this.#isEnding) return;
     this.#isEnding = true;
     // Not at once: newer versions of Node keep what was written of a response until the end of this step.
     process.nextTick(() => {
+      if (isReset) return void this.#socket.write('', () => this.#reset());
       // Only from then on: a client that still reads what was written gets it all. `limitSilence` is for one that does not.
       this.#socket.end(() => {
         if (!this.#socket.destroyed) this.#linger ??= setTimeout(() => this.#socket.destroy(), LINGER_MS);
       });
     });
+  }
+
+  /** TLS has an end of its own, which is missing then. */
+  #reset(): void {
+    if ('encrypted' in this.#socket) this.#socket.destroy();
+    else this.#socket.resetAndDestroy();
   }
 
   destroy(): void {

@@ -285,7 +285,8 @@ export class Exchange implements OpenExchange, PartialOutput, UnreadAnswer {
   /** Of an answer that has begun, its rest. */
   #send(answer: Answer): void {
     if (answer.isCutOff === true) {
-      this.#connection.cutOff();
+      // A client of HTTP/1.0 knows no chunks.
+      this.#connection.cutOff(this.#incoming.httpVersion === '1.0');
       this.#finish();
     } else if (this.#response.headersSent) {
       this.#response.end(answer.body, () => this.#finish());

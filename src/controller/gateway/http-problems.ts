@@ -41,8 +41,20 @@ function isJsonType(contentType: string): boolean {
   return (contentType.split(';', 1)[0] ?? '').trim().toLowerCase() === 'application/json';
 }
 
-/** What is wrong with how a request names its host (RFC 9112, 3.2); null if nothing. */
-export function hostProblem({ rawHeaders, httpVersion }: IncomingMessage): SnapfaasError | null {
+/** What is wrong with a request's head, though Node takes it: how it names its host, and how its body is coded; null if nothing. */
+export function headProblem(incoming: IncomingMessage): SnapfaasError | null {
+  return hostProblem(incoming) ?? codingProblem(incoming);
+}
+
+/** RFC 9112, 6.1: a function would be given a body in a coding of which it is not told. */
+function codingProblem({ headers }: IncomingMessage): SnapfaasError | null {
+  const coding = headers['transfer-encoding']?.trim().toLowerCase();
+  if (coding === undefined || coding === 'chunked') return null;
+  return badRequest('the header "transfer-encoding" may only say "chunked"; send the body without another coding');
+}
+
+/** RFC 9112, 3.2. */
+function hostProblem({ rawHeaders, httpVersion }: IncomingMessage): SnapfaasError | null {
   let hosts = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] ?? '';

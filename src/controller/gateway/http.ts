@@ -21,7 +21,7 @@ import { Connection } from './http-connection.ts';
 import { Exchange } from './http-exchange.ts';
 import {
   brokenRequest,
-  hostProblem,
+  headProblem,
   listenFailure,
   noTunnel,
   unknownExpectation,
@@ -45,6 +45,8 @@ import type { UrlAddress } from './urls/address.ts';
 import { FunctionUrls } from './urls/urls.ts';
 
 export interface Access {
+  /** Whether anybody needs a key; asked each time. */
+  readonly needsKeys: boolean;
   /**
    * @param target of the request, from its path on.
    * @param service that a signature has to be for, such as "lambda".
@@ -136,6 +138,8 @@ export class HttpGateway implements Gateway {
       options.certificate === undefined ? createServer(settings) : this.#secure(options.certificate, settings);
     // A client that closes its half has sent all it wants to, and waits for its answer (RFC 9112, 9.6).
     Object.assign(this.#server, { httpAllowHalfOpen: true });
+    // Their bytes are bounded; of more than a number Node would drop the rest and say nothing.
+    this.#server.maxHeadersCount = 0;
     this.#server.on('request', (incoming, response) => this.#admit(incoming, response, false));
     this.#server.on('checkContinue', (incoming, response) => this.#admit(incoming, response, true));
     this.#server.on('checkExpectation', (incoming, response) => this.#admit(incoming, response, false));
@@ -252,7 +256,14 @@ export class HttpGateway implements Gateway {
   }
 
   #originPolicy(address: string): OriginPolicy {
-    return new OriginPolicy(this.#options.host, address, this.#options.allowedOrigins ?? [], this.scheme);
+    const { host, allowedOrigins = [], access } = this.#options;
+    return new OriginPolicy({
+      listenHost: host,
+      address,
+      allowed: allowedOrigins,
+      scheme: this.scheme,
+      needsKeys: () => access?.needsKeys === true,
+    });
   }
 
   #stopListening(): Promise<void> {
@@ -293,7 +304,7 @@ export class HttpGateway implements Gateway {
     if (address !== null && this.#urls !== null) {
       return this.#toFunction(this.#urls, address, connection, incoming, response, waiting);
     }
-    const problem = expectsMore ? unknownExpectation() : (hostProblem(incoming) ?? this.#origins.problem(incoming));
+    const problem = expectsMore ? unknownExpectation() : (headProblem(incoming) ?? this.#origins.problem(incoming));
     if (problem !== null) return this.#refuse(connection, incoming, response, problem);
     if (incoming.headers.origin !== undefined && this.#answerBrowser(connection, incoming, response)) return;
     const path = pathOf(url);
@@ -341,7 +352,7 @@ export class HttpGateway implements Gateway {
     const expectsMore = !waiting && incoming.headers.expect !== undefined;
     let problem = expectsMore
       ? unknownExpectation()
-      : (hostProblem(incoming) ?? this.#origins.hostProblem(address.host));
+      : (headProblem(incoming) ?? this.#origins.hostProblem(address.host));
     let caller: Caller | null = null;
     if (problem === null && urls.isClosed(address, incoming)) {
       try {

@@ -3,22 +3,36 @@
  * is every page that a developer has open. Programs, which send none of these headers, notice nothing.
  *
  * ```
- *   Host             on a loopback address only names that lead nowhere else: a page could have its own name lead here
+ *   Host             on a loopback address, and where nobody needs a key, only names that are no page's: one could have its own lead here
  *   Origin           only pages that came from the gateway's own address, and those that were allowed
  *   Sec-Fetch-Site   what a page requests without an Origin, such as images; links to the gateway work
  * ```
  */
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
+import { hostname } from 'node:os';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import type { HeaderList } from './http-answer.ts';
 
 /** Allows every page. */
 const ANY = '*';
 
+export interface OriginPolicyOptions {
+  /** Where the gateway listens, as it was told. */
+  readonly listenHost: string;
+  /** The address that this is. */
+  readonly address: string;
+  /** Origins as browsers send them, such as `http://localhost:3000`, or `*`. */
+  readonly allowed: readonly string[];
+  readonly scheme: 'http' | 'https';
+  /** Whether requests need keys, which no page has; asked each time. */
+  readonly needsKeys: () => boolean;
+}
+
 export class OriginPolicy {
   readonly #isLoopback: boolean;
-  readonly #listenHost: string;
+  readonly #needsKeys: () => boolean;
+  readonly #ownNames: ReadonlySet<string>;
   readonly #allowed: ReadonlySet<string>;
   readonly #scheme: 'http' | 'https';
   /** Hosts in allowed origins: of a proxy in front, for example. */
@@ -26,15 +40,11 @@ export class OriginPolicy {
   /** Most clients send one and the same. */
   #lastGoodHost: string | undefined;
 
-  /**
-   * @param listenHost where the gateway listens, as it was told.
-   * @param address the address that this is.
-   * @param allowed origins as browsers send them, such as `http://localhost:3000`, or `*`.
-   */
-  constructor(listenHost: string, address: string, allowed: readonly string[], scheme: 'http' | 'https' = 'http') {
+  constructor({ listenHost, address, allowed, scheme, needsKeys }: OriginPolicyOptions) {
     this.#scheme = scheme;
-    this.#listenHost = listenHost.toLowerCase();
+    this.#needsKeys = needsKeys;
     this.#isLoopback = isLoopback(address);
+    this.#ownNames = new Set([listenHost.toLowerCase(), ...(this.#isLoopback ? [] : [hostname().toLowerCase()])]);
     this.#allowed = new Set(allowed);
     this.#allowedHosts = new Set(allowed.flatMap((origin) => (URL.canParse(origin) ? [new URL(origin).hostname] : [])));
   }
@@ -48,7 +58,7 @@ export class OriginPolicy {
   hostProblem(host: string | undefined): SnapfaasError | null {
     if (host !== this.#lastGoodHost && !this.#isGoodHost(host)) {
       return forbidden(
-        `the host ${shown(host)} is not one of this machine; send the request to localhost or ${this.#listenHost}, or ` +
+        `the host ${shown(host)} is not one of this machine; send the request to ${this.#goodHosts()}, or ` +
           'have a proxy do so (--allow-origin takes the origin of one that keeps the host)',
       );
     }
@@ -93,9 +103,17 @@ export class OriginPolicy {
 
   #isGoodHost(host: string | undefined): boolean {
     // Browsers have sent one since HTTP/1.0.
-    if (!this.#isLoopback || host === undefined) return true;
+    if (host === undefined || (!this.#isLoopback && this.#needsKeys())) return true;
+    // Whose pages may all come in need no name of ours.
+    if (this.#allowed.has(ANY)) return true;
     const name = withoutPort(host);
-    return isLoopbackName(name) || name === this.#listenHost || this.#allowedHosts.has(name);
+    if (isLoopbackName(name) || this.#ownNames.has(name) || this.#allowedHosts.has(name)) return true;
+    return !this.#isLoopback && isAddress(name);
+  }
+
+  #goodHosts(): string {
+    const names = ['localhost', ...[...this.#ownNames].filter((name) => name !== 'localhost')];
+    return [...names, ...(this.#isLoopback ? [] : ['an address of it'])].join(' or ');
   }
 }
 
@@ -125,7 +143,12 @@ export function parseOrigin(text: string): string | null {
 function isOwn(origin: string, host: string | undefined, scheme: string): boolean {
   if (host === undefined || origin !== `${scheme}://${host.toLowerCase()}`) return false;
   const name = withoutPort(host);
-  return isLoopbackName(name) || isIP(name.replace(/^\[|\]$/g, '')) !== 0;
+  return isLoopbackName(name) || isAddress(name);
+}
+
+/** @param host without its port. */
+export function isAddress(host: string): boolean {
+  return isIP(host.replace(/^\[|\]$/g, '')) !== 0;
 }
 
 /** A host in lower case. */

@@ -32,12 +32,12 @@ export class Demand {
   #seen = 0;
   #lastAt: number | null = null;
 
-  /** A request has come. @param now in ms, by a clock that never goes back. */
-  arrived(now: number): void {
+  /** A request has come; one that waited is told late. @param at in ms, by a clock that never goes back. */
+  arrived(at: number): void {
     const before = this.#lastAt;
-    this.#lastAt = now;
+    this.#lastAt = Math.max(at, before ?? at);
     if (before === null) return;
-    const pauseMs = now - before;
+    const pauseMs = at - before;
     // Requests that come together are one use.
     if (pauseMs < SHORTEST_MS) return;
     const bin = binOf(pauseMs);

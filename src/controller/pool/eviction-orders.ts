@@ -7,8 +7,8 @@ import type { Holder, IdleVm } from './keep-alive.ts';
 /** What a value is made of, for a VM that is idle or may be launched. */
 export interface Worth {
   readonly holder: Holder;
-  /** How long a start takes, in ms. */
-  readonly startMs: number;
+  /** What it saves a request, in ms: a start, or waiting for another VM. */
+  readonly savesMs: number;
   readonly memoryMib: number;
 }
 
@@ -48,7 +48,8 @@ class ByDemand<V extends IdleVm<V>> implements EvictionOrder<V> {
   valueOf(vm: V, now: number): number {
     const { demand } = vm.holder;
     // One that nobody has used yet waits for the request after the last one.
-    return worthOf(vm, now, vm.uses === 0 ? (demand.lastAt ?? vm.idleSince) : vm.idleSince);
+    const { holder, startMs: savesMs, memoryMib } = vm;
+    return worthOf({ holder, savesMs, memoryMib }, now, vm.uses === 0 ? (demand.lastAt ?? vm.idleSince) : vm.idleSince);
   }
 
   valueAhead(worth: Worth, now: number): number {
@@ -57,11 +58,11 @@ class ByDemand<V extends IdleVm<V>> implements EvictionOrder<V> {
   }
 }
 
-function worthOf({ holder: { demand }, startMs, memoryMib }: Worth, now: number, since: number): number {
+function worthOf({ holder: { demand }, savesMs, memoryMib }: Worth, now: number, since: number): number {
   const { dueAt, lastAt } = demand;
   const isAwaited = dueAt !== null && lastAt !== null && now - dueAt <= (dueAt - lastAt) * LATE_PART;
-  const perMs = isAwaited ? 1 / Math.max(startMs, dueAt - now) : demand.usesPerMs(now - since);
-  return (perMs * startMs) / memoryMib;
+  const perMs = isAwaited ? 1 / Math.max(savesMs, dueAt - now) : demand.usesPerMs(now - since);
+  return (perMs * savesMs) / memoryMib;
 }
 
 /** Greedy-Dual-Size-Frequency (Fuerst and Sharma, "FaasCache", ASPLOS 2021): uses × start ÷ size, and a clock that ages all. */

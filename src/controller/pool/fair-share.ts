@@ -11,8 +11,10 @@ const MOST_STARTS_EARNED = 10;
 const LONGEST_KEEP_MS = 10_000;
 /** A request waits as long as a start takes for a VM in use before another function's is ended; at most this long, in ms. */
 const LONGEST_PATIENCE_MS = 250;
-/** A VM that is launched ahead is worth so many times as much as those that are ended for it: guesses are wrong, and starts cost. */
+/** A VM that no request has to wait for is worth so many times as much as those that are ended for it: guesses are wrong, and starts cost. */
 const GAIN_OF_AHEAD = 2;
+/** The same of another one beside those that a function has: how often it is used is known less, and its start takes the processor from them. */
+const GAIN_OF_ANOTHER = 50;
 
 /**
  * A function that has many VMs yields to one that has fewer, and a VM that is in use stays:
@@ -25,6 +27,9 @@ const GAIN_OF_AHEAD = 2;
  *     as the other one will have then
  *   of anybody                                   without a VM, whose request has waited for a start's time
  * ```
+ *
+ * A function whose own VMs will have served what waits within a start's time evicts nothing for it, unless what another VM saves is
+ * worth more: the start would only take the processor from them, and its VM be idle when it is ready.
  *
  * Not needed: idle for longer than its requests have earned. The last two rows hold for VMs that have been up for as long
  * as their start took; otherwise functions that evict each other would do nothing but start. The second row ends where
@@ -86,8 +91,16 @@ export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
     return { memoryMib: chosen.memoryMib, hasTap };
   }
 
+  awaitsOwn(claim: Claim): boolean {
+    return claim.own !== null && Math.max(claim.own.servesInMs, claim.own.stalledMs) < patienceMs(claim);
+  }
+
   victims(lack: Lack, claim: Claim): readonly V[] {
     if (!this.couldYield(lack)) return [];
+    const { own } = claim;
+    if (own !== null && this.awaitsOwn(claim)) {
+      return this.#unneeded(lack, { ...claim, savesMs: own.servesInMs * own.busyShare }, GAIN_OF_ANOTHER);
+    }
     const chosen = new Choice<V>();
     for (let needsTap = lack.tap; needsTap || chosen.memoryMib < lack.memoryMib; needsTap = false) {
       const vm = this.#worst(claim, chosen, needsTap);
@@ -98,19 +111,24 @@ export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
   }
 
   victimsAhead(lack: Lack, claim: AheadClaim): readonly V[] {
+    return this.#unneeded(lack, claim, GAIN_OF_AHEAD);
+  }
+
+  onEvicted(vm: V): void {
+    this.#order.onEvicted?.(vm);
+  }
+
+  /** Only what is not needed and worth so many times less than what is launched for it. */
+  #unneeded(lack: Lack, claim: AheadClaim, gain: number): readonly V[] {
     const now = this.#now();
     const value = this.#order.valueAhead?.(claim, now) ?? 0;
     const chosen = new Choice<V>();
     for (let needsTap = lack.tap; needsTap || chosen.memoryMib < lack.memoryMib; needsTap = false) {
       const vm = this.#leastNeeded(now, chosen, needsTap);
-      if (vm === null || this.#order.valueOf(vm, now) * GAIN_OF_AHEAD > value) return [];
+      if (vm === null || this.#order.valueOf(vm, now) * gain > value) return [];
       chosen.add(vm);
     }
     return [...chosen.vms];
-  }
-
-  onEvicted(vm: V): void {
-    this.#order.onEvicted?.(vm);
   }
 
   /** The next to go, beside those that were chosen; null if no other one may. */
@@ -136,7 +154,7 @@ export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
 
   /** The one whose function keeps most without it, if it has to yield to this claim. */
   #richest(now: number, claim: Claim, chosen: Choice<V>, withTap: boolean): V | null {
-    const isPatient = claim.waitedMs >= Math.min(claim.startMs ?? LONGEST_PATIENCE_MS, LONGEST_PATIENCE_MS);
+    const isPatient = claim.waitedMs >= patienceMs(claim);
     const hasNone = claim.holder.heldMib === 0;
     if (!(hasNone || isPatient)) return null;
     const claimedMib = claim.holder.heldMib + claim.memoryMib;
@@ -154,6 +172,10 @@ export class FairShare<V extends IdleVm<V>> implements KeepAlivePolicy<V> {
     }
     return richest;
   }
+}
+
+function patienceMs({ startMs }: Claim): number {
+  return Math.min(startMs ?? LONGEST_PATIENCE_MS, LONGEST_PATIENCE_MS);
 }
 
 function isNeeded({ uses, startMs, idleSince }: Pick<IdleVm<unknown>, 'uses' | 'startMs' | 'idleSince'>, now: number) {

@@ -10,9 +10,9 @@ export interface TenantTurn {
 
 export class FunctionUse implements Holder {
   readonly name: string;
-  /** Most VMs at once; null: as many as memory allows. */
+  /** Most requests at once; null: as many as memory allows VMs for. */
   concurrencyLimit: number | null = null;
-  /** VMs that launch or run. */
+  /** Requests that have a VM or wait for its launch, and launches that nobody waits for. */
   inUse = 0;
   /** Memory of all its VMs, in MiB. */
   heldMib = 0;

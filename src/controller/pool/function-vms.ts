@@ -1,10 +1,14 @@
 /** Runs in snapctr. The VMs of one version of a function, as the pool keeps them. */
-import type { FunctionVersion } from '../../registry/function-version.ts';
+import { slotsOf, type FunctionVersion } from '../../registry/function-version.ts';
 import type { FunctionUse } from './function-use.ts';
+import type { OwnVms } from './keep-alive.ts';
 import type { Lacking, LastEnd } from './launch-cause.ts';
 import type { Share } from './ledger.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
 import type { Vm } from './vm.ts';
+
+/** Weight of the newest in the mean of the times that requests took. */
+const NEWEST_WEIGHT = 1 / 8;
 
 /** A request that waits for a launch. */
 export interface LaunchWaiter {
@@ -17,10 +21,12 @@ export interface LaunchWaiter {
   readonly fail: (error: Error) => void;
 }
 
-/** A VM's place among the idle VMs of its function: its own links have it in the list of all idle VMs. */
-export class IdlePlace implements ListNode<IdlePlace> {
-  previous: IdlePlace | null = null;
-  next: IdlePlace | null = null;
+/** A VM's place among those of its function that can take a request: its own links have it in the list of all idle VMs. */
+export class VmPlace implements ListNode<VmPlace> {
+  previous: VmPlace | null = null;
+  next: VmPlace | null = null;
+  /** Where it is; null: it can take none now. */
+  list: LinkedList<VmPlace> | null = null;
   readonly vm: Vm;
 
   constructor(vm: Vm) {
@@ -49,6 +55,10 @@ export class FunctionVms {
   provisioned = 0;
   /** How long its last start took, in ms; null before the first. */
   startMs: number | null = null;
+  /** How long its last requests took on their VMs, in ms; null before the first. */
+  runMs: number | null = null;
+  /** When one of its VMs was ready last, or a request on one ended, by the pool's clock. */
+  movedAt = -Infinity;
   /** When one of its requests found no room that could not be made, by the pool's clock. */
   hopelessSince: number | null = null;
   /** What its last request lacked that got no VM. */
@@ -59,10 +69,12 @@ export class FunctionVms {
   readonly unclaimed = new Set<Vm>();
   /** Requests that wait for a launch, oldest first; each would rather have a VM that is free before. */
   readonly awaitingLaunch = new Set<LaunchWaiter>();
-  /** The next request gets the first; these have served no tenant. */
-  readonly #idle = new LinkedList<IdlePlace>();
-  /** Those that are a tenant's; tenants without any are not there. */
-  readonly #idleOf = new Map<string, LinkedList<IdlePlace>>();
+  /** The next request gets the first. */
+  readonly #idle = new TenantLists();
+  /** Those that have requests and free slots: the one that had none free last comes first, so that it is filled up again. */
+  readonly #open = new TenantLists();
+  /** Launches that requests wait for, and that have free slots. */
+  readonly #openLaunches = new LinkedList<VmPlace>();
   /** How many each tenant has, idle or not; tenants without any are not there. */
   readonly #tenants = new Map<string, number>();
 
@@ -82,37 +94,100 @@ export class FunctionVms {
     return Math.max(0, this.alive - this.provisioned);
   }
 
-  /** Whether there is one that any request can take. */
+  /** A request has ended. */
+  ran(fromMs: number, toMs: number): void {
+    const tookMs = toMs - fromMs;
+    this.runMs = this.runMs === null ? tookMs : this.runMs + (tookMs - this.runMs) * NEWEST_WEIGHT;
+    this.movedAt = toMs;
+  }
+
+  /**
+   * What a request can expect of the VMs that there are; null: there are none that could serve it.
+   *
+   * @param tenant null: it has none.
+   * @param waiting so many wait with it, beside those that wait for launches.
+   */
+  own(now: number, waitedMs: number, tenant: string | null, waiting: number): OwnVms | null {
+    // Those that launch will not have served much by then.
+    const vms = tenant === null ? this.ready || this.alive : (this.#tenants.get(tenant) ?? 0);
+    if (vms === 0) return null;
+    const eachMs = (this.runMs ?? 0) / (vms * slotsOf(this.config));
+    return {
+      servesInMs: (waiting + this.awaitingLaunch.size) * eachMs,
+      stalledMs: Math.min(waitedMs, now - this.movedAt),
+      busyShare: Math.min(1, this.use.demand.usesPerMs(0) * eachMs),
+    };
+  }
+
+  /** Whether there is an idle one that any request can take. */
   get hasIdle(): boolean {
-    return this.#idle.first !== null;
+    return this.#idle.ofNobody.first !== null;
+  }
+
+  /** Whether there is a busy one that any request can share. */
+  get hasOpen(): boolean {
+    return this.#open.ofNobody.first !== null;
   }
 
   /** One that has served comes back first; one that was launched ahead waits behind all of them. */
   pushIdle(vm: Vm): void {
-    const idle = this.#listOf(vm.tenant);
-    if (vm.isUnused) idle.append(vm.idlePlace);
-    else idle.prepend(vm.idlePlace);
+    leave(vm.place);
+    enter(vm.place, this.#idle.of(vm.tenant), vm.isUnused);
   }
 
   /** The one that the next request would get, else that of some tenant. */
   get firstIdle(): Vm | null {
-    const [ofSome] = this.#idleOf.values();
-    return (this.#idle.first ?? ofSome?.first)?.vm ?? null;
+    return this.#idle.first;
   }
 
   /** @param tenant gets one that is its own, else one that is nobody's yet. */
   popIdle(tenant: string | null = null): Vm | null {
-    const own = tenant === null ? null : (this.#idleOf.get(tenant)?.first?.vm ?? null);
-    if (own === null) return this.#idle.takeFirst()?.vm ?? null;
-    this.removeIdle(own);
-    return own;
+    const vm = this.#idle.firstFor(tenant) ?? this.#idle.firstFor(null);
+    if (vm !== null) this.removeIdle(vm);
+    return vm;
   }
 
-  #listOf(tenant: string | null): LinkedList<IdlePlace> {
-    if (tenant === null) return this.#idle;
-    let list = this.#idleOf.get(tenant);
-    if (list === undefined) this.#idleOf.set(tenant, (list = new LinkedList()));
-    return list;
+  /** For evicted and lost VMs; the VM must be idle. */
+  removeIdle(vm: Vm): void {
+    this.#idle.of(vm.tenant).remove(vm.place);
+    vm.place.list = null;
+    this.#idle.tidy(vm.tenant);
+  }
+
+  /** Whether it could have another request beside those that it has. Of whose tenant it is to be is known when its first one has begun. */
+  takesMore(vm: Vm): boolean {
+    if (vm.taken === 0) return true;
+    return vm.hasSlot && (vm.tenant !== null || this.config.isolatesTenants !== true);
+  }
+
+  /** To be called when the number of its requests, or what it may have, has changed; one that is idle is offered anyway. */
+  offer(vm: Vm): void {
+    const { place, tenant } = vm;
+    if (vm.state === 'idle') return;
+    const isOffered = vm.taken > 0 && this.takesMore(vm) && (vm.state === 'launching' || vm.isReusable);
+    const list = !isOffered ? null : vm.state === 'launching' ? this.#openLaunches : this.#open.of(tenant);
+    if (place.list === list) return;
+    leave(place);
+    if (list !== null) enter(place, list, list === this.#openLaunches);
+    this.#open.tidy(tenant);
+  }
+
+  /** A busy one that can have another request of this tenant; it is to be taken. */
+  firstOpen(tenant: string | null): Vm | null {
+    for (let vm = this.#open.firstFor(tenant); vm !== null; vm = this.#open.firstFor(tenant)) {
+      if (vm.isReusable) return vm;
+      this.offer(vm);
+    }
+    return null;
+  }
+
+  /** A launch that another request can wait for as well. */
+  firstOpenLaunch(): Vm | null {
+    for (let first = this.#openLaunches.first; first !== null; first = this.#openLaunches.first) {
+      if (first.vm.state === 'launching') return first.vm;
+      this.offer(first.vm);
+    }
+    return null;
   }
 
   hasVmOf(tenant: string): boolean {
@@ -135,23 +210,26 @@ export class FunctionVms {
 
   /** Tenants that something is known of. */
   get tenantCount(): number {
-    return Math.max(this.#tenants.size, this.#idleOf.size);
+    return Math.max(this.#tenants.size, this.#idle.tenants, this.#open.tenants);
   }
 
-  /** Who waits for this launch; undefined: it is unclaimed. */
+  /** Who has waited longest of those that wait for this launch; undefined: nobody does. */
   waiterFor(vm: Vm): LaunchWaiter | undefined {
     for (const waiter of this.awaitingLaunch) if (waiter.vm === vm) return waiter;
     return undefined;
   }
 
-  /** A launch is over: the oldest request that waits gets the VM, and whose it was waits for the oldest one's launch. */
+  /** A launch is over: as many requests get the VM as waited for it, the oldest, and whose it was wait for the launches of those. */
   onLaunched(vm: Vm): void {
-    const own = this.waiterFor(vm);
-    const [oldest] = this.awaitingLaunch;
-    if (own === undefined || oldest === undefined) return;
-    own.vm = oldest.vm;
-    oldest.vm = vm;
-    oldest.take(vm);
+    const waiting = [...this.awaitingLaunch];
+    const own = waiting.filter((waiter) => waiter.vm === vm);
+    const oldest = waiting.slice(0, own.length);
+    const launches = oldest.filter((waiter) => waiter.vm !== vm).map((waiter) => waiter.vm);
+    for (const waiter of own) if (!oldest.includes(waiter)) waiter.vm = launches.shift() ?? waiter.vm;
+    for (const waiter of oldest) {
+      waiter.vm = vm;
+      waiter.take(vm);
+    }
   }
 
   takeUnclaimed(): Vm | null {
@@ -161,11 +239,49 @@ export class FunctionVms {
     }
     return null;
   }
+}
 
-  /** For evicted and lost VMs; the VM must be idle. */
-  removeIdle(vm: Vm): void {
-    const list = this.#listOf(vm.tenant);
-    list.remove(vm.idlePlace);
-    if (vm.tenant !== null && list.first === null) this.#idleOf.delete(vm.tenant);
+/** VMs that can take requests: of nobody yet, and of each tenant. */
+class TenantLists {
+  readonly ofNobody = new LinkedList<VmPlace>();
+  /** Tenants without any are not there. */
+  readonly #ofTenants = new Map<string, LinkedList<VmPlace>>();
+
+  /** That of some tenant, if there is none of nobody's. */
+  get first(): Vm | null {
+    const [ofSome] = this.#ofTenants.values();
+    return (this.ofNobody.first ?? ofSome?.first)?.vm ?? null;
   }
+
+  get tenants(): number {
+    return this.#ofTenants.size;
+  }
+
+  /** @param tenant null: nobody's. */
+  firstFor(tenant: string | null): Vm | null {
+    return (tenant === null ? this.ofNobody : this.#ofTenants.get(tenant))?.first?.vm ?? null;
+  }
+
+  /** To enter one; `tidy` is to be called when one has left. */
+  of(tenant: string | null): LinkedList<VmPlace> {
+    if (tenant === null) return this.ofNobody;
+    let list = this.#ofTenants.get(tenant);
+    if (list === undefined) this.#ofTenants.set(tenant, (list = new LinkedList()));
+    return list;
+  }
+
+  tidy(tenant: string | null): void {
+    if (tenant !== null && this.#ofTenants.get(tenant)?.first === null) this.#ofTenants.delete(tenant);
+  }
+}
+
+function enter(place: VmPlace, list: LinkedList<VmPlace>, isLast: boolean): void {
+  place.list = list;
+  if (isLast) list.append(place);
+  else list.prepend(place);
+}
+
+function leave(place: VmPlace): void {
+  place.list?.remove(place);
+  place.list = null;
 }

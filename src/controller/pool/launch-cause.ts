@@ -1,7 +1,7 @@
 /** Runs in snapctr. Why a request got no VM yet, or had one launched: what is told of it later. */
 
-/** What a request lacks that got no VM when it was its turn. */
-export type Lacking = 'concurrency_limit' | 'memory' | 'tap' | 'deployment';
+/** What a request lacks that got no VM when it was its turn. `own_vm`: one that its function has, sooner than memory for another one. */
+export type Lacking = 'concurrency_limit' | 'own_vm' | 'memory' | 'tap' | 'deployment';
 
 /** Why no VM of a function waits for its first request. `not_yet`: one is due, or just launched. */
 export type NotAhead = 'off' | 'no_snapshot' | 'launch_failed' | 'no_memory' | 'no_tap' | 'not_yet';

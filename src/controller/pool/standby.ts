@@ -358,7 +358,7 @@ class CandidateList {
 
 /** No VM of it waits for its next request, and one may. */
 function wantsVm({ fn }: Candidate): boolean {
-  return !fn.hasIdle && fn.unclaimed.size === 0 && !fn.use.isAtLimit;
+  return !fn.hasIdle && !fn.hasOpen && fn.unclaimed.size === 0 && !fn.use.isAtLimit;
 }
 
 /** The list whose next candidate comes before those of the others; null: there is none. */

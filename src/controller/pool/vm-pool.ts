@@ -1,9 +1,10 @@
 /**
- * Runs in snapctr. Finds a VM for a request: an idle one of the function, else a launch that nobody waits for any more,
- * else a new one in free memory, else a new one in the memory of idle VMs that may be evicted for it (`keep-alive.ts`).
+ * Runs in snapctr. Finds a VM for a request: a busy one of the function that has a free slot, where VMs have several; else an idle one,
+ * else a launch that has a free slot or that nobody waits for any more, else a new one in free memory, else a new one in the memory of
+ * idle VMs that may be evicted for it (`keep-alive.ts`). So few VMs are filled up, and the others are idle, and can be paused or evicted.
  *
  * ```
- *   acquire ──▶ Lease ──▶ use ──▶ VM idle, or killed ──▶ onRoom
+ *   acquire ──▶ Lease ──▶ use ──▶ VM idle, killed, or still busy with others ──▶ onRoom
  *      └──▶ null: the request waits in the channel, which asks again
  * ```
  */
@@ -42,7 +43,7 @@ export interface VmPoolOptions {
   /** A VM was launched or taken for a request; called before it is used. */
   readonly onTaken?: (fn: FunctionVms, vm: Vm) => void;
   readonly onGone?: (vm: Vm) => void;
-  /** A VM became idle, or has given its share back. Called when the books are in order again. */
+  /** A VM became idle, has a free slot, or has given its share back. Called when the books are in order again. */
   readonly onRoom?: (vm: Vm) => void;
   /** With this VM gone its version has fewer than are kept. To be acted on later: the books are not in order just now. */
   readonly onShort?: (vm: Vm) => void;
@@ -54,7 +55,7 @@ export interface VmPoolOptions {
   readonly now: () => number;
 }
 
-/** A VM that one request has to itself: it is idle until now, or is being launched for it. */
+/** A VM that one request has a slot of, or, where there is only one, has to itself: it was idle or shared until now, or is being launched. */
 export interface Lease {
   readonly fn: FunctionVms;
   readonly vm: Vm;
@@ -64,10 +65,21 @@ export interface Lease {
   readonly cause: LaunchCause | null;
 }
 
+/** A VM for a request, and how it came to be. */
+interface ReadyFor {
+  readonly vm: Vm;
+  readonly start: StartKind;
+}
+
 export type VmCounts = Readonly<Record<string, Partial<Record<VmState, number>>>>;
 
 /** For whom VMs are launched that were promised: it comes before everybody who has something, and has waited for long. */
-const PROMISED = { holder: { heldMib: 0, demand: new Demand() }, waitedMs: Infinity, isNewTenant: false } as const;
+const PROMISED = {
+  holder: { heldMib: 0, demand: new Demand() },
+  waitedMs: Infinity,
+  isNewTenant: false,
+  own: null,
+} as const;
 
 /** What is told of a function that lacks nothing just now. */
 const NO_LACK: Lack = { memoryMib: 0, tap: false };
@@ -159,32 +171,43 @@ export class VmPool {
    *
    * @param waitedMs how long it has waited already; a longer wait gives it more rights.
    * @param tenant who it is for; null if and only if the function has no tenants.
+   * @param waiting how many requests wait in the same turn, with this one.
    */
-  acquire(fn: FunctionVms, waitedMs: number, tenant: string | null = null): Lease | null {
+  acquire(fn: FunctionVms, waitedMs: number, tenant: string | null = null, waiting = 1): Lease | null {
     if (this.#closed || fn.isRetired) return null;
     let cause: LaunchCause | null = null;
     const { isolatesTenants = false } = fn.config;
     if (isolatesTenants !== (tenant !== null)) throw new Error(`bug: tenant ${String(tenant)} of ${fn.config.name}`);
-    const idle = this.#takeIdle(fn, tenant);
-    if (idle === null) {
+    const { isAtLimit } = fn.use;
+    const known = isAtLimit ? null : (this.#takeReady(fn, tenant) ?? fn.firstOpenLaunch());
+    if (known === null) {
       // It counts as in use already.
       const unclaimed = fn.takeUnclaimed();
       if (unclaimed !== null) {
-        fn.use.demand.arrived(this.#options.now());
+        fn.use.demand.arrived(this.#options.now() - waitedMs);
+        this.#take(unclaimed);
         return { fn, vm: unclaimed, tenant, cause };
       }
-      if (fn.use.isAtLimit) {
+      if (isAtLimit) {
         fn.lacking = 'concurrency_limit';
         return null;
       }
       const notAhead = this.#options.whyNotAhead?.(fn) ?? null;
-      const evicted = this.#makeRoom(fn, waitedMs, tenant);
+      const evicted = this.#makeRoom(fn, waitedMs, tenant, waiting);
       if (evicted === null) return null;
       cause = { busyVms: fn.alive, lastEnd: fn.lastEnd, notAhead, evicted };
     }
     fn.use.inUse += 1;
-    fn.use.demand.arrived(this.#options.now());
-    return { fn, vm: idle ?? this.#launch(fn), tenant, cause };
+    fn.use.demand.arrived(this.#options.now() - waitedMs);
+    const vm = known ?? this.#launch(fn);
+    this.#take(vm);
+    return { fn, vm, tenant, cause };
+  }
+
+  /** A request has a slot of it, or waits for it. */
+  #take(vm: Vm): void {
+    vm.taken += 1;
+    vm.fn.offer(vm);
   }
 
   /**
@@ -199,33 +222,39 @@ export class VmPool {
 
   /**
    * The only way to a VM: waits until it is ready, lets `use` work with it, and releases it; a VM that is of no more use
-   * then is discarded.
+   * then is discarded, when the other requests on it are done.
    *
    * @throws SnapfaasError `vm_launch_failed`, `function_error` (from the import), and whatever `use` throws; NotBegunError
    * if a warm VM turns out to have ended before `use` began.
    */
   async use<T>(lease: Lease, signal: AbortSignal, use: (vm: Vm, start: StartKind) => Promise<T>): Promise<T> {
     const { fn, tenant } = lease;
-    let { vm } = lease;
+    let ready: ReadyFor = { vm: lease.vm, start: lease.vm.startKind };
     try {
-      if (vm.state !== 'busy') vm = await this.#awaitLaunch(lease, signal);
+      if (lease.vm.state !== 'busy') ready = await this.#awaitLaunch(lease, signal);
     } catch (error) {
       fn.use.inUse -= 1;
       throw error;
     }
+    const { vm, start } = ready;
     this.#options.onTaken?.(fn, vm);
+    const begunAt = this.#options.now();
     let result: T;
     try {
       if (vm.tenant !== tenant) this.#giveTo(vm, tenant);
-      result = await use(vm, vm.startKind);
+      result = await use(vm, start);
     } catch (error) {
+      fn.ran(begunAt, this.#options.now());
       fn.use.inUse -= 1;
+      vm.taken -= 1;
       // The function's own failure leaves its VM in order; the VM knows.
       if (error instanceof SnapfaasError) this.#giveBack(fn, vm, error);
       else this.#discard(vm, SnapfaasError.from(error));
       throw error;
     }
+    fn.ran(begunAt, this.#options.now());
     fn.use.inUse -= 1;
+    vm.taken -= 1;
     this.#giveBack(fn, vm);
     return result;
   }
@@ -236,6 +265,17 @@ export class VmPool {
       throw new Error(`bug: VM ${vm.id} has served another tenant`);
     }
     vm.fn.give(vm, tenant);
+    // Others of this tenant may share it now.
+    vm.fn.offer(vm);
+    if (vm.hasSlot) this.#options.onRoom?.(vm);
+  }
+
+  /** One that has no launch before it; it is to be taken. */
+  #takeReady(fn: FunctionVms, tenant: string | null): Vm | null {
+    const open = fn.firstOpen(tenant);
+    if (open === null) return this.#takeIdle(fn, tenant);
+    this.counters.reuses += 1;
+    return open;
   }
 
   #takeIdle(fn: FunctionVms, tenant: string | null): Vm | null {
@@ -248,22 +288,48 @@ export class VmPool {
     return vm;
   }
 
-  /** The VM is idle from now on, or goes to a request that waits for a launch, or is killed if it is of no more use. */
+  /**
+   * A request on it is done. What it has free goes to requests that wait for a launch; without any it is idle from now on. It is killed if
+   * it is of no more use, as soon as no other request runs on it.
+   */
   #giveBack(fn: FunctionVms, vm: Vm, error: SnapfaasError | null = null): void {
-    if (!vm.isReusable) return this.#discard(vm, error ?? new SnapfaasError('vm_lost', 'its runtime ended'));
-    for (const waiter of fn.awaitingLaunch) {
-      if (vm.tenant !== null && vm.tenant !== waiter.tenant) continue;
-      this.counters.reuses += 1;
-      waiter.take(vm);
-      return this.#leaveUnclaimed(fn, waiter.vm);
+    if (!vm.isReusable) {
+      fn.offer(vm);
+      if (vm.taken === 0) this.#discard(vm, error ?? new SnapfaasError('vm_lost', 'its runtime ended'));
+      return;
     }
-    if (fn.isRetired) return this.#discard(vm, retired());
+    this.#serveWaiters(fn, vm);
+    if (vm.taken > 0) fn.offer(vm);
+    else if (fn.isRetired) return this.#discard(vm, retired());
+    else this.#makeIdle(fn, vm);
+    if (vm.hasSlot) this.#options.onRoom?.(vm);
+  }
+
+  #makeIdle(fn: FunctionVms, vm: Vm): void {
     vm.setState('idle');
     vm.idleSince = this.#options.now();
     fn.pushIdle(vm);
     this.#options.policy.add(vm);
     this.#pauser?.add(vm);
-    this.#options.onRoom?.(vm);
+  }
+
+  #serveWaiters(fn: FunctionVms, vm: Vm): void {
+    for (const waiter of fn.awaitingLaunch) {
+      if (!fn.takesMore(vm)) return;
+      if (waiter.vm === vm || (vm.tenant !== null && vm.tenant !== waiter.tenant)) continue;
+      this.counters.reuses += 1;
+      vm.taken += 1;
+      const launch = waiter.vm;
+      waiter.take(vm);
+      this.#leaveLaunch(fn, launch);
+    }
+  }
+
+  /** A request does not wait for this launch any more. */
+  #leaveLaunch(fn: FunctionVms, vm: Vm): void {
+    vm.taken -= 1;
+    fn.offer(vm);
+    if (vm.taken === 0) this.#leaveUnclaimed(fn, vm);
   }
 
   /** Kills a VM; its share is free in the books at once. */
@@ -282,6 +348,7 @@ export class VmPool {
     fn.use.heldMib -= vm.memoryMib;
     fn.alive -= 1;
     fn.takeBack(vm);
+    fn.offer(vm);
     this.#options.ledger.markDying(vm);
     if (fn.alive < fn.provisioned) this.#options.onShort?.(vm);
     return true;
@@ -306,7 +373,7 @@ export class VmPool {
    * @throws SnapfaasError as a launch does.
    */
   async launchAhead(fn: FunctionVms): Promise<Vm | null> {
-    if (this.#closed || fn.isRetired || fn.use.isAtLimit || !this.#reserveAhead(fn)) return null;
+    if (this.#closed || fn.isRetired || fn.use.isAtLimit || this.#reserveAhead(fn) === null) return null;
     const vm = this.#createAhead(fn);
     await this.#start(vm);
     await vm.ready;
@@ -319,7 +386,13 @@ export class VmPool {
    * @returns null if there is no room just now, or the function could not use it.
    */
   launchProvisioned(fn: FunctionVms): Promise<Vm> | null {
-    if (this.#closed || fn.isRetired || fn.use.isAtLimit || this.#reserve(fn, PROMISED) === null) return null;
+    if (
+      this.#closed ||
+      fn.isRetired ||
+      fn.use.isAtLimit ||
+      this.#reserveFor(fn, { ...fn.share, ...PROMISED, startMs: fn.startMs }) === null
+    )
+      return null;
     const vm = this.#createAhead(fn);
     return this.#start(vm).then(() => vm.ready.then(() => vm));
   }
@@ -360,7 +433,9 @@ export class VmPool {
       (timings) => {
         settled();
         vm.readyAt = this.#options.now();
+        fn.movedAt = vm.readyAt;
         fn.startMs = vm.startMs;
+        fn.offer(vm);
         this.#options.onLaunched?.(vm, timings);
       },
       () => {
@@ -387,7 +462,7 @@ export class VmPool {
    * Waits for a launch, or for another VM of the function to be free before. If nobody waits for the launch any more, its VM
    * is for the next request, or becomes idle when it is ready.
    */
-  #awaitLaunch({ fn, vm, tenant }: Lease, signal: AbortSignal): Promise<Vm> {
+  #awaitLaunch({ fn, vm, tenant }: Lease, signal: AbortSignal): Promise<ReadyFor> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         fn.awaitingLaunch.delete(waiter);
@@ -395,7 +470,7 @@ export class VmPool {
       };
       const onAbort = (): void => {
         leave();
-        this.#leaveUnclaimed(fn, waiter.vm);
+        this.#leaveLaunch(fn, waiter.vm);
         reject(abortError(signal));
       };
       const waiter: LaunchWaiter = {
@@ -403,7 +478,8 @@ export class VmPool {
         tenant,
         take: (free) => {
           leave();
-          resolve(free);
+          // Those that are served together have all waited for its launch.
+          resolve({ vm: free, start: free.startKind });
         },
         fail: (error) => {
           leave();
@@ -414,7 +490,11 @@ export class VmPool {
       fn.awaitingLaunch.add(waiter);
       signal.addEventListener('abort', onAbort, { once: true });
       vm.ready.then(
-        () => fn.onLaunched(vm),
+        () => {
+          fn.onLaunched(vm);
+          if (vm.taken > 0 && vm.isReusable) this.#serveWaiters(fn, vm);
+          fn.offer(vm);
+        },
         (error: unknown) => fn.waiterFor(vm)?.fail(SnapfaasError.from(error)),
       );
     });
@@ -433,49 +513,50 @@ export class VmPool {
   }
 
   /** Makes room for another VM of the function, which a request waits for. Null: there is none, and nothing was evicted. */
-  #makeRoom(fn: FunctionVms, waitedMs: number, tenant: string | null): readonly EvictedVm[] | null {
+  #makeRoom(fn: FunctionVms, waitedMs: number, tenant: string | null, waiting: number): readonly EvictedVm[] | null {
     const { ledger, policy, now } = this.#options;
     const lack = ledger.lack(fn.share);
     if (lack !== null) {
       const isHopeless = this.#launching === 0 && !policy.couldYield(lack);
       fn.hopelessSince = isHopeless ? (fn.hopelessSince ?? now()) : null;
     }
-    const isNewTenant = tenant !== null && !fn.hasVmOf(tenant);
-    const evicted = this.#reserve(fn, { holder: fn.use, waitedMs, isNewTenant });
+    const claim: Claim = {
+      ...fn.share,
+      holder: fn.use,
+      waitedMs,
+      startMs: fn.startMs,
+      isNewTenant: tenant !== null && !fn.hasVmOf(tenant),
+      own: fn.own(now(), waitedMs, tenant, waiting),
+    };
+    const evicted = this.#reserveFor(fn, claim);
     if (evicted !== null) fn.hopelessSince = null;
-    else fn.lacking = lack?.tap === true ? 'tap' : 'memory';
+    else fn.lacking = policy.awaitsOwn(claim) ? 'own_vm' : lack?.tap === true ? 'tap' : 'memory';
     return evicted;
   }
 
-  /**
-   * Reserves the share of another VM of the function, evicting idle VMs if need be.
-   *
-   * @returns those that were evicted; null: there is no room, and nothing was.
-   */
-  #reserve(fn: FunctionVms, claim: Pick<Claim, 'holder' | 'waitedMs' | 'isNewTenant'>): readonly EvictedVm[] | null {
-    const { ledger, policy } = this.#options;
-    const lack = ledger.lack(fn.share);
-    let victims: readonly Vm[] = NO_VMS;
-    if (lack !== null) {
-      victims = policy.victims(lack, { ...fn.share, ...claim, startMs: fn.startMs });
-      if (victims.length === 0) return null;
-      for (const vm of victims) this.#evict(vm, fn.config.name);
-    }
-    if (!ledger.tryReserve(fn.share)) throw new Error('the evicted VMs held less than they said');
-    return victims.map(({ id, function: { name, version } }) => ({ vm: id, function: name, version }));
+  /** @returns what was evicted for a request, or a promise, of the function; null: there is no room, and nothing was. */
+  #reserveFor(fn: FunctionVms, claim: Claim): readonly EvictedVm[] | null {
+    return this.#reserve(fn, fn.config.name, (lack) => this.#options.policy.victims(lack, claim));
   }
 
   /** The same for a VM that nobody has asked for yet. */
-  #reserveAhead(fn: FunctionVms): boolean {
-    const { ledger, policy } = this.#options;
+  #reserveAhead(fn: FunctionVms): readonly EvictedVm[] | null {
+    const { policy } = this.#options;
+    const { startMs } = fn;
+    return this.#reserve(fn, `a VM of ${fn.config.name} that is launched ahead`, (lack) =>
+      startMs === null ? NO_VMS : policy.victimsAhead(lack, { ...fn.share, holder: fn.use, savesMs: startMs }),
+    );
+  }
+
+  /** Reserves the share of another VM of the function; if that is lacking, the idle VMs go that are chosen, if any. */
+  #reserve(fn: FunctionVms, forWhom: string, choose: (lack: Lack) => readonly Vm[]): readonly EvictedVm[] | null {
+    const { ledger } = this.#options;
     const lack = ledger.lack(fn.share);
-    if (lack !== null) {
-      if (fn.startMs === null) return false;
-      const victims = policy.victimsAhead(lack, { ...fn.share, holder: fn.use, startMs: fn.startMs });
-      if (victims.length === 0) return false;
-      for (const vm of victims) this.#evict(vm, `a VM of ${fn.config.name} that is launched ahead`);
-    }
-    return ledger.tryReserve(fn.share);
+    const victims = lack === null ? NO_VMS : choose(lack);
+    if (lack !== null && victims.length === 0) return null;
+    for (const vm of victims) this.#evict(vm, forWhom);
+    if (!ledger.tryReserve(fn.share)) throw new Error('the evicted VMs held less than they said');
+    return victims.map(({ id, function: { name, version } }) => ({ vm: id, function: name, version }));
   }
 
   #noRoom(fn: FunctionVms): SnapfaasError {

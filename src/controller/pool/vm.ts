@@ -1,5 +1,6 @@
 /**
- * Runs in snapctr. One microVM as the controller sees it: it holds one function and runs one request at a time.
+ * Runs in snapctr. One microVM as the controller sees it: it holds one function and runs one request at a time, or up to as many as it
+ * has slots. Busy is one that has a request, or more.
  *
  * ```
  *   launching ──ready──▶ busy ⇄ idle (paused or not)
@@ -13,9 +14,9 @@ import { FunctionError, Invoker, vmLost, type InvokeResult } from '../../protoco
 import type { GuestAddress, LaunchFailure, LaunchTimings, ReadyVm } from '../../protocol/runner.ts';
 import type { RuntimeExitHeader } from '../../protocol/guest.ts';
 import type { VmLog } from '../../logs/vm-log.ts';
-import type { FunctionVersion } from '../../registry/function-version.ts';
+import { slotsOf, type FunctionVersion } from '../../registry/function-version.ts';
 import type { FunctionUse } from './function-use.ts';
-import { IdlePlace, type FunctionVms } from './function-vms.ts';
+import { VmPlace, type FunctionVms } from './function-vms.ts';
 import type { IdleVm } from './keep-alive.ts';
 import { InvocationOutput, RecentInvocations } from '../invocation-log.ts';
 import type { Logger } from '../log.ts';
@@ -45,7 +46,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   previous: Vm | null = null;
   next: Vm | null = null;
   /** The pool's. */
-  readonly idlePlace = new IdlePlace(this);
+  readonly place = new VmPlace(this);
   /** The pool's: when it was ready, and when it became idle, by the pool's clock. */
   readyAt = 0;
   idleSince = 0;
@@ -67,6 +68,10 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   readonly fn: FunctionVms;
   /** The pool's: it serves this tenant only; null: it has served none, or its function has no tenants. */
   tenant: string | null = null;
+  /** Requests that it may have at once. */
+  readonly slots: number;
+  /** The pool's: requests that have it, or wait for its launch. */
+  taken = 0;
   /** What its function uses of the host. */
   readonly holder: FunctionUse;
   readonly id: string;
@@ -105,6 +110,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.fn = fn;
     this.holder = use;
     this.function = config;
+    this.slots = slotsOf(config);
     this.isAhead = isAhead;
     this.memoryMib = config.memoryMib;
     this.hasTap = config.network;
@@ -126,6 +132,16 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   setState(state: 'busy' | 'idle'): void {
     if (this.#state === 'dead') throw new Error(`VM ${this.id} is dead and cannot become ${state}`);
     this.#state = state;
+  }
+
+  /** Whether it may get another request beside those that it has. */
+  get hasSlot(): boolean {
+    return this.taken < this.slots;
+  }
+
+  /** What it prints cannot be told apart by request. */
+  get isShared(): boolean {
+    return this.slots > 1;
   }
 
   /** No request has been sent to it yet. */
@@ -194,7 +210,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /**
    * Runs the function once; see `Invoker.invoke`. The VM must be `busy`.
    *
-   * @param tail gets what the function prints meanwhile.
+   * @param tail gets what the function prints meanwhile; nothing where several may run at once.
    * @param trace takes the place of what the caller told of its trace.
    */
   invoke(
@@ -208,7 +224,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
       tail?.end();
       return Promise.reject(vmLost(this.function.name, 'it ended before the request'));
     }
-    this.#invocations.begin(id, tail);
+    this.#invocations.begin(id, this.isShared ? null : tail);
+    if (this.isShared) tail?.end();
     const answer =
       lambda === undefined
         ? this.#invoker.invoke(
@@ -218,7 +235,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
             trace === undefined ? undefined : { header: { strict: true, trace }, sink: null },
           )
         : this.#invoker.invoke(id, payload, signal, {
-            header: headerOf(lambda.header, tail !== null, trace),
+            header: headerOf(lambda.header, tail !== null && !this.isShared, trace),
             sink: lambda.sink,
           });
     if (this.#log !== null) this.#logTimes(this.#log, id, answer);
@@ -277,7 +294,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   }
 
   onChannel(guestAddress: GuestAddress): void {
-    this.#connecting = FunctionChannel.connect(guestAddress);
+    this.#connecting = FunctionChannel.connect(guestAddress, this.slots);
     this.#connecting.catch(() => undefined);
   }
 
@@ -317,7 +334,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     const printed = this.#invocations.add(request, output);
     if (printed === null) return;
     if (this.#state === 'launching') this.#launchOutput.add(printed.text);
-    const { id, text, isCut } = printed;
+    const { text, isCut } = printed;
+    const id = this.isShared ? null : printed.id;
     this.#log?.printed(id, text);
     const fields = { function: this.function.name, vm: this.id, stream, text, ...(isCut ? { cut: true } : {}) };
     this.#logger.info(id === null ? fields : { ...fields, request: id }, 'function output');

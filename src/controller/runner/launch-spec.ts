@@ -31,7 +31,7 @@ export function launchSpec(config: Config, fn: FunctionConfig, options: LaunchOp
       handler: fn.handler,
       environment: fn.environment,
       arn: functionArn(config.lambda, fn.name),
-      ...(fn.web === undefined ? {} : { web: { port: fn.web.port, command: webCommand(fn.runtime, fn.handler) } }),
+      ...(fn.web === undefined ? {} : { web: { ...fn.web, command: webCommand(fn.runtime, fn.handler) } }),
       ...(fn.container !== undefined && { container: fn.container }),
     },
     bootTimeoutMs: options.bootTimeoutMs,

@@ -101,6 +101,7 @@ export class RunnerClient {
   readonly #vms = new Map<string, KnownVm>();
   readonly #preparations = new Map<string, PreparationEvents>();
   readonly #removals: ((more: boolean) => void)[] = [];
+  #removedLayers = 0;
   #runner: FirerunnerProcess | null = null;
   /** One that does not take commands yet. */
   #starting: FirerunnerProcess | null = null;
@@ -227,6 +228,11 @@ export class RunnerClient {
     if (this.#preparations.delete(snapshot)) this.#send({ op: 'forget', snapshot });
   }
 
+  /** Layers that were removed because nobody needed them, since the start. */
+  get removedLayers(): number {
+    return this.#removedLayers;
+  }
+
   /**
    * Removes layers of snapshots that nobody needs, in the background.
    *
@@ -282,6 +288,7 @@ export class RunnerClient {
       const { names, more, problem } = event;
       if (problem !== null) this.#logger.warn(`unused layers of snapshots cannot be removed: ${problem}`);
       else if (names.length > 0) this.#logger.info({ layers: names }, 'removed unused layers of snapshots');
+      this.#removedLayers += names.length;
       return this.#removals.shift()?.(more);
     }
     const known = this.#vms.get(event.vm);

@@ -1,5 +1,6 @@
 /** Runs in snapctr. How full the file system of a directory is, looked at now and then: a disk that hangs holds up nobody who asks. */
 import { statfs } from 'node:fs/promises';
+import { Periodic } from './periodic.ts';
 
 const EVERY_MS = 10_000;
 /** With less than both a disk counts as full. */
@@ -23,9 +24,8 @@ export class DiskSpace {
   readonly name: string;
   readonly directory: string;
   #latest: Space | null = null;
-  #timer: NodeJS.Timeout | null = null;
-  #isLooking = false;
   readonly #statfs: Statfs;
+  readonly #looks = new Periodic(EVERY_MS, () => this.#look());
 
   /** @param name of what is kept there, such as "data". */
   constructor(name: string, directory: string, statfsOf: Statfs = statfs) {
@@ -60,25 +60,24 @@ export class DiskSpace {
 
   /** Resolves after the first look. */
   start(): Promise<void> {
-    this.#timer ??= setInterval(() => void this.look(), EVERY_MS).unref();
-    return this.look();
+    return this.#looks.start();
   }
 
   close(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#looks.close();
   }
 
-  /** One at a time. */
-  async look(): Promise<void> {
-    if (this.#isLooking) return;
-    this.#isLooking = true;
+  /** At once, unless somebody looks just now. */
+  look(): Promise<void> {
+    return this.#looks.run();
+  }
+
+  async #look(): Promise<void> {
     try {
       const { bavail, bsize, blocks } = await this.#statfs(this.directory);
       this.#latest = { freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
     } catch {
       this.#latest = null;
-    } finally {
-      this.#isLooking = false;
     }
   }
 }

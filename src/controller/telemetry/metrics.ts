@@ -5,6 +5,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, Registry, type OpenMetricsContentType } from 'prom-client';
 import type { LaunchKind, LaunchTimings } from '../../protocol/runner.ts';
+import type { LostLines } from '../../logs/function-logs.ts';
 import type { EventSourcesStatus } from '../event-sources/event-sources.ts';
 import type { EventsStatus } from '../events/dispatcher.ts';
 import type { ControllerStatus } from '../controller.ts';
@@ -12,6 +13,7 @@ import type { DiskSpace } from './disk-space.ts';
 import { Durations, DurationsMetric, type AnyRegistry } from './durations.ts';
 import { FunctionCounts } from './function-counts.ts';
 import type { InvocationSummary } from './invocation-summary.ts';
+import type { SpanCounts } from './span-delivery.ts';
 
 const MIB = 1024 * 1024;
 /** How often the event loop is looked at, in ms: a delay that is shorter is not seen. */
@@ -23,6 +25,16 @@ export interface MetricsQuery {
   readonly accept: string;
   /** Whether it may know the names of functions. */
   readonly withFunctions: boolean;
+}
+
+/** The layers of snapshots on the disk. */
+export interface SnapshotStore {
+  /** Null: not known yet. */
+  readonly bytes: number | null;
+  /** What they may have before those that nobody needs are removed. */
+  readonly maxBytes: number;
+  /** Layers, since the start. */
+  readonly removed: number;
 }
 
 /** What is told to whom. */
@@ -46,6 +58,9 @@ export class Metrics {
   #events: (() => EventsStatus) | null = null;
   #eventSources: (() => EventSourcesStatus) | null = null;
   #disks: readonly DiskSpace[] = [];
+  #spans: (() => SpanCounts) | null = null;
+  #lostLines: (() => LostLines) | null = null;
+  #store: (() => SnapshotStore) | null = null;
 
   /** @param status read whenever the metrics are asked for. */
   constructor(status: () => ControllerStatus) {
@@ -66,6 +81,21 @@ export class Metrics {
   /** To be called before the metrics are asked for. */
   addDisks(disks: readonly DiskSpace[]): void {
     this.#disks = disks;
+  }
+
+  /** As `addEvents`. */
+  addSpans(counts: () => SpanCounts): void {
+    this.#spans = counts;
+  }
+
+  /** As `addEvents`. */
+  addSnapshotStore(store: () => SnapshotStore): void {
+    this.#store = store;
+  }
+
+  /** As `addEvents`. */
+  addLostLines(lost: () => LostLines): void {
+    this.#lostLines = lost;
   }
 
   onInvocation(summary: InvocationSummary): void {
@@ -157,12 +187,46 @@ export class Metrics {
         return (user + system) / 1e6;
       }),
     ];
+    rows.push(...this.#losses());
+    const store = this.#store;
+    if (store !== null) {
+      const help = 'Unused layers of snapshots that were removed';
+      rows.push(plain('snapfaas_snapshot_layers_removed_total', help, () => store().removed));
+    }
     const events = this.#events;
     if (events === null) return rows;
     return [
       ...rows,
       plain('snapfaas_events_retries_total', 'Further tries of events that had failed', () => events().tried_again),
       plain('snapfaas_events_failed_total', 'Events that failed for good', () => events().failed),
+    ];
+  }
+
+  /** What nobody waits for, and is lost instead. */
+  #losses(): readonly Row[] {
+    const rows: Row[] = [];
+    const [spans, lines] = [this.#spans, this.#lostLines];
+    if (lines !== null) {
+      rows.push({
+        name: 'snapfaas_log_lines_lost_total',
+        help: 'Lines of functions that are in no log: they came too fast (flood), or could not be written (disk)',
+        labels: ['reason'],
+        read: () => Object.entries(lines()).map(([reason, count]: [string, number]) => [{ reason }, count] as const),
+      });
+    }
+    if (spans === null) return rows;
+    return [
+      ...rows,
+      plain('snapfaas_trace_spans_exported_total', 'Spans that a collector took', () => spans().exported),
+      {
+        name: 'snapfaas_trace_spans_dropped_total',
+        help: 'Spans that are lost: too many waited for the collector (queue), or it did not take them (collector)',
+        labels: ['reason'],
+        read: () => [
+          [{ reason: 'queue' }, spans().droppedByQueue],
+          [{ reason: 'collector' }, spans().droppedByCollector],
+        ],
+      },
     ];
   }
 
@@ -212,7 +276,7 @@ export class Metrics {
       },
       ...this.#diskGauges(),
     ];
-    rows.push(...this.#eventSourceGauges());
+    rows.push(...this.#eventSourceGauges(), ...this.#storeGauges());
     const events = this.#events;
     if (events === null) return rows;
     return [
@@ -241,6 +305,26 @@ export class Metrics {
         'snapfaas_event_sources_held_bytes',
         'Messages of event sources that are here, until they are acknowledged',
         () => sources().held_bytes,
+      ),
+    ];
+  }
+
+  #storeGauges(): readonly Row[] {
+    const store = this.#store;
+    if (store === null) return [];
+    return [
+      {
+        name: 'snapfaas_snapshot_store_bytes',
+        help: 'Layers of snapshots on the disk',
+        read: () => {
+          const { bytes } = store();
+          return bytes === null ? [] : [[{}, bytes] as const];
+        },
+      },
+      plain(
+        'snapfaas_snapshot_store_limit_bytes',
+        'What they may have before unused ones are removed (`retention`)',
+        () => store().maxBytes,
       ),
     ];
   }

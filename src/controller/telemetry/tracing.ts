@@ -5,7 +5,8 @@
  * ```
  *   invoke NAME ──┬── queue
  *                 ├── launch ──┬── spawn, boot, load, resume
- *                 └── run
+ *                 ├── run ──── wake
+ *                 └── answer
  * ```
  */
 import {
@@ -23,9 +24,13 @@ import { BasicTracerProvider, BatchSpanProcessor, type SpanExporter } from '@ope
 import type { Task, TaskTrace } from '../task.ts';
 import { UsageError } from '../usage-error.ts';
 import type { InvocationSummary, LaunchSummary } from './invocation-summary.ts';
+import { SpanDelivery, SpanIntake, SpanOutlet, type SpanCounts } from './span-delivery.ts';
 
 /** How long spans may take to leave when snapctr ends, in ms. */
 const LAST_SPANS_MS = 2000;
+
+/** The SDK's own default for `OTEL_BSP_MAX_QUEUE_SIZE`. */
+const QUEUE_SIZE = 2048;
 
 /** Parts of `X-Amzn-Trace-Id`. */
 const ROOT = /(?:^|;)\s*Root=1-([0-9a-f]{8})-([0-9a-f]{24})/;
@@ -35,17 +40,22 @@ const SAMPLED = /(?:^|;)\s*Sampled=1/;
 /**
  * Sends spans where the variables of OpenTelemetry say; the SDK reads all of them, such as `OTEL_TRACES_SAMPLER`.
  *
+ * @param onProblem told, once a minute at most, of spans that are dropped.
  * @throws UsageError for a protocol that is none of OTLP over HTTP.
  */
-export async function openTracing(env: NodeJS.ProcessEnv): Promise<Tracing> {
+export async function openTracing(env: NodeJS.ProcessEnv, onProblem: (message: string) => void): Promise<Tracing> {
+  const delivery = new SpanDelivery(onProblem);
   const exporter = await openExporter(env);
   const named = detectResources({ detectors: [envDetector] });
+  const size = Number(env['OTEL_BSP_MAX_QUEUE_SIZE']);
+  const maxQueueSize = size > 0 ? size : QUEUE_SIZE;
+  // Its queue is bounded: of a collector that is slow or gone spans are dropped, and nobody waits.
+  const queue = new BatchSpanProcessor(new SpanOutlet(exporter, delivery), { maxQueueSize });
   const provider = new BasicTracerProvider({
     resource: resourceFromAttributes({ 'service.name': 'snapctr' }).merge(named),
-    // Its queue is bounded: of a collector that is slow or gone spans are dropped, and nobody waits.
-    spanProcessors: [new BatchSpanProcessor(exporter)],
+    spanProcessors: [new SpanIntake(queue, delivery, maxQueueSize)],
   });
-  return new Tracing(provider);
+  return new Tracing(provider, delivery);
 }
 
 /** By the variable that the specification has for it, and with its default; the SDK leaves that to the program. */
@@ -111,10 +121,16 @@ class OpenTrace implements TaskTrace {
 export class Tracing {
   readonly #provider: BasicTracerProvider;
   readonly #tracer: Tracer;
+  readonly #delivery: SpanDelivery;
 
-  constructor(provider: BasicTracerProvider) {
+  constructor(provider: BasicTracerProvider, delivery: SpanDelivery) {
     this.#provider = provider;
+    this.#delivery = delivery;
     this.#tracer = provider.getTracer('snapctr');
+  }
+
+  get counts(): SpanCounts {
+    return this.#delivery.counts;
   }
 
   /** The trace of a task that is just submitted: its caller's, if it told one. */
@@ -138,7 +154,7 @@ export class Tracing {
   }
 
   #describe(span: Span, context: Context, summary: InvocationSummary): void {
-    const { version, start, vm, outcome, message, eventTry, submittedAt, queueMs, launch, durationMs } = summary;
+    const { version, start, vm, outcome, message, eventTry, submittedAt, queueMs, launch } = summary;
     if (version !== null) span.setAttribute('faas.version', version);
     if (vm !== null) span.setAttribute('snapfaas.vm', vm);
     if (eventTry !== null) span.setAttribute('snapfaas.event_try', eventTry);
@@ -150,7 +166,18 @@ export class Tracing {
     let at = submittedAt;
     at = this.#part(context, 'queue', at, queueMs, { ...summary.waits });
     if (launch !== null && launch.waitMs > 0) at = this.#launch(context, at, launch);
-    if (start !== null) this.#part(context, 'run', at, durationMs);
+    if (start === null) return;
+    at = this.#run(context, at, summary);
+    this.#part(context, 'answer', at, Math.max(0, summary.endedAt - at));
+  }
+
+  /** @returns when it ends. */
+  #run(context: Context, at: number, { launch, wakeMs, durationMs }: InvocationSummary): number {
+    const attributes = { 'snapfaas.first_response': launch?.timings != null };
+    const span = this.#tracer.startSpan('run', { startTime: at, attributes }, context);
+    if (wakeMs !== null) this.#part(trace.setSpan(context, span), 'wake', at, wakeMs);
+    span.end(at + durationMs);
+    return at + durationMs;
   }
 
   #launch(context: Context, at: number, launch: LaunchSummary): number {

@@ -7,6 +7,7 @@
 import { Agent, request, type ClientRequestArgs } from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { withLimit } from '../../protocol/abort.ts';
 import { messageOf } from '../../protocol/errors.ts';
 import { connectOwned } from '../../protocol/owned-socket.ts';
 import { LaunchError } from '../machine.ts';
@@ -87,20 +88,17 @@ export class FirecrackerApi {
    * @throws ApiRefusal with the server's reason; LaunchError if it does not answer, or breaks off; the signal's reason.
    */
   async send({ method, path, body }: ApiRequest, signal: AbortSignal, limitMs = ANSWER_LIMIT_MS): Promise<void> {
-    const limit = AbortSignal.timeout(limitMs);
     const name = `${method} ${path}`;
-    let answer: Answer;
-    try {
-      answer = await this.#exchange(method, path, JSON.stringify(body), AbortSignal.any([signal, limit]));
-    } catch (cause) {
-      signal.throwIfAborted();
-      if (limit.aborted) {
-        throw new LaunchError(`Firecracker did not answer ${name} within ${limitMs} ms`, { cause });
-      }
-      throw new LaunchError(`Firecracker broke off ${name}: ${messageOf(cause)}`, {
-        cause,
-      });
-    }
+    const text = JSON.stringify(body);
+    const answer = await withLimit(limitMs, signal, (any) =>
+      this.#exchange(method, path, text, any).catch((cause: unknown) => {
+        signal.throwIfAborted();
+        const what = any.aborted
+          ? `did not answer ${name} within ${limitMs} ms`
+          : `broke off ${name}: ${messageOf(cause)}`;
+        throw new LaunchError(`Firecracker ${what}`, { cause });
+      }),
+    );
     if (answer.status === 204 || answer.status === 200) return;
     throw new ApiRefusal(name, answer);
   }

@@ -7,7 +7,7 @@
  * ```
  */
 import type { StdioOptions } from 'node:child_process';
-import { withAny } from '../../protocol/abort.ts';
+import { withAny, withLimit } from '../../protocol/abort.ts';
 import { messageOf } from '../../protocol/errors.ts';
 import { exitError, HostError, LaunchError, type MachineExit } from '../machine.ts';
 import { ConsoleTail, startVmmProcess, untilEndedByItself, type VmmProcess } from '../programs/vmm-process.ts';
@@ -72,13 +72,14 @@ export class FirecrackerVmm {
     if (vmm.child.pid !== undefined) directory.onStarted(vmm.child.pid);
     const api = new FirecrackerApi(apiOf(directory));
     const started = new FirecrackerVmm(directory, api, vmm, tail);
-    const limit = AbortSignal.timeout(START_LIMIT_MS);
     try {
       const untilUp = async (end: AbortSignal): Promise<void> => {
-        await withAny([end, limit], (any) => api.untilUp(any)).catch((error: unknown) => {
-          const isLate = limit.aborted && !end.aborted;
-          throw isLate ? new Error(`Firecracker's API did not answer within ${START_LIMIT_MS} ms`) : error;
-        });
+        await withLimit(START_LIMIT_MS, end, (any) =>
+          api.untilUp(any).catch((error: unknown) => {
+            const isLate = any.aborted && !end.aborted;
+            throw isLate ? new Error(`Firecracker's API did not answer within ${START_LIMIT_MS} ms`) : error;
+          }),
+        );
         isUp = true;
       };
       // The signal of one that is started ahead lives as long as firerunner.

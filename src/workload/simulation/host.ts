@@ -124,7 +124,7 @@ export class SimulatedHost {
       maxWaitMs,
       maxAgeMs: 300_000,
       flowOf: ({ use }) => flowOf(use),
-      grant: ({ fn }, waitedMs) => (fn === null ? null : this.pool.acquire(fn, waitedMs)),
+      grant: ({ fn }, waitedMs, waiting) => (fn === null ? null : this.pool.acquire(fn, waitedMs, null, waiting)),
       giveUp: ({ fn }) => (fn === null ? null : this.pool.giveUp(fn, maxWaitMs)),
       onDropped: ({ task }, error) =>
         task.reply({

@@ -35,7 +35,13 @@ say({ event: 'serving' });
 `;
 const TIMES: BuildTimes = { ...BUILD_TIMES, pingMs: 50, firstPauseMs: 10, idleMs: 60_000 };
 
-const request = (directory: string): BuildRequest => ({ directory, runtime: 'nodejs', appfs: 'image', layers: [] });
+const request = (directory: string): BuildRequest => ({
+  directory,
+  runtime: 'nodejs',
+  runtimefs: null,
+  appfs: 'image',
+  layers: [],
+});
 
 interface Settings {
   readonly script?: string;

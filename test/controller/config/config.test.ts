@@ -589,6 +589,10 @@ const refusals: readonly Refusal[] = [
     ),
   },
   { title: 'broken YAML', ...withController(`${CONTROLLER}x: [1\n`, /^controller\.yaml:7:1: not valid YAML: /) },
+  ...['k: ', '- ', '? ', '[', '{a: ', '[\n  '].map((level) => ({
+    title: `30,000 of ${JSON.stringify(level)} in each other`,
+    ...withController(`${CONTROLLER}x:\n  ${level.repeat(30_000)}\n`, /^controller\.yaml:\d+:\d+: .*\d+ levels deep/),
+  })),
   {
     title: 'an alias without an anchor',
     ...withController(`${CONTROLLER}x: *y\n`, /^controller\.yaml:\d+:\d+: not (valid|usable) YAML.*y/),
@@ -855,7 +859,7 @@ const refusals: readonly Refusal[] = [
     title: 'an unknown runtime',
     ...withFunctions(
       '- {name: f, runtime: java}\n',
-      /^functions\.yaml:1:22: function `f`: `runtime` must be `python3` or `nodejs` or `provided` or `provided.al2023` or `provided.al2`, not "java"/,
+      /^functions\.yaml:1:22: function `f`: `runtime` must be `python3` or `nodejs` or `provided` or `nodejs20.x` or `nodejs22.x` or `provided.al2023` or `provided.al2`, not "java"/,
     ),
   },
   {
@@ -1081,4 +1085,35 @@ test('config: the docs name every key of both files', async () => {
     keys.filter((key) => !docs.includes(`\`${key}\``)),
     [],
   );
+});
+
+test('config: how many requests a VM of an application on a port gets at once', () => {
+  const app = (keys: string): string => `- {name: hello, runtime: python3, appfs: hello, ${keys}}\n`;
+  const variables = (port: string, count: string): string =>
+    `environment: {${port}AWS_LWA_MAX_CONCURRENCY: "${count}"}`;
+  const inPort = 'AWS_LWA_PORT: "3000", ';
+  for (const [keys, expected] of [
+    ['web: {port: 3000}', 1],
+    ['web: {port: 3000, max_concurrency:}', 1],
+    ['web: {port: 3000, max_concurrency: 100}', 100],
+    [variables(inPort, '7'), 7],
+    [`web: {port: 3000}, ${variables('', '7')}`, 7],
+    [`web: {port: 3000, max_concurrency: 2}, ${variables(inPort, '7')}`, 2],
+  ] as const) {
+    assert.deepEqual(only(app(keys)).web, { port: 3000, maxConcurrency: expected }, keys);
+  }
+  for (const count of ['0', '101', '1.5', '-1', '"10"', 'true', '[1]']) {
+    const { lines } = problems({ 'functions.yaml': app(`web: {port: 3000, max_concurrency: ${count}}`) });
+    assert.match(lines.join(), /`hello`.*max_concurrency` must be a number of requests from 1 to 100, not/, count);
+  }
+  assert.match(
+    problems({ 'functions.yaml': app('web: {max_concurrency: 2}') }).lines.join(),
+    /`web\.port` is missing|port` is missing/,
+  );
+  for (const count of ['0', '101', '1.5', '', 'many']) {
+    const { lines } = problems({ 'functions.yaml': app(variables(inPort, count)) });
+    assert.match(lines.join(), /AWS_LWA_MAX_CONCURRENCY must be a number of requests from 1 to 100, not "/, count);
+  }
+  const { lines } = problems({ 'functions.yaml': app(variables('', '2')) });
+  assert.match(lines.join(), /AWS_LWA_MAX_CONCURRENCY is for an application on a port, which AWS_LWA_PORT tells/);
 });

@@ -78,7 +78,7 @@ test('a message of a dead letter has 1 KiB at most, and can always be sent and r
 test('a file gets a dead letter as a line with its attributes, and the event byte for byte but for line breaks', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'snapfaas-letters-'));
   try {
-    const message = { payload: PAYLOAD, attributes: ATTRIBUTES };
+    const message = { payload: PAYLOAD, attributes: ATTRIBUTES, hops: 1 };
     const { signal } = new AbortController();
     for (let times = 0; times < 2; times += 1) await deliver(directory, { kind: 'file', name: 'a' }, message, signal);
     const [line = '', second, ...rest] = readFileSync(join(directory, 'a'), 'utf8').split('\n');
@@ -104,8 +104,8 @@ test('an endpoint gets the event as it was, and the attributes in headers', asyn
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   try {
     const { signal } = new AbortController();
-    await deliver(null, { kind: 'http', url }, { payload: PAYLOAD, attributes: ATTRIBUTES }, signal);
-    await deliver(null, { kind: 'http', url }, { payload: PAYLOAD }, signal);
+    await deliver(null, { kind: 'http', url }, { payload: PAYLOAD, attributes: ATTRIBUTES, hops: 1 }, signal);
+    await deliver(null, { kind: 'http', url }, { payload: PAYLOAD, hops: 1 }, signal);
     const [letter, record] = got;
     assert.equal(letter?.body, PAYLOAD.toString());
     assert.deepEqual([letter.headers['requestid'], letter.headers['errorcode']], ['a-b', '200']);

@@ -20,6 +20,7 @@ const FAILED: Outcome = {
   start: 'warm',
 };
 const NO_ROOM: Outcome = { status: 'error', error: new SnapfaasError('resource_exhausted', 'no room'), start: null };
+const MIB = 1024 * 1024;
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 
@@ -63,14 +64,21 @@ class Bench {
     });
   }
 
-  async accept(text: string, name = 'f'): Promise<void> {
+  /** @param bytes of the event, which is filled up with spaces. */
+  async accept(text: string, name = 'f', qualifier: string | null = null, bytes = 0): Promise<void> {
     await this.dispatcher.accept({
       id: `id-${text}`,
       function: name,
-      qualifier: null,
-      payload: Buffer.from(text),
+      qualifier,
+      payload: Buffer.from(text.padEnd(bytes)),
       header: {},
     });
+    await settled();
+  }
+
+  /** Answers the first `count` that are open. */
+  async answer(count: number): Promise<void> {
+    for (const task of this.open.splice(0, count)) task.reply(OK);
     await settled();
   }
 
@@ -182,6 +190,101 @@ test('events: a slow function has so many under way, and holds up no other', () 
       Array.from({ length: 50 }, (_, index) => `${index}`),
     );
   }));
+
+test('events: slow functions with large events hold up no function that has nothing under way, and memory is bounded', () => {
+  const open: Task[] = [];
+  const held = (): number => open.reduce((sum, { request }) => sum + request.payload.length, 0);
+  const bench = new Bench(
+    (task) => {
+      if (task.request.function === 'quick') return OK;
+      open.push(task);
+      return null;
+    },
+    { limitOf: () => 50, maxInFlight: 512 },
+  );
+  return withBench(bench, async () => {
+    for (let index = 0; index < 20; index += 1) await bench.accept(`${index}`, `slow${index % 4}`, null, MIB);
+    const few = held();
+    assert.ok(few >= 4 * MIB && few <= 11 * MIB, `four slow functions hold ${few} bytes`);
+    await bench.accept('large', 'quick', null, MIB);
+    assert.equal(bench.ran.at(-1)?.function, 'quick');
+    for (let index = 0; index < 30; index += 1) await bench.accept('1', `other${index}`, null, MIB);
+    assert.ok(held() <= 26 * MIB, `${held()} bytes are in memory`);
+    assert.ok(open.some(({ request }) => request.function === 'other5'));
+    await bench.accept('small', 'quick');
+    assert.equal(bench.ran.at(-1)?.text, 'small');
+    while (open.length > 0) {
+      open.shift()?.reply(OK);
+      await settled();
+    }
+    assert.equal(bench.ran.length, 52);
+    assert.equal(bench.store.size, 0);
+  });
+});
+
+test('events: hung destinations with large records hold up no function, and no other destination', () => {
+  const posted: string[] = [];
+  const bench = new Bench(() => OK, {
+    settingsOf: (name) => ({
+      ...DEFAULT_EVENT_SETTINGS,
+      onSuccess: name === 'idle' ? null : `http://127.0.0.1:1/${name}`,
+    }),
+    deliver: (target, _, signal) => {
+      const url = target.kind === 'http' ? target.url : '';
+      posted.push(url);
+      if (url.endsWith('/up')) return Promise.resolve();
+      return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('hung'))));
+    },
+  });
+  return withBench(bench, async () => {
+    for (let index = 0; index < 12; index += 1) await bench.accept(`${index}`, `f${index % 4}`, null, MIB);
+    assert.equal(bench.ran.length, 12);
+    await bench.accept('1', 'idle');
+    await bench.accept('2', 'up', null, MIB);
+    assert.deepEqual(
+      bench.ran.slice(12).map((one) => one.function),
+      ['idle', 'up'],
+    );
+    assert.equal(posted.at(-1), 'http://127.0.0.1:1/up');
+    assert.ok(posted.length <= 8, `${posted.length} large records are in memory`);
+  });
+});
+
+test('events: a function that may run as many at once as there is room for leaves room to others', () =>
+  withBench(new Bench(() => null, { limitOf: () => 100, maxInFlight: 8 }), async (bench) => {
+    for (let index = 0; index < 20; index += 1) await bench.accept(`${index}`, 'greedy');
+    for (const name of ['a', 'b', 'c', 'd', 'e']) await bench.accept('1', name);
+    assert.deepEqual(
+      bench.ran.map((one) => one.function),
+      ['greedy', 'greedy', 'greedy', 'greedy', 'a', 'b', 'c', 'd'],
+    );
+    for (let turn = 0; turn < 25; turn += 1) await bench.answer(1);
+    assert.equal(bench.ran.length, 25);
+  }));
+
+test('events: versions and aliases share the limit of their function, in turn, each in its order', () => {
+  const ran: string[] = [];
+  const bench: Bench = new Bench(({ request }) => {
+    ran.push(`${request.qualifier ?? ''}${request.payload.toString()}`);
+    return null;
+  });
+  return withBench(bench, async () => {
+    for (const text of ['1', '2', '3']) {
+      for (const qualifier of [null, '7', 'live']) await bench.accept(text, 'f', qualifier);
+    }
+    assert.equal(bench.open.length, 2);
+    for (let turn = 0; turn < 9; turn += 1) {
+      await bench.answer(1);
+      assert.equal(bench.open.length, Math.min(2, 8 - turn));
+    }
+    for (const qualifier of ['', '7', 'live']) {
+      const own = ran.filter((one) => one.slice(0, -1) === qualifier).map((one) => one.slice(-1));
+      assert.deepEqual(own, ['1', '2', '3']);
+    }
+    // None is passed over: the last one of each is behind the second one of all.
+    assert.ok(ran.indexOf('live1') < ran.indexOf('3') && ran.indexOf('live1') < ran.indexOf('73'), ran.join(' '));
+  });
+});
 
 test('events: one whose age ends between two tries is not tried again', () =>
   withBench(new Bench(() => FAILED, settings({ maximumEventAgeMs: 90_000 })), async (bench) => {

@@ -11,10 +11,12 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { open as openFile, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import fc from 'fast-check';
+import { eventClock } from '../../../src/controller/events/event-clock.ts';
 import { EventStoreError } from '../../../src/controller/events/event-store.ts';
 import { Journal, type JournalOptions } from '../../../src/controller/events/journal.ts';
 import { MemoryEventStore } from '../../../src/controller/events/memory-store.ts';
@@ -254,4 +256,30 @@ test('journal: on a full disk events are refused, none that was accepted is lost
   journal = await open(directory);
   assert.deepEqual(await textsOf(journal), [...kept.slice(2), 'follows', 'again']);
   await journal.close();
+});
+
+test('journal: events that come together are synced together', async (t) => {
+  const directory = freshDirectory();
+  const journal = await open(directory);
+  await journal.append(newEvent('first'));
+  const handle = await openFile(join(directory, filesOf(directory)[0] ?? ''), 'r');
+  const prototype = Object.getPrototypeOf(handle) as FileHandle;
+  await handle.close();
+  const syncs = t.mock.method(prototype, 'datasync');
+  await Promise.all(Array.from({ length: 500 }, (_, index) => journal.append(newEvent(`${index}`))));
+  const count = syncs.mock.callCount();
+  assert.ok(count >= 1 && count <= 10, `${count} syncs for 500 events`);
+  await journal.close();
+});
+
+test('journal: a clock of the host that was set back does not set back that of events', async (t) => {
+  const directory = freshDirectory();
+  const journal = await open(directory);
+  const acceptedAt = Date.now();
+  await journal.append(newEvent('a', { acceptedAt }));
+  await journal.close();
+  t.mock.method(Date, 'now', () => acceptedAt - 24 * 3_600_000);
+  const again = await open(directory);
+  assert.ok(eventClock(again.latestMoment).now() >= acceptedAt);
+  await again.close();
 });

@@ -20,6 +20,8 @@ interface Answer {
   readonly json: unknown;
 }
 
+type Ask = (members: object, operation?: string) => Promise<Answer>;
+
 class Kept {
   readonly store = new MemoryEventStore();
   readonly #dead = new DeadEvents({ store: this.store, clock: new ManualClock(), logger: createLogger('silent') });
@@ -29,24 +31,33 @@ class Kept {
       find: (sequence) => this.store.find(sequence),
       read: (event) => this.store.read(event),
       dead: this.#dead,
-      redrive: () => assert.fail('nobody asked for it'),
-      purge: () => assert.fail('nobody asked for it'),
+      redrive: (event) => this.#change(event),
+      purge: (event) => this.#change(event),
     },
-    { add: () => assert.fail('nothing was changed') },
+    { add: () => Promise.resolve() },
+    (name) => name === 'f' || name === 'idle',
   );
+  readonly changed: number[] = [];
 
   async add(target: string, isDead = false): Promise<StoredEvent> {
     const event = await this.store.append(newEvent('a', { target }));
-    if (isDead) this.store.update(event, { status: 'dead', tries: 3, at: 1, reason: 'no luck' });
+    if (!isDead) return event;
+    this.store.update(event, { status: 'dead', tries: 3, at: 1, reason: 'no luck' });
+    this.#dead.add(event);
     return event;
+  }
+
+  #change(event: StoredEvent): Promise<void> {
+    this.changed.push(event.sequence);
+    return Promise.resolve();
   }
 }
 
-async function withKept(use: (kept: Kept, ask: (members: object) => Promise<Answer>) => Promise<void>): Promise<void> {
+async function withKept(use: (kept: Kept, ask: Ask) => Promise<void>): Promise<void> {
   const kept = new Kept();
   await withGateway({ jsonApis: [kept.api] }, async (_, port) => {
-    await use(kept, async (members) => {
-      const headers = { 'content-type': 'application/x-amz-json-1.1', 'x-amz-target': 'SnapfaasEvents.ListEvents' };
+    await use(kept, async (members, operation = 'ListEvents') => {
+      const headers = { 'content-type': 'application/x-amz-json-1.1', 'x-amz-target': `SnapfaasEvents.${operation}` };
       const request = { method: 'POST', headers, body: JSON.stringify(members) };
       const answer = await fetch(`http://127.0.0.1:${port}/`, request);
       return { status: answer.status, json: await answer.json() };
@@ -109,7 +120,51 @@ test('ListEvents: the pages of a function, or of a status, leave out all others'
     }
     assert.deepEqual(numbersOf(await pagesOf(ask, { functionName: 'f', limit: 4 })), of);
     assert.deepEqual(numbersOf(await pagesOf(ask, { functionName: 'f', status: 'dead', limit: 2 })), dead);
-    assert.deepEqual(await pagesOf(ask, { functionName: 'nobody', limit: 2 }), [{ events: [] }]);
+    assert.deepEqual(await pagesOf(ask, { functionName: 'idle', limit: 2 }), [{ events: [] }]);
+    assert.deepEqual(numbersOf(await pagesOf(ask, { functionName: 'ff', limit: 1 })).length, 7);
+  }));
+
+test('events: those of files and endpoints are listed, redriven and purged by their target', () =>
+  withKept(async (kept, ask) => {
+    const targets = ['function:f', 'function:f:3', 'file:f', 'http://127.0.0.1:1/a', 'http://127.0.0.1:1/b'];
+    for (const target of [...targets, ...targets]) await kept.add(target, true);
+    for (const [members, numbers] of [
+      [{ target: 'http://127.0.0.1:1/a' }, [4, 9]],
+      [{ target: 'file:f' }, [3, 8]],
+      [{ functionName: 'f' }, [1, 2, 6, 7]],
+    ] as const) {
+      assert.deepEqual(numbersOf(await pagesOf(ask, members)), numbers);
+      for (const operation of ['RedriveEvents', 'PurgeEvents']) {
+        kept.changed.length = 0;
+        const json = { changed: numbers.length, hasMore: false };
+        assert.deepEqual(await ask(members, operation), { status: 200, json });
+        assert.deepEqual(kept.changed, numbers);
+      }
+    }
+  }));
+
+test('events: what contradicts itself, or is for nobody, is refused and changes nothing', () =>
+  withKept(async (kept, ask) => {
+    const { sequence: event } = await kept.add('function:f', true);
+    const invalid = 'InvalidParameterException';
+    const missing = 'ResourceNotFoundException';
+    for (const [operation, members, type] of [
+      ['RedriveEvents', { event, functionName: 'nobody' }, invalid],
+      ['PurgeEvents', { event, functionName: 'f' }, invalid],
+      ['PurgeEvents', { event, target: 'function:f' }, invalid],
+      ['PurgeEvents', {}, invalid],
+      ['RedriveEvents', { functionName: 'f', target: 'file:f' }, invalid],
+      ['RedriveEvents', { functionName: 'nobody' }, missing],
+      ['PurgeEvents', { target: 'file:none' }, missing],
+      ['ListEvents', { functionName: 'nobody' }, missing],
+      ['ListEvents', { target: 'http://127.0.0.1:1/' }, missing],
+      ['ListEvents', { status: 'bogus' }, invalid],
+    ] as const) {
+      const { status, json } = await ask(members, operation);
+      const { __type } = json as { readonly __type: string };
+      assert.deepEqual([status, __type], [400, type], `${operation} ${JSON.stringify(members)}`);
+    }
+    assert.deepEqual(kept.changed, []);
   }));
 
 test('ListEvents: what comes and goes between two pages neither hides nor repeats anything else', () =>

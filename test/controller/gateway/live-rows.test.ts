@@ -27,11 +27,32 @@ test('live rows: a step of a busy host is told by what has changed in it, not by
     host.rows.update(table);
     const { functions = {}, vms = {}, vmStates = {}, activity = {} } = patchOf(table);
     assert.equal(Object.keys(functions).length, 0);
-    // Two come, two go.
-    assert.equal(Object.keys(vms).length, 4);
-    assert.ok(Object.keys(vmStates).length <= 24 && Object.keys(vmStates).length >= 4);
+    // Two come, and two that were evicted in the step before go.
+    assert.equal(Object.keys(vms).length, step === 0 ? 2 : 4);
+    assert.ok(Object.keys(vmStates).length <= 26 && Object.keys(vmStates).length >= 4);
+    assert.equal(Object.values(vmStates).filter((state) => state === 'evicted').length, 2);
     assert.ok(Object.keys(activity).length >= 20);
   }
+  host.rows.end();
+});
+
+test('live rows: how a VM ended is told before its row goes, also of one that nobody saw', () => {
+  const host = new BusyHost();
+  const table = new LiveTable();
+  host.rows.begin(table);
+  table.takePatch();
+  // 1,200 are evicted in one look: all that were there, and 200 that had come since.
+  const gone: string[] = [];
+  for (let step = 0; step < 600; step += 1) host.step();
+  host.rows.update(table);
+  const { vms = {}, vmStates = {} } = patchOf(table);
+  for (const [id, state] of Object.entries(vmStates)) if (state === 'evicted') gone.push(id);
+  assert.equal(gone.length, 1200);
+  assert.equal(gone.filter((id) => vms[id] !== undefined && vms[id] !== null).length, 200);
+  host.rows.update(table);
+  const after = patchOf(table);
+  assert.deepEqual(after.vms, Object.fromEntries(gone.map((id) => [id, null])));
+  assert.deepEqual(after.vmStates, after.vms);
   host.rows.end();
 });
 
@@ -74,5 +95,22 @@ test('live rows: a disk that is nearly full needs a person, until there is room'
   await disk.look();
   host.rows.update(table);
   assert.deepEqual(patchOf(table).banners, { 'disk /d': null });
+  host.rows.end();
+});
+
+test('live rows: a host without KVM, and one that serves nothing new, need a person as long as that is so', () => {
+  const host = new BusyHost();
+  const table = new LiveTable();
+  host.notice = 'there is no KVM';
+  host.rows.begin(table);
+  const withoutKvm: BannerRow = { level: 'warning', text: 'there is no KVM; "snapctr doctor" says more' };
+  assert.deepEqual(patchOf(table).banners, { driver: withoutKvm });
+  host.problem = 'the queue is full';
+  host.rows.update(table);
+  const isFull: BannerRow = { level: 'error', text: 'New requests are not served: the queue is full' };
+  assert.deepEqual(patchOf(table).banners, { ready: isFull });
+  host.problem = null;
+  host.rows.update(table);
+  assert.deepEqual(patchOf(table).banners, { ready: null });
   host.rows.end();
 });

@@ -53,6 +53,10 @@ class TestSource implements LiveSource {
   end(): void {
     this.isOpen = false;
   }
+
+  view(): null {
+    return null;
+  }
 }
 
 test('live stream: all rows once, then what has changed; nothing is done while nobody reads', (t) => {
@@ -110,6 +114,33 @@ test('live stream: a slow reader has one message on its way, and then gets what 
   assert.deepEqual(reader.state, others.state);
   stream.close();
   assert.equal(reader.events.at(-1), 'end');
+});
+
+test('live stream: whoever comes is told what there is, not what was before it came', (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const source = new TestSource();
+  const stream = new LiveStream(source, []);
+  const first = new TestReader();
+  void stream.read(first);
+  for (const state of ['launching', 'busy', 'idle']) {
+    source.rows.set('vm-1', state);
+    t.mock.timers.tick(100);
+  }
+  t.mock.timers.tick(2000);
+  const second = new TestReader();
+  void stream.read(second);
+  assert.deepEqual(second.events, ['full']);
+  assert.deepEqual([...second.state.vmStates], [['vm-1', 'idle']]);
+  source.rows.delete('vm-1');
+  t.mock.timers.tick(100);
+  assert.deepEqual(second.events, ['full', 'patch']);
+  assert.deepEqual([first.events.length, first.state], [5, second.state]);
+  // Those who come at once have the rows written once.
+  const third = new TestReader();
+  void stream.read(third);
+  assert.deepEqual([third.events, third.state], [['full', 'patch'], second.state]);
+  assert.equal(third.parts[0], second.parts[0]);
+  stream.close();
 });
 
 test('live stream: a thousand readers get the same bytes, made once; the 1,025th is refused', async (t) => {

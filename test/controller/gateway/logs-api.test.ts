@@ -33,6 +33,7 @@ function clientOf(endpoint: string): CloudWatchLogsClient {
 
 async function withApi(
   use: (client: CloudWatchLogsClient, logs: FunctionLogs, url: string) => Promise<void>,
+  now: () => number = Date.now,
 ): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'logs-api-'));
   const logs = new FunctionLogs({
@@ -40,7 +41,7 @@ async function withApi(
     maxBytes: 1e9,
     maxAgeMs: 1e9,
     onProblem: (message) => assert.fail(message),
-    now: Date.now,
+    now,
   });
   const isFunction = (name: string): boolean => [HELLO, OTHER, SILENT].includes(name);
   try {
@@ -135,6 +136,66 @@ test('Logs API: a stream forwards from its head and backwards from its end, and 
     assert.equal((await get({ nextToken: last.forward })).found, 'later');
     // By this clients know that they have all of it.
     assert.equal((await get({ nextToken: later.forward })).forward, later.forward);
+  }));
+
+interface LastPage {
+  readonly events: readonly { readonly message: string }[];
+  readonly nextToken?: string;
+  readonly followToken: string;
+}
+
+test('Logs API: the last events of a group, and then the last of those that came since', () =>
+  withApi(async (_client, logs, url) => {
+    const log = logs.vmLog(HELLO, '$LATEST');
+    const ask = async (members: object): Promise<LastPage> => {
+      const headers = { 'x-amz-target': 'Logs_20140328.FilterLogEvents', 'content-type': 'application/x-amz-json-1.1' };
+      const body = JSON.stringify({ logGroupName: GROUP, startFromEnd: true, limit: 3, ...members });
+      const response = await fetch(url, { method: 'POST', headers, body });
+      assert.equal(response.status, 200);
+      return (await response.json()) as LastPage;
+    };
+    const said = ({ events }: LastPage): string[] => events.map(({ message }) => message);
+    const none = await ask({});
+    assert.deepEqual(said(none), []);
+    log.printed('a', '1\n2\n3\n4\n5\n');
+    const first = await ask({ nextToken: none.followToken });
+    assert.deepEqual([said(first), first.nextToken], [['3', '4', '5'], undefined]);
+    assert.deepEqual(said(await ask({ nextToken: first.followToken })), []);
+    log.printed('a', `6\n7\n8\n9\n${'x'.repeat(60_000)}\n`);
+    const second = await ask({ nextToken: first.followToken, filterPattern: '-xxx' });
+    assert.deepEqual(said(second), ['7', '8', '9']);
+    log.printed('a', '10\n');
+    assert.deepEqual(said(await ask({ nextToken: second.followToken })), ['10']);
+    // Of what is long, an answer has the end.
+    for (let index = 0; index < 30; index += 1) {
+      log.printed('a', `${index} ${'x'.repeat(60_000)}\n`);
+      await logs.names();
+    }
+    const long = said(await ask({ nextToken: second.followToken, limit: 100 }));
+    assert.ok(long.length < 20 && long.at(-1)?.startsWith('29 ') === true, `${long.length} events`);
+  }));
+
+test('Logs API: a stream is read backwards in answers of a bounded size, and nothing is missed', () =>
+  withApi(async (client, logs) => {
+    const log = logs.vmLog(HELLO, '$LATEST');
+    const printed = Array.from({ length: 50 }, (_, index) => `${index} ${'x'.repeat(60_000)}`);
+    for (const message of printed) {
+      log.printed('a', `${message}\n`);
+      await logs.names();
+    }
+    const { logStreams = [] } = await client.send(new DescribeLogStreamsCommand({ logGroupName: GROUP }));
+    const where = { logGroupName: GROUP, logStreamName: logStreams[0]?.logStreamName };
+    const found: string[] = [];
+    let nextToken: string | undefined;
+    for (let page = 0; found.length < printed.length; page += 1) {
+      assert.ok(page < 10);
+      const answer = await client.send(new GetLogEventsCommand({ ...where, nextToken }));
+      const messages = answer.events?.map(({ message = '' }) => message) ?? [];
+      assert.ok(messages.length < 20, `${messages.length} events`);
+      found.unshift(...messages);
+      nextToken = answer.nextBackwardToken;
+    }
+    assert.deepEqual(found, printed);
   }));
 
 test('Logs API: groups of functions that have printed something', () =>
@@ -243,6 +304,23 @@ test('Logs API: StartLiveTail tells what is printed from then on, in order, all 
     assert.equal((await messagesOf(tail, 15)).length, 15);
   }));
 
+test('Logs API: a tail goes on when the clock is set back', async () => {
+  let nowMs = Date.now();
+  await withApi(
+    async (client, logs) => {
+      const hello = logs.vmLog(HELLO, '$LATEST');
+      const tail = await tailOf(client, { logGroupIdentifiers: [`${ARN}${HELLO}`] });
+      await tail.next();
+      hello.printed('a', 'one\n');
+      assert.deepEqual(await messagesOf(tail, 1), ['one']);
+      nowMs -= 3_600_000;
+      hello.printed('a', 'two\n');
+      assert.deepEqual(await messagesOf(tail, 1), ['two']);
+    },
+    () => nowMs,
+  );
+});
+
 test('Logs API: a tail of one stream, and the end of all when the gateway closes', async () => {
   let tail: AsyncIterator<StartLiveTailResponseStream> | undefined;
   await withApi(async (client, logs) => {
@@ -282,6 +360,7 @@ test('Logs API: a tail whose log cannot be read ends with an error in the stream
       return reads > 1 ? Promise.reject(new Error('EIO')) : Promise.resolve({ events: [], next: null, end });
     },
     readLast: () => Promise.reject(new Error('not used')),
+    end: () => Promise.resolve({ begunMs: 0, offset: 0 }),
   };
   const api = new LogsApi({ account: DEFAULT_ACCOUNT, logs, isFunction: () => true });
   await withGateway({ jsonApis: [api] }, async (_, port) => {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
+import { hostname } from 'node:os';
 import { describe, test } from 'node:test';
+import { ANYBODY } from '../../../src/auth/caller.ts';
 import { createLogger } from '../../../src/controller/log.ts';
 import type { Task } from '../../../src/controller/task.ts';
 import type { HttpGatewayOptions } from '../../../src/controller/gateway/http.ts';
@@ -49,6 +51,7 @@ const REQUESTS: readonly (readonly [
   what: string,
   headers: Headers,
   loopback: 'taken' | 'refused',
+  /** Where others reach it without keys. */
   open?: 'taken' | 'refused',
 ])[] = [
   ['a program', {}, 'taken'],
@@ -61,12 +64,20 @@ const REQUESTS: readonly (readonly [
   ['a program behind another port', { host: 'localhost:9999' }, 'taken'],
   ['a program that writes names large', { host: 'LocalHost' }, 'taken'],
   ['a program over IPv6', { host: '[::1]:PORT' }, 'taken'],
-  ['another name', { host: 'evil.example' }, 'refused', 'taken'],
-  ['another name with the port', { host: 'evil.example:PORT' }, 'refused', 'taken'],
-  ['a name that begins like ours', { host: 'localhost.evil.example' }, 'refused', 'taken'],
-  ['a name that ends like ours', { host: 'evil-localhost' }, 'refused', 'taken'],
-  ['a name with a user', { host: 'localhost@evil.example' }, 'refused', 'taken'],
+  ['another name', { host: 'evil.example' }, 'refused'],
+  ['another name with the port', { host: 'evil.example:PORT' }, 'refused'],
+  ['a name that begins like ours', { host: 'localhost.evil.example' }, 'refused'],
+  ['a name that ends like ours', { host: 'evil-localhost' }, 'refused'],
+  ['a name with a user', { host: 'localhost@evil.example' }, 'refused'],
   ['another address', { host: '192.168.0.7:PORT' }, 'refused', 'taken'],
+  ['another address over IPv6', { host: '[fd00::7]:PORT' }, 'refused', 'taken'],
+  ['what begins like an address', { host: '192.168.0.7.evil.example' }, 'refused'],
+  ["the machine's name", { host: `${hostname().toUpperCase()}:PORT` }, 'refused', 'taken'],
+  [
+    'what a page of another name fetches from itself',
+    { host: 'evil.example', 'sec-fetch-site': 'same-origin' },
+    'refused',
+  ],
   ['a page of another site', { origin: 'http://evil.example' }, 'refused'],
   [
     'a page of another site, after rebinding',
@@ -116,6 +127,7 @@ describe('web pages', () => {
       interpreters: 'host',
       usesSnapshots: () => false,
       eventSources: null,
+      audit: { add: () => Promise.resolve() },
       events: { accept: () => Promise.resolve() },
       logger: createLogger('silent'),
     },
@@ -200,6 +212,27 @@ describe('web pages', () => {
     });
     await withGateway({ ...options, allowedOrigins: ['*'] }, async (_gateway, port) => {
       assert.notEqual((await ask(port, ['POST', '/', '{}'], page)).status, 403);
+      assert.equal((await ask(port, ['GET', '/status', ''], { host: 'any.example' })).status, 200, 'by any name');
+    });
+  });
+
+  test('where everybody needs a key, others may use any name: no page has one', async () => {
+    let needsKeys = false;
+    const access = {
+      get needsKeys() {
+        return needsKeys;
+      },
+      authenticate: () => ANYBODY,
+    };
+    const status = ['GET', '/status', ''] as const;
+    const named = { host: 'snapctr.example' };
+    await withGateway({ ...options, host: '0.0.0.0', access }, async (_gateway, port) => {
+      assert.equal((await ask(port, status, named)).status, 403);
+      needsKeys = true;
+      assert.equal((await ask(port, status, named)).status, 200, 'from the first key on');
+    });
+    await withGateway({ ...options, access }, async (_gateway, port) => {
+      assert.equal((await ask(port, status, named)).status, 403, 'on loopback nobody comes by another name');
     });
   });
 

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
@@ -10,30 +9,20 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { connect as connectTls, TLSSocket } from 'node:tls';
 import { Certificate, CertificateError } from '../../../src/controller/gateway/certificate.ts';
+import { makeCertificate, type CertificateFiles } from '../../support/certificates.ts';
 import { MIB, withGateway } from './http-client.ts';
 
-interface Files {
-  readonly certFile: string;
-  readonly keyFile: string;
-}
-
-function make(directory: string, name: string): Files {
-  const [certFile, keyFile] = [join(directory, `${name}.pem`), join(directory, `${name}.key`)];
-  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1'];
-  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  execFileSync('openssl', ['req', '-x509', ...kind, ...subject, '-keyout', keyFile, '-out', certFile], {
-    stdio: 'ignore',
-  });
-  return { certFile, keyFile };
-}
-
-function filesFor(t: TestContext): { readonly directory: string; readonly first: Files; readonly second: Files } {
+function filesFor(t: TestContext): {
+  readonly directory: string;
+  readonly first: CertificateFiles;
+  readonly second: CertificateFiles;
+} {
   const directory = mkdtempSync(join(tmpdir(), 'snapfaas-tls-test-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
-  return { directory, first: make(directory, 'first'), second: make(directory, 'second') };
+  return { directory, first: makeCertificate(directory, 'first'), second: makeCertificate(directory, 'second') };
 }
 
-function certificateOf(files: Files, told: string[] = []): Certificate {
+function certificateOf(files: CertificateFiles, told: string[] = []): Certificate {
   const onReload = (): void => void told.push('reloaded');
   return new Certificate({ ...files, onReload, onProblem: (problem) => told.push(problem), recheckMs: 0 });
 }

@@ -21,6 +21,13 @@ test('demand: two pauses alike are a rhythm, and the next request is due after t
   assert.equal(demandOf(0, 5 * MINUTE_MS, 9 * MINUTE_MS).dueAt, null);
 });
 
+test('demand: a request that is told late counts from when it came', () => {
+  const demand = demandOf(0, 10 * MINUTE_MS, 5 * MINUTE_MS);
+  assert.equal(demand.lastAt, 10 * MINUTE_MS);
+  demand.arrived(20 * MINUTE_MS);
+  assert.equal(demand.dueAt, 30 * MINUTE_MS);
+});
+
 test('demand: a rhythm that a waiting VM serves best is none to launch for', () => {
   assert.equal(demandOf(0, 1000, 2000, 3000).dueAt, null);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createOrder, EVICTION_ORDERS } from '../../../src/controller/pool/eviction-orders.ts';
+import { createOrder, EVICTION_ORDERS, type Worth } from '../../../src/controller/pool/eviction-orders.ts';
 import { Demand } from '../../../src/controller/pool/demand.ts';
 import type { Holder, IdleVm } from '../../../src/controller/pool/keep-alive.ts';
 
@@ -96,9 +96,10 @@ test('by demand: one whose timer has stopped goes', () => {
 
 test('by demand: a VM that is launched ahead is worth what it is when it waits', () => {
   const order = createOrder<Idle>('demand');
+  const ahead = ({ holder, startMs, memoryMib }: Idle): Worth => ({ holder, savesMs: startMs, memoryMib });
   for (const times of [irregular(2000, 5000), [NOW - 900_000, NOW - 600_000, NOW - 300_000], [NOW - 1000]]) {
     const waiting = new Idle({ times, uses: 0, idleSince: NOW });
-    assert.equal(order.valueAhead?.(waiting, NOW), order.valueOf(waiting, NOW));
+    assert.equal(order.valueAhead?.(ahead(waiting), NOW), order.valueOf(waiting, NOW));
   }
-  assert.equal(order.valueAhead?.(new Idle(), NOW), 0);
+  assert.equal(order.valueAhead?.(ahead(new Idle()), NOW), 0);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
 import { FunctionUse } from '../../../src/controller/pool/function-use.ts';
-import { FunctionVms, IdlePlace } from '../../../src/controller/pool/function-vms.ts';
+import { FunctionVms, type VmPlace } from '../../../src/controller/pool/function-vms.ts';
 import type { Vm } from '../../../src/controller/pool/vm.ts';
 import { functionConfig, ScriptedGuests } from '../../support/scripted-guests.ts';
 
@@ -14,12 +14,12 @@ function idleVms(count: number): { fn: FunctionVms; vms: readonly Vm[]; steps: (
   const fn = new FunctionVms(functionConfig('f'), new FunctionUse('f'));
   let steps = 0;
   const vms = Array.from({ length: count }, () => guests.createVm(fn, {}));
-  for (const { idlePlace } of vms) {
+  for (const { place } of vms) {
     for (const link of ['previous', 'next'] as const) {
-      let target: IdlePlace | null = null;
-      Object.defineProperty(idlePlace, link, {
+      let target: VmPlace | null = null;
+      Object.defineProperty(place, link, {
         get: () => ((steps += 1), target),
-        set: (value: IdlePlace | null) => ((steps += 1), (target = value)),
+        set: (value: VmPlace | null) => ((steps += 1), (target = value)),
       });
     }
   }

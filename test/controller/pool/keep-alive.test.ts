@@ -47,12 +47,14 @@ function policyOf(...vms: readonly Idle[]): FairShare<Idle> {
   return policy;
 }
 
+/** By default of a function whose own VMs, if it has any, have stood still since the request came. */
 function claim(heldMib: number, waitedMs: number, keys: Partial<Claim> = {}): Claim {
   return {
     holder: holding(heldMib),
     memoryMib: 128,
     hasTap: false,
     isNewTenant: false,
+    own: heldMib === 0 ? null : { servesInMs: 0, stalledMs: waitedMs, busyShare: 1 },
     waitedMs,
     startMs: START_MS,
     ...keys,
@@ -68,8 +70,8 @@ test('fair share: of VMs that are not needed, those that have been idle for long
   const policy = policyOf(a, b, c);
   policy.remove(a);
   policy.add(a);
-  assert.deepEqual(names(policy.victims(lack(128), claim(1024, 0))), ['b']);
-  assert.deepEqual(names(policy.victims(lack(129), claim(1024, 0))), ['b', 'c']);
+  assert.deepEqual(names(policy.victims(lack(128), claim(1024, START_MS))), ['b']);
+  assert.deepEqual(names(policy.victims(lack(129), claim(1024, START_MS))), ['b', 'c']);
 });
 
 test('fair share: only as many are named as are needed, and none if all together are not enough', () => {
@@ -131,6 +133,33 @@ for (const [title, keys, by, isTaken] of claims) {
     assert.equal(policyOf(new Idle('vm', keys)).victims(lack(128), by).length, isTaken ? 1 : 0);
   });
 }
+
+const own = { servesInMs: START_MS - 1, stalledMs: 0, busyShare: 0 };
+const ownVms: readonly [string, Claim['own'], boolean][] = [
+  ['will have served all within a start, evicts nothing', own, false],
+  ['will need as long as a start, evicts', { ...own, servesInMs: START_MS }, true],
+  ['have stood still for as long as a start, evicts', { ...own, stalledMs: START_MS }, true],
+  ['serve an unknown number of requests, evicts nothing', { ...own, servesInMs: 0 }, false],
+];
+for (const [title, vms, isTaken] of ownVms) {
+  test(`fair share: a function whose own VMs ${title}`, () => {
+    const victims = policyOf(new Idle('vm', long)).victims(lack(128), claim(128, 0, { own: vms }));
+    assert.equal(victims.length, isTaken ? 1 : 0);
+  });
+}
+
+test('fair share: another VM that saves much more than the one that is evicted is worth it at once, if that is not needed', () => {
+  const busy = holding(128);
+  for (let at = NOW - 1000; at <= NOW; at += 20) busy.demand.arrived(at);
+  const victims = (idleMs: number, busyShare: number): readonly Idle[] =>
+    policyOf(new Idle('vm', { idleMs })).victims(
+      lack(128),
+      claim(128, 0, { holder: busy, own: { ...own, servesInMs: 20, busyShare } }),
+    );
+  assert.equal(victims(50_000, 0.5).length, 1);
+  assert.equal(victims(50_000, 0.01).length, 0, 'it would hardly be used');
+  assert.equal(victims(1, 0.5).length, 0, 'the other one is needed');
+});
 
 test('fair share: of a version so many VMs stay as are kept of it, whoever asks', () => {
   const fn = { spare: 1 };

@@ -300,6 +300,27 @@ test('VM pool: of an idle VM that dies the log tells, of one that is evicted it 
   assert.equal(warnings.length, 1);
 });
 
+test('VM pool: a request waits for its function’s own VM first, and says so, before it evicts another one', async () => {
+  const { call, pool } = createPool(256, [functionConfig('own'), functionConfig('other')]);
+  await call('other');
+  const own = pool.fn('own');
+  const running = call('own', '"hang"');
+  running.catch(() => undefined);
+  await turn();
+  assert.equal(pool.acquire(own, 0), null);
+  assert.equal(own.lacking, 'own_vm');
+  assert.equal(pool.counters.evictions, 0);
+  const lease = pool.acquire(own, 250);
+  assert.ok(lease !== null);
+  assert.deepEqual(
+    lease.cause?.evicted.map((vm) => vm.function),
+    ['other'],
+  );
+  await pool.use(lease, never, () => Promise.resolve());
+  // What has no VM evicts at once.
+  assert.notEqual(pool.acquire(pool.fn('other'), 0), null);
+});
+
 test('VM pool: closing kills every VM, and what runs is told so', async () => {
   const { call, guests, ledger, pool } = createPool(512, [functionConfig('f')]);
   await call('f');

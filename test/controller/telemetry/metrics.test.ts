@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import type { ControllerStatus } from '../../../src/controller/controller.ts';
 import { DiskSpace } from '../../../src/controller/telemetry/disk-space.ts';
 import { MAX_COUNTED_VERSIONS } from '../../../src/controller/telemetry/function-counts.ts';
 import { Metrics } from '../../../src/controller/telemetry/metrics.ts';
+import { StoreSize } from '../../../src/controller/telemetry/store-size.ts';
 import { invocationSummary as summary } from '../../support/invocation-summary.ts';
+import { whyWithout } from '../../support/needed-program.ts';
 import { PROJECT_ROOT } from '../../support/snapctr.ts';
 
 const STATUS: ControllerStatus = {
@@ -35,6 +38,9 @@ async function filled(): Promise<Metrics> {
   metrics.addDisks([disk]);
   metrics.addEventSources(() => ({ total: 4, enabled: 3, failing: 1, held_bytes: 2048 }));
   metrics.addEvents(() => ({ durable: true, pending: 1, oldest_ms: 1500, dead: 2, tried_again: 3, failed: 4 }));
+  metrics.addSpans(() => ({ exported: 5, droppedByQueue: 6, droppedByCollector: 7 }));
+  metrics.addSnapshotStore(() => ({ bytes: 10, maxBytes: 11, removed: 12 }));
+  metrics.addLostLines(() => ({ flood: 8, disk: 9 }));
   metrics.onInvocation(summary());
   metrics.onInvocation(summary({ traceId: '0af7651916cd43dd8448eb211c80319c' }));
   metrics.onInvocation(summary({ outcome: 'queue_full', start: null, version: null, function: 'nobody' }));
@@ -52,8 +58,9 @@ function namesIn(body: string): Set<string> {
 }
 
 function promtool(t: TestContext, args: readonly string[], input = ''): void {
-  const { error, status, stdout, stderr } = spawnSync('promtool', args, { input, encoding: 'utf8' });
-  if (error !== undefined) return t.skip('there is no promtool here: install the Debian package prometheus');
+  const why = whyWithout('promtool', 'prometheus');
+  if (why !== false) return t.skip(why);
+  const { status, stdout, stderr } = spawnSync('promtool', args, { input, encoding: 'utf8' });
   assert.equal(status, 0, `${stdout}${stderr}\n${input}`);
 }
 
@@ -76,6 +83,14 @@ test('metrics: counters, gauges and events, by their names and values', async ()
     'snapfaas_events_dead 2',
     'snapfaas_events_retries_total 3',
     'snapfaas_events_failed_total 4',
+    'snapfaas_trace_spans_exported_total 5',
+    'snapfaas_trace_spans_dropped_total{reason="queue"} 6',
+    'snapfaas_trace_spans_dropped_total{reason="collector"} 7',
+    'snapfaas_snapshot_store_bytes 10',
+    'snapfaas_snapshot_store_limit_bytes 11',
+    'snapfaas_snapshot_layers_removed_total 12',
+    'snapfaas_log_lines_lost_total{reason="flood"} 8',
+    'snapfaas_log_lines_lost_total{reason="disk"} 9',
     'snapfaas_start_seconds_count{start="cold",phase="queue"} 1',
     'snapfaas_start_seconds_bucket{start="cold",phase="boot",le="0.0025"} 1',
     'snapfaas_function_requests_total{function="shop",version="$LATEST",code="ok"} 2',
@@ -133,6 +148,27 @@ test('rules: promtool takes them, and they fire when they should', (t) => {
   promtool(t, ['test', 'rules', join(RULES, 'snapfaas-rules.test.yaml')]);
 });
 
+test('board: promtool takes each of its expressions', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'board-'));
+  try {
+    const text = readFileSync(join(PROJECT_ROOT, 'resources', 'grafana', 'snapfaas.json'), 'utf8');
+    const { panels } = JSON.parse(text) as { readonly panels: readonly { readonly targets: { expr: string }[] }[] };
+    const rules = panels
+      .flatMap(({ targets }) => targets)
+      .map(({ expr }, at) => ({
+        record: `board:expression:${at}`,
+        expr: expr.replaceAll('$__rate_interval', '1m').replaceAll('$instance', '.*'),
+      }));
+    assert.ok(rules.length > 30, `${rules.length} expressions`);
+    assert.ok(rules.every(({ expr }) => !expr.includes('$')));
+    // JSON is YAML as well.
+    writeFileSync(join(directory, 'board.yaml'), JSON.stringify({ groups: [{ name: 'board', rules }] }));
+    promtool(t, ['check', 'rules', '--lint=none', join(directory, 'board.yaml')]);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test('rules and board: every metric that they name is shown', async () => {
   const { body } = await (await filled()).render(TEXT);
   const shown = namesIn(body);
@@ -153,6 +189,28 @@ test('disk: a directory that is not there is no full disk, and is not shown', as
   const disk = new DiskSpace('data', '/nonexistent/of-nobody');
   await disk.look();
   assert.deepEqual([disk.latest, disk.problem], [null, null]);
+});
+
+test('snapshot store: all files of its layers count, and one that is not there has no size', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'store-'));
+  try {
+    for (const layer of ['base-a', 'function-b']) {
+      mkdirSync(join(directory, layer));
+      for (const file of ['pages', 'state']) writeFileSync(join(directory, layer, file), Buffer.alloc(1000));
+    }
+    const store = new StoreSize(directory);
+    assert.equal(store.bytes, null);
+    await store.look();
+    assert.equal(store.bytes, 4000);
+    rmSync(join(directory, 'base-a'), { recursive: true });
+    await store.look();
+    assert.equal(store.bytes, 2000);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+  const none = new StoreSize(directory);
+  await none.look();
+  assert.equal(none.bytes, null);
 });
 
 /** Bytes that are free, of how many, and what is said. */

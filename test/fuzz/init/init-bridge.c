@@ -60,6 +60,12 @@ static int is_between(const struct side *side)
     return side->frame_bytes == 0;
 }
 
+/* Not one itself, nor its end. */
+static int is_of_exchange(uint8_t type)
+{
+    return type == FRAME_CHUNK || type == FRAME_TAKEN || type == FRAME_CANCEL;
+}
+
 static void was_read(struct side *side, const uint8_t *bytes, size_t count)
 {
     uint8_t *room = pipe_room(&side->due, count);
@@ -78,7 +84,7 @@ static void was_read(struct side *side, const uint8_t *bytes, size_t count)
         side->frame_length = (size_t)side->frame[0] << 24 | side->frame[1] << 16 | side->frame[2] << 8 | side->frame[3];
         if (side->frame_bytes < 4 + side->frame_length)
             continue;
-        side->whole += side->frame_length == 0 || side->frame[4] != FRAME_CHUNK;
+        side->whole += side->frame_length == 0 || !is_of_exchange(side->frame[4]);
         side->frame_bytes = 0;
     }
 }
@@ -180,7 +186,7 @@ static void write_frame(struct side *side, int is_part)
     room[1] = (uint8_t)((3 + payload) >> 16);
     room[2] = (uint8_t)((3 + payload) >> 8);
     room[3] = (uint8_t)(3 + payload);
-    room[4] = is_part ? FRAME_CHUNK : 1;
+    room[4] = !is_part ? 1 : side == &program ? FRAME_CHUNK : payload % 2 == 0 ? FRAME_TAKEN : FRAME_CANCEL;
     room[5] = room[6] = 0;
 }
 

@@ -537,7 +537,7 @@ static void host_says_frame(size_t missing)
 static void runtime_says_frame(void)
 {
     static const uint8_t types[] = {FRAME_HELLO, FRAME_LOADED,  FRAME_LOAD_FAILED, FRAME_DONE,
-                                    FRAME_SEALED, FRAME_STARTED, FRAME_HOOK_FAILED, FRAME_LOG};
+                                    FRAME_SEALED, FRAME_STARTED, FRAME_HOOK_FAILED, FRAME_LOG, FRAME_BEGUN};
     uint8_t choice = next_byte(&world.script);
     uint8_t type = choice < 0xf0 ? types[choice % sizeof types] : next_byte(&world.script);
     size_t header = next_byte(&world.script), payload = next_size(&world.script);
@@ -553,7 +553,7 @@ static void runtime_goes_on(void)
     if (phase == EXPECT_HELLO)
         return put_frame(&from_world_runtime, FRAME_HELLO, choice % 80, 0, 0);
     if (phase == SERVING)
-        return put_frame(&from_world_runtime, FRAME_DONE, choice % 2 * 12, 0, 0);
+        return put_frame(&from_world_runtime, choice < 0x40 ? FRAME_BEGUN : FRAME_DONE, choice % 2 * 12, 0, 0);
     for (size_t i = 0; i < sizeof answers - (choice < 0xe0 ? 2 : 0); i++) {
         if (!host_awaits(answers[i]))
             continue;
@@ -709,6 +709,7 @@ static void reset(void)
     printed = forwarded = drain_left = 0;
     from_runtime_bytes = 0;
     drained_due = left_unread = log_end_asked = runtime_ended = runtime_status = 0;
+    told_begun = 0;
     phase = EXPECT_HELLO;
     ending = NOTHING;
     is_stopped = 0;

@@ -143,7 +143,13 @@ const ORIGIN: ParserTarget = {
     ),
   check(input) {
     const [host = '', origin = '', site = ''] = input.toString('latin1').split('\n');
-    const policy = new OriginPolicy('localhost', '127.0.0.1', ['http://allowed.example']);
+    const policy = new OriginPolicy({
+      listenHost: 'localhost',
+      address: '127.0.0.1',
+      allowed: ['http://allowed.example'],
+      scheme: 'http',
+      needsKeys: () => false,
+    });
     const headers = { host, origin, 'sec-fetch-site': site };
     const problem = policy.problem({ method: 'POST', headers } as unknown as IncomingMessage);
     // No page of another host is let in, however its name is written.

@@ -3,8 +3,16 @@ import assert from 'node:assert/strict';
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import type { StreamSink } from '../../../src/protocol/function-channel.ts';
 import type { HeaderList } from '../../../src/controller/gateway/http-answer.ts';
-import { BadAnswer, MAX_HEAD_BYTES, METADATA_TYPE, readResult } from '../../../src/controller/gateway/urls/result.ts';
+import {
+  APPLICATION_TYPE,
+  BadAnswer,
+  hasBody,
+  MAX_HEAD_BYTES,
+  METADATA_TYPE,
+  readResult,
+} from '../../../src/controller/gateway/urls/result.ts';
 import { UrlSink } from '../../../src/controller/gateway/urls/stream.ts';
+import type { Random } from '../random.ts';
 import { chunksOf, jsonText, outcomeOf, parsedJson } from '../properties.ts';
 import type { ParserTarget } from '../target.ts';
 
@@ -22,6 +30,8 @@ function checkHeaders(status: number, headers: HeaderList): void {
     bytes += name.length + value.length;
   }
   assert.ok(bytes <= MAX_HEAD_BYTES + 100);
+  const names = headers.filter((name, at) => at % 2 === 0 && name !== 'set-cookie');
+  assert.equal(new Set(names).size, names.length, 'a name twice');
 }
 
 function nameCount(headers: HeaderList, names: readonly string[]): number {
@@ -33,7 +43,8 @@ const generated = (random: Parameters<ParserTarget['generate']>[0]): string =>
     statusCode: random.pick([200, 204, 302, 404, '200']),
     headers: {
       'X-A': random.pick(['b', 'é', '']),
-      [random.pick(['Content-Type', 'Connection', 'Content-Length'])]: '1',
+      [random.pick(['Content-Type', 'Connection', 'Content-Length'])]: random.pick(['1', '4']),
+      [random.pick(['x-a', 'content-type', 'SET-COOKIE', 'set-cookie'])]: '2',
     },
     cookies: random.pick([[], ['a=b', 'c=d']]),
     body: random.pick(['', 'aGk=', 'text', '1']),
@@ -58,7 +69,7 @@ const RESULT: ParserTarget = {
   tokens: [...TOKENS, '\0\0\0\0\0\0\0\0'],
   generate: (random) => Buffer.from(random.oneIn(4) ? jsonText(random, 2) : generated(random)),
   check(input) {
-    for (const type of [null, METADATA_TYPE, 'text/plain']) {
+    for (const type of [null, METADATA_TYPE, APPLICATION_TYPE, 'text/plain']) {
       const outcome = outcomeOf([BadAnswer], () => readResult(input, type));
       if ('error' in outcome) continue;
       const { status, headers, body } = outcome.value;
@@ -66,7 +77,7 @@ const RESULT: ParserTarget = {
       // One length, ours, and it is that of the body.
       assert.ok(nameCount(headers, OWN) <= 1);
       const at = headers.indexOf('content-length');
-      if (at !== -1) assert.equal(headers[at + 1], String(body.length));
+      if (at !== -1 && status !== 304) assert.equal(headers[at + 1], String(body.length));
       const value = parsedJson(input.toString('utf8'));
       if (type === null) assert.notEqual(value, undefined);
     }
@@ -83,29 +94,40 @@ const STREAM: ParserTarget = {
       Buffer.from(random.pick(['', 'body', '\0'.repeat(9)])),
     ]),
   check(input, { random }) {
-    const seen = [[input], chunksOf(input, random)].map((parts) => {
-      const written: Buffer[] = [];
-      const heads: { status: number; headers: HeaderList }[] = [];
-      const output = {
-        write(headers: HeaderList, part: Buffer, status = 200): boolean {
-          checkHeaders(status, headers);
-          assert.equal(nameCount(headers, OWN), 0);
-          heads.push({ status, headers });
-          written.push(part);
-          return true;
-        },
-        onDrain: () => undefined,
-        isGone: false,
-      };
-      const sink = new UrlSink(output, (one) => one);
-      for (const [index, part] of parts.entries()) (sink as StreamSink).write(part, index === 0 ? METADATA_TYPE : null);
-      assert.equal(sink.hasBegun, heads.length > 0);
-      const isBad = sink.problem !== null;
-      return { head: heads[0] ?? null, body: Buffer.concat(written).toString('latin1'), isBad };
-    });
-    // However it is cut, it means the same.
-    if (input.length > 0) assert.deepEqual(seen[1], seen[0]);
+    for (const type of [METADATA_TYPE, APPLICATION_TYPE]) checkStream(input, random, type);
   },
 };
+
+function checkStream(input: Buffer, random: Random, type: string): void {
+  const seen = [[input], chunksOf(input, random)].map((parts) => {
+    const written: Buffer[] = [];
+    let declared: number | null = null as number | null;
+    const heads: { status: number; headers: HeaderList }[] = [];
+    const output = {
+      write(headers: HeaderList, part: Buffer, status = 200): boolean {
+        checkHeaders(status, headers);
+        const at = headers.indexOf('content-length');
+        declared = at === -1 || !hasBody(status) ? null : Number(headers[at + 1]);
+        assert.ok(nameCount(headers, OWN) <= (type === APPLICATION_TYPE || status === 205 ? 1 : 0));
+        heads.push({ status, headers });
+        written.push(part);
+        return true;
+      },
+      onDrain: () => undefined,
+      isGone: false,
+    };
+    const sink = new UrlSink(output, (one) => one);
+    for (const [index, part] of parts.entries()) (sink as StreamSink).write(part, index === 0 ? type : null);
+    assert.equal(sink.hasBegun, heads.length > 0);
+    const isBad = sink.problem !== null;
+    const body = Buffer.concat(written).toString('latin1');
+    // What follows it on the connection is not its own.
+    if (declared !== null) assert.ok(isBad ? body.length <= declared : body.length === declared);
+    // Of one that is too long it depends on the parts how much of it is sent.
+    return isBad ? { isBad } : { head: heads[0] ?? null, body, isBad };
+  });
+  // However it is cut, it means the same.
+  if (input.length > 0) assert.deepEqual(seen[1], seen[0]);
+}
 
 export const URL_TARGETS: readonly ParserTarget[] = [RESULT, STREAM];

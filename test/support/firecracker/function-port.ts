@@ -7,6 +7,9 @@ import type { Duplex } from 'node:stream';
 import { FrameType } from '../../../src/protocol/guest.ts';
 import type { VsockConnection } from './vsock-connection.ts';
 
+/** Neither requests nor answers: parts of them, or what is said of them. */
+const IS_PART: ReadonlySet<number> = new Set([FrameType.chunk, FrameType.taken, FrameType.cancel]);
+
 /** Connections that wait at the port; further ones are refused. */
 const MAX_WAITING = 4;
 
@@ -41,7 +44,7 @@ class FrameFollower {
         this.#prefixBytes = 0;
         this.#leftBytes = Math.max(0, this.#prefix.readUInt32BE(0) - 1);
         const type = this.#prefix.readUInt8(4);
-        this.#isPart = type === FrameType.chunk;
+        this.#isPart = IS_PART.has(type);
         this.#onFrame(type);
       }
       if (this.#leftBytes === 0 && !this.#isPart) this.whole++;

@@ -3,6 +3,7 @@
  * path that begins with a date is one of this API: what is not served is answered with a typed error.
  */
 import type { IncomingMessage } from 'node:http';
+import type { AuditLog } from '../../../auth/audit-log.ts';
 import type { Caller } from '../../../auth/caller.ts';
 import type { Operation } from '../../../auth/operations.ts';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
@@ -18,8 +19,9 @@ import type { Dialect } from '../dialect.ts';
 import type { HeaderList } from '../http-answer.ts';
 import type { ExchangeOwner } from '../http-exchange.ts';
 import { urlFor } from '../urls/address.ts';
+import { auditLine } from './control/audited.ts';
 import { CodeFactsCache, type Interpreters } from './code-facts.ts';
-import { ok, okText, type Call, type ControlPlane, type EventSourceStates, type Result } from './control/call.ts';
+import { ok, okBytes, type Call, type ControlPlane, type EventSourceStates, type Result } from './control/call.ts';
 import { baseOf, CodeLinks } from './control/code-links.ts';
 import { controlApiError } from './control/control-errors.ts';
 import { ControlDialect, RefusedDialect } from './control/dialect.ts';
@@ -52,6 +54,8 @@ export interface LambdaApiOptions {
   readonly events: EventSink;
   readonly eventSources: EventSourceStates | null;
   readonly logger: Logger;
+  /** Told who changed what. */
+  readonly audit: Pick<AuditLog, 'add'>;
 }
 
 /** What InvokeAsync answers; Invoke says the same by its status alone. */
@@ -116,7 +120,7 @@ export class LambdaApi {
       case 'ListFunctions':
         caller.authorize('lambda:ListFunctions');
         return new ControlDialect(operation, async () =>
-          okText(await listFunctions(this.#catalogueFor(caller), query)),
+          okBytes(await listFunctions(this.#catalogueFor(caller), query)),
         );
       case 'GetFunction':
       case 'GetFunctionConfiguration':
@@ -178,6 +182,7 @@ export class LambdaApi {
   /** Operations that tell of the functions of files as well. */
   #look(operation: 'GetFunction' | 'GetFunctionConfiguration', whole: WholeRequest): Dialect {
     const { account, functions, plane } = this.#options;
+    checkQualifier(whole);
     const reference = this.#referenceOf(whole);
     whole.caller.authorize(`lambda:${operation}`, reference.name);
     if (plane?.functions.find(reference.name) !== undefined) {
@@ -192,14 +197,20 @@ export class LambdaApi {
   #change(operation: ControlOperation, plane: ControlPlane, whole: WholeRequest): Dialect {
     const row: ControlRow = CONTROL[operation];
     const permission = permissionOf(operation);
+    checkQualifier(whole);
     const reference = row.on === 'function' || row.on === 'tagged' ? this.#referenceOf(whole, row.on) : null;
     const { caller, parameters, query } = whole;
     if (reference !== null) caller.authorize(permission, reference.name);
     else if (row.on === 'layer') {
       caller.authorize(permission, layerOf({ parameters, query, account: this.#options.account }));
     } else if (row.on === 'account') caller.authorize(permission);
-    const run = (body: unknown, code: ReceivedPackage | null): Result | Promise<Result> =>
-      row.run(this.#call(plane, whole, reference, body, code));
+    const run = async (body: unknown, code: ReceivedPackage | null): Promise<Result> => {
+      const call = this.#call(plane, whole, reference, body, code);
+      const result = await row.run(call);
+      const line = auditLine(operation, call, result);
+      if (line !== null) await this.#options.audit.add(line);
+      return result;
+    };
     return new ControlDialect(
       operation,
       run,
@@ -252,6 +263,12 @@ interface WholeRequest {
   readonly caller: Caller;
   readonly parameters: Route['parameters'];
   readonly query: URLSearchParams;
+}
+
+/** Invocations alone may have an empty one: with others it would mean the whole function. @throws ApiError */
+function checkQualifier({ query }: WholeRequest): void {
+  if (query.get('Qualifier') !== '') return;
+  throw validationError('qualifier', '', 'Member must have length greater than or equal to 1');
 }
 
 /** @throws ApiError */

@@ -14,6 +14,8 @@ import { listedConfiguration } from './control/render.ts';
 /** What `MaxItems` may be; a page has no more than the second, whatever it is, as with AWS. */
 const MAX_ITEMS = 10_000;
 const MOST_ON_A_PAGE = 50;
+const OPENING = Buffer.from('{"Functions":[');
+const COMMA = Buffer.from(',');
 const PAGE = { most: MAX_ITEMS, atOnce: MOST_ON_A_PAGE } as const;
 
 type Json = Readonly<Record<string, unknown>>;
@@ -64,24 +66,31 @@ export async function getFunctionConfiguration(
 
 /**
  * @param query the parameters `MaxItems`, `Marker` and `FunctionVersion`.
- * @returns JSON.
+ * @returns bytes of JSON.
  * @throws ApiError if one of them has no good value.
  */
-export async function listFunctions(catalogue: Catalogue, query: URLSearchParams): Promise<string> {
+export async function listFunctions(catalogue: Catalogue, query: URLSearchParams): Promise<Buffer> {
   const version = query.get('FunctionVersion');
   if (version !== null && version !== 'ALL') {
     throw validationError('functionVersion', version, 'Member must satisfy enum value set: [ALL]');
   }
   const entries = entriesFrom(markerOf(query), catalogue, version === 'ALL');
   const { items, nextMarker } = pageOf(entries, entryKey, query, PAGE);
-  const page: string[] = [];
+  // Bytes, not text: a page of texts would be joined, and encoded, each time.
+  const parts: Buffer[] = [OPENING];
   for (const entry of items) {
+    if (parts.length > 1) parts.push(COMMA);
     const one = listed(catalogue, entry);
     // One after the other: requests that run functions have the file system first. What is known at once is not waited for.
-    page.push(one instanceof Promise ? JSON.stringify(await one) : one);
+    parts.push(one instanceof Promise ? jsonBytes(await one) : one);
   }
   const marker = nextMarker === null ? '' : `,"NextMarker":${JSON.stringify(nextMarker)}`;
-  return `{"Functions":[${page.join(',')}]${marker}}`;
+  parts.push(Buffer.from(`]${marker}}`));
+  return Buffer.concat(parts);
+}
+
+function jsonBytes(value: Json): Buffer {
+  return Buffer.from(JSON.stringify(value));
 }
 
 interface Entry {
@@ -115,21 +124,19 @@ function entryKey({ fn, version }: Entry): string {
   return `${fn.name} ${version === null || version === LATEST ? '' : numberKey(Number(version))}`;
 }
 
-/** What lists tell of `$LATEST`, as JSON. A record never changes, and who lists all functions does so again. */
-const listedLatest = new WeakMap<VersionRecord, string>();
+/** What lists tell of `$LATEST`, as bytes of JSON. A record never changes, and who lists all functions does so again. */
+const listedLatest = new WeakMap<VersionRecord, Buffer>();
 
-function listed(catalogue: Catalogue, { fn, version }: Entry): string | Promise<Json> {
+function listed(catalogue: Catalogue, { fn, version }: Entry): Buffer | Promise<Json> {
   const { kept, account } = catalogue;
   const record = kept?.find(fn.name);
   if (kept === null || record === undefined) {
-    return fn.latest === null
-      ? JSON.stringify(names(catalogue, fn, version))
-      : configuration(catalogue, fn.latest, version);
+    return fn.latest === null ? jsonBytes(names(catalogue, fn, version)) : configuration(catalogue, fn.latest, version);
   }
-  const text = (): string => JSON.stringify(listedConfiguration(account, kept.describe(fn.name, version), version));
-  if (version !== null) return text();
+  const bytes = (): Buffer => jsonBytes(listedConfiguration(account, kept.describe(fn.name, version), version));
+  if (version !== null) return bytes();
   const latest = newest(record);
-  const known = listedLatest.get(latest) ?? text();
+  const known = listedLatest.get(latest) ?? bytes();
   listedLatest.set(latest, known);
   return known;
 }

@@ -10,6 +10,7 @@ import { isJsonText } from '../../../protocol/json-scan.ts';
 import type { FunctionVersion } from '../../../registry/function-version.ts';
 import { shownStart, type Invocation, type LambdaInvocation, type Outcome } from '../../task.ts';
 import type { EventDispatcher } from '../../events/dispatcher.ts';
+import { hopsOf } from '../../events/hops.ts';
 import type { Dialect } from '../dialect.ts';
 import { answer, jsonAnswer, type Answer, type HeaderList } from '../http-answer.ts';
 import { traceHeaderOf } from '../trace-header.ts';
@@ -48,6 +49,8 @@ export interface InvokeOptions {
   readonly type: InvocationType;
   readonly wantsLog: boolean;
   readonly header: LambdaInvocation['header'];
+  /** Destinations that led to the request; of an event. */
+  readonly hops: number;
 }
 
 export class InvokeDialect implements Dialect {
@@ -96,8 +99,8 @@ export class InvokeDialect implements Dialect {
 
   async #accept(id: string, payload: Buffer): Promise<Answer> {
     const { name, askedQualifier } = this.#target;
-    const { header } = this.#options;
-    await this.#events.accept({ id, function: name, qualifier: askedQualifier, payload, header });
+    const { header, hops } = this.#options;
+    await this.#events.accept({ id, function: name, qualifier: askedQualifier, payload, header, hops });
     if (this.#accepted !== null) return jsonAnswer(202, this.#accepted, ['x-amzn-requestid', id]);
     return { status: 202, headers: ['x-amzn-requestid', id, 'content-length', '0'], body: Buffer.alloc(0) };
   }
@@ -147,6 +150,7 @@ export function parseInvokeHeaders(
   return {
     type,
     wantsLog: logType === 'Tail',
+    hops: hopsOf(headers),
     header: {
       arn: invokedArn(account, reference),
       ...(typeof clientContext === 'string' ? { client_context: decodeClientContext(clientContext) } : {}),

@@ -15,3 +15,18 @@ export function cut(
   const first = events[excess];
   return first === undefined ? { events, next } : { events: events.slice(0, excess), next: first.position };
 }
+
+/** The last of the events, as `cut` has the first of them. */
+export function cutFront(
+  events: readonly FoundEvent[],
+  next: LogPosition | null,
+  most = MAX_ANSWER_CHARACTERS,
+): Pick<LogPage, 'events' | 'next'> {
+  let characters = 0;
+  const last = events.length - 1;
+  const excess = events.findLastIndex(({ message }, at) => (characters += message.length) > most && at < last);
+  const first = events[excess + 1];
+  return excess === -1 || first === undefined
+    ? { events, next }
+    : { events: events.slice(excess + 1), next: first.position };
+}

@@ -7,13 +7,20 @@ import type { Caller } from '../../../auth/caller.ts';
 import type { Operation } from '../../../auth/operations.ts';
 import { FilterPatternError, filterOf } from '../../../logs/filter-pattern.ts';
 import type { FunctionLogs } from '../../../logs/function-logs.ts';
-import type { LogEvent } from '../../../logs/log-event.ts';
-import { positionId, positionOf, type FoundEvent, type LogPosition } from '../../../logs/log-reader.ts';
+import { isOfVersion, type LogEvent } from '../../../logs/log-event.ts';
+import {
+  positionId,
+  positionOf,
+  type FoundEvent,
+  type LogPage,
+  type LogPosition,
+  type LogQuery,
+} from '../../../logs/log-reader.ts';
 import { logGroup, PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
 import type { PartialOutput } from '../dialect.ts';
 import type { Json, JsonApi } from '../json/api.ts';
 import { JsonApiError, type Body } from '../json/body.ts';
-import { cut } from './answer-size.ts';
+import { cut, cutFront } from './answer-size.ts';
 import { LiveTails, type LiveTailWish } from './live-tail.ts';
 
 /** CloudWatch's own limits. */
@@ -23,7 +30,7 @@ const MOST_TAILED = 10;
 
 export interface LogsApiOptions {
   readonly account: LambdaAccount;
-  readonly logs: Pick<FunctionLogs, 'names' | 'sizeOf' | 'read' | 'readLast'>;
+  readonly logs: Pick<FunctionLogs, 'names' | 'sizeOf' | 'read' | 'readLast' | 'end'>;
   /** Whether a function of that name is there; it may not have printed anything yet. */
   readonly isFunction: (name: string) => boolean;
 }
@@ -67,21 +74,23 @@ export class LogsApi implements JsonApi {
     const streams = body.strings('logStreamNames');
     const prefix = body.string('logStreamNamePrefix');
     const matches = filter(body.string('filterPattern') ?? '');
-    // Not one of AWS's members.
+    // These are none of AWS's members.
     const request = body.string('requestId');
-    const limit = body.integer('limit', 1, MAX_EVENTS) ?? MAX_EVENTS;
-    const page = await this.#options.logs.read(name, {
+    const version = body.string('version');
+    const fromEnd = body.boolean('startFromEnd') === true;
+    const query: LogQuery = {
       fromMs: body.integer('startTime', 0) ?? 0,
       toMs: (body.integer('endTime', 0) ?? Infinity) + 1,
       after: token(body.string('nextToken')),
-      limit,
+      limit: body.integer('limit', 1, MAX_EVENTS) ?? MAX_EVENTS,
       accepts: (event) =>
         (streams === null || streams.includes(event.stream)) &&
         (prefix === null || event.stream.startsWith(prefix)) &&
         (request === null || event.requestId === request) &&
+        (version === null || isOfVersion(event.stream, version)) &&
         matches(event.message),
-    });
-    const { events, next } = cut(page.events, page.next);
+    };
+    const { events, next, end } = await (fromEnd ? this.#lastOf(name, query) : this.#firstOf(name, query));
     return {
       events: events.map((event) => ({
         logStreamName: event.stream,
@@ -90,7 +99,19 @@ export class LogsApi implements JsonApi {
       })),
       searchedLogStreams: [],
       ...(next === null ? {} : { nextToken: positionId(next) }),
+      followToken: positionId(next ?? end),
     };
+  }
+
+  async #firstOf(name: string, query: LogQuery): Promise<LogPage> {
+    const { events, next, end } = await this.#options.logs.read(name, query);
+    return { ...cut(events, next), end };
+  }
+
+  /** What is before them is left out: whoever asks for the last ones goes on with what comes after them. */
+  async #lastOf(name: string, query: LogQuery): Promise<LogPage> {
+    const { events, end } = await this.#options.logs.readLast(name, { ...query, before: null });
+    return { events: cutFront(events, null).events, next: null, end };
   }
 
   async #getLogEvents(body: Body, caller: Caller): Promise<Json> {
@@ -111,7 +132,8 @@ export class LogsApi implements JsonApi {
       const [first] = events;
       return pageOf(events, first?.position ?? position ?? page.end, next ?? page.end);
     }
-    const { events, next, end } = await logs.readLast(name, { ...query, before: position });
+    const { end, ...page } = await logs.readLast(name, { ...query, after: null, before: position });
+    const { events, next } = cutFront(page.events, page.next);
     return pageOf(events, next ?? { begunMs: 0, offset: 0 }, position ?? end);
   }
 

@@ -42,12 +42,14 @@ export interface LiveTailWish {
   readonly accepts: (event: LogEvent) => boolean;
 }
 
+type FollowedLogs = Pick<FunctionLogs, 'read' | 'end'>;
+
 export class LiveTails {
-  readonly #logs: Pick<FunctionLogs, 'read'>;
+  readonly #logs: FollowedLogs;
   readonly #sessions = new Set<Session>();
   #isClosed = false;
 
-  constructor(logs: Pick<FunctionLogs, 'read'>) {
+  constructor(logs: FollowedLogs) {
     this.#logs = logs;
   }
 
@@ -77,16 +79,15 @@ export class LiveTails {
 }
 
 class Session {
-  readonly #logs: Pick<FunctionLogs, 'read'>;
+  readonly #logs: FollowedLogs;
   readonly #wish: LiveTailWish;
   readonly #output: PartialOutput;
-  readonly #startedMs = Date.now();
-  /** By function; one that is missing was not read yet. */
+  /** By function: what comes after it was not told yet. It is a place and no time, because a clock may be set back. */
   readonly #positions = new Map<string, LogPosition>();
   #isEnded = false;
   #wake: () => void = () => undefined;
 
-  constructor(logs: Pick<FunctionLogs, 'read'>, wish: LiveTailWish, output: PartialOutput) {
+  constructor(logs: FollowedLogs, wish: LiveTailWish, output: PartialOutput) {
     this.#logs = logs;
     this.#wish = wish;
     this.#output = output;
@@ -105,6 +106,7 @@ class Session {
 
   async run(): Promise<void> {
     const began = performance.now();
+    for (const { name } of this.#wish.groups) this.#positions.set(name, await this.#logs.end(name));
     await this.#send(INITIAL_RESPONSE, {});
     await this.#send(SESSION_START, {
       requestId: randomUUID(),
@@ -135,7 +137,7 @@ class Session {
       const after = this.#positions.get(name) ?? null;
       const limit = MAX_EVENTS - sessionResults.length;
       if (limit === 0 || room <= 0) return { sessionResults, isBehind: true };
-      const page = await this.#logs.read(name, { fromMs: this.#startedMs, toMs: Infinity, after, limit, accepts });
+      const page = await this.#logs.read(name, { fromMs: 0, toMs: Infinity, after, limit, accepts });
       const { events, next } = cut(page.events, page.next, room);
       this.#positions.set(name, next ?? page.end);
       isBehind ||= next !== null;

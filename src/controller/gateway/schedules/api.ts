@@ -4,7 +4,9 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
+import { callerOf, type AuditLog } from '../../../auth/audit-log.ts';
 import type { Caller } from '../../../auth/caller.ts';
+import type { Operation } from '../../../auth/operations.ts';
 import { ControlError } from '../../../control/control-error.ts';
 import type { FunctionControl } from '../../../control/function-control.ts';
 import type { ScheduleSettings } from '../../../control/schedule-changes.ts';
@@ -25,6 +27,8 @@ export interface SchedulesApiOptions {
   readonly scheduler: Pick<Scheduler, 'nextDue'>;
   /** Null: nothing is kept that is made over an API. */
   readonly functions: Pick<FunctionControl, 'setSchedule' | 'removeSchedule'> | null;
+  /** Told who changed what. */
+  readonly audit: Pick<AuditLog, 'add'>;
 }
 
 const momentSchema = z.iso.datetime({ offset: true });
@@ -105,6 +109,7 @@ export class SchedulesApi implements JsonApi {
     const problem = checkSchedule(settings);
     if (problem !== null) refuse(`schedule "${name}": ${problem}`);
     await this.#changing((functions) => functions.setSchedule(functionName, name, settings));
+    await this.#note('snapfaas:PutSchedule', caller, functionName, name);
     return this.#whole(functionName, name);
   }
 
@@ -113,7 +118,12 @@ export class SchedulesApi implements JsonApi {
     caller.authorize('snapfaas:DeleteSchedule', functionName);
     const name = body.required('name');
     await this.#changing((functions) => functions.removeSchedule(functionName, name));
+    await this.#note('snapfaas:DeleteSchedule', caller, functionName, name);
     return {};
+  }
+
+  async #note(action: Operation, caller: Caller, functionName: string, schedule: string): Promise<void> {
+    await this.#options.audit.add({ action, ...callerOf(caller), function: functionName, schedule });
   }
 
   /** @throws JsonApiError; ControlError `host_failed` */

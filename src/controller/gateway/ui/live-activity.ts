@@ -2,29 +2,21 @@
  * Runs in snapctr. What the last invocations tell, while somebody looks: rates and times of functions over the last minute, starts over
  * the last five, and the parts of starts. What was before the first look comes from the history.
  */
-import {
-  START_BUCKET_MS,
-  START_BUCKETS,
-  type ActivityRow,
-  type LiveStartKind,
-  type PhaseRow,
-  type StartRow,
-} from '../../../protocol/live-state.ts';
+import { START_BUCKET_MS, type ActivityRow, type FunctionStarts } from '../../../protocol/live-state.ts';
 import type { InvocationHistory } from '../../telemetry/invocation-history.ts';
 import type { InvocationSummary } from '../../telemetry/invocation-summary.ts';
 import { replace, type LiveTable } from './live-table.ts';
+import { StartCounts } from './start-counts.ts';
 
 const SLOT_MS = 10_000;
 const SLOTS = 6;
-/** Of times: each a fifth wider than the one before, from `SMALLEST_MS` to some 100 s. */
-const BUCKETS = 80;
+/** Of times: each a fifth wider than the one before, from `SMALLEST_MS` to half an hour: functions may take 15 minutes. */
+const BUCKETS = 97;
 const PER_OCTAVE = 4;
 const SMALLEST_MS = 0.1;
-/** Starts of a kind whose parts are averaged. */
-const PHASE_STARTS = 50;
 const MAX_SEEDED = 10_000;
-
-type Phases = Omit<PhaseRow, 'starts'>;
+/** Functions whose starts are counted apart, because somebody looks at them. */
+const MAX_WATCHED = 64;
 
 export class LiveActivity {
   readonly #history: Pick<InvocationHistory, 'find' | 'listen'>;
@@ -32,9 +24,9 @@ export class LiveActivity {
   readonly #functions = new Map<string, FunctionActivity>();
   /** Those whose row is another than the one that was told. */
   readonly #changed = new Set<string>();
-  readonly #starts = new Map<number, Partial<Record<LiveStartKind | 'failed', number>>>();
-  readonly #phases = new Map<LiveStartKind, Phases[]>();
-  #hasNewPhases = false;
+  #starts = new StartCounts();
+  /** By function, those that were asked for last at the end. */
+  readonly #watched = new Map<string, StartCounts>();
   #slot = 0;
   #end: (() => void) | null = null;
 
@@ -55,8 +47,30 @@ export class LiveActivity {
     this.#end = null;
     this.#functions.clear();
     this.#changed.clear();
-    this.#starts.clear();
-    this.#phases.clear();
+    this.#starts = new StartCounts();
+    this.#watched.clear();
+  }
+
+  /** Of one function; of what was before the first question, as far as the history has it. */
+  startsOf(name: string, now: number): FunctionStarts {
+    const counts = this.#watched.get(name) ?? this.#countsOf(name);
+    this.#watched.delete(name);
+    if (this.#end !== null) this.#watched.set(name, counts);
+    const [longestUnasked] = this.#watched.keys();
+    if (this.#watched.size > MAX_WATCHED && longestUnasked !== undefined) this.#watched.delete(longestUnasked);
+    const startBucket = Math.floor(now / START_BUCKET_MS);
+    return {
+      startBucket,
+      starts: Object.fromEntries(counts.starts(startBucket)),
+      phases: Object.fromEntries(counts.phases()),
+    };
+  }
+
+  #countsOf(name: string): StartCounts {
+    const counts = new StartCounts();
+    const before = this.#history.find({ function: name, limit: MAX_SEEDED });
+    for (const summary of [...before].reverse()) counts.add(summary);
+    return counts;
   }
 
   update(table: LiveTable, now: number): void {
@@ -81,66 +95,24 @@ export class LiveActivity {
   #updateStarts(table: LiveTable, now: number): void {
     const bucket = Math.floor(now / START_BUCKET_MS);
     table.set('host', 'startBucket', bucket);
-    const rows = new Map<string, StartRow>();
-    for (const [at, row] of this.#starts) {
-      if (at <= bucket - START_BUCKETS || at > bucket) this.#starts.delete(at);
-      else rows.set(String(at), row);
-    }
-    replace(table, 'starts', rows);
-    if (!this.#hasNewPhases) return;
-    this.#hasNewPhases = false;
-    for (const [kind, phases] of this.#phases) table.set('phases', kind, meanOf(phases));
+    replace(table, 'starts', this.#starts.starts(bucket));
+    replace(table, 'phases', this.#starts.phases());
   }
 
   #add(summary: InvocationSummary): void {
-    const { function: name, endedAt, outcome } = summary;
-    const kind = kindOf(summary);
-    const bucket = Math.floor(endedAt / START_BUCKET_MS);
-    let starts = this.#starts.get(bucket);
-    if (starts === undefined) this.#starts.set(bucket, (starts = {}));
-    const counted = outcome === 'ok' ? (kind ?? 'failed') : 'failed';
-    starts[counted] = (starts[counted] ?? 0) + 1;
-    if (outcome === 'ok' && kind !== null && kind !== 'warm') this.#addPhases(kind, summary);
+    const { function: name } = summary;
+    this.#starts.add(summary);
+    this.#watched.get(name)?.add(summary);
     if (!this.#isFunction(name)) return;
     let activity = this.#functions.get(name);
     if (activity === undefined) this.#functions.set(name, (activity = new FunctionActivity()));
     activity.add(summary);
     this.#changed.add(name);
   }
-
-  #addPhases(kind: LiveStartKind, { queueMs, launch, durationMs }: InvocationSummary): void {
-    const timings = launch?.timings ?? null;
-    if (launch === null || timings === null) return;
-    const { spawnMs, bootMs, loadMs, resumeMs } = timings;
-    const waitedMs = queueMs + launch.settleMs + launch.turnMs;
-    const phases = this.#phases.get(kind) ?? [];
-    phases.push({ queueMs: waitedMs, spawnMs, bootMs, loadMs, resumeMs, firstResponseMs: durationMs });
-    if (phases.length > PHASE_STARTS) phases.shift();
-    this.#phases.set(kind, phases);
-    this.#hasNewPhases = true;
-  }
-}
-
-function kindOf({ start, launch }: InvocationSummary): LiveStartKind | null {
-  return start !== null && start !== 'warm' && launch?.isAhead === true ? 'ahead' : start;
-}
-
-function meanOf(phases: readonly Phases[]): PhaseRow {
-  const mean = (member: keyof Phases): number =>
-    Math.round((phases.reduce((sum, one) => sum + one[member], 0) / phases.length) * 10) / 10;
-  return {
-    starts: phases.length,
-    queueMs: mean('queueMs'),
-    spawnMs: mean('spawnMs'),
-    bootMs: mean('bootMs'),
-    loadMs: mean('loadMs'),
-    resumeMs: mean('resumeMs'),
-    firstResponseMs: mean('firstResponseMs'),
-  };
 }
 
 /** Counts of one function, in slots of which each is for some seconds. */
-class FunctionActivity {
+export class FunctionActivity {
   readonly #slots = Array.from({ length: SLOTS }, () => ({
     slot: -1,
     requests: 0,

@@ -3,9 +3,17 @@
  * costs more than a look (functions, of which there may be ten thousand) is told by whoever changes it.
  */
 import { performance } from 'node:perf_hooks';
-import type { BannerRow, FunctionRow, HostRows, VmRow, VmStateName } from '../../../protocol/live-state.ts';
+import type {
+  BannerRow,
+  FunctionRow,
+  FunctionView,
+  HostRows,
+  VersionRow,
+  VmRow,
+  VmStateName,
+} from '../../../protocol/live-state.ts';
 import type { Deployments } from '../../../registry/deployments.ts';
-import type { FunctionRegistry, RegisteredFunction } from '../../../registry/function-registry.ts';
+import type { FunctionRegistry, RegisteredFunction, VersionState } from '../../../registry/function-registry.ts';
 import type { Controller } from '../../controller.ts';
 import type { EventDispatcher } from '../../events/dispatcher.ts';
 import type { Vm } from '../../pool/vm.ts';
@@ -17,7 +25,7 @@ import { replace, type LiveTable } from './live-table.ts';
 export interface LiveRowsOptions {
   readonly controller: Pick<
     Controller,
-    'load' | 'vms' | 'driver' | 'snapshotState' | 'onSnapshotState' | 'readiness' | 'telemetry'
+    'load' | 'vms' | 'onVmGone' | 'driver' | 'snapshotState' | 'onSnapshotState' | 'readiness' | 'telemetry'
   >;
   readonly registry: Pick<FunctionRegistry, 'list' | 'get' | 'listen'>;
   readonly events: Pick<EventDispatcher, 'status' | 'pendingByFunction'>;
@@ -25,16 +33,13 @@ export interface LiveRowsOptions {
   readonly disks: readonly DiskSpace[];
 }
 
-/** What was told of a VM last. */
-interface ToldVm {
-  readonly vm: Vm;
-  state: VmStateName;
-}
-
 export class LiveRows implements LiveSource {
   readonly #options: LiveRowsOptions;
   readonly #activity: LiveActivity;
-  readonly #vms = new Map<string, ToldVm>();
+  /** The state of each VM that was told last. */
+  readonly #vms = new Map<string, VmStateName>();
+  /** Those that are gone since the last look: most of them die and go between two looks. */
+  readonly #gone = new Map<string, Vm>();
   /** Functions of which something has changed; null: nobody looks. */
   #changed: Set<string> | null = null;
 
@@ -44,6 +49,9 @@ export class LiveRows implements LiveSource {
     this.#activity = new LiveActivity(options.controller.telemetry.history, isFunction);
     options.registry.listen({ onChanged: (name) => this.#changed?.add(name) });
     options.controller.onSnapshotState = ({ name }) => this.#changed?.add(name);
+    options.controller.onVmGone = (vm) => {
+      if (this.#changed !== null) this.#gone.set(vm.id, vm);
+    };
     options.deployments.onProgress = (name) => this.#changed?.add(name);
   }
 
@@ -60,6 +68,7 @@ export class LiveRows implements LiveSource {
     this.#changed = null;
     this.#activity.end();
     this.#vms.clear();
+    this.#gone.clear();
   }
 
   update(table: LiveTable): void {
@@ -69,15 +78,29 @@ export class LiveRows implements LiveSource {
     this.#activity.update(table, Date.now());
   }
 
+  view(name: string): FunctionView | null {
+    const fn = this.#options.registry.get(name);
+    if (fn === undefined) return null;
+    const published = [...fn.published].sort(([a], [b]) => Number(b) - Number(a));
+    const versions = [['$LATEST', fn] as const, ...published].map(([version, state]) =>
+      this.#versionRow(version, state),
+    );
+    return { ...this.#activity.startsOf(name, Date.now()), versions };
+  }
+
+  #versionRow(version: string, { latest, state, lastUpdateStatus }: VersionState): VersionRow {
+    const snapshot = latest === null ? null : this.#options.controller.snapshotState(latest);
+    return { version, state, deploying: lastUpdateStatus === 'InProgress', snapshot };
+  }
+
   #updateHost(table: LiveTable): void {
-    const { state, memory, queue, workers, counters, standby, provisioned, snapshots, functions, deploying } =
+    const { state, memory, queue, workers, counters, provisioned, snapshots, functions, deploying } =
       this.#options.controller.load();
     set(table, 'state', state);
     set(table, 'memory', { total: memory.total_mib, reserved: memory.reserved_mib, idle: memory.idle_mib });
     set(table, 'queue', queue);
     set(table, 'workers', workers);
     set(table, 'counters', counters);
-    set(table, 'ahead', { vms: standby.vms, budgetMib: standby.budget_mib });
     set(table, 'provisioned', provisioned);
     set(table, 'snapshots', snapshots);
     set(table, 'functions', { total: functions, deploying });
@@ -101,25 +124,32 @@ export class LiveRows implements LiveSource {
     return banners;
   }
 
-  /** Whoever ends between two looks is not missed: its row goes with it. */
+  /** How a VM ended is told once before its row goes, however soon its process was gone. */
   #updateVms(table: LiveTable): void {
-    const gone = new Set(this.#vms.keys());
+    const left = new Set(this.#vms.keys());
     for (const vm of this.#options.controller.vms) {
-      gone.delete(vm.id);
-      const state = stateOf(vm);
-      const told = this.#vms.get(vm.id);
-      if (told?.state === state) continue;
-      if (told === undefined) {
-        this.#vms.set(vm.id, { vm, state });
-        table.set('vms', vm.id, vmRow(vm));
-      } else told.state = state;
-      table.set('vmStates', vm.id, state);
+      left.delete(vm.id);
+      this.#tellVm(table, vm, stateOf(vm));
     }
-    for (const id of gone) {
+    for (const [id, vm] of this.#gone) {
+      if (this.#tellVm(table, vm, endOf(vm))) left.delete(id);
+    }
+    this.#gone.clear();
+    for (const id of left) {
       this.#vms.delete(id);
       table.delete('vms', id);
       table.delete('vmStates', id);
     }
+  }
+
+  /** False if it was told before. */
+  #tellVm(table: LiveTable, vm: Vm, state: VmStateName): boolean {
+    const told = this.#vms.get(vm.id);
+    if (told === state) return false;
+    if (told === undefined) table.set('vms', vm.id, vmRow(vm));
+    this.#vms.set(vm.id, state);
+    table.set('vmStates', vm.id, state);
+    return true;
   }
 
   #updateFunctions(table: LiveTable): void {
@@ -154,16 +184,21 @@ function set<Key extends keyof HostRows>(table: LiveTable, key: Key, row: HostRo
   table.set('host', key, row);
 }
 
-function vmRow({ function: { name, version }, memoryMib, launchedAtMs, isAhead }: Vm): VmRow {
-  return { function: name, version, mib: memoryMib, launchedAtMs, ahead: isAhead };
+function vmRow({ function: { name, version }, memoryMib, launchedAtMs }: Vm): VmRow {
+  return { function: name, version, mib: memoryMib, launchedAtMs };
+}
+
+function endOf({ isEvicted }: Vm): VmStateName {
+  return isEvicted ? 'evicted' : 'ended';
 }
 
 function stateOf(vm: Vm): VmStateName {
   switch (vm.state) {
     case 'dead':
-      return vm.isEvicted ? 'evicted' : 'ended';
+      return endOf(vm);
     case 'idle':
-      return vm.fn.spare === 0 ? 'kept' : 'idle';
+      if (vm.fn.spare === 0) return 'kept';
+      return vm.isAhead && vm.isUnused ? 'ahead' : 'idle';
     default:
       return vm.state;
   }

@@ -3,13 +3,14 @@
  *
  * ```
  *   source ──rows──▶ LiveTable ──patch──▶ log: [full][patch][patch]…  ──the same bytes──▶ each reader
- *                                          └── another full one, when the patches have become as large
+ *                                          └── another full one, when the patches have become as large, or somebody comes
  * ```
  *
  * A reader has one message on its way at most. One that was slow goes on with the patches that it missed, or begins anew with the last
  * full message if they are not kept any more; one that takes nothing for long is hung up on by the gateway.
  */
 import { SnapfaasError } from '../../../protocol/errors.ts';
+import type { FunctionView } from '../../../protocol/live-state.ts';
 import type { PartialOutput } from '../dialect.ts';
 import type { HeaderList } from '../http-answer.ts';
 import { LiveTable } from './live-table.ts';
@@ -29,6 +30,8 @@ export interface LiveSource {
   update(table: LiveTable): void;
   /** Nobody reads any more. */
   end(): void;
+  /** What is told of one function to whoever asks for it; null: there is no such function. */
+  view(name: string): FunctionView | null;
 }
 
 interface Reader {
@@ -39,6 +42,9 @@ interface Reader {
   /** It has taken all that was written to it. */
   isReady: boolean;
 }
+
+/** Whoever comes is told nothing that is older: two seconds. */
+const AGED_TICKS = 20;
 
 const HEARTBEAT = Buffer.from(':\n\n');
 const END = message('end', '{}');
@@ -54,6 +60,8 @@ export class LiveStream {
   #patches: Buffer[] = [];
   #patchBytes = 0;
   #quietTicks = 0;
+  /** Since there is the full message. */
+  #fullTicks = 0;
   #timer: NodeJS.Timeout | null = null;
   #isClosed = false;
 
@@ -75,6 +83,9 @@ export class LiveStream {
     }
     if (this.#isClosed || output.isGone) return;
     if (this.#timer === null) this.#begin();
+    // What is over would be seen as if it happened now. But a thousand who come at once have it made once.
+    else if (this.#patches.length > 0 && this.#fullTicks >= AGED_TICKS)
+      this.#renew(this.#fullNumber + this.#patches.length);
     await new Promise<void>((resolve) => {
       const leave = (): void => {
         if (!this.#readers.delete(reader)) return;
@@ -121,11 +132,13 @@ export class LiveStream {
   #renew(number: number): void {
     this.#full = message('full', this.#table.full());
     this.#fullNumber = number;
+    this.#fullTicks = 0;
     this.#patches = [];
     this.#patchBytes = 0;
   }
 
   #tick(): void {
+    this.#fullTicks += 1;
     this.#source.update(this.#table);
     const patch = this.#table.takePatch();
     this.#quietTicks = patch === null ? this.#quietTicks + 1 : 0;

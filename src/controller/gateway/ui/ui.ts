@@ -5,6 +5,7 @@
  *   /ui           the page; everybody gets it, it holds nothing
  *   /ui/FILE      its scripts and styles
  *   /ui/stream    the state of the controller as server-sent events, for whoever may read the status
+ *   /ui/functions/NAME    what it does not have of one function, as JSON, for the same callers
  * ```
  *
  * All else that it shows and does goes by the APIs that others use.
@@ -14,12 +15,13 @@ import { AccessError } from '../../../auth/access-error.ts';
 import type { Caller } from '../../../auth/caller.ts';
 import { SnapfaasError } from '../../../protocol/errors.ts';
 import type { Dialect, PartialOutput } from '../dialect.ts';
-import { errorAnswer, type Answer, type HeaderList } from '../http-answer.ts';
+import { errorAnswer, jsonAnswer, type Answer, type HeaderList } from '../http-answer.ts';
 import { LiveStream, type LiveSource } from './live-stream.ts';
 import { PageFiles, SECURITY_HEADERS } from './page-files.ts';
 
 const ROOT = '/ui';
 const STREAM = `${ROOT}/stream`;
+const FUNCTION = `${ROOT}/functions/`;
 
 const STREAM_HEADERS: HeaderList = [
   ...['content-type', 'text/event-stream; charset=utf-8'],
@@ -36,9 +38,11 @@ export interface LivePageOptions {
 export class LivePage {
   readonly #files: PageFiles;
   readonly #stream: LiveStream;
+  readonly #source: LiveSource;
 
   constructor({ directory, source }: LivePageOptions) {
     this.#files = new PageFiles(directory);
+    this.#source = source;
     this.#stream = new LiveStream(source, STREAM_HEADERS);
   }
 
@@ -49,16 +53,20 @@ export class LivePage {
 
   /** Whether everybody gets it. */
   static isOpen(path: string): boolean {
-    return path !== STREAM;
+    return path !== STREAM && !path.startsWith(FUNCTION);
   }
 
   dialectFor(path: string, headers: IncomingHttpHeaders, caller: Caller): Dialect {
     if (path === STREAM) {
       return new PageDialect((output) => {
-        if (!caller.isProven)
-          throw new AccessError('InvalidSignatureException', 'the signature is over a body; send none');
-        caller.authorize('snapfaas:ReadStatus');
+        authorize(caller);
         return this.#read(output);
+      });
+    }
+    if (path.startsWith(FUNCTION)) {
+      return new PageDialect(() => {
+        authorize(caller);
+        return Promise.resolve(this.#view(path.slice(FUNCTION.length)));
       });
     }
     const name = path.slice(ROOT.length + 1);
@@ -71,10 +79,28 @@ export class LivePage {
     this.#stream.close();
   }
 
+  #view(encodedName: string): Answer {
+    let name: string;
+    try {
+      name = decodeURIComponent(encodedName);
+    } catch {
+      throw new SnapfaasError('bad_request', `${encodedName} is no name in a URL; encode it`);
+    }
+    const view = this.#source.view(name);
+    if (view === null) throw new SnapfaasError('function_not_found', `there is no function ${name}`);
+    return jsonAnswer(200, view, [...SECURITY_HEADERS, 'cache-control', 'no-store']);
+  }
+
   async #read(output: PartialOutput): Promise<Answer> {
     await this.#stream.read(output);
     return { status: 200, headers: [...STREAM_HEADERS], body: Buffer.alloc(0) };
   }
+}
+
+/** @throws AccessError */
+function authorize(caller: Caller): void {
+  if (!caller.isProven) throw new AccessError('InvalidSignatureException', 'the signature is over a body; send none');
+  caller.authorize('snapfaas:ReadStatus');
 }
 
 class PageDialect implements Dialect {

@@ -9,10 +9,9 @@
  * What follows is handed on as it came: no decoding, no `//` or `..` taken away.
  */
 import type { IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
 import type { LambdaAccount } from '../../../protocol/arn.ts';
 import type { FunctionRegistry, FunctionUrl } from '../../../registry/function-registry.ts';
-import { isLoopbackName, portOf, withoutPort } from '../origin-policy.ts';
+import { isAddress, isLoopbackName, portOf, withoutPort } from '../origin-policy.ts';
 
 const HOST = /^([a-z0-9]{32})\.lambda-url\.([a-z0-9-]+)\.([a-z0-9.-]+)$/;
 const ID_CHARACTERS = 32;
@@ -70,7 +69,7 @@ export function domainNameOf(id: string, region: string, domain = LOCAL_DOMAIN):
 export function urlFor({ headers, socket }: IncomingMessage, id: string, region: string): string {
   const scheme = 'encrypted' in socket ? 'https' : 'http';
   const name = headers.host === undefined ? LOCAL_DOMAIN : withoutPort(headers.host);
-  const hasNames = !isLoopbackName(name) && isIP(name.replace(/^\[|\]$/g, '')) === 0;
+  const hasNames = !isLoopbackName(name) && !isAddress(name);
   const port = headers.host === undefined ? `:${socket.localPort ?? 80}` : portOf(headers.host);
   return `${scheme}://${domainNameOf(id, region, hasNames ? name : LOCAL_DOMAIN)}${port}/`;
 }

@@ -15,7 +15,7 @@ import { traceHeaderOf } from '../trace-header.ts';
 import type { UrlAddress } from './address.ts';
 import { corsHeaders, preflightHeaders } from './cors.ts';
 import { urlEvent } from './event.ts';
-import { BadAnswer, readResult, type Head } from './result.ts';
+import { BadAnswer, readResult, type Head, type WholeAnswer } from './result.ts';
 import { UrlSink } from './stream.ts';
 
 /**
@@ -89,7 +89,9 @@ export class UrlDialect implements Dialect {
     }
     const payload = urlEvent(incoming, body, { url, address, account, caller, requestId: id, now: Date.now() });
     if (payload.length > maxEventBytes) throw this.tooLarge(payload.length);
-    if (url.invokeMode === 'RESPONSE_STREAM') this.#sink = new UrlSink(output, (head) => this.#complete(head, id));
+    if (url.invokeMode === 'RESPONSE_STREAM') {
+      this.#sink = new UrlSink(output, (head) => this.#complete(head, id), this.#isHead);
+    }
     const trace = traceHeaderOf(incoming.headers);
     const arn = functionArn(account, url.function) + (url.qualifier === null ? '' : `:${url.qualifier}`);
     return {
@@ -121,8 +123,8 @@ export class UrlDialect implements Dialect {
     try {
       const problem = sink?.problem ?? null;
       if (problem !== null) throw problem;
-      const { status, headers, body } = this.#read(outcome.result, outcome.contentType ?? null);
-      return { ...this.#complete({ status, headers }, id, more), body };
+      const { body, ...head } = this.#read(outcome.result, outcome.contentType ?? null);
+      return { ...this.#complete(head, id, more), body };
     } catch (error) {
       if (!(error instanceof BadAnswer)) throw error;
       this.#tell(id, `its answer cannot be used over HTTP: ${error.message}`);
@@ -131,17 +133,16 @@ export class UrlDialect implements Dialect {
   }
 
   /** A stream in which nothing was written is an empty answer, not one that is no JSON. */
-  #read(result: Buffer, contentType: string | null): Answer {
-    if (this.#sink !== null && result.length === 0)
-      return readResult(result, contentType ?? 'application/octet-stream');
-    return readResult(result, contentType);
+  #read(result: Buffer, contentType: string | null): WholeAnswer {
+    const isEmpty = this.#sink !== null && result.length === 0;
+    return readResult(result, contentType ?? (isEmpty ? 'application/octet-stream' : null), this.#isHead);
   }
 
   /** What comes after the parts: nothing, and where the function has failed a client must not take it for whole. */
   #rest(outcome: Outcome, sink: UrlSink, id: string): Answer {
-    const isWhole = outcome.status === 'ok' && sink.problem === null;
-    if (outcome.status === 'error') this.#tell(id, `its answer is cut off: ${outcome.error.message}`);
-    return { status: 200, headers: [], body: Buffer.alloc(0), isCutOff: !isWhole };
+    const problem = outcome.status === 'error' ? outcome.error : sink.problem;
+    if (problem !== null) this.#tell(id, `its answer is cut off: ${problem.message}`);
+    return { status: 200, headers: [], body: Buffer.alloc(0), isCutOff: problem !== null };
   }
 
   refusal(error: unknown, id: string): Answer {
@@ -160,28 +161,39 @@ export class UrlDialect implements Dialect {
     return this.#json(status, isInternal ? (STATUS_CODES[status] ?? '') : ours.message, id, retry);
   }
 
+  get #isHead(): boolean {
+    return this.#options.incoming.method === 'HEAD';
+  }
+
   get #isPreflight(): boolean {
     return this.#url !== null && this.#url.cors !== null && isPreflight(this.#options.incoming);
   }
 
   #json(status: number, message: string, id: string, more: HeaderList = []): Answer {
-    const whole = wholeAnswer(status, 'application/json', Buffer.from(JSON.stringify({ Message: message })), more);
-    return { ...this.#complete(whole, id), body: whole.body };
+    return this.#own(
+      wholeAnswer(status, 'application/json', Buffer.from(JSON.stringify({ Message: message })), more),
+      id,
+    );
   }
 
   #plain(status: number, text: string, id: string, more: HeaderList): Answer {
-    const whole = wholeAnswer(status, TEXT_TYPE, Buffer.from(text), more);
-    return { ...this.#complete(whole, id), body: whole.body };
+    return this.#own(wholeAnswer(status, TEXT_TYPE, Buffer.from(text), more), id);
+  }
+
+  #own({ status, headers, body }: Answer, id: string): Answer {
+    return { ...this.#complete({ status, headers, declaredBytes: null }, id), body };
   }
 
   /** With what the gateway has to say, which the function cannot gainsay. */
-  #complete({ status, headers }: Head, id: string, more: HeaderList = []): Head {
+  #complete({ status, headers, declaredBytes }: Head, id: string, more: HeaderList = []): Head {
     const { address, incoming } = this.#options;
     const cors = this.#url?.cors ?? null;
-    // How long the body of a GET would be is the function's to say.
-    const own = incoming.method === 'HEAD' ? without(headers, (name) => name === 'content-length') : headers;
+    // How long the body of a GET would be is the function's to say. Applications do.
+    const isUnknown = this.#isHead && declaredBytes === null;
+    const own = isUnknown ? without(headers, (name) => name === 'content-length') : headers;
     return {
       status,
+      declaredBytes,
       headers: [
         ...(cors === null ? own : withoutCors(own)),
         ...(cors === null ? [] : corsHeaders(cors, incoming.headers.origin)),

@@ -8,7 +8,7 @@ import type { Caller } from '../../../auth/caller.ts';
 import { PARTITION, type LambdaAccount } from '../../../protocol/arn.ts';
 import type { FunctionUrl } from '../../../registry/function-registry.ts';
 import { domainNameOf, type UrlAddress } from './address.ts';
-import { isHopByHop } from './headers.ts';
+import { isHopByHop, listedNames } from './headers.ts';
 
 /** Types of bodies that are text: the event has them as they are. All others are in base64. */
 const TEXT_TYPE = /^\s*(?:text\/|application\/(?:json|javascript|xml)\s*(?:;|$)|[^;]*\+(?:json|xml)\s*(?:;|$))/i;
@@ -70,13 +70,15 @@ function readHeaders(
   isSigned: boolean,
 ): { readonly headers: ReadonlyMap<string, string>; readonly cookies: readonly string[] } {
   const { rawHeaders } = incoming;
+  const listed = listedNames(incoming.headers.connection ?? '');
   const headers = new Map<string, string>();
   const cookies: string[] = [];
   for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
     const name = (rawHeaders[at] ?? '').toLowerCase();
     const value = rawHeaders[at + 1] ?? '';
+    if (isKeptFromFunction(name, listed, isSigned)) continue;
     if (name === 'cookie') cookies.push(...value.split(';').map((one) => one.trim()));
-    else if (!isKeptFromFunction(name, isSigned)) {
+    else {
       const before = headers.get(name);
       headers.set(name, before === undefined ? value : `${before},${value}`);
     }
@@ -92,8 +94,8 @@ function readHeaders(
 }
 
 /** What is between client and gateway; where that looks at credentials, they are its own: a bearer token is a secret. */
-function isKeptFromFunction(name: string, isSigned: boolean): boolean {
-  return isHopByHop(name) || name === 'expect' || (isSigned && name === 'authorization');
+function isKeptFromFunction(name: string, listed: ReadonlySet<string>, isSigned: boolean): boolean {
+  return isHopByHop(name, listed) || name === 'expect' || (isSigned && name === 'authorization');
 }
 
 function isTextBody(headers: ReadonlyMap<string, string>, body: Buffer): boolean {

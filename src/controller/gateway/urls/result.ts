@@ -3,7 +3,7 @@
  * could not stand in a header gets there, and whatever does not fit is told by `BadAnswer`.
  */
 import { answer as wholeAnswer, type Answer, type HeaderList } from '../http-answer.ts';
-import { isHopByHop } from './headers.ts';
+import { isHopByHop, listedNames } from './headers.ts';
 
 /** Says in a line what is wrong with a function's answer; for its log, not for its client. */
 export class BadAnswer extends Error {
@@ -12,6 +12,8 @@ export class BadAnswer extends Error {
 
 /** What `awslambda.HttpResponseStream.from` says that the answer begins with. */
 export const METADATA_TYPE = 'application/vnd.awslambda.http-integration-response';
+/** The same of an application on a port: nothing is added to what it answered, and its length is its own to say. */
+export const APPLICATION_TYPE = 'application/vnd.snapfaas.http-response';
 /** Eight of them end the metadata. */
 const METADATA_END = Buffer.alloc(8);
 /** Of names and values together, and of the metadata of a stream: more is no use to any client. */
@@ -29,28 +31,37 @@ type Json = Readonly<Record<string, unknown>>;
 export interface Head {
   readonly status: number;
   readonly headers: HeaderList;
+  /** Of the body, as an application has said in its headers; null: nobody has. The body has to keep to it. */
+  readonly declaredBytes: number | null;
+}
+
+export type WholeAnswer = Answer & Pick<Head, 'declaredBytes'>;
+
+/** Whether an answer begins with metadata. */
+export function hasMetadata(contentType: string | null): boolean {
+  return contentType === METADATA_TYPE || contentType === APPLICATION_TYPE;
 }
 
 /**
  * The answer in one piece.
  *
  * @param contentType as the runtime tells it; null: JSON.
+ * @param isHead there is no body whose length could be compared.
  * @throws BadAnswer
  */
-export function readResult(result: Buffer, contentType: string | null): Answer {
-  if (contentType === METADATA_TYPE) {
+export function readResult(result: Buffer, contentType: string | null, isHead = false): WholeAnswer {
+  if (hasMetadata(contentType)) {
     const end = metadataEnd(result, 0);
     if (end === null) throw new BadAnswer('its metadata does not end with eight zero bytes');
-    const { status, headers } = readMetadata(result.subarray(0, end));
-    return sized(status, headers, result.subarray(end + METADATA_END.length));
+    const head = readMetadata(result.subarray(0, end), contentType);
+    return sized(head, result.subarray(end + METADATA_END.length), isHead);
   }
-  if (contentType !== null && contentType !== 'application/json') {
-    return sized(200, ['content-type', printable(contentType)], result);
-  }
+  if (contentType !== null && contentType !== 'application/json') return sized(plainHead(contentType), result, isHead);
   const value = parse(result);
-  if (!isObject(value) || !Object.hasOwn(value, 'statusCode')) return wholeAnswer(200, 'application/json', result);
-  const { status, headers } = readHead(value);
-  return sized(status, headers, readBody(value));
+  if (!isObject(value) || !Object.hasOwn(value, 'statusCode')) {
+    return { ...wholeAnswer(200, 'application/json', result), declaredBytes: null };
+  }
+  return sized(readHead(value, 'application/json'), readBody(value), isHead);
 }
 
 /** @returns where the zero bytes begin; null: they have not come. @param from where to begin looking. */
@@ -61,39 +72,59 @@ export function metadataEnd(bytes: Buffer, from: number): number | null {
 
 export const METADATA_END_BYTES = METADATA_END.length;
 
-/** @param bytes JSON. @throws BadAnswer */
-export function readMetadata(bytes: Buffer): Head {
+/** @param bytes JSON. @param contentType whose metadata it is. @throws BadAnswer */
+export function readMetadata(bytes: Buffer, contentType: string | null): Head {
   const value = parse(bytes);
   if (!isObject(value)) throw new BadAnswer('its metadata is no object');
-  return readHead({ ...value, statusCode: value['statusCode'] ?? 200 }, 'application/octet-stream');
+  const withStatus = { ...value, statusCode: value['statusCode'] ?? 200 };
+  return readHead(withStatus, contentType === APPLICATION_TYPE ? null : 'application/octet-stream');
 }
 
 /** Of a stream without metadata. */
 export function plainHead(contentType: string | null): Head {
-  return { status: 200, headers: ['content-type', printable(contentType ?? 'application/octet-stream')] };
+  const headers = ['content-type', printable(contentType ?? 'application/octet-stream')];
+  return { status: 200, headers, declaredBytes: null };
 }
 
-function readHead(value: Json, defaultType = 'application/json'): Head {
+/** @param defaultType of the body, where none is told; null: it is an application's own answer, and stays without. */
+function readHead(value: Json, defaultType: string | null): Head {
   const status = readStatus(value['statusCode']);
-  const headers: HeaderList = [];
   const given = value['headers'] ?? {};
   if (!isObject(given)) throw new BadAnswer(`\`headers\` must be an object of strings, not ${shown(given)}`);
   const all = Object.entries(given).map(([name, one]) => [name, readValue(name, one)] as const);
-  const listed = new Set(
-    all.flatMap(([name, text]) => (name.toLowerCase() === 'connection' ? text.toLowerCase().split(/[\s,]+/) : [])),
-  );
-  let hasType = false;
+  const listed = listedNames(all.flatMap(([name, text]) => (name.toLowerCase() === 'connection' ? [text] : [])).join());
+  // Of names that differ in capitals alone the last one counts: a client could take either. Cookies are the exception in HTTP as well.
+  const fields = new Map<string, string>();
+  const cookies: string[] = [];
+  let declaredBytes: number | null = null;
   for (const [name, text] of all) {
     const lower = name.toLowerCase();
-    if (isHopByHop(lower) || listed.has(lower) || RESERVED.test(lower)) continue;
-    hasType ||= lower === 'content-type';
-    headers.push(lower, text);
+    if (lower === 'content-length' && defaultType === null) declaredBytes = readLength(text);
+    if (isHopByHop(lower, listed) || RESERVED.test(lower)) continue;
+    if (lower === 'set-cookie') cookies.push(text);
+    else fields.set(lower, text);
   }
-  for (const cookie of readCookies(value['cookies'])) headers.push('set-cookie', cookie);
-  if (!hasType && hasBody(status)) headers.unshift('content-type', defaultType);
+  const headers = [...fields].flat();
+  for (const cookie of [...cookies, ...readCookies(value['cookies'])]) headers.push('set-cookie', cookie);
+  if (defaultType !== null && !fields.has('content-type') && hasBody(status)) {
+    headers.unshift('content-type', defaultType);
+  }
   const bytes = headers.reduce((sum, { length }) => sum + length, 0);
   if (bytes > MAX_HEAD_BYTES) throw new BadAnswer(`its headers have ${bytes} bytes, more than ${MAX_HEAD_BYTES}`);
-  return { status, headers };
+  const length = sentLength(status, declaredBytes);
+  if (length !== null) headers.push('content-length', String(length));
+  return { status, headers, declaredBytes: hasBody(status) ? declaredBytes : null };
+}
+
+/** RFC 9110, 8.6: of 304 it is that of the answer which the client has; 15.3.6: 205 says that there is none. */
+function sentLength(status: number, declaredBytes: number | null): number | null {
+  if (status === 205) return 0;
+  return status === 204 ? null : declaredBytes;
+}
+
+function readLength(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new BadAnswer(`its content-length is no length: ${shown(text)}`);
 }
 
 function readStatus(value: unknown): number {
@@ -139,13 +170,19 @@ function scalar(value: unknown): string | null {
 }
 
 /** Statuses 204, 205 and 304 have no body. */
-function hasBody(status: number): boolean {
+export function hasBody(status: number): boolean {
   return status !== 204 && status !== 205 && status !== 304;
 }
 
-function sized(status: number, headers: HeaderList, body: Buffer): Answer {
-  if (!hasBody(status)) return { status, headers, body: Buffer.alloc(0) };
-  return { status, headers: [...headers, 'content-length', String(body.length)], body };
+function sized(head: Head, body: Buffer, isHead: boolean): WholeAnswer {
+  if (!hasBody(head.status)) return { ...head, body: Buffer.alloc(0) };
+  const { declaredBytes } = head;
+  if (declaredBytes === null)
+    return { ...head, headers: [...head.headers, 'content-length', String(body.length)], body };
+  if (!isHead && declaredBytes !== body.length) {
+    throw new BadAnswer(`its body has ${body.length} bytes, and its content-length says ${declaredBytes}`);
+  }
+  return { ...head, body };
 }
 
 function printable(contentType: string): string {

@@ -3,22 +3,25 @@
  *
  * ```
  *   unbegun ──part with metadata──▶ metadata ──eight zero bytes──▶ begun
- *      └──────any other part───────────────────────────────────────▲
- *                                      └──no metadata──▶ bad: the rest is thrown away
+ *      └──────any other part───────────────────────────────────────▲──longer than was declared─┐
+ *                                      └──no metadata──▶ bad: the rest is thrown away ◀────────┘
  * ```
  */
 import type { StreamSink } from '../../../protocol/function-channel.ts';
 import type { PartialOutput } from '../dialect.ts';
 import {
   BadAnswer,
+  hasBody,
+  hasMetadata,
   MAX_HEAD_BYTES,
   METADATA_END_BYTES,
-  METADATA_TYPE,
   metadataEnd,
   plainHead,
   readMetadata,
   type Head,
 } from './result.ts';
+
+const EMPTY = Buffer.alloc(0);
 
 export class UrlSink implements StreamSink {
   readonly #output: PartialOutput;
@@ -27,11 +30,18 @@ export class UrlSink implements StreamSink {
   #head: Head | null = null;
   /** What has come of the metadata; null: there is none, or it has ended. */
   #metadata: Buffer | null = null;
+  /** Whose metadata that is. */
+  #contentType: string | null = null;
+  readonly #isHead: boolean;
+  /** Of the body, how much is still to come, in bytes; null: that was not declared. */
+  #leftBytes: number | null = null;
   #bad: BadAnswer | null = null;
 
-  constructor(output: PartialOutput, complete: (head: Head) => Head) {
+  /** @param isHead there is no body whose length could be compared. */
+  constructor(output: PartialOutput, complete: (head: Head) => Head, isHead = false) {
     this.#output = output;
     this.#complete = complete;
+    this.#isHead = isHead;
   }
 
   /** Whether the answer has begun. */
@@ -39,12 +49,12 @@ export class UrlSink implements StreamSink {
     return this.#head !== null;
   }
 
-  /** What is wrong with an answer that has not begun; null: nothing so far. */
+  /** What is wrong with the answer if nothing more comes of it; null: nothing. */
   get problem(): BadAnswer | null {
-    if (this.#bad === null && this.#metadata !== null) {
-      return new BadAnswer('its metadata does not end with eight zero bytes');
-    }
-    return this.#bad;
+    if (this.#bad !== null) return this.#bad;
+    if (this.#metadata !== null) return new BadAnswer('its metadata does not end with eight zero bytes');
+    if (this.#leftBytes === null || this.#leftBytes === 0) return null;
+    return new BadAnswer(`its body ends ${this.#leftBytes} bytes before its content-length says`);
   }
 
   write(part: Buffer, contentType: string | null = null): boolean {
@@ -59,8 +69,9 @@ export class UrlSink implements StreamSink {
   }
 
   #write(part: Buffer, contentType: string | null): boolean {
-    if (this.#head !== null) return this.#output.write(this.#head.headers, part, this.#head.status);
-    if (this.#metadata === null && contentType !== METADATA_TYPE) return this.#begin(plainHead(contentType), part);
+    if (this.#head !== null) return this.#pass(this.#head, part);
+    if (this.#metadata === null && !hasMetadata(contentType)) return this.#begin(plainHead(contentType), part);
+    if (this.#metadata === null) this.#contentType = contentType;
     const seen = this.#metadata?.length ?? 0;
     const metadata = this.#metadata === null ? part : Buffer.concat([this.#metadata, part]);
     const end = metadataEnd(metadata, seen - METADATA_END_BYTES);
@@ -69,12 +80,27 @@ export class UrlSink implements StreamSink {
     }
     this.#metadata = end === null ? metadata : null;
     if (end === null) return true;
-    return this.#begin(readMetadata(metadata.subarray(0, end)), metadata.subarray(end + METADATA_END_BYTES));
+    const head = readMetadata(metadata.subarray(0, end), this.#contentType);
+    return this.#begin(head, metadata.subarray(end + METADATA_END_BYTES));
   }
 
   #begin(head: Head, part: Buffer): boolean {
+    if (!this.#isHead) this.#leftBytes = head.declaredBytes;
+    this.#count(part);
     this.#head = this.#complete(head);
-    return this.#output.write(this.#head.headers, part, this.#head.status);
+    return this.#output.write(this.#head.headers, hasBody(head.status) ? part : EMPTY, head.status);
+  }
+
+  #pass(head: Head, part: Buffer): boolean {
+    this.#count(part);
+    return this.#output.write(head.headers, hasBody(head.status) ? part : EMPTY, head.status);
+  }
+
+  /** What is more than was declared would be taken for the answer to the next request. */
+  #count(part: Buffer): void {
+    if (this.#leftBytes === null) return;
+    if (part.length > this.#leftBytes) throw new BadAnswer('its body is longer than its content-length says');
+    this.#leftBytes -= part.length;
   }
 
   get onDrain(): () => void {

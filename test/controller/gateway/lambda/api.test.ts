@@ -57,6 +57,7 @@ async function withLambda(
     interpreters: 'host',
     usesSnapshots,
     eventSources: null,
+    audit: { add: () => Promise.resolve() },
     events,
     logger: createLogger('silent'),
   } as const;

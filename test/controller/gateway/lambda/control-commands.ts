@@ -12,20 +12,14 @@ const layerOf = (name: string): string => `arn:aws:lambda:us-east-1:000000000000
 /** Of an event source of the function. */
 export const sourceIdOf = (name: string): string => eventSourceIdOf(name, 'S', null);
 
+/** All that a function must have but its name. */
+export const CREATED = { Role: ROLE, Runtime: 'python3.11', Handler: 'main.handle', Code: { ZipFile } } as const;
+
 /** @param client whose key is asked. @param name of a function, or of a layer. */
 type Send = (client: sdk.LambdaClient, name: string) => Promise<unknown>;
 
 export const COMMANDS: Readonly<Record<ControlOperation, Send>> = {
-  CreateFunction: (client, FunctionName) =>
-    client.send(
-      new sdk.CreateFunctionCommand({
-        FunctionName,
-        Role: ROLE,
-        Runtime: 'python3.11',
-        Handler: 'main.handle',
-        Code: { ZipFile },
-      }),
-    ),
+  CreateFunction: (client, FunctionName) => client.send(new sdk.CreateFunctionCommand({ FunctionName, ...CREATED })),
   UpdateFunctionCode: (client, FunctionName) =>
     client.send(new sdk.UpdateFunctionCodeCommand({ FunctionName, ZipFile })),
   UpdateFunctionConfiguration: (client, FunctionName) =>

@@ -24,6 +24,7 @@ async function withMappings(use: (client: sdk.LambdaClient) => Promise<void>, ha
     interpreters: 'host',
     usesSnapshots: () => false,
     events: { accept: () => Promise.resolve() },
+    audit: { add: () => Promise.resolve() },
     eventSources: hasServers ? { stateOf } : null,
     logger: createLogger('silent'),
   } as const;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { METADATA_TYPE, MAX_HEAD_BYTES } from '../../../../src/controller/gateway/urls/result.ts';
+import { APPLICATION_TYPE, METADATA_TYPE, MAX_HEAD_BYTES } from '../../../../src/controller/gateway/urls/result.ts';
 import { SnapfaasError, type ErrorCode } from '../../../../src/protocol/errors.ts';
 import { FunctionError } from '../../../../src/protocol/invoker.ts';
 import { Held, RawClient, type RawResponse } from '../http-client.ts';
@@ -90,6 +90,23 @@ test('urls: cookies are headers of their own, and those of the connection and of
   assert.doesNotMatch(head, /mine|cold|close/);
 });
 
+test('urls: of names that differ in capitals alone the last one counts, but for cookies', async () => {
+  const { head } = await answerTo({
+    statusCode: 200,
+    headers: {
+      'Content-Type': 'a/b',
+      'X-List': 'a, b',
+      'content-type': 'c/d',
+      'Set-Cookie': 'a=1',
+      'set-cookie': 'b=2',
+    },
+    cookies: ['c=3'],
+  });
+  const lines = head.split('\r\n').filter((line) => /^(?:content-type|x-list|set-cookie):/i.test(line));
+  const cookies = ['set-cookie: a=1', 'set-cookie: b=2', 'set-cookie: c=3'];
+  assert.deepEqual(lines, ['content-type: c/d', 'x-list: a, b', ...cookies]);
+});
+
 const BAD: readonly (readonly [answer: unknown, why: RegExp])[] = [
   ...[99, 100, 101, 199, 600, 1000, 200.5, -1, 'x', '20', null, {}, true].map(
     (statusCode) => [{ statusCode }, /`statusCode` must be a number from 200 to 599/] as const,
@@ -160,6 +177,33 @@ test('urls: a result of another type is its body, and one with metadata what tha
   assert.equal(cut.status, 502);
   assert.match(cut.log[0] ?? '', /eight zero bytes/);
   assert.equal((await answerTo(Buffer.from('a'), 'a\r\nb: c')).headers.get('content-type'), 'application/octet-stream');
+});
+
+/** What an application on a port answered, in one piece. */
+function answered(statusCode: number, headers: Readonly<Record<string, string>>, body = ''): Buffer {
+  return Buffer.concat([Buffer.from(JSON.stringify({ statusCode, headers })), Buffer.alloc(8), Buffer.from(body)]);
+}
+
+test('urls: to the answer of an application on a port nothing is added, and its length is what it says', async () => {
+  const plain = await answerTo(answered(200, { etag: '"a"' }, 'abc'), APPLICATION_TYPE);
+  assert.deepEqual([plain.status, plain.body, plain.headers.get('content-type')], [200, 'abc', undefined]);
+  const sized = await answerTo(answered(200, { 'content-length': '3' }, 'abc'), APPLICATION_TYPE);
+  assert.deepEqual([sized.body, sized.head.match(/content-length/gi)?.length], ['abc', 1]);
+  const head = await answerTo(answered(200, { 'content-length': '1234' }), APPLICATION_TYPE, 'HEAD');
+  assert.match(head.head, /\r\ncontent-length: 1234\r\n/);
+  const unknown = await answerTo(answered(200, {}), APPLICATION_TYPE, 'HEAD');
+  assert.doesNotMatch(unknown.head, /content-length|transfer-encoding/i);
+  const same = await answerTo(answered(304, { 'content-length': '12', etag: '"a"' }, 'abc'), APPLICATION_TYPE, 'HEAD');
+  assert.doesNotMatch(same.head, /transfer-encoding/i);
+  const none = await answerTo(answered(204, { 'content-length': '3' }, 'abc'), APPLICATION_TYPE);
+  assert.doesNotMatch(none.head, /content-length|transfer-encoding/i);
+  const reset = await answerTo(answered(205, { 'content-length': '3' }, 'abc'), APPLICATION_TYPE);
+  assert.deepEqual([reset.body, reset.headers.get('content-length')], ['', '0']);
+  for (const length of ['2', '4', '3, 3', '-1', '1e1', '0x3', ' ']) {
+    const bad = await answerTo(answered(200, { 'content-length': length }, 'abc'), APPLICATION_TYPE);
+    assert.deepEqual([bad.status, bad.log.length], [502, 1], length);
+    assert.match(bad.log[0] ?? '', /its content-length/);
+  }
 });
 
 const FAILURES: readonly (readonly [code: ErrorCode, hasRun: boolean, status: number, body: RegExp])[] = [

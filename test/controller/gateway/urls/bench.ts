@@ -45,6 +45,7 @@ export async function withUrls(
     ...{ account: DEFAULT_ACCOUNT, functions, plane: null, maxConcurrency: 8, interpreters: 'host' as const },
     ...{
       eventSources: null,
+      audit: { add: () => Promise.resolve() },
       usesSnapshots: () => false,
       events: { accept: () => Promise.resolve() },
       logger: logger as unknown as Logger,

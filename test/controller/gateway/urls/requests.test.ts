@@ -158,6 +158,12 @@ test('urls: a body is told as text where it is, and in base64 where it is not', 
     assert.equal(inChunks.body, 'abc');
     assert.equal(inChunks.headers['content-length'], '3');
     assert.equal(inChunks.headers['transfer-encoding'], undefined);
+    const client = await RawClient.open(port);
+    const head = `PUT / HTTP/1.1\r\nhost: ${hostOf('open')}\r\ntransfer-encoding: gzip, chunked\r\n\r\n`;
+    const { status, body } = await client.send(`${head}0\r\n\r\n`).response();
+    assert.deepEqual([status, events.length], [400, 0]);
+    assert.match(body, /may only say \\"chunked\\"/);
+    client.socket.destroy();
   });
 });
 
@@ -197,6 +203,33 @@ test('urls: headers are told by their small names, but for those of the connecti
   });
 });
 
+test('urls: what a request has for the next hop alone is not told', async () => {
+  const events: unknown[] = [];
+  await withUrls({ submit: telling(events) }, async ({ port, hostOf }) => {
+    const { headers, cookies, body } = await eventOf(
+      hostOf('open'),
+      port,
+      events,
+      'POST / HTTP/1.1\r\nConnection: X-Priv,keep-alive\r\nx-priv: 1\r\nX-Other: 2\r\ncookie: a=b\r\nx-kept: 3\r\n' +
+        'connection:\tx-other , host, content-length, cookie\r\ncontent-type: text/plain\r\ncontent-length: 1\r\n\r\nx',
+    );
+    assert.deepEqual([headers['x-priv'], headers['x-other'], cookies], [undefined, undefined, undefined]);
+    assert.deepEqual([headers['x-kept'], headers['host'], headers['content-length']], ['3', hostOf('open'), '1']);
+    assert.equal(body, 'x');
+  });
+});
+
+test('urls: a function is told all headers that have room, however many', async () => {
+  const events: unknown[] = [];
+  await withUrls({ submit: telling(events) }, async ({ port, hostOf }) => {
+    const many = 'a:1\r\n'.repeat(2100);
+    const request = `GET / HTTP/1.1\r\n${many}x-last: z\r\ncookie: c=d\r\n\r\n`;
+    const { headers, cookies } = await eventOf(hostOf('open'), port, events, request);
+    assert.equal(headers['a'], Array.from({ length: 2100 }, () => '1').join(','));
+    assert.deepEqual([headers['x-last'], cookies], ['z', ['c=d']]);
+  });
+});
+
 test('urls: a body over the limit is 413, also one that is over it only in base64', async () => {
   await withUrls({ submit: answering({}), maxPayloadBytes: 100_000 }, async ({ port, hostOf }) => {
     const send = async (bytes: number, type: string, headers = ''): Promise<number> => {
@@ -214,6 +247,40 @@ test('urls: a body over the limit is 413, also one that is over it only in base6
     assert.equal(await send(70_000, 'image/png'), 200);
     assert.equal(await send(100_001, 'text/plain'), 413);
     assert.equal(await send(100_001, 'text/plain', 'expect: 100-continue\r\n'), 413);
+  });
+});
+
+/** Bodies that never become whole. */
+const CUT_OFF: readonly (readonly [headers: string, body: string])[] = [
+  ['content-length: 10', ''],
+  ['content-length: 10', 'half'],
+  ['transfer-encoding: chunked', ''],
+  ['transfer-encoding: chunked', '4\r\nha'],
+  ['transfer-encoding: chunked', '4\r\nhalf\r\n'],
+  ['transfer-encoding: chunked', '4\r\nhalf\r\n0\r\n'],
+];
+
+test('urls: a body that is cut off runs nothing, however its client ends', async () => {
+  const held = new Held();
+  await withUrls({ submit: held.submit, requestTimeoutMs: 400 }, async ({ port, hostOf }) => {
+    for (const name of ['open', 'streaming', 'paged'] as const) {
+      for (const [headers, body] of CUT_OFF) {
+        const send = async (): Promise<RawClient> => {
+          const client = await RawClient.open(port);
+          return client.send(`POST / HTTP/1.1\r\nhost: ${hostOf(name)}\r\n${headers}\r\n\r\n${body}`);
+        };
+        const closing = await send();
+        closing.socket.end();
+        assert.equal((await closing.response()).status, 400, `${headers} ${body}`);
+        await closing.ended();
+        (await send()).socket.resetAndDestroy();
+      }
+      const silent = await RawClient.open(port);
+      silent.send(`POST / HTTP/1.1\r\nhost: ${hostOf(name)}\r\ncontent-length: 10\r\n\r\nhalf`);
+      assert.equal((await silent.response()).status, 400);
+      await silent.ended();
+    }
+    assert.equal(held.tasks.length, 0);
   });
 });
 

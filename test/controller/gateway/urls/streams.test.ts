@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { MAX_HEAD_BYTES, METADATA_TYPE } from '../../../../src/controller/gateway/urls/result.ts';
+import { APPLICATION_TYPE, MAX_HEAD_BYTES, METADATA_TYPE } from '../../../../src/controller/gateway/urls/result.ts';
 import { SnapfaasError } from '../../../../src/protocol/errors.ts';
 import type { StreamSink } from '../../../../src/protocol/function-channel.ts';
 import type { Task } from '../../../../src/controller/task.ts';
@@ -104,6 +104,65 @@ test("urls: what a function says of a stream's length or of its connection is no
   });
 });
 
+const SIX = metadata({ statusCode: 200, headers: { 'content-length': '6' } });
+
+test('urls: a stream of an application on a port has the length that it says, and nothing is added', async () => {
+  await streaming(async ({ client, sink, end, log }) => {
+    sink.write(SIX, APPLICATION_TYPE);
+    sink.write(Buffer.from('abc'));
+    sink.write(Buffer.from('def'));
+    end();
+    const { headers, body } = await client.response();
+    assert.deepEqual([body, headers.get('content-length'), headers.get('content-type')], ['abcdef', '6', undefined]);
+    assert.deepEqual([headers.get('transfer-encoding'), log.length, client.received], [undefined, 0, '']);
+  });
+  await streaming(async ({ client, sink, end, until }) => {
+    sink.write(SIX, APPLICATION_TYPE);
+    end();
+    await until('\r\n\r\n');
+    assert.match(client.received, /\r\ncontent-length: 6\r\n/);
+    client.send('GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    // The connection goes on.
+    await until('HTTP/1.1 400');
+  }, 'HEAD');
+});
+
+test('urls: a stream that is not as long as its application said is cut off, and nothing follows it', async () => {
+  for (const [parts, sent, why] of [
+    [['abc'], 'abc', /ends 3 bytes before/],
+    [['abc', 'defg'], 'abc', /longer than/],
+    [['abcdef', 'HTTP/1.1 200 smuggled'], 'abcdef', /longer than/],
+  ] as const) {
+    await streaming(async ({ client, sink, end, log }) => {
+      sink.write(SIX, APPLICATION_TYPE);
+      for (const part of parts) sink.write(Buffer.from(part));
+      end();
+      await client.ended();
+      assert.equal(client.received.slice(client.received.indexOf('\r\n\r\n') + 4), sent);
+      assert.match(log[0] ?? '', why);
+    });
+  }
+  await streaming(async ({ client, sink, end }) => {
+    sink.write(Buffer.concat([SIX, Buffer.from('abcdefg')]), APPLICATION_TYPE);
+    end();
+    assert.equal((await client.response()).status, 502);
+  });
+});
+
+test('urls: a stream with a status that has no body sends none', async () => {
+  for (const statusCode of [204, 205, 304]) {
+    await streaming(async ({ client, sink, end, until }) => {
+      sink.write(metadata({ statusCode }), METADATA_TYPE);
+      sink.write(Buffer.from('HTTP/1.1 200 smuggled'));
+      end();
+      await until('\r\n\r\n');
+      client.send('GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n');
+      await until('HTTP/1.1 400');
+      assert.doesNotMatch(client.received, /smuggled|transfer-encoding/);
+    });
+  }
+});
+
 /** Metadata that cannot be used, and what the log says. */
 const BAD: readonly (readonly [parts: readonly Buffer[], why: RegExp])[] = [
   [[metadata({ statusCode: 99 })], /`statusCode` must be/],
@@ -140,6 +199,26 @@ test('urls: a stream that fails before it begins is an error, and one that fails
     assert.match(log[0] ?? '', /cut off: gone/);
     await until('HTTP/1.1 200');
   });
+});
+
+test('urls: a client of HTTP/1.0, for which a stream ends with its connection, sees a reset where it is cut off', async () => {
+  for (const [outcome, error] of [
+    [failed, 'ECONNRESET'],
+    [{ status: 'ok', result: Buffer.alloc(0), start: 'warm' }, null],
+  ] as const) {
+    const held = new Held();
+    await withUrls({ submit: held.submit }, async ({ port, hostOf }) => {
+      const client = await RawClient.open(port);
+      client.send(`GET / HTTP/1.0\r\nhost: ${hostOf('streaming')}\r\n\r\n`);
+      await held.until(1);
+      held.task(0).request.lambda?.sink?.write(Buffer.from('half'), 'text/plain');
+      while (!client.received.endsWith('half')) await once(client.socket, 'data');
+      held.task(0).reply(outcome);
+      await client.ended();
+      assert.deepEqual([client.error, client.received.slice(-8)], [error, '\r\n\r\nhalf']);
+      client.socket.destroy();
+    });
+  }
 });
 
 test('urls: a client that is slow to read what was written of a stream that is cut off gets all of it', async () => {

@@ -1,7 +1,7 @@
 /** Runs in snapctr. Operations on what belongs to a function: aliases, tags, permissions, concurrency. */
 import type { AliasInput } from '../../../../control/descriptions.ts';
 import { functionArn, LATEST } from '../../../../protocol/arn.ts';
-import type { ProvisionedRecord } from '../../../../registry/records.ts';
+import type { AliasRecord, ProvisionedRecord } from '../../../../registry/records.ts';
 import { ApiError, validationError } from '../errors.ts';
 import {
   created,
@@ -31,7 +31,8 @@ export async function createAlias(call: Call): Promise<Result> {
     description: body.Description ?? '',
     routing: routingOf(body.RoutingConfig),
   };
-  return created(alias(call.account, name, await call.plane.functions.createAlias(name, input)));
+  const record = await call.plane.functions.createAlias(name, input);
+  return { ...created(alias(call.account, name, record)), audit: aliasAudit(record) };
 }
 
 export async function updateAlias(call: Call): Promise<Result> {
@@ -44,7 +45,13 @@ export async function updateAlias(call: Call): Promise<Result> {
     ...(RoutingConfig === undefined ? {} : { routing: routingOf(RoutingConfig) }),
     revisionId: RevisionId ?? null,
   });
-  return ok(alias(call.account, name, record));
+  return { ...ok(alias(call.account, name, record)), audit: aliasAudit(record) };
+}
+
+/** Where it leads now. */
+function aliasAudit({ name, version, routing }: AliasRecord): Json {
+  const weights = routing === null ? {} : { weights: { [routing.version]: routing.weight } };
+  return { alias: name, version: String(version), ...weights };
 }
 
 export function getAlias(call: Call): Result {
@@ -131,7 +138,9 @@ export async function addPermission(call: Call): Promise<Result> {
     invokedViaFunctionUrl: body.InvokedViaFunctionUrl ?? null,
   };
   await call.plane.functions.addPermission(name, { qualifier, statement: given, revisionId: body.RevisionId ?? null });
-  return created({ Statement: JSON.stringify(statement(resourceOf(call), given)) });
+  const { sid, action, sourceArn } = given;
+  const told = { statement: sid, principal, allows: action, ...(sourceArn === null ? {} : { sourceArn }) };
+  return { ...created({ Statement: JSON.stringify(statement(resourceOf(call), given)) }), audit: told };
 }
 
 export function getPolicy(call: Call): Result {

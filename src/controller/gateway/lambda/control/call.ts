@@ -47,16 +47,18 @@ export interface Call {
 
 export interface Result {
   readonly status: number;
-  /** Null: nothing, or `text`. */
+  /** Null: nothing, or `bytes`. */
   readonly json: Json | null;
-  /** JSON that is text already. */
-  readonly text?: string;
+  /** JSON that is written already. */
+  readonly bytes?: Buffer;
+  /** What the audit log is to tell beside what the path says; null: nothing was changed. */
+  readonly audit?: Readonly<Record<string, unknown>> | null;
 }
 
 export type Operation = (call: Call) => Result | Promise<Result>;
 
 export const ok = (json: Json): Result => ({ status: 200, json });
-export const okText = (text: string): Result => ({ status: 200, json: null, text });
+export const okBytes = (bytes: Buffer): Result => ({ status: 200, json: null, bytes });
 export const created = (json: Json): Result => ({ status: 201, json });
 export const NOTHING: Result = { status: 204, json: null };
 

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { messageOf } from '../../../../protocol/errors.ts';
 import type { PackageStore, ReceivedPackage } from '../../../../packages/store.ts';
 import type { BodySink, Dialect } from '../../dialect.ts';
-import { jsonAnswer, jsonTextAnswer, type Answer } from '../../http-answer.ts';
+import { jsonAnswer, jsonBytesAnswer, type Answer } from '../../http-answer.ts';
 import { ApiError, apiErrorAnswer } from '../errors.ts';
 import type { OperationName } from '../routes.ts';
 import type { BlobPath } from './blob-json.ts';
@@ -50,9 +50,9 @@ export class ControlDialect implements Dialect {
   async begin(body: Buffer, id: string): Promise<Answer> {
     const { value, code } = this.#zip === null ? { value: parse(body), code: null } : await this.#zip.end();
     try {
-      const { status, json, text } = await this.#run(value, code);
+      const { status, json, bytes } = await this.#run(value, code);
       const headers = ['x-amzn-requestid', id];
-      if (text !== undefined) return jsonTextAnswer(status, text, headers);
+      if (bytes !== undefined) return jsonBytesAnswer(status, bytes, headers);
       return json === null ? { status, headers, body: Buffer.alloc(0) } : jsonAnswer(status, json, headers);
     } finally {
       await code?.discard();

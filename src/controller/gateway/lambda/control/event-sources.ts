@@ -69,7 +69,7 @@ export async function createEventSourceMapping(call: Call): Promise<Result> {
     startingTimestamp: moment === undefined ? null : new Date(moment * 1000).toISOString(),
     modified: new Date().toISOString(),
   });
-  return accepted(rendered(call, sourceOf(call, id)));
+  return accepted(rendered(call, sourceOf(call, id)), reference.name, id);
 }
 
 export function getEventSourceMapping(call: Call): Result {
@@ -89,7 +89,7 @@ export async function updateEventSourceMapping(call: Call): Promise<Result> {
     }
   }
   await call.plane.functions.changeEventSource(source.function, id, changeOf(call, body));
-  return accepted(rendered(call, sourceOf(call, id)));
+  return accepted(rendered(call, sourceOf(call, id)), source.function, id);
 }
 
 export async function deleteEventSourceMapping(call: Call): Promise<Result> {
@@ -97,7 +97,7 @@ export async function deleteEventSourceMapping(call: Call): Promise<Result> {
   const { id } = source;
   const shown = rendered(call, source);
   await call.plane.functions.removeEventSource(source.function, id);
-  return accepted({ ...shown, State: 'Deleting' });
+  return accepted({ ...shown, State: 'Deleting' }, source.function, id);
 }
 
 export function listEventSourceMappings(call: Call): Result {
@@ -119,8 +119,8 @@ export function listEventSourceMappings(call: Call): Result {
   return ok(withMarker({ EventSourceMappings: items.map((one) => rendered(call, one)) }, nextMarker));
 }
 
-function accepted(json: Json): Result {
-  return { status: 202, json };
+function accepted(json: Json, functionName: string, mapping: string): Result {
+  return { status: 202, json, audit: { function: functionName, mapping } };
 }
 
 /** What both operations can set. @throws ApiError, AccessError */

@@ -3,7 +3,7 @@ import { ContainerName } from '../../../../control/container-code.ts';
 import type { FunctionDescription, SettingsInput } from '../../../../control/descriptions.ts';
 import { functionArn, LATEST } from '../../../../protocol/arn.ts';
 import type { ReceivedPackage } from '../../../../packages/store.ts';
-import { newest, type CodeRecord, type ContainerCode } from '../../../../registry/records.ts';
+import { codeDigest, newest, type CodeRecord, type ContainerCode } from '../../../../registry/records.ts';
 import { ApiError } from '../errors.ts';
 import { parseNewName } from '../names.ts';
 import {
@@ -53,7 +53,7 @@ export async function createFunction(call: Call): Promise<Result> {
     publish: body.Publish ?? false,
     tags: body.Tags ?? {},
   });
-  return created(configuration(account, fn, null));
+  return { ...created(configuration(account, fn, null)), audit: { function: name, ...auditOf(fn) } };
 }
 
 /** @throws ApiError */
@@ -62,13 +62,15 @@ export async function updateFunctionCode(call: Call): Promise<Result> {
   const name = wholeFunctionOf(call);
   checkOffered(body);
   const publish = body.Publish ?? false;
+  const dryRun = body.DryRun ?? false;
   const fn = await call.plane.functions.updateCode(name, {
     code: await codeOf(call, body.ImageUri === undefined ? 'Zip' : 'Image', body.ImageUri),
     publish,
-    dryRun: body.DryRun ?? false,
+    dryRun,
     revisionId: body.RevisionId ?? null,
   });
-  return ok(configuration(call.account, fn, publish ? String(fn.version) : null));
+  const shown = configuration(call.account, fn, publish ? String(fn.version) : null);
+  return { ...ok(shown), audit: dryRun ? null : auditOf(fn) };
 }
 
 /** @throws ApiError */
@@ -106,7 +108,7 @@ export async function publishVersion(call: Call): Promise<Result> {
     description: body.Description ?? null,
     revisionId: body.RevisionId ?? null,
   });
-  return created(configuration(call.account, fn, String(fn.version)));
+  return { ...created(configuration(call.account, fn, String(fn.version))), audit: auditOf(fn) };
 }
 
 /** Of a function that is kept. @throws ApiError */
@@ -139,6 +141,11 @@ export function listVersionsByFunction(call: Call): Result {
   const { items, nextMarker } = pageOf(versions, versionKey, call.query, PAGE);
   const shown = items.map((fn) => listedConfiguration(call.account, fn, String(fn.version)));
   return ok(withMarker({ Versions: shown }, nextMarker));
+}
+
+/** Which code it is, and by which number. */
+function auditOf({ version, record }: FunctionDescription): Json {
+  return { codeSha256: codeDigest(record.code), ...(version === LATEST ? {} : { version }) };
 }
 
 function versionKey({ version }: FunctionDescription): string {

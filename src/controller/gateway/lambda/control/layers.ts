@@ -23,7 +23,7 @@ export async function publishLayerVersion(call: Call): Promise<Result> {
     compatibleRuntimes: body.CompatibleRuntimes ?? [],
     compatibleArchitectures: body.CompatibleArchitectures ?? [],
   });
-  return created(withContent(call, name, record));
+  return { ...created(withContent(call, name, record)), audit: { version: record.version } };
 }
 
 export function getLayerVersion(call: Call): Result {

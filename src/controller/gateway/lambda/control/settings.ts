@@ -1,5 +1,6 @@
 /** Runs in snapctr. What a request says of a function, as it is kept; what is not offered here is refused. */
 import type { SettingsInput } from '../../../../control/descriptions.ts';
+import { MAX_LAYERS } from '../../../../protocol/builder.ts';
 import { scratchMib } from '../../../../protocol/guest.ts';
 import { PROVIDED_PROGRAM, runtimeOfAwsName } from '../../../../protocol/runtimes.ts';
 import type { FunctionSettings, JsonValue } from '../../../../registry/records.ts';
@@ -114,13 +115,29 @@ export function updatedSettings(
       ...(Timeout === undefined ? {} : { timeoutS: Timeout }),
       ...(MemorySize === undefined ? {} : { memoryMib: MemorySize }),
       ...(Environment === undefined ? {} : { environment: checkEnvironment(Environment.Variables ?? {}) }),
-      ...(Layers === undefined ? {} : { layers: Layers.map((arn) => parseLayerVersionArn(arn, account)) }),
+      ...(Layers === undefined ? {} : { layers: layersOf(Layers, account) }),
       ...(ImageConfig === undefined ? {} : { container: containerSettings(ImageConfig) }),
       // An empty one takes away what was set before.
       ...(DeadLetterConfig === undefined ? {} : { deadLetter: DeadLetterConfig.TargetArn || undefined }),
       ...(Object.keys(remembered).length === 0 ? {} : { remembered }),
     },
   };
+}
+
+/** @throws ApiError */
+function layersOf(arns: readonly string[], account: LambdaAccount): SettingsInput['layers'] {
+  if (arns.length > MAX_LAYERS) {
+    const message = `A function can have ${MAX_LAYERS} layers at most; ${arns.length} are given.`;
+    throw new ApiError('InvalidParameterValueException', message);
+  }
+  const layers = arns.map((arn) => parseLayerVersionArn(arn, account));
+  for (const [index, { name }] of layers.entries()) {
+    const first = layers.findIndex((one) => one.name === name);
+    if (first === index) continue;
+    const what = 'Two different versions of the same layer are not allowed to be referenced in the same function';
+    throw new ApiError('InvalidParameterValueException', `${what}: ${arns[first] ?? ''} and ${arns[index] ?? ''}`);
+  }
+  return layers;
 }
 
 /** What an image says itself. @throws ApiError */

@@ -73,19 +73,15 @@ export function double(min: number, max: number): Shape<number> {
 }
 
 function number(type: string, min: number, max: number, isOne: (value: unknown) => boolean): Shape<number> {
+  const atMost = `Member must have value less than or equal to ${max}`;
+  const atLeast = `Member must have value greater than or equal to ${min}`;
   return {
     type,
-    constraints: [],
+    constraints: max === Number.MAX_SAFE_INTEGER ? [atLeast] : [atMost, atLeast],
     read: (value, path, problems) => {
       if (typeof value !== 'number' || !isOne(value)) return null;
-      if (value > max) {
-        const constraint = `Member must have value less than or equal to ${max}`;
-        problems.push({ value, path, constraint, isSecret: false });
-      }
-      if (value < min) {
-        const constraint = `Member must have value greater than or equal to ${min}`;
-        problems.push({ value, path, constraint, isSecret: false });
-      }
+      if (value > max) problems.push({ value, path, constraint: atMost, isSecret: false });
+      if (value < min) problems.push({ value, path, constraint: atLeast, isSecret: false });
       return value;
     },
   };

@@ -1,4 +1,7 @@
-/** Modules of layers, where AWS Lambda has them: `/opt/nodejs/node24/node_modules`, then `/opt/nodejs/node_modules`. */
+/**
+ * Modules of layers, where AWS Lambda has them: `/opt/nodejs/node24/node_modules`, then `/opt/nodejs/node_modules`; and then those of the
+ * image, the AWS SDK.
+ */
 import fs = require('node:fs');
 import Module = require('node:module');
 import path = require('node:path');
@@ -18,14 +21,26 @@ function isDirectory(place: string): boolean {
   return fs.statSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
-/** In a VM /opt; a plain process finds layers in the function's files. */
-function nodejsFolder(root: string): string {
-  const isInMachine = root === '/srv' || root === '/var/task';
-  return isInMachine ? '/opt/nodejs' : path.join(root, '.snapfaas/root/opt/nodejs');
+/** Has the modules of the image. */
+const IMAGE_FOLDER = '/var/runtime';
+
+function isInMachine(root: string): boolean {
+  return root === '/srv' || root === '/var/task';
 }
 
-/** Folders with a `node_modules`, in their order. Those for other versions of Node count where there is none for this one. */
+/** In a VM /opt; a plain process finds layers in the function's files. */
+function nodejsFolder(root: string): string {
+  return isInMachine(root) ? '/opt/nodejs' : path.join(root, '.snapfaas/root/opt/nodejs');
+}
+
+/** Folders with a `node_modules`, in their order. */
 function foldersWithModules(root: string): readonly string[] {
+  const hasOwn = isInMachine(root) && isDirectory(path.join(IMAGE_FOLDER, 'node_modules'));
+  return hasOwn ? [...foldersOfLayers(root), IMAGE_FOLDER] : foldersOfLayers(root);
+}
+
+/** Those for other versions of Node count where there is none for this one. */
+function foldersOfLayers(root: string): readonly string[] {
   const folder = nodejsFolder(root);
   if (!isDirectory(folder)) return [];
   const versions = fs
@@ -37,13 +52,13 @@ function foldersWithModules(root: string): readonly string[] {
   return isDirectory(path.join(folder, 'node_modules')) ? [...folders, folder] : folders;
 }
 
-/** Directories that `require` searches for modules of layers. */
-export function layerPlaces(root: string): readonly string[] {
+/** Directories that `require` searches for modules that the function does not bring. */
+export function modulePlaces(root: string): readonly string[] {
   return foldersWithModules(root).map((folder) => path.join(folder, 'node_modules'));
 }
 
 /** `require` knows places from NODE_PATH; `import` finds nothing there by itself, and does on AWS. */
-export function importFromLayers(root: string): void {
+export function importFromPlaces(root: string): void {
   const parents = foldersWithModules(root).map((folder) => url.pathToFileURL(path.join(folder, '-')).href);
   const { registerHooks } = Module as unknown as { readonly registerHooks?: RegisterHooks };
   if (parents.length === 0 || registerHooks === undefined) return;

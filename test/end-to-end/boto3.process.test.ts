@@ -1,0 +1,3 @@
+import { describeBoto3 } from './boto3.ts';
+
+await describeBoto3('process');

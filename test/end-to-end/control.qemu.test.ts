@@ -1,0 +1,3 @@
+import { describeLifeCycle } from './control.ts';
+
+describeLifeCycle('qemu');

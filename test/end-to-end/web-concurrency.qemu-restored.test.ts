@@ -1,0 +1,3 @@
+import { webConcurrency } from './web-concurrency.ts';
+
+webConcurrency('qemu', 'restored');
