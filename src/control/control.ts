@@ -35,8 +35,8 @@ export class Control {
 
   /** Waits for operations that are under way. */
   async close(): Promise<void> {
-    await this.functions.close();
-    await this.layers.close();
+    await this.functions.idle();
+    await this.layers.idle();
     await this.#data.close();
   }
 }

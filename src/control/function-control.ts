@@ -109,8 +109,8 @@ export class FunctionControl {
   }
 
   /** Resolves when no operation is under way. */
-  async close(): Promise<void> {
-    await this.#turns.idle();
+  idle(): Promise<void> {
+    return this.#turns.idle();
   }
 
   /** What is kept of a function; undefined: there is none, it is one of the YAML files, or its record is damaged. */

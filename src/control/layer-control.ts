@@ -51,8 +51,8 @@ export class LayerControl {
   }
 
   /** Resolves when no operation is under way. */
-  async close(): Promise<void> {
-    await this.#turns.idle();
+  idle(): Promise<void> {
+    return this.#turns.idle();
   }
 
   /** Layers that have a version, by name. */

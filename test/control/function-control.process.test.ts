@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, afterEach, before, describe, test } from 'node:test';
 import { makeZip } from '../packages/zip.ts';
 import { createWorkspace, type Workspace } from '../support/snapctr.ts';
 import { newFunction, openStand, packageOf, type Stand } from './stand.ts';
@@ -22,6 +22,14 @@ describe('functions that are made while snapctr runs', () => {
   after(async () => {
     await stand.close();
     workspace.remove();
+  });
+  // What a test that failed has left is not counted by the next.
+  afterEach(async () => {
+    const { functions, layers } = stand.control;
+    for (const { name } of stand.registry.list()) await functions.delete(name);
+    for (const { name, versions } of layers.list()) {
+      for (const { version } of versions) await layers.delete({ name, version });
+    }
   });
   const restart = async (): Promise<void> => {
     await stand.close();

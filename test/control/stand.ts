@@ -21,10 +21,11 @@ const MEMORY_MIB = 1024;
 export interface Stand {
   readonly control: Control;
   readonly controller: Controller;
+  readonly registry: FunctionRegistry;
   receive(zip: Buffer): Promise<ReceivedPackage>;
   /** What the function answers, parsed. @throws the error of the outcome. */
   invoke(name: string, payload: unknown, qualifier?: string): Promise<unknown>;
-  /** Resolves when the last change of it has come to its end. */
+  /** Resolves when the last change of it has come to its end, and what it needs no more is gone. */
   settled(name: string, qualifier?: string): Promise<FunctionDescription>;
   close(): Promise<void>;
 }
@@ -74,13 +75,17 @@ export async function openStand(workspace: Workspace, data: string, vmm: VmmName
   return {
     control,
     controller,
+    registry,
     invoke,
     receive: (zip) => control.packages.receive(oneByOne([zip])),
     settled: async (name, qualifier) => {
       for (;;) {
         const description = control.functions.describe(name, qualifier ?? null);
         const isRestored = registry.get(name)?.lastUpdateStatus !== 'InProgress';
-        if (isRestored && description.lastUpdateStatus !== 'InProgress') return description;
+        if (isRestored && description.lastUpdateStatus !== 'InProgress') {
+          await control.functions.idle();
+          return description;
+        }
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
     },
