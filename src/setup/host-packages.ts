@@ -42,6 +42,14 @@ export const HOST_PACKAGES: readonly HostPackage[] = [
   { name: 'zip', why: 'packs functions as their users do in tests', evidence: ['zip'], modes: ['test'] },
   { name: 'busybox-static', why: 'is in container images of tests', evidence: ['/usr/bin/busybox'], modes: ['test'] },
   { name: 'musl-tools', why: 'compiles for images without glibc in tests', evidence: ['musl-gcc'], modes: ['test'] },
+  {
+    name: 'mmdebstrap',
+    why: 'unpacks packages for images of examples in tests',
+    evidence: ['mmdebstrap'],
+    modes: ['test'],
+  },
+  { name: 'umoci', why: 'writes images of examples in tests', evidence: ['umoci'], modes: ['test'] },
+  { name: 'python3-pip', why: "fetches AWS's client for Python in tests", evidence: ['pip3'], modes: ['test'] },
   // AWS's client for Node is built by its own script, from the sources of others.
   { name: 'autoconf', why: "builds AWS's client for Node in tests", evidence: ['autoreconf'], modes: ['test'] },
   { name: 'automake', why: "builds AWS's client for Node in tests", evidence: ['automake'], modes: ['test'] },
