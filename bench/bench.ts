@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { burst } from './cases/burst.ts';
+import { containers } from './cases/containers.ts';
 import { controllerMemory } from './cases/controller-memory.ts';
 import { density } from './cases/density.ts';
 import { deploy } from './cases/deploy.ts';
@@ -45,6 +46,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   languages,
   density,
   deploy,
+  containers,
   warmRequest,
   throughput,
   poolScaling,
