@@ -9,6 +9,7 @@
  * While the layers come, nothing of theirs is a name in a directory of this host. Owners, modes and times are not given to files
  * here, which would take root: each file's time is a number, under which its attributes are told.
  */
+import { writeFileSync } from 'node:fs';
 import { link, lutimes, mkdir, open, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageError } from './image-error.ts';
@@ -123,7 +124,9 @@ async function writeContent(path: string, size: number, tar: TarReader): Promise
     const pieces: Buffer[] = [];
     for (let piece; (piece = await tar.content()) !== null;) pieces.push(piece);
     const content = pieces.length === 1 ? (pieces[0] ?? Buffer.alloc(0)) : Buffer.concat(pieces);
-    return writeFile(path, content, { flag: 'wx', mode: 0o600 });
+    // At once: an image has thousands of them, and the ways to other threads and back would take longer than the writing.
+    writeFileSync(path, content, { flag: 'wx', mode: 0o600 });
+    return;
   }
   const file = await open(path, 'wx', 0o600);
   try {
