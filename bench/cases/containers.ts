@@ -35,18 +35,22 @@ export const containers: Benchmark = {
     try {
       const note = push(registry);
       const env = { XDG_CACHE_HOME: cache };
-      const controller = await startController(workspace, { vmm: 'qemu', snapshots: true, env });
+      const phases = new Phases();
+      const onLogLine = (line: string): void => phases.see(line);
+      const controller = await startController(workspace, { vmm: 'qemu', snapshots: true, env, onLogLine });
       const client = new ApiClient(controller.url);
       const sdk = lambdaClient(controller.url);
       try {
         const took: number[] = [];
         for (let round = FIRST; round <= ROUNDS; round += 1) {
+          phases.begin();
           took.push(await deploy(sdk, client, `${registry.host}/${PATH}:${round}`, round));
+          phases.end();
           // Of the function before nothing is under way when the next one comes.
           await controller.until(({ snapshots }) => snapshots.preparing === 0, PATIENCE_MS);
           await sdk.send(new DeleteFunctionCommand({ FunctionName: nameOf(round) }));
         }
-        return results(took, note);
+        return results(took, note, phases);
       } finally {
         sdk.destroy();
         client.close();
@@ -74,13 +78,66 @@ function push(registry: TestRegistry): string {
   return `${mb(BASE_BYTES)} MB in ${base.files} files (seed ${SEED}), ${mb(packed)} MB packed`;
 }
 
-function results([first = Number.NaN, ...cached]: readonly number[], note: string): readonly Result[] {
+function results([first = Number.NaN, ...cached]: readonly number[], note: string, phases: Phases): readonly Result[] {
   const bound = { at: 'most', value: BOUND_MS } as const;
   return [
-    result('container-first', first, 'ms', null, [first], `nothing cached: ${note}`),
-    result('container-cached-base', median(cached), 'ms', bound, cached, `a new layer on it: ${summary(cached)}`),
+    result('container-first', first, 'ms', null, [first], `nothing cached: ${note}; ${phases.of(FIRST, FIRST + 1)}`),
+    result(
+      'container-cached-base',
+      median(cached),
+      'ms',
+      bound,
+      cached,
+      `a new layer on it: ${summary(cached)}; ${phases.of(FIRST + 1)}`,
+    ),
     result('container-cached-base-worst', Math.max(...cached), 'ms', bound, cached, 'the slowest of them'),
   ];
+}
+
+/** What the builder says that it goes over to, and what the time until then was spent on. */
+const PHASES = [
+  ['unpacking', 'finding the image'],
+  ['making a file system', 'unpacking'],
+  ['VM launched', 'file system and start of a VM'],
+] as const;
+const LAST_PHASE = 'answer';
+
+/** Where the time of each round goes, by snapctr's log. */
+class Phases {
+  readonly #rounds: Map<string, number>[] = [];
+  #since = 0;
+
+  begin(): void {
+    this.#rounds.push(new Map());
+    this.#since = performance.now();
+  }
+
+  see(line: string): void {
+    const found = PHASES.find(([said]) => line.includes(`"msg":"${said}`) || line.includes(`: ${said} `));
+    if (found !== undefined) this.#over(found[1]);
+  }
+
+  end(): void {
+    this.#over(LAST_PHASE);
+  }
+
+  /** The medians of rounds, in seconds. */
+  of(from: number, to?: number): string {
+    const rounds = this.#rounds.slice(from, to);
+    const names = [...PHASES.map(([, name]) => name), LAST_PHASE];
+    const seconds = (name: string): string =>
+      (median(rounds.map((round) => round.get(name) ?? Number.NaN)) / 1000).toFixed(1);
+    return names.map((name) => `${name} ${seconds(name)} s`).join(', ');
+  }
+
+  /** The first time in a round counts: the VM of a snapshot is not waited for. */
+  #over(name: string): void {
+    const round = this.#rounds.at(-1);
+    if (round === undefined || round.has(name)) return;
+    const now = performance.now();
+    round.set(name, now - this.#since);
+    this.#since = now;
+  }
 }
 
 const nameOf = (round: number): string => `large-${round}`;
