@@ -6,6 +6,7 @@ import { useApp } from '../images/app-retention.ts';
 import { EXT4_RULES_VERSION } from '../images/ext4.ts';
 import { readFinished, type ManifestDraft } from '../images/manifest.ts';
 import { inBuildFolder, type BuildFolder } from '../images/publish.ts';
+import { runTool, ToolError } from '../images/tool.ts';
 import { BlobCache } from '../oci/blob-cache.ts';
 import { openImage, type OpenedImage } from '../oci/image.ts';
 import { formatReference, parseReference } from '../oci/reference.ts';
@@ -14,6 +15,7 @@ import { placeTree, unpackLayers } from '../oci/unpack.ts';
 import type { Built } from '../protocol/builder.ts';
 import { CACHE_HELP, cacheDirectory } from '../storage/cache-directory.ts';
 import { sha256Json } from '../storage/digest.ts';
+import { makeWritableDirectory } from '../storage/make-directory.ts';
 import { touch } from '../storage/uses.ts';
 import type { BuildObserver } from './build.ts';
 
@@ -83,9 +85,22 @@ async function make(opened: OpenedImage, what: string, observer: BuildObserver, 
     signal,
     onWait: (pid: number) => observer.onProgress(`waiting for process ${pid}`),
   };
+  await spreadOut(dirname(dirname(image)));
   const built = await inBuildFolder(dirname(image), work, options);
   await touch(dirname(image));
   return built;
+}
+
+/**
+ * Tells ext4 that directories in this one have nothing to do with each other. By default they are all in one place of the disk, where an ext4
+ * without a journal looks through all files that were removed in the last minutes, for each that is made: after a build these are thousands.
+ */
+async function spreadOut(directory: string): Promise<void> {
+  await makeWritableDirectory(directory, CACHE_HELP);
+  await runTool('chattr', ['+T', directory]).catch((error: unknown) => {
+    // Other file systems do not know of it.
+    if (!(error instanceof ToolError)) throw error;
+  });
 }
 
 /** By somebody who had the folder before us. */
