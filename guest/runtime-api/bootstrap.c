@@ -1,5 +1,5 @@
 /*
- * Starts the function's bootstrap, from its files or from a layer, as AWS does: its environment says where the Runtime API is.
+ * Starts the bootstrap: that of the root file system, the function's own or a layer's, as AWS does: its environment says where the Runtime API is.
  * The end of the bootstrap is the end of this process, in the same way: what init and the host see is the bootstrap's.
  */
 #define _GNU_SOURCE
@@ -23,6 +23,8 @@
 /* Of an application's command. */
 #define COMMAND_BYTES (64 * 1024)
 #define MOST_ARGUMENTS 64
+/* Of a root file system whose runtime is a client of the Runtime API. */
+#define RUNTIME_BOOTSTRAP "/var/runtime/bootstrap"
 #define LAYER_BOOTSTRAP "/opt/bootstrap"
 /* Without a VM nothing is laid over the host's /opt. */
 #define STAGED_LAYERS "/.snapfaas/root"
@@ -383,6 +385,9 @@ void locate(char target[PATH_BYTES + 64], const char *path)
 
 static void find_bootstrap(char path[PATH_BYTES + 64])
 {
+    snprintf(path, PATH_BYTES + 64, RUNTIME_BOOTSTRAP);
+    if (in_machine() && access(path, F_OK) == 0)
+        return;
     snprintf(path, PATH_BYTES + 64, "%s/bootstrap", function.root);
     if (access(path, F_OK) == 0)
         return;

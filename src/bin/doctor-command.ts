@@ -12,7 +12,7 @@ import { formatConclusion, formatResult } from '../doctor/report.ts';
 import { imagePaths } from '../images/build.ts';
 import { DEFAULT_IMAGES_DIRECTORY, PROJECT_ROOT } from '../images/project.ts';
 import { NO_SETTINGS } from '../protocol/vmm-settings.ts';
-import { RUNTIME_NAMES } from '../protocol/runtimes.ts';
+import { runtimeOfRuntimefs, STANDING_RUNTIMEFS } from '../protocol/runtimes.ts';
 import { wholeNumber } from './flags.ts';
 import { SMALLEST_VM_MIB } from '../protocol/vmms.ts';
 
@@ -76,7 +76,7 @@ function projectDefaults(): Subject {
   return {
     configuration: null,
     guest: { kernelPath: kernel, initrdPath: initrd },
-    rootFileSystems: RUNTIME_NAMES.map((runtime) => ({ path: runtimefs[runtime], runtime })),
+    rootFileSystems: STANDING_RUNTIMEFS.map((name) => ({ path: runtimefs[name], runtime: runtimeOfRuntimefs(name) })),
     snapshotDirectory: join(DEFAULT_IMAGES_DIRECTORY, 'snapshots'),
     functionCount: exampleFunctionCount(),
     memoryMib: null,

@@ -105,6 +105,7 @@ function checkHandler(
   if (handler === null || runtime === null) return;
   const { moduleOf, moduleEndings } = RUNTIMES[runtime];
   const module = moduleOf(handler);
+  if (module === null) return;
   const has = (ending: string): boolean => existsSync(join(directory, module + ending));
   if (['', ...moduleEndings].some(has)) return;
   const atTop = "at the package's top, not into a directory of it";

@@ -8,7 +8,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PluginBuild } from 'esbuild';
-import { NODE_MAJOR, NODE_SDK_PACKAGES, OWN_IMAGE_NAMES } from '../protocol/runtimes.ts';
+import { NODE_MAJOR, NODE_SDK_PACKAGES, ON_DEMAND_RUNTIMEFS } from '../protocol/runtimes.ts';
 import { badInput } from './client-error.ts';
 
 const MAX_ERRORS = 10;
@@ -46,7 +46,7 @@ export async function bundle(
     outdir: 'bundle',
     outExtension: { '.js': '.mjs' },
     platform: 'node',
-    target: `node${OWN_IMAGE_NAMES.find((name) => name === runtime)?.replace(/\D/g, '') ?? NODE_MAJOR}`,
+    target: `node${ON_DEMAND_RUNTIMEFS.find((name) => name === runtime)?.replace(/\D/g, '') ?? NODE_MAJOR}`,
     format: 'esm',
     keepNames: true,
     banner: { js: GLOBALS },

@@ -9,6 +9,7 @@ import { FUNCTION_NAME, SETTINGS_FILE } from './function-settings.ts';
 const AWS_RUNTIMES: Readonly<Record<RuntimeName, string>> = {
   nodejs: 'nodejs24.x',
   python3: 'python3.11',
+  java: 'java17',
   provided: 'provided.al2023',
 };
 
@@ -27,12 +28,14 @@ const MODULES: Readonly<Record<RuntimeName, readonly string[]>> = {
     'src/main',
     'workload',
   ],
+  java: [],
   provided: [],
 };
 /** What handlers are called by custom. */
 const EXPORTS: Readonly<Record<RuntimeName, readonly string[]>> = {
   nodejs: ['handler', 'lambdaHandler', 'main', 'handle'],
   python3: ['lambda_handler', 'handler', 'main', 'handle'],
+  java: [],
   provided: [],
 };
 
@@ -43,6 +46,7 @@ export type Files = ReadonlySet<string>;
 export function languageOf(runtime: string): RuntimeName {
   if (/^node(js)?(\d+(\.x)?)?$/.test(runtime)) return 'nodejs';
   if (/^python(\d+(\.\d+)?)?$/.test(runtime)) return 'python3';
+  if (runtime === 'java' || RUNTIMES.java.awsNames.test(runtime)) return 'java';
   if (RUNTIMES.provided.awsNames.test(runtime)) return 'provided';
   return badInput(`there is no runtime "${runtime}"; name one such as ${Object.values(AWS_RUNTIMES).join(' or ')}`);
 }
@@ -53,9 +57,26 @@ export function awsRuntime(runtime: string): string {
   return RUNTIMES[language].awsNames.test(runtime) ? runtime : AWS_RUNTIMES[language];
 }
 
+const JAVA_PROJECTS = ['pom.xml', 'build.gradle', 'build.gradle.kts'];
+
+/** Where Java looks for them: below the directory, and in the archives of `lib`. */
+function hasClasses(files: Files): boolean {
+  return [...files].some(
+    (path) => /^lib\/[^/]+\.jar$/.test(path) || (path.endsWith('.class') && !path.startsWith('target/')),
+  );
+}
+
+/** @throws ClientError if there is nothing that Java would run. */
+export function checkClasses(directory: string, files: Files): void {
+  if (hasClasses(files)) return;
+  const how = 'build it, and deploy its archive (snapctr deploy target/NAME.jar) or a directory with that in lib';
+  badInput(`${directory} has no classes, and no lib/*.jar with some; ${how}`);
+}
+
 /** @throws ClientError if the files do not tell. */
 export function detectLanguage(directory: string, files: Files): RuntimeName {
   if (files.has(PROVIDED_PROGRAM)) return 'provided';
+  if (hasClasses(files) || JAVA_PROJECTS.some((name) => files.has(name))) return 'java';
   const isNode = files.has('package.json');
   const isPython = ['requirements.txt', 'pyproject.toml', 'setup.py'].some((name) => files.has(name));
   if (isNode !== isPython) return isNode ? 'nodejs' : 'python3';
@@ -78,7 +99,7 @@ export function fileOf(module: string, language: RuntimeName, files: Files): str
 /** @returns the file that a handler names, null if it is not there. */
 export function handlerFile(handler: string, language: RuntimeName, files: Files): string | null {
   const module = RUNTIMES[language].moduleOf(handler);
-  return module === '' ? null : fileOf(module, language, files);
+  return module === null || module === '' ? null : fileOf(module, language, files);
 }
 
 /** @throws ClientError if the files do not tell; it says what was looked for. */
@@ -99,6 +120,9 @@ export function detectHandler(directory: string, language: RuntimeName, files: F
   }
   if (language === 'provided') {
     badInput(`${directory} has no ${PROVIDED_PROGRAM}; build the program that is to be started under this name`);
+  }
+  if (language === 'java') {
+    badInput(`the handler is not known; name it: --handler package.Class::method, or handler: in ${SETTINGS_FILE}`);
   }
   const { title, moduleEndings } = RUNTIMES[language];
   const [first = ''] = MODULES[language];
@@ -140,7 +164,7 @@ function refuseOneParameter(path: string, name: string, language: RuntimeName, t
 
 /** @throws ClientError if the directory's name is none for a function. */
 export function detectName(place: string): string {
-  const name = basename(resolve(place)).replace(/\.zip$/, '');
+  const name = basename(resolve(place)).replace(/\.(zip|jar)$/, '');
   if (FUNCTION_NAME.test(name)) return name;
   return badInput(
     `"${name}" is no name for a function, which has 1 to 64 letters, digits, - or _; give one: --name NAME`,

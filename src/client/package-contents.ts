@@ -19,10 +19,10 @@ import { join } from 'node:path';
 import { vendoredNames } from '../images/app-pypi.ts';
 import { scanTree, type TreeEntry } from '../images/tree.ts';
 import { describeUnread } from '../images/unread-files.ts';
-import type { RuntimeName } from '../protocol/runtimes.ts';
+import { RUNTIMES, type RuntimeName } from '../protocol/runtimes.ts';
 import { bundle, checkSyntax } from './bundle.ts';
 import { badInput } from './client-error.ts';
-import { detectHandler, detectLanguage, handlerFile, languageOf, type Files } from './detection.ts';
+import { checkClasses, detectHandler, detectLanguage, handlerFile, languageOf, type Files } from './detection.ts';
 import type { FunctionSettings } from './function-settings.ts';
 import { readIgnored } from './ignored-files.ts';
 import { hasLock, npmModules } from './npm-modules.ts';
@@ -93,14 +93,15 @@ class Gathering {
     const { settings, knownHandler } = this.#options;
     const language =
       settings.runtime === undefined ? detectLanguage(this.#directory, files) : languageOf(settings.runtime);
+    if (language === 'java') checkClasses(this.#directory, files);
     const handler =
       settings.handler ?? this.#known(knownHandler, language, files) ?? detectHandler(this.#directory, language, files);
     const file = handlerFile(handler, language, files);
-    if (file === null && language !== 'python3') this.#refuseHandler(handler);
+    if (file === null && language !== 'python3' && language !== 'java') this.#refuseHandler(handler);
     this.#notes.push(...(await describeUnread(this.#directory, own, language)).filter((note) => this.#matters(note)));
     const isTypeScript = file !== null && /\.[mc]?tsx?$/.test(file);
     if (language === 'python3') await this.#python(own, files);
-    else if (language === 'provided') this.#add(this.#directory, await scanTree(this.#directory, ignored));
+    else if (RUNTIMES[language].speaksRuntimeApi) this.#add(this.#directory, await scanTree(this.#directory, ignored));
     else if (file !== null && (settings.bundle ?? isTypeScript)) await this.#bundle(own, files, file);
     else {
       if (file !== null) await checkSyntax(this.#directory, file);

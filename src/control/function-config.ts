@@ -1,7 +1,7 @@
 /** Runs in snapctr. What a version's record means for the host: the image of its runtime, its package, its share. */
 import { join } from 'node:path';
 import { LATEST } from '../protocol/arn.ts';
-import { runtimefsOfAwsName, runtimeOfAwsName } from '../protocol/runtimes.ts';
+import { needsVms, runtimefsOfAwsName, runtimeOfAwsName, RUNTIMES } from '../protocol/runtimes.ts';
 import { webOf } from '../protocol/web.ts';
 import type { FunctionConfig } from '../registry/function-version.ts';
 import type { CodeRecord, FunctionSettings, VersionRecord } from '../registry/records.ts';
@@ -13,6 +13,8 @@ const MIB_PER_VCPU = 1769;
 export interface Host {
   /** Of all VMs together, in MiB. */
   readonly memoryMib: number;
+  /** Functions run in virtual machines. */
+  readonly hasVms: boolean;
   /** Where the images of runtimes are. */
   readonly runtimefsDirectory: string;
   readonly packagePath: (sha256: string) => string;
@@ -39,7 +41,7 @@ export function configOf(
   name: string,
   { settings, code }: VersionRecord,
   number: number | null,
-  { memoryMib, runtimefsDirectory, packagePath }: Host,
+  { memoryMib, hasVms, runtimefsDirectory, packagePath }: Host,
 ): FunctionConfig {
   const runtime = runtimeOfAwsName(settings.runtime);
   const runtimefs = runtimefsOfAwsName(settings.runtime);
@@ -51,6 +53,7 @@ export function configOf(
   }
   const { web, problem } = webOf(settings.environment ?? {});
   if (problem !== null) throw new ControlError('invalid', problem);
+  if (!hasVms && web === null && RUNTIMES[runtime].host === null) throw new ControlError('invalid', needsVms(runtime));
   return Object.freeze({
     name,
     version: number === null ? LATEST : String(number),

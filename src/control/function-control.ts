@@ -60,8 +60,8 @@ export interface FunctionControlOptions {
   /** Called for each deployment, and once for all that a restart brings back: what several of them name is made ready once. */
   readonly createBuild: () => Build;
   readonly runtimefsDirectory: string;
-  /** Functions run in virtual machines, which can be container images. */
-  readonly runsContainers: boolean;
+  /** Functions run in virtual machines: what is no program of the host's can be run. */
+  readonly hasVms: boolean;
   readonly account: LambdaAccount;
   /** Of all VMs together, in MiB. */
   readonly memoryMib: number;
@@ -85,9 +85,9 @@ export class FunctionControl {
   readonly #restoring = new Map<string, Promise<unknown>>();
 
   private constructor(options: FunctionControlOptions) {
-    const { memoryMib, packages, runtimefsDirectory } = options;
+    const { memoryMib, hasVms, packages, runtimefsDirectory } = options;
     this.#options = options;
-    this.#host = { memoryMib, runtimefsDirectory, packagePath: (sha256) => packages.pathOf(sha256) };
+    this.#host = { memoryMib, hasVms, runtimefsDirectory, packagePath: (sha256) => packages.pathOf(sha256) };
   }
 
   /** Resolves when all functions that are kept can be asked for; they are deployed from then on. */
@@ -382,7 +382,7 @@ export class FunctionControl {
 
   /** @throws ControlError `invalid` */
   #checkContainers(): void {
-    if (this.#options.runsContainers) return;
+    if (this.#options.hasVms) return;
     const message = 'container images run in virtual machines only, which --vmm process has none of; send a zip file';
     throw new ControlError('invalid', message);
   }

@@ -163,7 +163,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
           deployments,
           createBuild: () => createBuild(builder, flags.vmm, logger),
           runtimefsDirectory: config.runtimefsDirectory,
-          runsContainers: capabilitiesOf(flags.vmm).appfs === 'image',
+          hasVms: capabilitiesOf(flags.vmm).appfs === 'image',
           account: config.lambda,
           memoryMib: config.memoryMib,
           provisionedState: (name, qualifier) => controller.provisionedState(name, qualifier),

@@ -4,6 +4,7 @@
 import { SnapfaasError } from '../protocol/errors.ts';
 import { FunctionError, NotBegunError } from '../protocol/invoker.ts';
 import type { LaunchTimings } from '../protocol/runner.ts';
+import { RUNTIMES } from '../protocol/runtimes.ts';
 import type { FunctionVersion } from '../registry/function-version.ts';
 import type { Abortable, Channel, Received } from './channel.ts';
 import { InvocationOutput } from './invocation-log.ts';
@@ -145,7 +146,8 @@ function newFound(): Found {
 
 /** The original's handlers have nowhere to find it. */
 function isToldTrace({ handler, runtime, web, container }: FunctionVersion): boolean {
-  return handler !== null || runtime === 'provided' || web !== undefined || container !== undefined;
+  const isApi = runtime !== null && RUNTIMES[runtime].speaksRuntimeApi;
+  return handler !== null || isApi || web !== undefined || container !== undefined;
 }
 
 async function invoke({ task }: Job, lease: Lease, pool: VmPool, found: Found): Promise<Outcome | null> {

@@ -5,7 +5,7 @@
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { RuntimeName } from '../protocol/runtimes.ts';
+import { defaultRuntimefs, type RuntimeName } from '../protocol/runtimes.ts';
 import { linkAlternatives, linkLibraries } from './debian-links.ts';
 import { describeUnmet, readInstallation } from './debian-scripts.ts';
 import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
@@ -100,7 +100,7 @@ export async function addPackages(
 }
 
 async function providedPackages(names: readonly string[], runtime: RuntimeName): Promise<readonly DebianPackage[]> {
-  const { provided } = await RUNTIME_IMAGES[runtime].resolve();
+  const { provided } = await RUNTIME_IMAGES[defaultRuntimefs(runtime)].resolve();
   const known = new Set(provided.map((one) => one.name));
   const pretended = PRETENDED.filter((name) => !known.has(name)).map((name) => ({
     name,

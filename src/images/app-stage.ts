@@ -21,7 +21,7 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import type { RuntimeName } from '../protocol/runtimes.ts';
+import { RUNTIMES, type RuntimeName } from '../protocol/runtimes.ts';
 import { compileModules } from './app-bytecode.ts';
 import { addPackages, PACKAGES_FILE, readPackagesFile, SYSTEM_FOLDER } from './app-debian.ts';
 import { addRequirements, vendoredNames } from './app-pypi.ts';
@@ -168,8 +168,13 @@ interface Fitting {
   readonly onHost: boolean;
 }
 
+/** The files are all the same to it: they are not looked through. */
+function speaksRuntimeApi(options: StageOptions): options is StageOptions & { readonly runtime: RuntimeName } {
+  return options.runtime !== undefined && RUNTIMES[options.runtime].speaksRuntimeApi;
+}
+
 function fit(entries: readonly TreeEntry[], layers: readonly Layer[], options: StageOptions): Fitting | null {
-  if (options.runtime === 'provided') return { runtime: 'provided', onHost: options.onHost === true };
+  if (speaksRuntimeApi(options)) return { runtime: options.runtime, onHost: options.onHost === true };
   const hasModules = [entries, ...layers.map((layer) => layer.entries)].some((all) =>
     all.some(({ path }) => /^(?!.*\bnode_modules\/).*\.py$/.test(path)),
   );
@@ -201,7 +206,7 @@ async function fillStage(
   for (const layer of layers) {
     await copyUnchanged(layer, join(files, OPT_FOLDER));
     const agents = layer.entries.filter(({ path, type }) => type === 'file' && dirname(path) === 'extensions');
-    if (options.runtime === 'provided') continue;
+    if (speaksRuntimeApi(options)) continue;
     for (const { path } of agents) {
       stamp.notes.push(
         `the extension ${path} of a layer is not started: that is for the Runtime API (\`provided.al2023\`) and for applications on a port`,

@@ -6,9 +6,10 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
-  OWN_IMAGE_NAMES,
-  RUNTIME_NAMES,
-  isMadeWhenWanted,
+  ON_DEMAND_RUNTIMEFS,
+  RUNTIMEFS_NAMES,
+  STANDING_RUNTIMEFS,
+  isMadeOnDemand,
   runtimefsAt,
   runtimeOfRuntimefs,
   type RuntimefsName,
@@ -26,7 +27,7 @@ import { listUserland } from './userland.ts';
 
 /** What can be built by name. */
 export type ImageName = 'kernel' | RuntimefsName;
-export const IMAGE_NAMES: readonly ImageName[] = ['kernel', ...RUNTIME_NAMES, ...OWN_IMAGE_NAMES];
+export const IMAGE_NAMES: readonly ImageName[] = ['kernel', ...RUNTIMEFS_NAMES];
 
 export interface ImagePaths {
   readonly kernel: string;
@@ -40,7 +41,7 @@ export function imagePaths(directory: string): ImagePaths {
     kernel: join(directory, 'vmlinux'),
     initrd: join(directory, 'initrd.cpio'),
     runtimefs: Object.fromEntries(
-      [...RUNTIME_NAMES, ...OWN_IMAGE_NAMES].map((name) => [name, join(directory, 'runtimefs', `${name}.ext4`)]),
+      RUNTIMEFS_NAMES.map((name) => [name, join(directory, 'runtimefs', `${name}.ext4`)]),
     ) as Record<RuntimefsName, string>,
   };
 }
@@ -54,7 +55,7 @@ export function filesOf(name: ImageName, directory: string): readonly string[] {
 /** What each host has, and what a function has wanted (`ensureRuntimefs`). */
 export function wantedImages(directory: string): readonly ImageName[] {
   const { runtimefs } = imagePaths(directory);
-  return ['kernel', ...RUNTIME_NAMES, ...OWN_IMAGE_NAMES.filter((name) => existsSync(runtimefs[name]))];
+  return ['kernel', ...STANDING_RUNTIMEFS, ...ON_DEMAND_RUNTIMEFS.filter((name) => existsSync(runtimefs[name]))];
 }
 
 export interface BuildOptions {
@@ -121,7 +122,7 @@ function buildInTurn(
  */
 export async function ensureRuntimefs(path: string, update: Update, signal: AbortSignal): Promise<void> {
   const name = runtimefsAt(path);
-  if (name === null || !isMadeWhenWanted(path)) return;
+  if (name === null || !isMadeOnDemand(path)) return;
   const isNeeded = async (): Promise<boolean> => {
     try {
       return !(await isFileUpToDate(name, path));

@@ -8,8 +8,9 @@ import { runGuestProgram } from './guest-program.ts';
 import { placeLink } from './runtimefs.ts';
 
 const PACKAGED = join('usr', 'share', 'ca-certificates', 'mozilla');
-const DIRECTORY = join('etc', 'ssl', 'certs');
-const BUNDLE = join('/', DIRECTORY, 'ca-certificates.crt');
+/** Each in a file of its own, from the root. */
+export const CERTIFICATES = join('etc', 'ssl', 'certs');
+const BUNDLE = join('/', CERTIFICATES, 'ca-certificates.crt');
 
 /** Where the bundle is looked for beside Debian's place, which is OpenSSL's as well. */
 export const CERTIFICATE_LINKS: readonly string[] = [
@@ -25,7 +26,7 @@ export const CERTIFICATE_LINKS: readonly string[] = [
 
 /** Moves the certificates of the package, unpacked in `root`, to their places. The package's openssl must be there as well. */
 export async function placeCertificates(root: string): Promise<void> {
-  const directory = join(root, DIRECTORY);
+  const directory = join(root, CERTIFICATES);
   await mkdir(directory, { recursive: true });
   const bundle: Buffer[] = [];
   for (const name of (await readdir(join(root, PACKAGED))).sort()) {

@@ -1,5 +1,6 @@
 /** Runs in the builder and in `npm start`. How each root file system is made. */
 import type { RuntimefsName } from '../protocol/runtimes.ts';
+import { JAVA_IMAGES } from './java.ts';
 import { NODE_IMAGES } from './nodejs.ts';
 import { PROVIDED_IMAGE } from './provided.ts';
 import { PYTHON_IMAGE } from './python3.ts';
@@ -23,5 +24,6 @@ export interface RuntimeImage {
 export const RUNTIME_IMAGES: Readonly<Record<RuntimefsName, RuntimeImage>> = {
   python3: PYTHON_IMAGE,
   ...NODE_IMAGES,
+  ...JAVA_IMAGES,
   provided: PROVIDED_IMAGE,
 };

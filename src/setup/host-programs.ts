@@ -4,12 +4,12 @@ import { dirname, join } from 'node:path';
 import { digestProjectFiles, PROJECT_ROOT } from '../images/project.ts';
 import { compileRuntimeApi, listRuntimeApi } from '../images/runtime-api.ts';
 import { ToolError } from '../images/tool.ts';
-import { RUNTIMES } from '../protocol/runtimes.ts';
+import { RUNTIME_API_ON_HOST } from '../protocol/runtimes.ts';
 import { sha256Json } from '../storage/digest.ts';
 
 /** Compiles the server of the Runtime API, unless it is there. Without gcc it is left out: other functions need none of it. */
 export async function buildHostPrograms(): Promise<void> {
-  const program = join(PROJECT_ROOT, RUNTIMES.provided.host.program);
+  const program = join(PROJECT_ROOT, RUNTIME_API_ON_HOST);
   const stamp = `${program}.built-from`;
   const wanted = sha256Json(await digestProjectFiles(await listRuntimeApi()));
   if ((await readFile(stamp, 'utf8').catch(() => '')) === wanted) return;

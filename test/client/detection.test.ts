@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { awsRuntime, detectHandler, detectLanguage, detectName } from '../../src/client/detection.ts';
+import { awsRuntime, checkClasses, detectHandler, detectLanguage, detectName } from '../../src/client/detection.ts';
 import { readSettings } from '../../src/client/function-settings.ts';
 
 const JS = 'exports.handler = async () => 1;';
@@ -54,6 +54,8 @@ const CASES: readonly (readonly [Readonly<Record<string, string>>, string | RegE
     /workload\.py: handle\(request\) is called with two arguments; write "def handle\(event, context\):"/,
   ],
   [{ 'app.py': PY, 'index.js': JS }, /has files of Node and of Python; say which language it is: --runtime/],
+  [{ 'lib/app.jar': '' }, /^the handler is not known; name it: --handler package\.Class::method/],
+  [{ 'pom.xml': '', 'index.js': JS }, /^the handler is not known; name it: --handler package\.Class::method/],
   [{ 'README.md': '' }, /has no file of Node or Python at its top/],
   [
     { 'index.js': 'console.log(1)' },
@@ -71,15 +73,22 @@ test('language and handler are found by the files, or it is said what to write',
   }
 });
 
+test('Java needs something to run', () => {
+  for (const path of ['example/Hello.class', 'lib/app.jar']) checkClasses('DIR', new Set([path]));
+  for (const path of ['src/Hello.java', 'target/Hello.class', 'app.jar']) {
+    assert.throws(
+      () => checkClasses('DIR', new Set(['pom.xml', path])),
+      /^ClientError: DIR has no classes, and no lib\/\*\.jar with some; build it, and deploy its archive/,
+      path,
+    );
+  }
+});
+
 test('a runtime is one of AWS, or a language', () => {
-  assert.deepEqual(['nodejs', 'node', 'nodejs22.x', 'python', 'python3', 'python3.12'].map(awsRuntime), [
-    'nodejs24.x',
-    'nodejs24.x',
-    'nodejs22.x',
-    'python3.11',
-    'python3.11',
-    'python3.12',
-  ]);
+  assert.deepEqual(
+    ['nodejs', 'node', 'nodejs22.x', 'python', 'python3', 'python3.12', 'java', 'java21'].map(awsRuntime),
+    ['nodejs24.x', 'nodejs24.x', 'nodejs22.x', 'python3.11', 'python3.11', 'python3.12', 'java17', 'java21'],
+  );
   assert.throws(
     () => awsRuntime('ruby3.4'),
     /there is no runtime "ruby3\.4"; name one such as nodejs24\.x or python3\.11/,
@@ -89,6 +98,7 @@ test('a runtime is one of AWS, or a language', () => {
 test("a function is named as its directory, unless that is no function's name", () => {
   assert.equal(detectName('/a/shop-1/'), 'shop-1');
   assert.equal(detectName('shop.zip'), 'shop');
+  assert.equal(detectName('target/shop.jar'), 'shop');
   assert.throws(() => detectName('/a/b c'), /"b c" is no name for a function.*--name NAME/);
 });
 

@@ -56,7 +56,7 @@ export async function openStand(workspace: Workspace, data: string, vmm: VmmName
     deployments,
     createBuild: () => createBuild(builder, vmm, logger),
     runtimefsDirectory: config.runtimefsDirectory,
-    runsContainers: true,
+    hasVms: true,
     account: config.lambda,
     memoryMib,
     provisionedState: (name, qualifier) => controller.provisionedState(name, qualifier),

@@ -84,6 +84,11 @@ describe('functions over the API', { timeout: 300_000 }, () => {
         ],
         [() => create({ Code: {} }), 'InvalidParameterValueException', /ZipFile/],
         [
+          () => create({ Runtime: 'java17', Handler: 'example.Hello' }),
+          'InvalidParameterValueException',
+          /^Java runs in virtual machines only, which --vmm process has none of/,
+        ],
+        [
           () => create({ TenancyConfig: { TenantIsolationMode: 'x' } }),
           'ValidationException',
           /Value 'x' at 'tenancyConfig.tenantIsolationMode' failed .*: Member must satisfy enum value set: \[PER_TENANT\]$/,

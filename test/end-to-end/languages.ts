@@ -31,6 +31,11 @@ const HANDLERS: Readonly<Record<Language, string>> = {
 };
 const MEMORY_MIB: Readonly<Record<Language, number>> = { go: 128, rust: 128, java: 384, node: 256 };
 
+/** In the others there is a runtime, which brings the client. */
+function hasExample(language: Language): boolean {
+  return language === 'go' || language === 'rust';
+}
+
 export function languages(vmm: TestVmm, start: 'cold' | 'restored'): void {
   for (const language of LANGUAGES) {
     describe(`AWS's library for ${language}: ${vmm}, ${start}`, { skip: whyWithoutLanguage(language) }, () => {
@@ -42,16 +47,15 @@ export function languages(vmm: TestVmm, start: 'cold' | 'restored'): void {
       before(async () => {
         const asked = { name: 'asked', handler: HANDLERS[language], files: await builtFunction(language) };
         const directory = join(PROJECT_ROOT, 'examples', `${language}-hello`);
-        const example =
-          language === 'node'
-            ? []
-            : [
-                {
-                  name: 'example',
-                  handler: 'example.Hello::handleRequest',
-                  files: await builtFunction(language, directory),
-                },
-              ];
+        const example = !hasExample(language)
+          ? []
+          : [
+              {
+                name: 'example',
+                handler: 'bootstrap',
+                files: await builtFunction(language, directory),
+              },
+            ];
         workspace = createWorkspace(
           [asked, ...example].map(({ name, handler, files }) => ({
             ...{
@@ -134,7 +138,9 @@ export function languages(vmm: TestVmm, start: 'cold' | 'restored'): void {
         assert.equal((await ask({ do: 'nothing' })).status, 200);
       });
 
-      const skip = language === 'node' ? 'examples for Node need no client of their own' : false;
+      const skip = hasExample(language)
+        ? false
+        : 'functions of it need no client of their own, and its examples have none';
       test('its example says hello', { skip }, async () => {
         const file = join(PROJECT_ROOT, 'examples', `${language}-hello`, 'request.json');
         const { payload } = JSON.parse(readFileSync(file, 'utf8')) as { payload: unknown };

@@ -81,11 +81,10 @@ function builtByMaven(directory: string, cache: string): Readonly<Record<string,
     cpSync(join(directory, 'src'), join(place, 'src'), { recursive: true });
     run(place, 'mvn', ['--quiet', '--batch-mode', 'package'], {});
     const jars = readdirSync(join(place, 'lib')).map((name) => `lib/${name}`);
-    const example = join(PROJECT_ROOT, 'examples', 'java-hello');
+    // Where the function brings its own client.
+    const own = ['bootstrap', 'debian-packages.txt'].filter((name) => existsSync(join(directory, name)));
     return {
-      ...Object.fromEntries(
-        ['bootstrap', 'debian-packages.txt'].map((name) => [name, readFileSync(join(example, name))]),
-      ),
+      ...Object.fromEntries(own.map((name) => [name, readFileSync(join(directory, name))])),
       ...Object.fromEntries(jars.map((path) => [path, readFileSync(join(place, path))])),
     };
   } finally {

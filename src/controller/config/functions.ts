@@ -2,7 +2,9 @@
 import { basename, dirname, resolve } from 'node:path';
 import { LATEST } from '../../protocol/arn.ts';
 import {
-  isMadeWhenWanted,
+  defaultRuntimefs,
+  isMadeOnDemand,
+  needsVms,
   RUNTIME_NAMES,
   runtimefsAt,
   runtimeOfRuntimefs,
@@ -35,7 +37,7 @@ import { readRegularSync } from '../../storage/regular-file.ts';
 import { formatProblem, YamlFile, type Problem } from '../../yaml/yaml-file.ts';
 
 /** What to add where the language is not known. */
-const ANY_RUNTIME = RUNTIME_NAMES.map((name) => `\`runtime: ${name}\``).join(' or ');
+const ANY_RUNTIME = RUNTIME_NAMES.map((name) => `\`runtime: ${defaultRuntimefs(name)}\``).join(' or ');
 
 export interface FunctionContext {
   readonly memoryMib: number;
@@ -205,6 +207,7 @@ class FunctionList {
     }
     const { web, problem } = webOf(yaml.environment ?? {}, yaml.web ?? null);
     if (problem !== null) complain('environment', problem);
+    if (runtime !== null && web === null) this.#checkRuntime(runtime, yaml, complain);
     if (appfs?.kind === 'directory' && runtime !== null && web === null) {
       const remark = missingModule(yaml.handler ?? null, runtime, appfs.path, this.#context.paths);
       if (remark !== null) this.#remark(index, 'appfs', remark);
@@ -290,13 +293,26 @@ class FunctionList {
     }
     const kind = paths.kindOf(path);
     // One that is made for the first function that wants it comes with that one's files.
-    const comes = kind === 'missing' && Boolean(yaml.appfs) && isMadeWhenWanted(path);
+    const comes = kind === 'missing' && Boolean(yaml.appfs) && isMadeOnDemand(path);
     if (!capabilitiesOf(vmm).isolates || kind === 'file' || comes) return path;
-    const runtime = wanted ?? runtimefsAt(name) ?? runtimeOfName(name);
-    const advice = runtime === null ? 'build or copy it' : `build it with \`snapctr images build ${runtime}\``;
+    const runtime = runtimeOfName(name);
+    const image = wanted ?? runtimefsAt(name) ?? (runtime === null ? null : defaultRuntimefs(runtime));
+    const advice = image === null ? 'build or copy it' : `build it with \`snapctr images build ${image}\``;
     const otherwise = key === 'runtimefs' ? `, or correct the name${this.#guessBeside(path)}` : '';
     complain(key, `the image ${path} ${kind === 'missing' ? 'does not exist' : 'is no file'}; ${advice}${otherwise}`);
     return path;
+  }
+
+  #checkRuntime(runtime: RuntimeName, yaml: FunctionYaml, complain: (key: string, message: string) => void): void {
+    if (RUNTIMES[runtime].host === null && !capabilitiesOf(this.#context.vmm).isolates) {
+      complain('runtime', needsVms(runtime));
+    }
+    if (runtime === 'java' && !yaml.handler) {
+      complain(
+        'runtime',
+        'functions of Java have no usual handler; add `handler`, such as `example.Hello::handleRequest`',
+      );
+    }
   }
 
   /** Undefined if it cannot be had. */

@@ -18,6 +18,7 @@ export function missingModule(
 ): string | null {
   const { moduleOf, moduleEndings } = RUNTIMES[runtime];
   const module = moduleOf(handler ?? DEFAULT_HANDLER);
+  if (module === null) return null;
   const exists = (ending: string): boolean => paths.kindOf(join(directory, module + ending)) !== 'missing';
   if (['', ...moduleEndings].some(exists)) return null;
   const wanted = `has no ${module}${moduleEndings[0] ?? ''}`;

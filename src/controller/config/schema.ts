@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { DEFAULT_ACCOUNT, type LambdaAccount } from '../../protocol/arn.ts';
 import { MAX_LAYERS } from '../../protocol/builder.ts';
 import { MAX_PAYLOAD_BYTES, MAX_TIMEOUT_S } from '../../protocol/guest.ts';
-import { OWN_IMAGE_NAMES, PROVIDED_NAMES, RUNTIME_NAMES, type RuntimefsName } from '../../protocol/runtimes.ts';
+import { PROVIDED_NAMES, RUNTIMEFS_NAMES, type RuntimefsName } from '../../protocol/runtimes.ts';
 import type { RetentionLimits } from '../../storage/retention.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import { eventsSchema } from '../../yaml/events-key.ts';
@@ -168,9 +168,8 @@ export function controllerDefaults(
 }
 
 const name = expected('1 to 64 letters, digits, `-`, `_` or `.`');
-const runtimefsNames = [...RUNTIME_NAMES, ...OWN_IMAGE_NAMES];
 /** AWS's names of the one that has no language count as well. */
-const runtimeNames = [...runtimefsNames, ...PROVIDED_NAMES];
+const runtimeNames = [...RUNTIMEFS_NAMES, ...PROVIDED_NAMES];
 /** The runtime takes it apart, and says what is wrong with it. */
 const handler = expected(
   `1 to ${MAX_HANDLER_LENGTH} characters, such as \`index.handler\` or \`src/app.handler\`, none of them a control character`,
@@ -193,7 +192,7 @@ export const functionSchema = z.strictObject(
     name: z.string(name).regex(/^[A-Za-z0-9._-]{1,64}$/, name),
     runtime: z
       .enum(runtimeNames, expected(runtimeNames.map((runtime) => `\`${runtime}\``).join(' or ')))
-      .transform((known): RuntimefsName => runtimefsNames.find((runtimefs) => runtimefs === known) ?? 'provided')
+      .transform((known): RuntimefsName => RUNTIMEFS_NAMES.find((runtimefs) => runtimefs === known) ?? 'provided')
       .nullish(),
     runtimefs: text('the name of a file below `runtimefs_dir`').nullish(),
     image: text('the name of a container image, such as `registry.example/path:tag` or `oci:DIR`').nullish(),

@@ -4,7 +4,7 @@ import { elfMachine } from '../../firerunner/programs/elf.ts';
 import { isFileUpToDate, type ImageName } from '../../images/build.ts';
 import { readFinished } from '../../images/manifest.ts';
 import { MissingFileError } from '../../images/project.ts';
-import { runtimefsAt } from '../../protocol/runtimes.ts';
+import { defaultRuntimefs, runtimefsAt } from '../../protocol/runtimes.ts';
 import { ok, problem, skipped, warning, type Check, type Finding } from '../check.ts';
 
 /** The start of a cpio archive in the "newc" format, and of what the kernel unpacks by itself: gzip, xz, zstd, lz4. */
@@ -31,7 +31,14 @@ export const rootFileSystemsCheck: Check = {
     if (rootFileSystems.length === 0) return skipped(NO_KERNEL);
     const findings: Finding[] = [];
     for (const { path, runtime } of rootFileSystems)
-      findings.push(await inspect('root file system', path, ext4Fault, runtimefsAt(path) ?? runtime));
+      findings.push(
+        await inspect(
+          'root file system',
+          path,
+          ext4Fault,
+          runtimefsAt(path) ?? (runtime === null ? null : defaultRuntimefs(runtime)),
+        ),
+      );
     for (const status of ['problem', 'warning'] as const) {
       const bad = findings.filter((finding) => finding.status === status);
       const [first] = bad;

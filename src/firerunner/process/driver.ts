@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../protocol/errors.ts';
 import type { MachineSpec } from '../../protocol/runner.ts';
-import { RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
+import { needsVms, RUNTIMES, type RuntimeName } from '../../protocol/runtimes.ts';
 import { HostInit } from './host-init.ts';
 import { ConsoleTail, startVmmProcess } from '../programs/vmm-process.ts';
 import { LaunchError, type Driver, type Machine, type Surroundings } from '../machine.ts';
@@ -21,7 +21,9 @@ const PROJECT_ROOT = new URL('../../../', import.meta.url);
 /** How a runtime is started on the host. */
 function runtimeCommand(runtime: RuntimeName | null): readonly [command: string, ...args: string[]] {
   if (runtime === null) throw new LaunchError('the language of the function is not known; name its runtime');
-  const { interpreter, program } = RUNTIMES[runtime].host;
+  const { host } = RUNTIMES[runtime];
+  if (host === null) throw new LaunchError(needsVms(runtime));
+  const { interpreter, program } = host;
   const path = fileURLToPath(new URL(program, PROJECT_ROOT));
   if (interpreter === null && !existsSync(path)) {
     throw new LaunchError(`${path} is not there; \`npm start\` and \`npm test\` make it, with gcc on Linux`);

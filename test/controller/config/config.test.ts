@@ -859,7 +859,7 @@ const refusals: readonly Refusal[] = [
     title: 'an unknown runtime',
     ...withFunctions(
       '- {name: f, runtime: java}\n',
-      /^functions\.yaml:1:22: function `f`: `runtime` must be `python3` or `nodejs` or `provided` or `nodejs20.x` or `nodejs22.x` or `provided.al2023` or `provided.al2`, not "java"/,
+      /^functions\.yaml:1:22: function `f`: `runtime` must be `python3` or `nodejs` or `provided` or `nodejs20.x` or `nodejs22.x` or `java17` or `java21` or `provided.al2023` or `provided.al2`, not "java"/,
     ),
   },
   {
@@ -868,6 +868,22 @@ const refusals: readonly Refusal[] = [
     messages: [
       /^functions\.yaml:1:22: function `f`: the image .*python3\.ext4 does not exist; build it with `snapctr images build python3`/,
       /^functions\.yaml:2:22: function `g`: the image .*python3\.ext4 does not exist/,
+    ],
+    breaksFunction: true,
+  },
+  {
+    title: 'Java without a handler',
+    ...withFunctions(
+      '- {name: f, runtime: java17, appfs: hello}\n',
+      /^functions\.yaml:1:22: function `f`: functions of Java have no usual handler; add `handler`, such as/,
+    ),
+  },
+  {
+    title: 'Java without virtual machines',
+    changes: { 'functions.yaml': '- {name: f, runtime: java17, appfs: hello, handler: a.B}\n' },
+    context: { vmm: 'process' },
+    messages: [
+      /^functions\.yaml:1:22: function `f`: Java runs in virtual machines only, which --vmm process has none of/,
     ],
     breaksFunction: true,
   },

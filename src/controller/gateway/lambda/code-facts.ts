@@ -42,9 +42,8 @@ export class CodeFactsCache {
       if (runtime === null) return UNKNOWN_RUNTIME.awsName(null);
       const { awsName, host, versionPackage } = RUNTIMES[runtime];
       if (versionPackage === null) return awsName(null);
-      return awsName(
-        isOnHost ? await hostVersion(host.interpreter) : await imageVersion(runtimefsPath, versionPackage),
-      );
+      if (!isOnHost) return awsName(await imageVersion(runtimefsPath, versionPackage));
+      return awsName(host === null ? null : await hostVersion(host.interpreter));
     });
   }
 }

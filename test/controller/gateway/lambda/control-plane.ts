@@ -29,7 +29,7 @@ export async function withControl(
     deployments,
     createBuild: () => build,
     runtimefsDirectory: '/images',
-    runsContainers: true,
+    hasVms: true,
     account: DEFAULT_ACCOUNT,
     memoryMib: 1024,
     provisionedState: () => ({ allocated: 0, available: 0, problem: null }),

@@ -13,6 +13,7 @@ import { anything, boolean, double, integer, list, map, string, structure, type 
 export const RUNTIME_NAMES: readonly string[] = [
   ...['24', '22', '20', '18'].map((version) => `nodejs${version}.x`),
   ...['14', '13', '12', '11', '10', '9'].map((version) => `python3.${version}`),
+  ...['21', '17'].map((version) => `java${version}`),
   ...['provided', ...PROVIDED_NAMES],
 ];
 
