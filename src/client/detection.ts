@@ -76,7 +76,6 @@ export function checkClasses(directory: string, files: Files): void {
 /** @throws ClientError if the files do not tell. */
 export function detectLanguage(directory: string, files: Files): RuntimeName {
   if (files.has(PROVIDED_PROGRAM)) return 'provided';
-  if (hasClasses(files) || JAVA_PROJECTS.some((name) => files.has(name))) return 'java';
   const isNode = files.has('package.json');
   const isPython = ['requirements.txt', 'pyproject.toml', 'setup.py'].some((name) => files.has(name));
   if (isNode !== isPython) return isNode ? 'nodejs' : 'python3';
@@ -84,6 +83,8 @@ export function detectLanguage(directory: string, files: Files): RuntimeName {
     MODULES[name].some((module) => fileOf(module, name, files) !== null);
   const [node, python] = [hasHandler('nodejs'), hasHandler('python3')];
   if (node !== python) return node ? 'nodejs' : 'python3';
+  // Last: programs of other languages bring archives of Java as well.
+  if (hasClasses(files) || JAVA_PROJECTS.some((name) => files.has(name))) return 'java';
   const ends = (ending: RegExp): boolean => [...files].some((path) => ending.test(path) && !path.includes('/'));
   const [anyNode, anyPython] = [ends(/\.[mc]?[jt]s$/), ends(/\.py$/)];
   if (anyNode !== anyPython) return anyNode ? 'nodejs' : 'python3';

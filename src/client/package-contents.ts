@@ -97,7 +97,8 @@ class Gathering {
     const handler =
       settings.handler ?? this.#known(knownHandler, language, files) ?? detectHandler(this.#directory, language, files);
     const file = handlerFile(handler, language, files);
-    if (file === null && language !== 'python3' && language !== 'java') this.#refuseHandler(handler);
+    const isFile = RUNTIMES[language].moduleOf(handler) !== null;
+    if (file === null && isFile && language !== 'python3') this.#refuseHandler(handler);
     this.#notes.push(...(await describeUnread(this.#directory, own, language)).filter((note) => this.#matters(note)));
     const isTypeScript = file !== null && /\.[mc]?tsx?$/.test(file);
     if (language === 'python3') await this.#python(own, files);

@@ -17,7 +17,7 @@ import { finishUserland, resolveRoot, USERLAND_RECIPE, type RootPackages } from 
 
 const AWS = 'com/amazonaws';
 /** AWS's client and what it needs; with digests, as what is downloaded has no other proof. */
-const CLIENT: readonly Artifact[] = [
+export const JAVA_CLIENT: readonly Artifact[] = [
   {
     group: AWS,
     name: 'aws-lambda-java-runtime-interface-client',
@@ -55,9 +55,15 @@ const RUNTIME_PLACE = join('var', 'runtime');
 const KEY_STORE = join('etc', 'ssl', 'certs', 'java', 'cacerts');
 /**
  * Of the flags, the collector and the compiler are as on AWS. The rest of the memory is the system's, and Java's own beside its heap;
- * statistics in a file are read by tools that no guest has.
+ * statistics in a file are read by tools that no guest has. `org.crac` is told whose hooks it stands for.
  */
-const FLAGS = ['-XX:MaxRAMPercentage=65', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData'];
+const FLAGS = [
+  '-XX:MaxRAMPercentage=65',
+  '-XX:+UseSerialGC',
+  '-XX:TieredStopAtLevel=1',
+  '-XX:-UsePerfData',
+  '-Dorg.crac.Core.Compat=com.amazonaws.services.lambda.crac',
+];
 const MAIN_CLASS = 'com.amazonaws.services.lambda.runtime.api.client.AWSLambda';
 
 /** What the server of the Runtime API starts. */
@@ -79,7 +85,7 @@ function javaImage(major: string): RuntimeImage {
       frame: FRAME_RECIPE,
       userland: USERLAND_RECIPE,
       packages,
-      client: CLIENT,
+      client: JAVA_CLIENT,
       bootstrap: bootstrap(major),
       keyStore: KEY_STORE,
       runtimeApi: RUNTIME_API_RECIPE,
@@ -97,14 +103,14 @@ function javaImage(major: string): RuntimeImage {
       await placeJava(root, major);
       await placeRuntimeApi(root, scratch);
       update('downloading the runtime client');
-      for (const artifact of CLIENT) {
+      for (const artifact of JAVA_CLIENT) {
         await placeFile(root, join(RUNTIME_PLACE, 'lib', `${artifact.name}.jar`), await fetchArtifact(artifact), 0o644);
       }
       await placeFile(root, join(RUNTIME_PLACE, 'bootstrap'), Buffer.from(bootstrap(major)), 0o755);
       const versions = versionsOf(unpacked);
       return {
         ...versions,
-        ...Object.fromEntries(CLIENT.map(({ name, version }) => [`maven:${name}`, version])),
+        ...Object.fromEntries(JAVA_CLIENT.map(({ name, version }) => [`maven:${name}`, version])),
         [JAVA_VERSION]: versions[packages[0] ?? ''] ?? major,
       };
     },

@@ -265,6 +265,17 @@ describe('deploy', () => {
     await assert.rejects(deployZip(client(), zip, settings, options), /is no zip archive/);
   });
 
+  test('classes of Java are sent as they lie there, with the handler that was named', async () => {
+    const files = { 'example/Hello.class': 'class', 'lib/tool.jar': 'archive' };
+    const { configuration } = await deploy(files, { handler: 'example.Hello::handleRequest' });
+    assert.deepEqual([configuration.Runtime, configuration.Handler], ['java17', 'example.Hello::handleRequest']);
+    for (const name of Object.keys(files)) assert.ok(archived().names.includes(name), archived().names.join());
+    await assert.rejects(
+      deploy({ 'pom.xml': '<project/>' }, { name: 'unbuilt', handler: 'example.Hello' }),
+      /has no classes, and no lib\/\*\.jar with some; build it/,
+    );
+  });
+
   test('nothing is left in the directory for temporary files', () => {
     assert.deepEqual(
       readdirSync(tmpdir()).filter((name) => /^snapfaas-(package|contents|version)-/.test(name)),

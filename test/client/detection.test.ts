@@ -55,7 +55,9 @@ const CASES: readonly (readonly [Readonly<Record<string, string>>, string | RegE
   ],
   [{ 'app.py': PY, 'index.js': JS }, /has files of Node and of Python; say which language it is: --runtime/],
   [{ 'lib/app.jar': '' }, /^the handler is not known; name it: --handler package\.Class::method/],
-  [{ 'pom.xml': '', 'index.js': JS }, /^the handler is not known; name it: --handler package\.Class::method/],
+  [{ 'pom.xml': '' }, /^the handler is not known; name it: --handler package\.Class::method/],
+  [{ 'app.py': PY, 'lib/tool.jar': '' }, 'python3 app.handler'],
+  [{ 'package.json': '{}', 'index.js': JS, 'pom.xml': '' }, 'nodejs index.handler'],
   [{ 'README.md': '' }, /has no file of Node or Python at its top/],
   [
     { 'index.js': 'console.log(1)' },
