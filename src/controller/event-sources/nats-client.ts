@@ -39,8 +39,8 @@ export class NatsClient {
   #current: NatsConnection | null = null;
   #isConnected = false;
   #problem = 'not connected yet';
-  /** Since it was connected last. */
-  #reconnects = 0;
+  /** How often the client has dialled since it was connected last. */
+  #dials = 0;
   #loop: Promise<void> | null = null;
 
   /** @param onConnected is called for the first connection, and for each that takes its place. */
@@ -113,7 +113,8 @@ export class NatsClient {
       name: 'snapctr',
       timeout: CONNECT_LIMIT_MS,
       maxReconnectAttempts: -1,
-      reconnectDelayHandler: () => pauseMs(this.#reconnects++),
+      // Asked for before each look at the time, and not once for each try.
+      reconnectDelayHandler: () => pauseMs(Math.max(0, this.#dials - 1)),
       pingInterval: PING_MS,
       maxPingOut: 2,
       noAsyncTraces: true,
@@ -125,6 +126,7 @@ export class NatsClient {
   async #watch(connection: NatsConnection): Promise<void> {
     for await (const status of connection.status()) {
       if (status.type === 'disconnect') this.#onDisconnected('the server is away');
+      else if (status.type === 'reconnecting') this.#dials += 1;
       else if (status.type === 'reconnect') this.#onConnected(status.server);
       else if (status.type === 'error') this.#logger.debug(`NATS: ${messageOf(status.error)}`);
     }
@@ -132,7 +134,7 @@ export class NatsClient {
 
   #onConnected(server: string): void {
     this.#isConnected = true;
-    this.#reconnects = 0;
+    this.#dials = 0;
     this.#logger.info({ server }, 'connected to NATS');
     this.#onConnection();
   }

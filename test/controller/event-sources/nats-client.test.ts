@@ -16,6 +16,8 @@ import { NatsServer, NO_NATS } from '../../support/nats-server.ts';
 type KeyPair = ReturnType<typeof nkeys.createUser>;
 
 const PATIENCE_MS = 20_000;
+/** Pauses between tries double: the last one is as long as all before it. */
+const AWAY_MS = 2500;
 const SILENT = { info: () => undefined, warn: () => undefined, debug: () => undefined } as unknown as Logger;
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -132,6 +134,18 @@ describe('a server with TLS and an operator', { skip: NO_NATS }, () => {
       assert.ok(connecting.isConnected);
     });
   }
+
+  test('a server that comes back is connected to again before long', async () => {
+    const connecting = open({});
+    await until(connecting, (problem) => problem === null);
+    await server.kill();
+    await until(connecting, (problem) => problem !== null);
+    await sleep(AWAY_MS);
+    await server.start();
+    const began = Date.now();
+    await until(connecting, (problem) => problem === null);
+    assert.ok(Date.now() - began < 2 * AWAY_MS, `${Date.now() - began} ms`);
+  });
 
   const refused: readonly (readonly [string, () => Partial<NatsSettings>, RegExp])[] = [
     ['a certificate of another authority', () => ({ caPath: join(directory, 'other.pem') }), /self-signed|certificate/],
