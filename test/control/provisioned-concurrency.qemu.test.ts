@@ -5,6 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createWorkspace } from '../support/snapctr.ts';
 import { newFunction, openStand, packageOf } from './stand.ts';
 
+const PATIENCE_MS = 240_000;
+
 test('provisioned concurrency in VMs: they are restored ahead, paused, and used', { timeout: 300_000 }, async () => {
   const workspace = createWorkspace([]);
   const stand = await openStand(workspace, join(workspace.directory, 'data'), 'qemu');
@@ -14,8 +16,10 @@ test('provisioned concurrency in VMs: they are restored ahead, paused, and used'
     await stand.settled('f');
     await stand.settled('f', '1');
     await functions.setProvisionedConcurrency('f', '1', 2);
+    const deadline = Date.now() + PATIENCE_MS;
     while (stand.controller.provisionedState('f', '1').available < 2) {
       assert.equal(stand.controller.provisionedState('f', '1').problem, null);
+      assert.ok(Date.now() < deadline, 'they are ready');
       await sleep(100);
     }
     // Longer than an idle VM runs.

@@ -17,6 +17,8 @@ import { makeZip } from '../packages/zip.ts';
 import { BUILDER, FIRERUNNER, type Workspace } from '../support/snapctr.ts';
 
 const MEMORY_MIB = 1024;
+/** For a change to come to its end; a VM under emulation takes long. */
+const PATIENCE_MS = 240_000;
 
 export interface Stand {
   readonly control: Control;
@@ -79,6 +81,7 @@ export async function openStand(workspace: Workspace, data: string, vmm: VmmName
     invoke,
     receive: (zip) => control.packages.receive(oneByOne([zip])),
     settled: async (name, qualifier) => {
+      const deadline = Date.now() + PATIENCE_MS;
       for (;;) {
         const description = control.functions.describe(name, qualifier ?? null);
         const isRestored = registry.get(name)?.lastUpdateStatus !== 'InProgress';
@@ -86,6 +89,7 @@ export async function openStand(workspace: Workspace, data: string, vmm: VmmName
           await control.functions.idle();
           return description;
         }
+        if (Date.now() > deadline) throw new Error(`${name} does not settle: ${JSON.stringify(description)}`);
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
     },

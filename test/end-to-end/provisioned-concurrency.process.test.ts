@@ -47,9 +47,11 @@ async function withSnapctr(
       client,
       status: async () => (await (await fetch(`${snapctr.url}/status`)).json()) as Status,
       provisioned: async (Qualifier) => {
+        const deadline = Date.now() + 1000 * PATIENCE.maxWaitTime;
         for (;;) {
           const told = await client.send(new sdk.GetProvisionedConcurrencyConfigCommand({ FunctionName, Qualifier }));
           if (told.Status !== 'IN_PROGRESS') return told;
+          assert.ok(Date.now() < deadline, JSON.stringify(told));
           await sleep(100);
         }
       },
