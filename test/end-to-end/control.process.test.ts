@@ -31,9 +31,9 @@ describe('functions over the API', { timeout: 300_000 }, () => {
           /^1 validation error detected: Value 'r1' at 'role' failed to satisfy/,
         ],
         [
-          () => create({ Runtime: 'java21' }),
+          () => create({ Runtime: 'ruby3.4' }),
           'InvalidParameterValueException',
-          /^Value java21 at 'runtime' failed .* or be a valid ARN$/,
+          /^Value ruby3\.4 at 'runtime' failed .* or be a valid ARN$/,
         ],
         [
           () => create({ Architectures: ['x86_64', 'arm64'] }),
