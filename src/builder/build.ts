@@ -8,6 +8,7 @@ import { endingTools, ToolError } from '../images/tool.ts';
 import { TreeError } from '../images/tree.ts';
 import { ImageError } from '../oci/image-error.ts';
 import { PackageError } from '../packages/package-error.ts';
+import { runtimefsAt } from '../protocol/runtimes.ts';
 import type { BuildFailureCode, BuildRequest, BuildTarget, Built } from '../protocol/builder.ts';
 import { systemCodeOf } from '../storage/error-code.ts';
 import { touch } from '../storage/uses.ts';
@@ -43,12 +44,14 @@ async function buildDirectory(
   directory: string,
   layers: readonly string[],
   isComplete: boolean,
-  { runtime, appfs }: BuildTarget,
+  { runtime, runtimefs: path, appfs }: BuildTarget,
   observer: BuildObserver,
   signal: AbortSignal,
 ): Promise<Built> {
+  const runtimefs = path === null ? null : runtimefsAt(path);
   const staged = await stageApp(directory, {
     ...(runtime !== null && { runtime }),
+    ...(runtimefs !== null && { runtimefs }),
     onHost: appfs === 'directory',
     isComplete,
     layers,

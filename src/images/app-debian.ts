@@ -5,7 +5,7 @@
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { defaultRuntimefs, type RuntimeName } from '../protocol/runtimes.ts';
+import type { RuntimefsName } from '../protocol/runtimes.ts';
 import { linkAlternatives, linkLibraries } from './debian-links.ts';
 import { describeUnmet, readInstallation } from './debian-scripts.ts';
 import { downloadPackages, resolveClosure, unpackPackages, type DebianPackage } from './debian.ts';
@@ -75,16 +75,16 @@ function whyNoName(text: string): string {
 /**
  * Unpacks the packages and what they depend on into `target`, using the empty directory `scratch`.
  *
- * @param runtime whose root file system they are laid over.
+ * @param runtimefs the root file system that they are laid over.
  * @throws ToolError if apt is not there, or does not know a package.
  */
 export async function addPackages(
   names: readonly string[],
-  runtime: RuntimeName,
+  runtimefs: RuntimefsName,
   scratch: string,
   target: string,
 ): Promise<BroughtPackages> {
-  const packages = await resolveClosure(names, await providedPackages(names, runtime), PACKAGES_FILE);
+  const packages = await resolveClosure(names, await providedPackages(names, runtimefs), PACKAGES_FILE);
   const files = await downloadPackages(packages);
   await mkdir(target, { recursive: true });
   await layFrame(target);
@@ -99,8 +99,8 @@ export async function addPackages(
   return { packages, notes: describeUnmet(installations.filter((one) => names.includes(one.name))) };
 }
 
-async function providedPackages(names: readonly string[], runtime: RuntimeName): Promise<readonly DebianPackage[]> {
-  const { provided } = await RUNTIME_IMAGES[defaultRuntimefs(runtime)].resolve();
+async function providedPackages(names: readonly string[], runtimefs: RuntimefsName): Promise<readonly DebianPackage[]> {
+  const { provided } = await RUNTIME_IMAGES[runtimefs].resolve();
   const known = new Set(provided.map((one) => one.name));
   const pretended = PRETENDED.filter((name) => !known.has(name)).map((name) => ({
     name,

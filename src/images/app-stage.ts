@@ -21,7 +21,7 @@
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { RUNTIMES, type RuntimeName } from '../protocol/runtimes.ts';
+import { defaultRuntimefs, RUNTIMES, type RuntimefsName, type RuntimeName } from '../protocol/runtimes.ts';
 import { compileModules } from './app-bytecode.ts';
 import { addPackages, PACKAGES_FILE, readPackagesFile, SYSTEM_FOLDER } from './app-debian.ts';
 import { addRequirements, vendoredNames } from './app-pypi.ts';
@@ -51,6 +51,8 @@ export interface StageOptions {
   readonly cacheDirectory?: string;
   /** Whose root file system the packages are for; by default what the function's files look like. */
   readonly runtime?: RuntimeName;
+  /** That packages are laid over; by default the usual one of the runtime. */
+  readonly runtimefs?: RuntimefsName;
   /**
    * The function will run as a plain process of this host: Debian packages are left out, and those of PyPI where there is no
    * apt to bring pip; notes say so.
@@ -166,6 +168,8 @@ const RESERVED = dirname(SYSTEM_FOLDER);
 interface Fitting {
   readonly runtime: RuntimeName;
   readonly onHost: boolean;
+  /** That Debian packages are laid over, if it is not the usual one of the runtime. */
+  readonly runtimefs?: RuntimefsName;
 }
 
 /** The files are all the same to it: they are not looked through. */
@@ -174,16 +178,20 @@ function speaksRuntimeApi(options: StageOptions): options is StageOptions & { re
 }
 
 function fit(entries: readonly TreeEntry[], layers: readonly Layer[], options: StageOptions): Fitting | null {
-  if (speaksRuntimeApi(options)) return { runtime: options.runtime, onHost: options.onHost === true };
+  const onHost = options.onHost === true;
+  const isPackaged = hasFile(entries, PACKAGES_FILE);
+  const fitting = (runtime: RuntimeName): Fitting => {
+    const { runtimefs } = options;
+    const isOther = isPackaged && runtimefs !== undefined && runtimefs !== defaultRuntimefs(runtime);
+    return { runtime, onHost, ...(isOther && { runtimefs }) };
+  };
+  if (speaksRuntimeApi(options)) return fitting(options.runtime);
   const hasModules = [entries, ...layers.map((layer) => layer.entries)].some((all) =>
     all.some(({ path }) => /^(?!.*\bnode_modules\/).*\.py$/.test(path)),
   );
   const isNode = entries.some(({ path }) => /^[^/]+\.([mc]?[jt]s)$|^package\.json$/.test(path));
-  if (!hasModules && !hasFile(entries, PACKAGES_FILE) && !hasFile(entries, REQUIREMENTS_FILE)) return null;
-  return {
-    runtime: options.runtime ?? (isNode && !hasModules ? 'nodejs' : 'python3'),
-    onHost: options.onHost === true,
-  };
+  if (!hasModules && !isPackaged && !hasFile(entries, REQUIREMENTS_FILE)) return null;
+  return fitting(options.runtime ?? (isNode && !hasModules ? 'nodejs' : 'python3'));
 }
 
 async function fillStage(
@@ -246,7 +254,8 @@ async function bringDebianPackages(
     return;
   }
   options.onProgress?.(`unpacking Debian packages: ${names.join(', ')}`);
-  const brought = await addPackages(names, options.runtime ?? 'python3', scratch, join(files, SYSTEM_FOLDER));
+  const runtimefs = options.runtimefs ?? defaultRuntimefs(options.runtime ?? 'python3');
+  const brought = await addPackages(names, runtimefs, scratch, join(files, SYSTEM_FOLDER));
   Object.assign(stamp.packages, versionsOf(brought.packages));
   stamp.notes.push(...brought.notes);
 }

@@ -36,6 +36,22 @@ describe('Debian packages of a function', () => {
     });
   }
 
+  test('packages are those that the root file system of the version lacks', async () => {
+    const directory = await makeApp([
+      ['debian-packages.txt', 'curl\n'],
+      ['app.py', ''],
+    ]);
+    const cacheDirectory = await temporaryDirectory();
+    const [usual, own] = [
+      await stageApp(directory, { cacheDirectory, runtime: 'python3' }),
+      // As of an application on a port, whose language is not known.
+      await stageApp(directory, { cacheDirectory, runtimefs: 'provided' }),
+    ];
+    assert.ok('curl' in usual.packages);
+    assert.deepEqual(own.packages, {}, 'curl is in it');
+    assert.notEqual(own.digest, usual.digest);
+  });
+
   for (const [what, lines, why] of [
     ['does not exist', 'jq\njqq-of-nowhere\n', /: no Debian package is called "jqq-of-nowhere": correct the name/],
     ['would be a pattern for others', 'libjpeg62.turbo\n', /: no Debian package is called "libjpeg62.turbo": correct/],
