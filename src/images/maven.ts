@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../protocol/errors.ts';
-import { ToolError } from './tool.ts';
+import { calledOffSignal, ToolError } from './tool.ts';
 
 /** Where archives are had from. */
 const REPOSITORY_VARIABLE = 'SNAPFAAS_MAVEN_REPOSITORY';
@@ -22,15 +22,17 @@ export interface Artifact {
   readonly sha256: string;
 }
 
-/** @returns its archive. @throws ToolError if it cannot be had, or is another one. */
+/** @returns its archive. @throws ToolError if it cannot be had, or is another one; the reason of whoever calls the build off. */
 export async function fetchArtifact({ group, name, version, sha256 }: Artifact): Promise<Buffer> {
   const repository = (process.env[REPOSITORY_VARIABLE] ?? CENTRAL).replace(/\/+$/, '');
   const url = `${repository}/${group}/${name}/${version}/${name}-${version}.jar`;
+  const calledOff = calledOffSignal();
   let failure: unknown;
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    calledOff?.throwIfAborted();
     if (attempt > 1) await delay(PAUSE_MS);
     try {
-      const archive = await download(url);
+      const archive = await download(url, calledOff);
       const found = createHash('sha256').update(archive).digest('hex');
       if (found === sha256) return archive;
       failure = new Error(`it has the SHA-256 ${found}, not ${sha256}`);
@@ -38,12 +40,14 @@ export async function fetchArtifact({ group, name, version, sha256 }: Artifact):
       failure = error;
     }
   }
+  calledOff?.throwIfAborted();
   const advice = `name another repository of Maven by ${REPOSITORY_VARIABLE}, or try again`;
   throw new ToolError('maven', `${url} cannot be used: ${messageOf(failure)}; ${advice}`, { cause: failure });
 }
 
-async function download(url: string): Promise<Buffer> {
-  const signal = AbortSignal.timeout(PATIENCE_MS);
+async function download(url: string, calledOff: AbortSignal | undefined): Promise<Buffer> {
+  const late = AbortSignal.timeout(PATIENCE_MS);
+  const signal = calledOff === undefined ? late : AbortSignal.any([late, calledOff]);
   const response = await fetch(url, { signal });
   if (!response.ok) {
     await response.body?.cancel();

@@ -29,6 +29,11 @@ const KILL_PATIENCE_MS = 2000;
 
 const calledOff = new AsyncLocalStorage<AbortSignal>();
 
+/** Of what is done without a program, while `endingTools` has called for it. */
+export function calledOffSignal(): AbortSignal | undefined {
+  return calledOff.getStore();
+}
+
 /** Every program that is run while `work` lasts is ended when the signal aborts, if it was given no signal of its own. */
 export function endingTools<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   return calledOff.run(signal, work);

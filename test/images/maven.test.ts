@@ -4,7 +4,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { fetchArtifact, type Artifact } from '../../src/images/maven.ts';
-import { ToolError } from '../../src/images/tool.ts';
+import { endingTools, ToolError } from '../../src/images/tool.ts';
 
 const ARCHIVE = Buffer.from('an archive');
 const ARTIFACT: Artifact = {
@@ -61,4 +61,15 @@ test('an archive that is another one, or is not there, is refused with its addre
       assert.equal(asked.length, 3);
     });
   }
+});
+
+test('a download ends with the build that wants it', { timeout: 10_000 }, async (t) => {
+  const controller = new AbortController();
+  const reason = new Error('called off');
+  const asked = await repository(t, () => controller.abort(reason));
+  await assert.rejects(
+    endingTools(controller.signal, () => fetchArtifact(ARTIFACT)),
+    (error) => error === reason,
+  );
+  assert.equal(asked.length, 1);
 });
