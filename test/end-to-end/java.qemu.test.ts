@@ -8,7 +8,7 @@ import * as sdk from '@aws-sdk/client-lambda';
 import { fetchArtifact, type Artifact } from '../../src/images/maven.ts';
 import { makeZip } from '../packages/zip.ts';
 import { lambdaClient } from '../support/lambda-client.ts';
-import { whyWithoutLanguage } from '../support/languages.ts';
+import { builtFunction, whyWithoutLanguage } from '../support/languages.ts';
 import {
   assertNothingLeft,
   createWorkspace,
@@ -61,6 +61,7 @@ public class Layered implements Resource {
     }
 }
 `;
+const EXAMPLE = join(PROJECT_ROOT, 'examples', 'java-hello');
 const WRAPPER = '#!/bin/sh\nexport WRAPPED=yes\nexec "$@"\n';
 const CRAC: Artifact = {
   group: 'org/crac',
@@ -116,7 +117,8 @@ describe('functions for java17', { timeout: 900_000, skip: whyWithoutLanguage('j
     }
     const filed = join(workspace.directory, 'apps', 'filed');
     mkdirSync(join(filed, 'lib'), { recursive: true });
-    writeFileSync(join(filed, 'lib', 'hello.jar'), archive());
+    for (const [name, data] of Object.entries(await builtFunction('java', EXAMPLE)))
+      writeFileSync(join(filed, name), data);
     const web = join(workspace.directory, 'apps', 'web');
     mkdirSync(web);
     const manifest = 'Manifest-Version: 1.0\nMain-Class: example.Server\n';
@@ -212,10 +214,14 @@ describe('functions for java17', { timeout: 900_000, skip: whyWithoutLanguage('j
     assert.equal(errorOf(answer)?.message, 'Class not found: example.Nothing');
   });
 
-  test('one of the YAML file has its classes in lib, and the name of its version', async () => {
-    const { status, body, text } = await controller.invoke('filed', { ms: 0 });
-    assert.equal(status, 200, text);
-    assert.equal((body as { major: number }).major, 17);
+  test('the example, as a function of the YAML file, has its classes in lib, and the name of its version', async () => {
+    const request = JSON.parse(readFileSync(join(EXAMPLE, 'request.json'), 'utf8')) as { readonly payload: unknown };
+    const answer = await controller.invoke('filed', request.payload);
+    const id = answer.headers.get('x-snapfaas-request-id');
+    assert.deepEqual([answer.status, answer.body], [200, { greeting: 'Hello, Ada', request: id }], answer.text);
+    const failed = await controller.invoke('filed', {});
+    assert.deepEqual([failed.status, errorOf(failed)?.type], [502, 'java.lang.IllegalArgumentException']);
+    assert.match(errorOf(failed)?.message ?? '', /the event has no name/);
     const { Configuration } = await client.send(new sdk.GetFunctionCommand({ FunctionName: 'filed' }));
     assert.equal(Configuration?.Runtime, 'java17');
   });
