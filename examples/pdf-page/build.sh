@@ -8,7 +8,7 @@ set -eu
 
 here="$(cd "$(dirname "$0")" && pwd)"
 image="${1:-$here/image}"
-mirror="${2:-http://deb.debian.org/debian}"
+mirror="${2:-}"
 release=bookworm
 python=3.11
 
@@ -22,7 +22,7 @@ if ! [ -e "$image/index.json" ]; then
   mmdebstrap --quiet --mode=chrootless --skip=check/chrootless --variant=extract \
     --include=python3,poppler-utils,fonts-urw-base35 \
     --customize-hook='cd "$1"/usr/share && rm -rf doc man locale info lintian perl5' \
-    "$release" "$scratch/base.tar" "$mirror"
+    "$release" "$scratch/base.tar" ${mirror:+"$mirror"}
   umoci init --layout "$scratch/image"
   umoci new --image "$scratch/image:base"
   umoci raw add-layer --image "$scratch/image:base" "$scratch/base.tar"
