@@ -1,10 +1,10 @@
 /** Runs in snapctr, and in the commands that read YAML. A value of a file against a schema, and the words for what does not fit. */
 import { z } from 'zod';
 import { nearest } from './spelling.ts';
-import type { Problem, YamlFile, YamlPath } from './yaml-file.ts';
+import { MAX_PROBLEMS, type Problem, type YamlFile, type YamlPath } from './yaml-file.ts';
 
 /**
- * Checks the value at `path` of a file. What does not fit is added to `problems`.
+ * Checks the value at `path` of a file. What does not fit is added to `problems`, up to a measure.
  * @param subject what the value is, to begin each message with; empty if the key says it all.
  * @returns the value, or null if it does not fit.
  */
@@ -18,7 +18,7 @@ export function check<T>(
 ): T | null {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const { issues } = result.error;
+  const issues = result.error.issues.slice(0, MAX_PROBLEMS);
   for (const issue of issues.filter((one) => !isMeantElsewhere(one, issues, schema))) {
     problems.push(...describe(issue, schema, source, path, subject));
   }
@@ -66,7 +66,7 @@ function describe(
   const place = [...path, ...inner];
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, inner);
-    return issue.keys.map((key) => {
+    return issue.keys.slice(0, MAX_PROBLEMS).map((key) => {
       const guess = nearest(key, known);
       const advice = guess === null ? 'remove it' : `did you mean \`${guess}\`?`;
       return source.problemAtKey([...place, key], `${subject}unknown key \`${key}\`; ${advice}`);

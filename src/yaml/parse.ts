@@ -2,8 +2,18 @@
  * Runs in snapctr, and in the commands that read YAML. YAML, by its library, with a bound on how deep values are in each other: the
  * library calls itself once a level, and at the end of the stack V8 ends the process if it has a regular expression to compile there.
  */
-import { Composer, Lexer, Parser, YAMLParseError, type Document, type DocumentOptions, type ParseOptions } from 'yaml';
-import type { SchemaOptions } from 'yaml';
+import {
+  Composer,
+  isScalar,
+  Lexer,
+  Parser,
+  visit,
+  YAMLParseError,
+  type Document,
+  type DocumentOptions,
+  type ParseOptions,
+  type SchemaOptions,
+} from 'yaml';
 
 /** Of what people write, templates of CloudFormation are deepest, with some twenty levels. */
 const MAX_DEPTH = 200;
@@ -14,7 +24,8 @@ type Options = Pick<ParseOptions & DocumentOptions & SchemaOptions, 'lineCounter
 export function parseDocument(text: string, options: Options = {}): Document {
   const { lineCounter } = options;
   const parser = new Parser(lineCounter?.addNewLine);
-  const composer = new Composer({ ...options, prettyErrors: false });
+  // The library compares each key with all others of its map.
+  const composer = new Composer({ ...options, prettyErrors: false, uniqueKeys: false });
   lineCounter?.addNewLine(0);
   const tokens = [];
   let depthError: YAMLParseError | null = null;
@@ -30,13 +41,34 @@ export function parseDocument(text: string, options: Options = {}): Document {
   // Nothing at all is an empty document.
   if (document === undefined) throw new Error('bug: YAML without a document');
   // The rest is as if the text ended there, and told as such.
-  if (depthError !== null) document.errors = [depthError];
-  else if (next !== undefined) {
+  if (depthError !== null) {
+    document.errors = [depthError];
+    return document;
+  }
+  document.errors = [...document.errors, ...duplicateKeys(document)].sort((a, b) => a.pos[0] - b.pos[0]);
+  if (next !== undefined) {
     const [from, to] = next.range;
     const message = 'There are several documents; leave one';
     document.errors.push(new YAMLParseError([from, to], 'MULTIPLE_DOCS', message));
   }
   return document;
+}
+
+function duplicateKeys(document: Document): readonly YAMLParseError[] {
+  const errors: YAMLParseError[] = [];
+  visit(document, {
+    Map(_key, { items }) {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        const [at = 0] = key.range ?? [];
+        if (seen.has(key.value))
+          errors.push(new YAMLParseError([at, at + 1], 'DUPLICATE_KEY', 'Map keys must be unique'));
+        seen.add(key.value);
+      }
+    },
+  });
+  return errors;
 }
 
 /** The value of a text. @throws YAMLParseError for the first thing that is wrong. */

@@ -30,13 +30,22 @@ export type YamlPath = readonly (string | number)[];
 
 type Tags = readonly (ScalarTag | CollectionTag)[];
 
-/** All problems of a configuration at once, one line each. */
+/** Of one value: nobody mends more before the next try, and some take as long to describe as the file is large. */
+export const MAX_PROBLEMS = 1000;
+const MAX_SHOWN = 100;
+/** A value may be as long as its file. In characters. */
+const MAX_MESSAGE = 1000;
+const MAX_QUOTED_KEY = 100;
+
+/** All problems of a configuration at once, one line each; of very many the first ones, and how many there are. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly Problem[]) {
-    super(problems.map(formatProblem).join('\n'));
+    const more = problems.length - MAX_SHOWN;
+    const shown = problems.slice(0, MAX_SHOWN).map(formatProblem);
+    super([...shown, ...(more > 0 ? [`${more} more problems are not shown`] : [])].join('\n'));
     this.problems = problems;
   }
 }
@@ -74,7 +83,7 @@ export class YamlFile {
     const document = parseDocument(text, { lineCounter: lines, stringKeys: true, customTags: [...tags] });
     const told = new Set<string>();
     const textLines = document.errors.length === 0 ? [] : text.split('\n');
-    for (const error of document.errors) {
+    for (const error of document.errors.slice(0, MAX_PROBLEMS)) {
       const problem = syntaxProblem(file, text, textLines, error, lines);
       // One mistake has several consequences; the first on a line is nearest to it.
       if (error.code !== 'DUPLICATE_KEY' && told.has(String(problem.line))) continue;
@@ -104,7 +113,8 @@ export class YamlFile {
 
   #problem(offset: number, message: string): Problem {
     const { line, col } = this.#lines.linePos(offset);
-    return { file: this.file, line: Math.max(line, 1), column: Math.max(col, 1), message };
+    const cut = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message;
+    return { file: this.file, line: Math.max(line, 1), column: Math.max(col, 1), message: cut };
   }
 
   #offsetOf(path: YamlPath, part: 'key' | 'value'): number {
@@ -162,7 +172,7 @@ function syntaxProblem(
   lines: LineCounter,
 ): Problem {
   const { line, col } = lines.linePos(error.pos[0]);
-  const key = /^[^\s:]+/.exec(text.slice(error.pos[0]))?.[0] ?? '';
+  const key = /^[^\s:,[\]{}]+/.exec(text.slice(error.pos[0], error.pos[0] + MAX_QUOTED_KEY))?.[0] ?? '';
   return { file, line, column: col, message: syntaxMessage(key, error, textLines[line - 1] ?? '') };
 }
 

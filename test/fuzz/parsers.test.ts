@@ -13,6 +13,10 @@ const WISH = { cases: 20_000, seconds: 1, seed: 1 };
 const SLOW: readonly (readonly [string, string])[] = [
   ['requirements', `a${' '.repeat(4000)}!`],
   ['alternatives', `for a in ${' ;'.repeat(20_000)}\u2028\n${'\n'.repeat(100)}`],
+  ['config', `network: {taps: ${'2,'.repeat(50_000)}}\n---functions---[]\n`],
+  ['config', `${manyKeys(30_000)}---functions---[]\n`],
+  ['config', `---functions---\n- environment: {A: b${'}'.repeat(100_000)}\n`],
+  ['config', `network: {taps: [${manyTaps(100)}], subnet: 10.0.0.0/16}\n---functions---[]\n`],
   ['alternatives', `a="1 2 3 4 5 6 7"\nfor b in $a; do\nc=${'$b'.repeat(8)}\n${'\n'.repeat(4000)}`],
 ];
 
@@ -22,6 +26,14 @@ const FOUND: readonly (readonly [string, string])[] = [
   ['requirements', '4; #\\'],
   ['layer-manifest', manifestWith({ sha256: 'a', bytes: 0 }, { bytes: 1 })],
 ];
+
+function manyKeys(count: number): string {
+  return Array.from({ length: count }, (_, i) => `key_${i}: 1\n`).join('');
+}
+
+function manyTaps(count: number): string {
+  return Array.from({ length: count }, (_, i) => `'t${i}x{0..9999}'`).join(', ');
+}
 
 function manifestWith(part: object, another: object): string {
   const parts = { state: part, index: part, pages: part, another };

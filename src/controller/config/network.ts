@@ -73,7 +73,7 @@ export function loadNetwork(path: string, cwd: string): NetworkSettings {
 
 /** `sf{0..3}` stands for `sf0`, `sf1`, `sf2` and `sf3`. */
 function expandTaps(words: readonly string[], complain: (path: readonly (string | number)[], text: string) => void) {
-  const names: string[] = [];
+  const names = new Set<string>();
   for (const [index, word] of words.entries()) {
     const [, before = '', first, last, after = ''] = /^(.*)\{(\d{1,4})\.\.(\d{1,4})\}(.*)$/.exec(word) ?? [];
     const count = first === undefined ? 1 : Number(last) - Number(first) + 1;
@@ -86,12 +86,15 @@ function expandTaps(words: readonly string[], complain: (path: readonly (string 
       complain(['taps', index], `\`taps\` must be ${TAPS_WORDS}, not ${JSON.stringify(word)}`);
       continue;
     }
-    const twice = expanded.find((name) => names.includes(name));
+    if (names.size + count > MAX_TAPS) {
+      complain(['taps', index], `these are more than ${MAX_TAPS} taps; name at most ${MAX_TAPS}`);
+      break;
+    }
+    const twice = expanded.find((name) => names.has(name));
     if (twice !== undefined) complain(['taps', index], `the tap ${twice} is named twice; each VM needs one of its own`);
-    names.push(...expanded);
+    for (const name of expanded) names.add(name);
   }
-  if (names.length > MAX_TAPS) complain(['taps'], `${names.length} taps are too many; name at most ${MAX_TAPS}`);
-  return names;
+  return [...names];
 }
 
 function checkSubnet(text: string, wanted: number, complain: (message: string) => void): void {

@@ -78,7 +78,11 @@ const refusals: readonly (readonly [title: string, block: string, message: RegEx
     'network: {taps: ["a{0..2}", a1], subnet: 10.0.0.0/24}\n',
     /^controller\.yaml:2:29: network: the tap a1 is named twice/,
   ],
-  ['too many', 'network:\n  taps: a{0..1024}\n  subnet: 10.0.0.0/16\n', /1025 taps are too many; name at most 1024/],
+  [
+    'too many',
+    'network:\n  taps: a{0..1024}\n  subnet: 10.0.0.0/16\n',
+    /these are more than 1024 taps; name at most 1024/,
+  ],
   ['no subnet', 'network: {taps: [a]}\n', /network: `subnet` is missing; it must be an IPv4 network/],
   [
     'a subnet without a prefix',
