@@ -10,7 +10,7 @@ export default tseslint.config(
       'examples/',
       'scripts/',
       'test/guest/fixtures/languages/',
-      'bench/*.js',
+      'bench/**/*.{js,cjs}',
       'eslint.config.js',
     ],
   },

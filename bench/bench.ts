@@ -23,6 +23,7 @@ import { linear } from './cases/linear.ts';
 import { observability } from './cases/observability.ts';
 import { overload } from './cases/overload.ts';
 import { page } from './cases/page.ts';
+import { peers } from './cases/peers.ts';
 import { poolScaling } from './cases/pool-scaling.ts';
 import { pythonImport } from './cases/python-import.ts';
 import { runtimeApi } from './cases/runtime-api.ts';
@@ -56,6 +57,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   events,
   observability,
   page,
+  peers,
   overload,
   idleMemory,
   firecracker,
@@ -67,6 +69,8 @@ if (chosen.length === 0) {
   console.error(`there is no benchmark ${values.only}; there are: ${BENCHMARKS.map(({ name }) => name).join(', ')}`);
   process.exit(2);
 }
+// What was started ends with it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 console.log(surroundings());
 const results: Result[] = [];
 for (const benchmark of chosen) {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createWorkspace, startController, type TestFunction } from '../../test/support/snapctr.ts';
+import { availableMib } from '../support/processes.ts';
 import { result, type Benchmark, type Result } from '../result.ts';
 
 const VMS = 50;
@@ -47,13 +48,13 @@ async function measure(fn: TestFunction, mostMb: number): Promise<Result[]> {
     // The first VM brings what all share.
     await controller.invoke(fn.name, 0);
     await sleep(SETTLE_MS);
-    const before = availableMb();
+    const before = availableMib();
     // Each sleeps until all of the others have been started.
     const busy = Array.from({ length: VMS + 1 }, () => controller.invoke(fn.name, 30));
     await controller.until(({ vms }) => vms[fn.name]?.busy === VMS + 1, 60_000);
     await Promise.all(busy);
     await sleep(SETTLE_MS);
-    const each = (before - availableMb()) / VMS;
+    const each = (before - availableMib()) / VMS;
     const cpuBefore = vmmCpuSeconds(workspace.runDirectory);
     await sleep(WINDOW_MS);
     const share = ((vmmCpuSeconds(workspace.runDirectory) - cpuBefore) / WINDOW_MS) * 1000 * 100;
@@ -74,11 +75,6 @@ async function measure(fn: TestFunction, mostMb: number): Promise<Result[]> {
     await controller.stop();
     workspace.remove();
   }
-}
-
-function availableMb(): number {
-  const line = /^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'));
-  return Number(line?.[1]) / 1024;
 }
 
 /** CPU time of all VMMs whose sockets are in this run directory. */

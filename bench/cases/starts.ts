@@ -35,13 +35,13 @@ async function measure(name: string, fn: Measured, bounds: Bounds, options: Star
   const onDemand = await StartBench.open(fn, options);
   const ahead = await StartBench.open(fn, { ...options, ahead: true });
   const runc = hasRunc()
-    ? new RuncBundle(fn, (await stageApp(join(onDemand.workspace.directory, 'apps', 'measured'))).directory)
+    ? new RuncBundle(fn.runtime, (await stageApp(join(onDemand.workspace.directory, 'apps', 'measured'))).directory)
     : null;
   try {
     const samples = await sideBySide(ROUNDS, {
       restored: () => onDemand.start(),
       ahead: () => ahead.start(),
-      ...(runc === null ? {} : { runc: () => runc.run() }),
+      ...(runc === null ? {} : { runc: () => runc.run(fn) }),
     });
     const { restored = [], ahead: launchedAhead = [], runc: container = [] } = samples;
     const results = [

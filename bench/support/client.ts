@@ -14,17 +14,22 @@ export class Client {
   readonly #agent = new Agent({ keepAlive: true });
   readonly #url: URL;
 
+  /** @param url with the path that is posted to. */
   constructor(url: string) {
     this.#url = new URL(url);
   }
 
   invoke(name: string, payload: unknown): Promise<Posted> {
-    const body = JSON.stringify({ function: name, payload });
-    const { hostname, port } = this.#url;
+    return this.post(JSON.stringify({ function: name, payload }));
+  }
+
+  /** @param body JSON. */
+  post(body: string): Promise<Posted> {
+    const { hostname, port, pathname: path } = this.#url;
     const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
     return new Promise((resolve, reject) => {
       const began = performance.now();
-      const call = request({ hostname, port, method: 'POST', agent: this.#agent, headers }, (response) => {
+      const call = request({ hostname, port, path, method: 'POST', agent: this.#agent, headers }, (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('error', reject);

@@ -1,4 +1,4 @@
-/** The same handler in a container with the same root file system, as far as `runc` is installed. */
+/** Programs in a container with the root file system of our VMs, as far as `runc` is installed. */
 import { execFile, execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,6 +9,13 @@ import { IMAGES } from '../../test/support/snapctr.ts';
 import { EVENT, EXPECTED, type Measured } from './hello.ts';
 
 export const RUNC_MISSING = 'runc is not installed (apt-get install runc), so there is nothing to compare with';
+
+type Environment = Readonly<Record<string, string>>;
+
+interface Spec {
+  process: { terminal: boolean; args: readonly string[]; env: readonly string[]; cwd: string };
+  linux: { namespaces: { readonly type: string }[] };
+}
 
 export function hasRunc(): boolean {
   try {
@@ -23,8 +30,8 @@ export class RuncBundle {
   readonly #bundle = mkdtempSync(join(tmpdir(), 'snapfaas-runc-'));
   #runs = 0;
 
-  /** @param app the function's files with its packages, as they were staged. */
-  constructor({ runtime, once, environment }: Measured, app: string) {
+  /** @param app the function's files with its packages, which it finds in `/srv`. */
+  constructor(runtime: Measured['runtime'], app: string) {
     const rootfs = join(this.#bundle, 'rootfs');
     mkdirSync(rootfs);
     execFileSync('debugfs', ['-R', `rdump / ${rootfs}`, join(IMAGES, 'runtimefs', `${runtime}.ext4`)], {
@@ -34,21 +41,27 @@ export class RuncBundle {
     const packages = join(app, SYSTEM_FOLDER);
     if (existsSync(packages)) cpSync(packages, rootfs, { recursive: true, verbatimSymlinks: true });
     execFileSync('runc', ['spec', '--bundle', this.#bundle]);
-    const path = join(this.#bundle, 'config.json');
-    const spec = JSON.parse(readFileSync(path, 'utf8')) as {
-      process: { terminal: boolean; args: readonly string[]; env: readonly string[] };
-    };
-    spec.process.terminal = false;
-    spec.process.args = [...once, JSON.stringify(EVENT)];
-    spec.process.env = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-    writeFileSync(path, JSON.stringify(spec));
   }
 
-  /** One run from the command to its answer, in ms. */
-  async run(): Promise<number> {
+  /** A program that listens on a port of the host. */
+  server(
+    argv: readonly string[],
+    environment: Environment,
+  ): { readonly argv: readonly [string, ...string[]]; end(): Promise<unknown> } {
+    this.#specify(argv, environment, { hostNetwork: true });
+    const id = this.#nextId();
+    return {
+      argv: ['runc', 'run', '--bundle', this.#bundle, id],
+      // Of a container whose `runc run` is killed, the program would stay.
+      end: () => promisify(execFile)('runc', ['delete', '--force', id]),
+    };
+  }
+
+  /** One run of the function from the command to its answer, in ms. */
+  async run({ once, environment }: Measured): Promise<number> {
+    if (this.#runs === 0) this.#specify([...once, JSON.stringify(EVENT)], environment, { hostNetwork: false });
     const start = performance.now();
-    const id = `snapfaas-bench-${process.pid}-${++this.#runs}`;
-    const { stdout } = await promisify(execFile)('runc', ['run', '--bundle', this.#bundle, id]);
+    const { stdout } = await promisify(execFile)('runc', ['run', '--bundle', this.#bundle, this.#nextId()]);
     const took = performance.now() - start;
     if (JSON.stringify(JSON.parse(stdout)) !== JSON.stringify(EXPECTED)) throw new Error(`wrong answer: ${stdout}`);
     return took;
@@ -56,5 +69,23 @@ export class RuncBundle {
 
   remove(): void {
     rmSync(this.#bundle, { recursive: true, force: true });
+  }
+
+  #nextId(): string {
+    return `snapfaas-bench-${process.pid}-${++this.#runs}`;
+  }
+
+  #specify(
+    args: readonly string[],
+    environment: Environment,
+    { hostNetwork }: { readonly hostNetwork: boolean },
+  ): void {
+    const path = join(this.#bundle, 'config.json');
+    const spec = JSON.parse(readFileSync(path, 'utf8')) as Spec;
+    spec.process.terminal = false;
+    spec.process.args = args;
+    spec.process.env = Object.entries({ PATH: '/usr/bin', ...environment }).map(([name, value]) => `${name}=${value}`);
+    if (hostNetwork) spec.linux.namespaces = spec.linux.namespaces.filter(({ type }) => type !== 'network');
+    writeFileSync(path, JSON.stringify(spec));
   }
 }

@@ -133,13 +133,13 @@ const controllers = new Set<ChildProcess>();
 /** A file's own hooks run after the one below, and stop theirs within this time, in ms. */
 const HOOKS_PATIENCE_MS = 60_000;
 // Benchmarks use this room as well.
-if (process.env['NODE_TEST_CONTEXT'] !== undefined)
-  after(() => void setTimeout(killLeftOver, HOOKS_PATIENCE_MS).unref());
+if (process.env['NODE_TEST_CONTEXT'] === undefined) process.once('exit', killLeftOver);
+else after(() => void setTimeout(killLeftOver, HOOKS_PATIENCE_MS).unref());
 
 function killLeftOver(): void {
   for (const { pid, exitCode, signalCode } of controllers) {
     if (pid === undefined || exitCode !== null || signalCode !== null) continue;
-    console.error(`snapctr (process ${pid}) was not stopped by its test, and is killed`);
+    console.error(`snapctr (process ${pid}) was not stopped by who started it, and is killed`);
     process.kill(pid, 'SIGKILL');
   }
 }
