@@ -77,6 +77,7 @@ const program: Command = new Command('snapctr')
   .option('--insecure', 'let others than this machine run functions without keys')
   .option('--audit-log <file>', AUDIT_HELP)
   .option('--output <file>', 'where result lines of a request file go (default: stdout)')
+  .option('--vm-records <file>', 'add a JSON line there for each VM that has ended: its launch, uses and end')
   .addOption(new Option('--vmm <name>', 'what runs the VMs').choices(['auto', ...VMM_NAMES]).default('auto'))
   .addOption(
     new Option('--accel <name>', 'how QEMU runs the guests; auto: what was proved to work')

@@ -2,8 +2,10 @@
 import { createReadStream } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 import { badInput } from '../client/client-error.ts';
+import { vmMemory } from '../client/status-client.ts';
 import { DEFAULT_IMAGES_DIRECTORY } from '../images/project.ts';
 import { messageOf } from '../protocol/errors.ts';
 import { importAzure, TraceError } from '../workload/azure.ts';
@@ -35,6 +37,7 @@ interface ReplayFlags extends ClientFlags {
 
 const DEFAULT_MINUTES = 10;
 const MINUTE_MS = 60_000;
+const SAMPLE_MS = 1000;
 
 const EXAMPLES = `
 Examples:
@@ -149,6 +152,8 @@ async function runReplay(session: Session, flags: ReplayFlags, file: string): Pr
   const { endpoint, token } = session.connection;
   const input = createReadStream(file);
   const report = new ReplayReport();
+  const over = new AbortController();
+  const sampling = flags.chart === undefined ? null : sampleMemory(session, report, over.signal);
   try {
     await replay({
       requests: input,
@@ -162,7 +167,11 @@ async function runReplay(session: Session, flags: ReplayFlags, file: string): Pr
   } catch (error) {
     if (input.errored === null) throw error;
     badInput(`${file} cannot be read: ${messageOf(error)}`, error);
+  } finally {
+    over.abort();
   }
+  const unsampled = await sampling;
+  if (unsampled != null) session.note(`what memory was used for is not in the chart: ${unsampled}`);
   const summary = report.summary();
   if (flags.report !== undefined) await writeFile(flags.report, `${JSON.stringify(summary, null, 2)}\n`);
   if (flags.chart !== undefined) await writeFile(flags.chart, report.picture(`${file} on ${endpoint.origin}`));
@@ -174,6 +183,24 @@ async function runReplay(session: Session, flags: ReplayFlags, file: string): Pr
   }
   if (summary.ok < summary.requests || summary.bad_lines.count > 0 || summary.requests === 0)
     process.exitCode = EXIT.failed;
+}
+
+/** Tells the report each second what the controller's memory is used for. @returns why it could not; null: it did. */
+async function sampleMemory(session: Session, report: ReplayReport, over: AbortSignal): Promise<string | null> {
+  const startedAt = performance.now();
+  let problem: string | null = null;
+  let samples = 0;
+  while (!over.aborted) {
+    try {
+      const { reservedMib, idleMib } = await vmMemory({ ...session.connection, signal: over });
+      report.onMemory(performance.now() - startedAt, { usedMib: reservedMib - idleMib, idleMib });
+      samples += 1;
+    } catch (error) {
+      problem = messageOf(error);
+    }
+    await sleep(SAMPLE_MS, undefined, { signal: over }).catch(() => undefined);
+  }
+  return samples > 0 ? null : problem;
 }
 
 function describe({ requests, ok, failed, seconds, latency_ms, by_start, late_ms }: ReplaySummary): readonly string[] {

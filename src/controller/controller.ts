@@ -38,6 +38,7 @@ import { Standby } from './pool/standby.ts';
 import type { Invocation, Outcome, Task } from './task.ts';
 import { checkTenant, tenantOf } from './tenants.ts';
 import { Vm, type VmOwner } from './pool/vm.ts';
+import type { VmRecord } from './pool/vm-life.ts';
 import { VmPool, type Lease, type PoolCounters, type VmCounts } from './pool/vm-pool.ts';
 import type { DiskSpace } from './telemetry/disk-space.ts';
 import { Telemetry } from './telemetry/telemetry.ts';
@@ -67,6 +68,8 @@ export interface ControllerOptions extends LaunchOptions {
   readonly store?: StoreSize | null;
   /** File systems that have to have room. */
   readonly disks?: readonly DiskSpace[];
+  /** Told of each VM that has ended. */
+  readonly onVmRecord?: (record: VmRecord) => void;
   /** Default: each function in its turn, and memory by `FairShare`. */
   readonly discipline?: Discipline;
 }
@@ -186,6 +189,7 @@ export class Controller {
       onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
       onGone: (vm) => {
         this.onVmGone(vm);
+        options.onVmRecord?.(vm.record);
         this.#provisioned.serve();
         this.#standby.onGone(vm);
       },

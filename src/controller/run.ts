@@ -47,6 +47,7 @@ import { Retention } from './retention.ts';
 import { StopSignals } from './stop-signals.ts';
 import { DiskSpace } from './telemetry/disk-space.ts';
 import { StoreSize } from './telemetry/store-size.ts';
+import { VmRecords } from './telemetry/vm-records.ts';
 import { UsageError } from './usage-error.ts';
 
 /** The command line as commander hands it over. */
@@ -59,6 +60,8 @@ export interface SnapctrFlags extends AccessFlags {
   /** Changed files are read by themselves. */
   readonly watch?: boolean;
   readonly output?: string;
+  /** A file that gets a line for each VM that has ended. */
+  readonly vmRecords?: string;
   readonly vmm: VmmWish;
   readonly accel: 'auto' | QemuAccelerator;
   readonly logLevel: LogLevel;
@@ -112,6 +115,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       ...(data === null ? [] : [new DiskSpace('data', data.directory)]),
       ...(flags.snapshots ? [new DiskSpace('snapshots', config.snapshotDirectory)] : []),
     ];
+    const vmRecords = flags.vmRecords === undefined ? null : new VmRecords(flags.vmRecords);
     const store = flags.snapshots ? new StoreSize(config.snapshotDirectory) : null;
     const controller = new Controller({
       config,
@@ -120,6 +124,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
       store,
       tracing,
       ...(functionLogs === null ? {} : { functionLogs }),
+      ...(vmRecords === null ? {} : { onVmRecord: (record) => vmRecords.write(record) }),
       runnerCommand: runnerCommand(flags, config),
       bootTimeoutMs: flags.bootTimeout * 1000,
       useSnapshots: flags.snapshots,
@@ -211,7 +216,7 @@ export async function runController(flags: SnapctrFlags): Promise<number> {
         // What is run is answered by the controller's end, and what it came to is told to the servers and kept.
         eventSources?.close(),
       ]);
-      await Promise.all([functionLogs?.close(), events?.close()]);
+      await Promise.all([functionLogs?.close(), events?.close(), vmRecords?.close()]);
       await tracing?.close();
       await (control?.close() ?? data?.close());
       logger.debug({ status: controller.status() }, 'closed');

@@ -15,6 +15,14 @@ export interface ReplayAnswer {
   readonly start: string | null;
 }
 
+/** Of VMs, in MiB. */
+export interface MemorySample {
+  /** Those that serve, or are being started. */
+  readonly usedMib: number;
+  /** Those that are kept for requests that may come. */
+  readonly idleMib: number;
+}
+
 /** In ms. */
 export interface Latencies {
   readonly count: number;
@@ -53,6 +61,7 @@ interface Slice {
   readonly latency: RecordableHistogram;
   failed: number;
   readonly starts: Map<string, number>;
+  readonly memory: MemorySample[];
 }
 
 export class ReplayReport {
@@ -68,6 +77,7 @@ export class ReplayReport {
   #badLines = 0;
   #firstBad: number | null = null;
   #lastMs = 0;
+  #hasMemory = false;
 
   onBadLine(number: number): void {
     this.#badLines += 1;
@@ -96,6 +106,12 @@ export class ReplayReport {
     record(ofStart, ms);
   }
 
+  /** @param atMs since the start. */
+  onMemory(atMs: number, sample: MemorySample): void {
+    this.#sliceAt(atMs).memory.push(sample);
+    this.#hasMemory = true;
+  }
+
   summary(): ReplaySummary {
     return {
       requests: this.#requests,
@@ -109,7 +125,7 @@ export class ReplayReport {
     };
   }
 
-  /** An SVG: latencies, starts and failures over time. */
+  /** An SVG: latencies, starts, failures, and what memory was used for over time, if that was told. */
   picture(title: string): string {
     const kinds = [...this.#byStart.keys()].sort();
     const perSecond = (count: number): number => (count * 1000) / this.#sliceMs;
@@ -129,7 +145,24 @@ export class ReplayReport {
         series: kinds.map((kind) => line(kind, ({ starts }) => perSecond(starts.get(kind) ?? 0))),
       },
       { title: 'failures a second', series: [line('failed', ({ failed }) => perSecond(failed))] },
+      ...(this.#hasMemory ? [this.#memoryPanel()] : []),
     ]);
+  }
+
+  /** Slices without a sample are left out: nothing is known of them. */
+  #memoryPanel(): { readonly title: string; readonly series: readonly Series[] } {
+    const known = this.#slices.flatMap(({ memory }, i) =>
+      memory.length === 0 ? [] : [{ memory, minute: ((i + 0.5) * this.#sliceMs) / 60_000 }],
+    );
+    const line = (label: string, read: (sample: MemorySample) => number): Series => ({
+      label,
+      points: known.map(({ memory, minute: x }) => ({
+        x,
+        y: memory.reduce((sum, sample) => sum + read(sample), 0) / memory.length,
+      })),
+    });
+    const series = [line('used', ({ usedMib }) => usedMib), line('kept idle', ({ idleMib }) => idleMib)];
+    return { title: 'memory of VMs, MiB', series };
   }
 
   #sliceAt(dueMs: number): Slice {
@@ -149,6 +182,7 @@ export class ReplayReport {
       for (const slice of before.slice(i, i + 2)) {
         joined.latency.add(slice.latency);
         joined.failed += slice.failed;
+        joined.memory.push(...slice.memory);
         for (const [start, count] of slice.starts) joined.starts.set(start, (joined.starts.get(start) ?? 0) + count);
       }
       this.#slices.push(joined);
@@ -157,7 +191,7 @@ export class ReplayReport {
 }
 
 function emptySlice(): Slice {
-  return { latency: histogram(2), failed: 0, starts: new Map() };
+  return { latency: histogram(2), failed: 0, starts: new Map(), memory: [] };
 }
 
 function histogram(figures: number): RecordableHistogram {

@@ -162,3 +162,18 @@ test('replay report: codes that a stranger makes up are bounded', () => {
   const { failed } = report.summary();
   assert.deepEqual([Object.keys(failed).length, failed['other']], [101, 900]);
 });
+
+test('replay report: what memory was used for is drawn if it was told, and not made up where it was not', () => {
+  const report = new ReplayReport();
+  const answered = (dueMs: number): void =>
+    report.onAnswer({ function: 'f', dueMs, sentMs: dueMs, answeredMs: dueMs + 1, code: 'ok', start: 'warm' });
+  answered(0);
+  assert.ok(!report.picture('some').includes('memory of VMs'));
+  for (let second = 0; second < 300; second += 2) {
+    answered(second * 1000);
+    report.onMemory(second * 1000, { usedMib: 100, idleMib: second });
+  }
+  const picture = report.picture('some');
+  assert.match(picture, /memory of VMs, MiB/);
+  assert.match(picture, /kept idle/);
+});

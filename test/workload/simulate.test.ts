@@ -8,7 +8,8 @@ import { EVICTION_ORDERS } from '../../src/controller/pool/eviction-orders.ts';
 import { generate } from '../../src/workload/generate.ts';
 import { readWorkload, WorkloadError } from '../../src/workload/read-workload.ts';
 import { quantileOf, simulate } from '../../src/workload/simulation/simulate.ts';
-import { Utilisation, type VmRecord } from '../../src/workload/simulation/utilisation.ts';
+import type { VmRecord } from '../../src/controller/pool/vm-life.ts';
+import { Utilisation } from '../../src/workload/simulation/utilisation.ts';
 import { writeWorkload } from '../../src/workload/workload-directory.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'snapfaas-workload-'));

@@ -81,6 +81,8 @@ const PROMISED = {
   own: null,
 } as const;
 
+const LAUNCH_FAILED = 'its launch failed';
+
 /** What is told of a function that lacks nothing just now. */
 const NO_LACK: Lack = { memoryMib: 0, tap: false };
 
@@ -333,8 +335,8 @@ export class VmPool {
   }
 
   /** Kills a VM; its share is free in the books at once. */
-  #discard(vm: Vm, error: SnapfaasError): void {
-    const isNews = this.#markDying(vm, error.message);
+  #discard(vm: Vm, error: SnapfaasError, reason = error.message): void {
+    const isNews = this.#markDying(vm, reason);
     vm.kill(error);
     if (isNews) this.#options.onRoom?.(vm);
   }
@@ -345,6 +347,7 @@ export class VmPool {
     this.#dying.add(vm);
     const { fn } = vm;
     fn.lastEnd = { reason, isEvicted, at: Date.now() };
+    vm.endReason = reason;
     fn.use.heldMib -= vm.memoryMib;
     fn.alive -= 1;
     fn.takeBack(vm);
@@ -355,7 +358,7 @@ export class VmPool {
   }
 
   #onGone(vm: Vm): void {
-    this.#markDying(vm, 'its process ended');
+    this.#markDying(vm, vm.readyAt === 0 ? LAUNCH_FAILED : 'its process ended');
     this.#dying.delete(vm);
     this.#vms.delete(vm);
     this.#options.ledger.ended(vm);
@@ -440,7 +443,7 @@ export class VmPool {
       },
       () => {
         settled();
-        if (this.#markDying(vm, 'its launch failed')) this.#options.onRoom?.(vm);
+        if (this.#markDying(vm, LAUNCH_FAILED)) this.#options.onRoom?.(vm);
       },
     );
     return vm;
@@ -607,7 +610,7 @@ export class VmPool {
     const vms = [...this.#vms];
     for (const vm of vms) {
       if (vm.state === 'idle') this.#forgetIdle(vm);
-      this.#discard(vm, reason);
+      this.#discard(vm, reason, 'the controller shut down');
     }
     await Promise.all(vms.map((vm) => vm.gone));
   }

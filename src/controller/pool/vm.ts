@@ -18,6 +18,7 @@ import { slotsOf, type FunctionVersion } from '../../registry/function-version.t
 import type { FunctionUse } from './function-use.ts';
 import { VmPlace, type FunctionVms } from './function-vms.ts';
 import type { IdleVm } from './keep-alive.ts';
+import { VmLife, type VmRecord } from './vm-life.ts';
 import { InvocationOutput, RecentInvocations } from '../invocation-log.ts';
 import type { Logger } from '../log.ts';
 import { rehearse } from './rehearsal.ts';
@@ -62,8 +63,8 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #wakeMs: number | null = null;
   /** The pool's: it ended to make room for others. */
   isEvicted = false;
-  /** When its launch began, in ms since 1970. */
-  readonly launchedAtMs = Date.now();
+  /** The pool's: why it ended, or for whom it was evicted. */
+  endReason = '';
   /** The pool's, of the version that it holds. */
   readonly fn: FunctionVms;
   /** The pool's: it serves this tenant only; null: it has served none, or its function has no tenants. */
@@ -84,6 +85,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   readonly ready: Promise<LaunchTimings>;
   /** Resolves when the VM's process has ended and its directory is removed. */
   readonly gone: Promise<void>;
+  protected readonly life: VmLife;
   readonly #owner: VmOwner;
   readonly #logger: Logger;
   /** Null: what the function prints is not kept. */
@@ -104,9 +106,19 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   /** firerunner was asked to give its CPU back and has not said that it did: what is sent meanwhile may not be read. */
   #isResuming = false;
 
-  constructor(id: string, fn: FunctionVms, owner: VmOwner, logger: Logger, isAhead = false, log: VmLog | null = null) {
+  /** @param now the clock of its record, in ms. */
+  constructor(
+    id: string,
+    fn: FunctionVms,
+    owner: VmOwner,
+    logger: Logger,
+    isAhead = false,
+    log: VmLog | null = null,
+    now: () => number = sinceEpoch,
+  ) {
     const { config, use } = fn;
     this.id = id;
+    this.life = new VmLife(now);
     this.fn = fn;
     this.holder = use;
     this.function = config;
@@ -132,6 +144,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   setState(state: 'busy' | 'idle'): void {
     if (this.#state === 'dead') throw new Error(`VM ${this.id} is dead and cannot become ${state}`);
     this.#state = state;
+    this.life.becomes(state);
   }
 
   /** Whether it may get another request beside those that it has. */
@@ -146,12 +159,33 @@ export class Vm implements IdleVm<Vm>, VmEvents {
 
   /** No request has been sent to it yet. */
   get isUnused(): boolean {
-    return this.#invocations.count === 0;
+    return this.life.uses === 0;
   }
 
   /** Requests that were sent to it. */
   get uses(): number {
-    return this.#invocations.count;
+    return this.life.uses;
+  }
+
+  /** When its launch began, in ms since 1970. */
+  get launchedAtMs(): number {
+    return Math.round(this.life.launchedMs);
+  }
+
+  /** What was done with it, if it ends now. */
+  get record(): VmRecord {
+    const { times } = this.life;
+    return {
+      vm: this.id,
+      function: this.function.name,
+      version: this.function.version,
+      memory_mib: this.memoryMib,
+      ahead: this.isAhead,
+      start: times.ready_ms === null ? null : (this.timings?.kind ?? null),
+      ...times,
+      evicted: this.isEvicted,
+      end: this.endReason,
+    };
   }
 
   /** How the VM came to be, as the next request on it sees it. */
@@ -172,10 +206,12 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   }
 
   pause(): void {
+    this.life.pauses();
     this.#owner.pause(this);
   }
 
   resume(): void {
+    this.life.resumes();
     this.#isResuming = true;
     this.#resumedAt = performance.now();
     this.#wakeMs = null;
@@ -224,6 +260,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
       tail?.end();
       return Promise.reject(vmLost(this.function.name, 'it ended before the request'));
     }
+    this.life.begins();
     this.#invocations.begin(id, this.isShared ? null : tail);
     if (this.isShared) tail?.end();
     const answer =
@@ -287,6 +324,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #die(error: SnapfaasError): void {
     const launching = this.#state === 'launching';
     this.#state = 'dead';
+    this.life.becomes(null);
     this.#connecting?.then((channel) => channel.close()).catch(() => undefined);
     if (launching) this.#rejectReady(error);
     this.#invoker?.interrupt(error);
@@ -327,6 +365,7 @@ export class Vm implements IdleVm<Vm>, VmEvents {
   #becomeReady(timings: LaunchTimings): void {
     if (this.#state !== 'launching') return;
     this.#state = 'busy';
+    this.life.becomes('busy');
     this.#resolveReady(timings);
   }
 
@@ -375,6 +414,9 @@ export class Vm implements IdleVm<Vm>, VmEvents {
     this.kill(vmLost(this.function.name, reason));
   }
 }
+
+/** In ms, without the jumps of the host's clock. */
+const sinceEpoch = (): number => performance.timeOrigin + performance.now();
 
 function headerOf(header: LambdaInvocation['header'], wantsLogEnd: boolean, trace: string | undefined) {
   if (!wantsLogEnd && trace === undefined) return header;

@@ -9,13 +9,14 @@ import type { FunctionVms } from '../../controller/pool/function-vms.ts';
 import { Ledger } from '../../controller/pool/ledger.ts';
 import { Standby } from '../../controller/pool/standby.ts';
 import { VmPool, type Lease } from '../../controller/pool/vm-pool.ts';
+import type { VmRecord } from '../../controller/pool/vm-life.ts';
 import { startWorkers, type Job } from '../../controller/worker-pool.ts';
 import { SnapfaasError } from '../../protocol/errors.ts';
 import { SMALLEST_VM_MIB } from '../../protocol/vmms.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import { Cores } from './cores.ts';
 import { SimulatedVm } from './simulated-vm.ts';
-import type { Utilisation, VmRecord } from './utilisation.ts';
+import type { Utilisation } from './utilisation.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
 export interface SimulatedFunction {
@@ -100,13 +101,15 @@ export class SimulatedHost {
           onBegin: (id) => this.#begin(id),
           now,
           ...(options.utilisation === undefined ? {} : { utilisation: options.utilisation }),
-          ...(options.onVm === undefined ? {} : { onEnded: options.onVm }),
         }),
       startVm: (vm) => {
         if (vm instanceof SimulatedVm) vm.start();
       },
       onTaken: (fn, vm) => this.#standby.onTaken(fn, vm),
-      onGone: (vm) => this.#standby.onGone(vm),
+      onGone: (vm) => {
+        this.#standby.onGone(vm);
+        options.onVm?.(vm.record);
+      },
       onRoom: (vm) => this.channel.serve(flowOf(vm.fn.use)),
       now,
     });

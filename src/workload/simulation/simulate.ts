@@ -8,7 +8,8 @@ import { LATEST } from '../../protocol/arn.ts';
 import type { FunctionVersion } from '../../registry/function-version.ts';
 import type { Trace } from '../trace.ts';
 import { SimulatedHost } from './host.ts';
-import { Utilisation, type UtilisationSlice, type VmRecord } from './utilisation.ts';
+import type { VmRecord } from '../../controller/pool/vm-life.ts';
+import { Utilisation, type UtilisationSlice } from './utilisation.ts';
 
 export interface SimulationOptions {
   readonly cores: number;

@@ -2,11 +2,12 @@
 import { createLogger } from '../../controller/log.ts';
 import type { FunctionVms } from '../../controller/pool/function-vms.ts';
 import { Vm, type VmState } from '../../controller/pool/vm.ts';
+import type { MemoryUse } from '../../controller/pool/vm-life.ts';
 import type { StartKind } from '../../controller/task.ts';
 import type { SnapfaasError } from '../../protocol/errors.ts';
 import type { InvokeResult } from '../../protocol/invoker.ts';
 import type { LaunchTimings } from '../../protocol/runner.ts';
-import type { MemoryUse, Utilisation, VmRecord } from './utilisation.ts';
+import type { Utilisation } from './utilisation.ts';
 
 export interface SimulatedWork {
   /** What a start takes of a core, in ms. */
@@ -18,7 +19,6 @@ export interface SimulatedWork {
   /** In ms. */
   readonly now: () => number;
   readonly utilisation?: Utilisation;
-  readonly onEnded?: (record: VmRecord) => void;
 }
 
 const LOGGER = createLogger('silent');
@@ -38,21 +38,11 @@ export class SimulatedVm extends Vm {
   #rejectReady: (error: SnapfaasError) => void = () => undefined;
   #resolveGone: () => void = () => undefined;
   #stateNow: VmState = 'launching';
-  /** What its memory is used for, and since when. */
-  #use: MemoryUse = 'starting';
-  #useSince: number;
-  readonly #spentMs: Record<MemoryUse, number> = { starting: 0, busy: 0, idle: 0 };
-  readonly #launchedMs: number;
-  #readyMs: number | null = null;
-  #firstUseMs: number | null = null;
-  #lastUseMs: number | null = null;
-  #uses = 0;
 
   constructor(id: string, fn: FunctionVms, isAhead: boolean, work: SimulatedWork) {
-    super(id, fn, NO_OWNER, LOGGER, isAhead);
+    super(id, fn, NO_OWNER, LOGGER, isAhead, null, work.now);
     this.#work = work;
-    this.#launchedMs = this.#useSince = work.now();
-    work.utilisation?.change(this.#launchedMs, this.memoryMib, null, 'starting');
+    work.utilisation?.change(this.life.launchedMs, this.memoryMib, null, 'starting');
     this.ready = new Promise((resolve, reject) => {
       this.#resolveReady = resolve;
       this.#rejectReady = reject;
@@ -65,7 +55,6 @@ export class SimulatedVm extends Vm {
   start(): void {
     void this.#work.work(this.#work.startMs).then(() => {
       if (this.#stateNow === 'dead') return;
-      this.#readyMs = this.#work.now();
       this.setState('busy');
       this.#resolveReady(this.timings);
     });
@@ -88,14 +77,6 @@ export class SimulatedVm extends Vm {
     return this.#work.startMs;
   }
 
-  override get uses(): number {
-    return this.#uses;
-  }
-
-  override get isUnused(): boolean {
-    return this.#uses === 0;
-  }
-
   override get startKind(): StartKind {
     return this.isUnused ? 'restored' : 'warm';
   }
@@ -105,10 +86,8 @@ export class SimulatedVm extends Vm {
   }
 
   override async invoke(requestId: string): Promise<InvokeResult> {
-    this.#uses += 1;
-    this.#firstUseMs ??= this.#work.now();
+    this.life.begins();
     await this.#work.work(this.#work.onBegin(requestId));
-    this.#lastUseMs = this.#work.now();
     return { result: Buffer.from('null'), contentType: null };
   }
 
@@ -121,31 +100,12 @@ export class SimulatedVm extends Vm {
 
   /** Null: for nothing any more. */
   #usedFor(use: MemoryUse | null): void {
-    const now = this.#work.now();
-    this.#spentMs[this.#use] += now - this.#useSince;
-    this.#work.utilisation?.change(now, this.memoryMib, this.#use, use);
-    this.#useSince = now;
-    if (use !== null) this.#use = use;
+    const before = this.life.becomes(use);
+    this.#work.utilisation?.change(this.#work.now(), this.memoryMib, before, use);
   }
 
   #end(): void {
     this.#usedFor(null);
-    const { now, utilisation, onEnded } = this.#work;
-    if (this.isEvicted) utilisation?.onEvicted(now());
-    onEnded?.({
-      vm: this.id,
-      function: this.function.name,
-      memory_mib: this.memoryMib,
-      ahead: this.isAhead,
-      launched_ms: this.#launchedMs,
-      ready_ms: this.#readyMs,
-      uses: this.#uses,
-      first_use_ms: this.#firstUseMs,
-      last_use_ms: this.#lastUseMs,
-      busy_ms: this.#spentMs.busy,
-      idle_ms: this.#spentMs.idle,
-      ended_ms: now(),
-      evicted: this.isEvicted,
-    });
+    if (this.isEvicted) this.#work.utilisation?.onEvicted(this.#work.now());
   }
 }

@@ -1,6 +1,7 @@
 /** Runs in `snapctr simulate`. What memory was used for over time, as an SVG. */
 import { chart, type Series } from '../chart.ts';
-import { MEMORY_USES, type UtilisationSlice } from './utilisation.ts';
+import { MEMORY_USES } from '../../controller/pool/vm-life.ts';
+import type { UtilisationSlice } from './utilisation.ts';
 
 export function utilisationPicture(title: string, slices: readonly UtilisationSlice[]): string {
   const line = (label: string, read: (slice: UtilisationSlice, seconds: number) => number): Series => ({

@@ -1,8 +1,5 @@
 /** Runs in `snapctr simulate`, tests and benchmarks. What the memory for VMs was used for, over time. */
-
-/** `starting`: launches and boots; `idle`: kept for requests that may come. */
-export type MemoryUse = 'starting' | 'busy' | 'idle';
-export const MEMORY_USES: readonly MemoryUse[] = ['busy', 'starting', 'idle'];
+import { MEMORY_USES, type MemoryUse } from '../../controller/pool/vm-life.ts';
 
 /** Of a slice of time. */
 export interface UtilisationSlice {
@@ -21,26 +18,6 @@ interface Slice {
   evictions: number;
   requests: number;
   waited: number;
-}
-
-/** What was done with one VM; times in ms. */
-export interface VmRecord {
-  readonly vm: string;
-  readonly function: string;
-  readonly memory_mib: number;
-  /** Launched before anybody asked for it. */
-  readonly ahead: boolean;
-  readonly launched_ms: number;
-  /** Null: it never could serve. */
-  readonly ready_ms: number | null;
-  readonly uses: number;
-  readonly first_use_ms: number | null;
-  readonly last_use_ms: number | null;
-  /** How long it served, and how long it was kept for nothing. */
-  readonly busy_ms: number;
-  readonly idle_ms: number;
-  readonly ended_ms: number;
-  readonly evicted: boolean;
 }
 
 export class Utilisation {
