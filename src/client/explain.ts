@@ -93,6 +93,7 @@ const NOT_AHEAD: Readonly<Record<string, string>> = {
   launch_failed: 'the last try had failed',
   no_memory: 'the budget, or the memory that was free, did not suffice',
   no_tap: 'no tap was free',
+  not_expected: 'it had as many VMs as its requests had needed at once',
   not_yet: 'others came first, or it was used just before',
 };
 

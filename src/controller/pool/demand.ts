@@ -1,7 +1,7 @@
 /**
- * Runs in snapctr. When a function is likely to be asked for next, learnt from the pauses between its requests. Two things are
- * remembered, both of a fixed size: how often pauses of each length came, which tells how much a VM is worth that waits, and the last
- * few of them, which tell whether the function is called by a timer. After "Serverless in the Wild" (Shahrad et al., USENIX ATC 2020),
+ * Runs in snapctr. When a function is likely to be asked for next, learnt from the pauses between its requests, and how often at once.
+ * Three things are remembered, all of a fixed size: how often pauses of each length came, which tells how much a VM is worth that waits;
+ * the last few of them, which tell whether the function is called by a timer; and how many requests there were at once. After "Serverless in the Wild" (Shahrad et al., USENIX ATC 2020),
  * which keeps a histogram of idle times for each application.
  */
 
@@ -25,15 +25,29 @@ const RECENCY_WEIGHT = 0.1;
 /** Nothing is expected sooner than this for recency alone, in ms. */
 const RECENCY_MIN_MS = 1000;
 
+/** Numbers of requests at once that are told apart. */
+const LEVELS = 32;
+/** As of the pauses. */
+const MOST_REQUESTS = 128;
+
 export class Demand {
   readonly #counts = new Float32Array(BINS);
   readonly #last = new Float64Array(RHYTHM_PAUSES);
   #pauses = 0;
   #seen = 0;
   #lastAt: number | null = null;
+  /** Requests by how many of the function there were with them; the last level is for more as well. */
+  readonly #levels = new Float32Array(LEVELS);
+  #requests = 0;
 
-  /** A request has come; one that waited is told late. @param at in ms, by a clock that never goes back. */
-  arrived(at: number): void {
+  /**
+   * A request has come; one that waited is told late.
+   *
+   * @param at in ms, by a clock that never goes back.
+   * @param atOnce how many have VMs, or wait for launches, with it.
+   */
+  arrived(at: number, atOnce: number): void {
+    this.#countLevel(atOnce);
     const before = this.#lastAt;
     this.#lastAt = Math.max(at, before ?? at);
     if (before === null) return;
@@ -88,6 +102,23 @@ export class Demand {
       if (count > 0) best = Math.max(best, used / Math.max(waitedMs, used * SHORTEST_MS));
     }
     return (longer * best + RECENCY_WEIGHT * byRecency) / (longer + RECENCY_WEIGHT);
+  }
+
+  /** The share of the requests that came while there were so many with them, from 0 to 1; of more than are told apart nothing is known. */
+  shareOf(atOnce: number): number {
+    if (this.#requests === 0 || atOnce > LEVELS) return 0;
+    let count = 0;
+    for (let level = atOnce - 1; level < LEVELS; level += 1) count += this.#levels[level] ?? 0;
+    return count / this.#requests;
+  }
+
+  #countLevel(atOnce: number): void {
+    const level = Math.min(LEVELS, atOnce) - 1;
+    this.#levels[level] = (this.#levels[level] ?? 0) + 1;
+    this.#requests += 1;
+    if (this.#requests < MOST_REQUESTS) return;
+    for (let i = 0; i < LEVELS; i += 1) this.#levels[i] = (this.#levels[i] ?? 0) / 2;
+    this.#requests /= 2;
   }
 
   #forgetHalf(): void {

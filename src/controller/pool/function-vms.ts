@@ -119,6 +119,11 @@ export class FunctionVms {
     };
   }
 
+  /** The share of its function's requests that came while there were more than its VMs can have at once, from 0 to 1. */
+  get shareOverflowing(): number {
+    return this.use.demand.shareOf(this.alive * slotsOf(this.config) + 1);
+  }
+
   /** Whether there is an idle one that any request can take. */
   get hasIdle(): boolean {
     return this.#idle.ofNobody.first !== null;

@@ -3,8 +3,11 @@
 /** What a request lacks that got no VM when it was its turn. `own_vm`: one that its function has, sooner than memory for another one. */
 export type Lacking = 'concurrency_limit' | 'own_vm' | 'memory' | 'tap' | 'deployment';
 
-/** Why no VM of a function waits for its first request. `not_yet`: one is due, or just launched. */
-export type NotAhead = 'off' | 'no_snapshot' | 'launch_failed' | 'no_memory' | 'no_tap' | 'not_yet';
+/**
+ * Why no VM of a function waits for its first request. `not_expected`: its requests have not needed as many at once;
+ * `not_yet`: one is due, or just launched.
+ */
+export type NotAhead = 'off' | 'no_snapshot' | 'launch_failed' | 'no_memory' | 'no_tap' | 'not_expected' | 'not_yet';
 
 /** How a VM of a version ended last. */
 export interface LastEnd {

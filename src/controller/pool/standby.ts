@@ -1,7 +1,8 @@
 /**
- * Runs in snapctr. Launches VMs ahead of requests, within a memory budget: for each function that can be restored and has
- * no idle VM, one that is restored, rehearsed and idle. Such a VM is an idle VM like any other: it is evicted when its
- * memory is needed. Functions that are due, since they are called in a rhythm, come first, when they are; then those used last.
+ * Runs in snapctr. Launches VMs ahead of requests, within a memory budget: of each function that can be restored as many as its requests
+ * need at once, restored, rehearsed and idle; of one that was not asked for yet, one. As long as memory is plentiful each has another one
+ * beside those that are in use. Such a VM is an idle VM like any other: it is evicted when its memory is needed. Functions that are due,
+ * since they are called in a rhythm, come first, when they are; then those used last.
  */
 import type { Logger } from '../log.ts';
 import type { Clock, Timer } from './clock.ts';
@@ -20,6 +21,9 @@ const QUIET_MS = 50;
 const DUE_LEAD_MS = 1000;
 /** Nobody waits longer for a function that was due and did not come, in ms. */
 const OVERDUE_MS = 5000;
+
+/** Another VM is needed if this part of the requests came while there were more than those that there are can have. */
+const NEEDED_SHARE = 0.03;
 
 export interface StandbyOptions {
   /** Memory for VMs that wait for their first request, in MiB. */
@@ -97,7 +101,8 @@ export class Standby {
     if (candidate.list === null) return 'launch_failed';
     const { memoryMib, hasTap } = fn.share;
     if (hasTap && this.#isOutOfTaps) return 'no_tap';
-    return memoryMib > Math.min(budgetMib, freeMib()) ? 'no_memory' : 'not_yet';
+    if (memoryMib > Math.min(budgetMib, freeMib())) return 'no_memory';
+    return this.#needsVm(fn) || this.#isRoomy ? 'not_yet' : 'not_expected';
   }
 
   /** A request has taken a VM of the function, launched ahead or not. */
@@ -177,7 +182,7 @@ export class Standby {
     for (let due = this.#due.take(now); due !== null; due = this.#due.take(now)) {
       const { candidate, dueAt } = due;
       const isNews = candidate.dueAt === dueAt && candidate.list !== null && now < dueAt + OVERDUE_MS;
-      if (!isNews || !wantsVm(candidate)) continue;
+      if (!isNews || !mayHaveVm(candidate) || candidate.fn.hasIdle) continue;
       if (this.#isOutOfTaps && candidate.fn.share.hasTap) continue;
       return candidate;
     }
@@ -224,7 +229,7 @@ export class Standby {
   }
 
   /**
-   * The function used last that has no VM to spare, if the budget allows one; one used before makes room if need be. `later`:
+   * The function used last that wants a VM, if the budget allows one; one used before makes room if need be. `later`:
    * only functions that were asked for just now. Costs as much as there are VMs, however many functions there are.
    */
   #next(): Candidate | 'later' | null {
@@ -252,7 +257,7 @@ export class Standby {
         continue;
       }
       heads.set(list, candidate.next);
-      if (!wantsVm(candidate)) continue;
+      if (!this.#wantsVm(candidate)) continue;
       if (this.#options.clock.now() - candidate.usedAt < QUIET_MS) {
         isAnyRestless = true;
         continue;
@@ -261,6 +266,23 @@ export class Standby {
       return candidate;
     }
     return isAnyRestless ? 'later' : null;
+  }
+
+  /** Whether its next request, or several at once, would have to wait for a start. */
+  #wantsVm(candidate: Candidate): boolean {
+    const { fn } = candidate;
+    if (!mayHaveVm(candidate)) return false;
+    return this.#needsVm(fn) || (!fn.hasIdle && this.#isRoomy);
+  }
+
+  /** By what its requests have needed so far. */
+  #needsVm(fn: FunctionVms): boolean {
+    return fn.alive === 0 || fn.shareOverflowing >= NEEDED_SHARE;
+  }
+
+  /** Where memory is short, a launch for no reason is evicted before it is of use. */
+  get #isRoomy(): boolean {
+    return this.#options.freeMib() >= this.#options.budgetMib;
   }
 
   #waitingByUse(): readonly Waiting[] {
@@ -356,9 +378,9 @@ class CandidateList {
   }
 }
 
-/** No VM of it waits for its next request, and one may. */
-function wantsVm({ fn }: Candidate): boolean {
-  return !fn.hasIdle && !fn.hasOpen && fn.unclaimed.size === 0 && !fn.use.isAtLimit;
+/** None is launched for it just now, or has room for the next request among others, and it may have another one. */
+function mayHaveVm({ fn }: Candidate): boolean {
+  return !fn.hasOpen && fn.unclaimed.size === 0 && !fn.use.isAtLimit;
 }
 
 /** The list whose next candidate comes before those of the others; null: there is none. */

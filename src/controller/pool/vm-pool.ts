@@ -186,7 +186,7 @@ export class VmPool {
       // It counts as in use already.
       const unclaimed = fn.takeUnclaimed();
       if (unclaimed !== null) {
-        fn.use.demand.arrived(this.#options.now() - waitedMs);
+        this.#arrived(fn, waitedMs);
         this.#take(unclaimed);
         return { fn, vm: unclaimed, tenant, cause };
       }
@@ -200,10 +200,15 @@ export class VmPool {
       cause = { busyVms: fn.alive, lastEnd: fn.lastEnd, notAhead, evicted };
     }
     fn.use.inUse += 1;
-    fn.use.demand.arrived(this.#options.now() - waitedMs);
+    this.#arrived(fn, waitedMs);
     const vm = known ?? this.#launch(fn);
     this.#take(vm);
     return { fn, vm, tenant, cause };
+  }
+
+  /** A request that is counted as in use. Launches that nobody waits for are counted as well, and none of these. */
+  #arrived({ use, unclaimed }: FunctionVms, waitedMs: number): void {
+    use.demand.arrived(this.#options.now() - waitedMs, use.inUse - unclaimed.size);
   }
 
   /** A request has a slot of it, or waits for it. */

@@ -8,7 +8,7 @@ const MINUTE_MS = 60_000;
 /** Asked for at these times. */
 function demandOf(...times: readonly number[]): Demand {
   const demand = new Demand();
-  for (const time of times) demand.arrived(time);
+  for (const time of times) demand.arrived(time, 1);
   return demand;
 }
 
@@ -24,7 +24,7 @@ test('demand: two pauses alike are a rhythm, and the next request is due after t
 test('demand: a request that is told late counts from when it came', () => {
   const demand = demandOf(0, 10 * MINUTE_MS, 5 * MINUTE_MS);
   assert.equal(demand.lastAt, 10 * MINUTE_MS);
-  demand.arrived(20 * MINUTE_MS);
+  demand.arrived(20 * MINUTE_MS, 1);
   assert.equal(demand.dueAt, 30 * MINUTE_MS);
 });
 
@@ -34,9 +34,9 @@ test('demand: a rhythm that a waiting VM serves best is none to launch for', () 
 
 test('demand: a rhythm that ends is forgotten, and another one learnt', () => {
   const demand = demandOf(0, 5 * MINUTE_MS, 10 * MINUTE_MS);
-  demand.arrived(11 * MINUTE_MS);
+  demand.arrived(11 * MINUTE_MS, 1);
   assert.equal(demand.dueAt, null);
-  demand.arrived(12 * MINUTE_MS);
+  demand.arrived(12 * MINUTE_MS, 1);
   assert.equal(demand.dueAt, 13 * MINUTE_MS);
 });
 
@@ -69,7 +69,7 @@ test('demand: what is to be had is a finite number of uses, at most one in each 
       (pauses, idleMs) => {
         const demand = new Demand();
         let now = 0;
-        for (const pause of pauses) demand.arrived((now += pause));
+        for (const pause of pauses) demand.arrived((now += pause), 1);
         const uses = demand.usesPerMs(idleMs);
         assert.ok(uses > 0 && uses <= 1 / 16, String(uses));
       },
@@ -77,4 +77,19 @@ test('demand: what is to be had is a finite number of uses, at most one in each 
     // At the end of the bin in which its only pause is.
     { examples: [[[0, 16], 22]] },
   );
+});
+
+test('demand: how often requests come at once, among the last ones', () => {
+  const demand = new Demand();
+  assert.deepEqual([demand.shareOf(1), demand.shareOf(2)], [0, 0]);
+  for (const atOnce of [1, 1, 1, 2, 3]) demand.arrived(0, atOnce);
+  assert.deepEqual([demand.shareOf(1), demand.shareOf(2), demand.shareOf(3), demand.shareOf(4)], [1, 2 / 5, 1 / 5, 0]);
+  for (let at = 0; at < 2000; at += 1) demand.arrived(at, 1);
+  assert.ok(demand.shareOf(2) < 0.01, String(demand.shareOf(2)));
+});
+
+test('demand: of more at once than are told apart nothing is known', () => {
+  const demand = new Demand();
+  for (let i = 0; i < 100; i += 1) demand.arrived(i, 1000);
+  assert.deepEqual([demand.shareOf(32), demand.shareOf(33)], [1, 0]);
 });

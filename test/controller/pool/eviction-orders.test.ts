@@ -24,7 +24,7 @@ class Idle implements IdleVm<Idle> {
     this.uses = keys.uses ?? times.length;
     this.idleSince = keys.idleSince ?? times.at(-1) ?? NOW - 1000;
     this.holder = { heldMib: this.memoryMib, demand: new Demand() };
-    for (const time of times) this.holder.demand.arrived(time);
+    for (const time of times) this.holder.demand.arrived(time, 1);
   }
 }
 

@@ -150,7 +150,7 @@ for (const [title, vms, isTaken] of ownVms) {
 
 test('fair share: another VM that saves much more than the one that is evicted is worth it at once, if that is not needed', () => {
   const busy = holding(128);
-  for (let at = NOW - 1000; at <= NOW; at += 20) busy.demand.arrived(at);
+  for (let at = NOW - 1000; at <= NOW; at += 20) busy.demand.arrived(at, 1);
   const victims = (idleMs: number, busyShare: number): readonly Idle[] =>
     policyOf(new Idle('vm', { idleMs })).victims(
       lack(128),

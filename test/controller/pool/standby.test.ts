@@ -255,6 +255,31 @@ test('standby: a VM that dies before its first request is replaced', async (t) =
   assert.deepEqual([ahead, standby.size, { ...pool.counts() }], [['a', 'a'], 1, { a: { idle: 1 } }]);
 });
 
+test('standby: a function that had several requests at once gets as many VMs', async (t) => {
+  const { pool, guests, ahead, add, settle, occupy } = createBench(t, { budgetMib: 1024 }, ['a']);
+  const created = t.mock.method(guests, 'createVm');
+  for (let request = 0; request < 3; request += 1) await occupy('a');
+  for (const { result } of created.mock.calls) {
+    assert.ok(result !== undefined);
+    await guests.end(result, 'killed from outside');
+  }
+  add('a');
+  await settle();
+  assert.deepEqual([ahead, { ...pool.counts() }], [['a', 'a', 'a'], { a: { idle: 3 } }]);
+});
+
+test('standby: where memory is short, one with a VM in use gets another only if it has needed two', async (t) => {
+  const { ahead, add, settle, occupy } = createBench(t, { memoryMib: 384, budgetMib: 384 }, ['a', 'b', 'c']);
+  add('a', 'b');
+  await settle();
+  await occupy('a');
+  await settle();
+  assert.deepEqual(ahead, ['a', 'b']);
+  add('c');
+  await settle();
+  assert.deepEqual(ahead, ['a', 'b', 'c']);
+});
+
 test('standby: the VM of a function used less recently makes room for one used more recently', async (t) => {
   const { standby, ledger, ahead, add, settle, idle, occupy } = createBench(t, { budgetMib: 256 }, [
     'a',
