@@ -17,13 +17,13 @@ const FUNCTIONS: readonly (TestFunction & { readonly mostMb: number })[] = [
   {
     name: 'python3',
     runtime: 'python3',
-    mostMb: 16,
+    mostMb: 11,
     files: { 'workload.py': 'import time\n\ndef handle(request):\n    time.sleep(request)\n    return 1\n' },
   },
   {
     name: 'nodejs',
     runtime: 'nodejs',
-    mostMb: 40,
+    mostMb: 20,
     files: { 'workload.js': 'exports.handle = (s) => new Promise((r) => setTimeout(() => r(1), s * 1000));\n' },
   },
 ];

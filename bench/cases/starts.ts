@@ -23,8 +23,8 @@ export const starts: Benchmark = {
   async run() {
     if (!hasRunc()) console.log(`starts: ${RUNC_MISSING}`);
     return [
-      ...(await measure('python3', HELLO.python3, { restored: 0.5, ahead: 0.1 }, {})),
-      ...(await measure('nodejs', HELLO.nodejs, { restored: 2, ahead: 0.3 }, {})),
+      ...(await measure('python3', HELLO.python3, { restored: 0.5, ahead: 0.08 }, {})),
+      ...(await measure('nodejs', HELLO.nodejs, { restored: 1.7, ahead: 0.25 }, {})),
       ...(await measure('python3-heavy', HEAVY.python3, { restored: 0.35, ahead: null }, { memory: 256 })),
       ...(await measure('nodejs-heavy', HEAVY.nodejs, { restored: 0.8, ahead: null }, { memory: 256 })),
     ];
