@@ -1,8 +1,8 @@
 /**
- * Runs in snapctr. When a function is likely to be asked for next, learnt from the pauses between its requests, and how often at once.
- * Three things are remembered, all of a fixed size: how often pauses of each length came, which tells how much a VM is worth that waits;
- * the last few of them, which tell whether the function is called by a timer; and how many requests there were at once. After "Serverless in the Wild" (Shahrad et al., USENIX ATC 2020),
- * which keeps a histogram of idle times for each application.
+ * Runs in snapctr. When a function is likely to be asked for next, and how often at once, learnt from its requests so far. Three things are
+ * remembered, all of a fixed size: how often pauses of each length came, which tells how much a VM is worth that waits; the last few of
+ * them, which tell whether the function is called by a timer; and how many requests there were at once. The first two are after
+ * "Serverless in the Wild" (Shahrad et al., USENIX ATC 2020), which keeps a histogram of idle times for each application.
  */
 
 /** The shortest pause that is told from shorter ones, in ms; pauses double twice from each bin to the next but one. */
