@@ -42,7 +42,7 @@ test('workload: what is generated runs on a controller, and replay tells how lon
     const summary = JSON.parse(readFileSync(files[0], 'utf8')) as ReplaySummary;
     assert.deepEqual([summary.requests, summary.ok, summary.failed], [requests, requests, {}]);
     assert.ok((summary.by_start['cold']?.count ?? 0) >= 1 && (summary.by_start['warm']?.count ?? 0) >= 1);
-    assert.match(readFileSync(files[1], 'utf8'), /^<svg /);
+    assert.match(readFileSync(files[1], 'utf8'), /^<svg [^]*memory of VMs, MiB/);
     const unknown = join(workspace.directory, 'unknown.json');
     writeFileSync(unknown, '{"time":0,"function":"nobody","payload":{}}\n');
     const failed = await snapctr('replay', unknown, '--endpoint', controller.url, '--json');
