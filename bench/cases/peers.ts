@@ -19,11 +19,11 @@ const STARTS = 30;
 const WARM = 500;
 const WARM_DISCARDED = 100;
 const LOAD_ROUNDS = 3;
-const LOAD_SECONDS = 3;
+const LOAD_SECONDS = 2;
 /** Instances whose memory is measured, beside the one that brings what all share. */
 const IDLE = 8;
 /** Time after which idle VMs are paused and the host has settled, in ms. */
-const SETTLE_MS = 3000;
+const SETTLE_MS = 2000;
 
 const OURS = 'SnapFaaS, process driver';
 

@@ -17,7 +17,7 @@ const FUNCTION = 'measured';
 const MEMORY_MIB = 128;
 const CONNECTIONS = 8;
 /** Long enough for all instances to be started beside each other, in s. */
-const SLEEP_S = 5;
+const SLEEP_S = 4;
 const HELD_LIMIT_MS = 60_000;
 
 /** What the workload knows nothing of: the end of an instance, and time in which another one is needed. */
