@@ -19,6 +19,8 @@ const CONNECTIONS = 8;
 export interface Command {
   readonly argv: readonly [string, ...string[]];
   readonly environment?: Readonly<Record<string, string>>;
+  /** Where it runs; default: where this process does. */
+  readonly directory?: string;
   /** How it ends, beside being killed. */
   end?(): Promise<unknown>;
 }
@@ -148,6 +150,7 @@ class Instance {
     const child = spawn(program, args, {
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
+      cwd: command.directory,
       env: { ...process.env, ...command.environment },
     });
     child.stderr.on('data', (chunk: Buffer) => (this.#stderr = (this.#stderr + chunk.toString()).slice(-2000)));

@@ -142,7 +142,8 @@ export const LAMBDA_EMULATOR: Server = {
           ...['--runtime-api-address', `127.0.0.1:${await freePort()}`],
         ];
         const argv = [program, '--log-level', 'error', ...addresses, ...client.argv] as const;
-        return { argv, environment: { ...client.environment, LAMBDA_TASK_ROOT: place } };
+        // Node's client looks for handlers there.
+        return { argv, environment: client.environment ?? {}, directory: place };
       },
     };
   },
