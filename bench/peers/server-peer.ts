@@ -2,10 +2,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '../../test/support/free-port.ts';
 import { Client } from '../support/client.ts';
 import { dependenciesOf } from './installed.ts';
 import { checkAnswer, type Peer, type Running, type Target } from './peer.ts';
@@ -55,16 +55,25 @@ export function serverPeer(server: Server): Peer {
       server.languages.includes(language) ? (server.whyNot?.() ?? false) : `not for ${language}`,
     async open(workload) {
       const place = mkdtempSync(join(tmpdir(), 'snapfaas-peer-'));
-      const suffix = workload.language === 'python3' ? 'py' : 'js';
-      writeFileSync(join(place, `measured.${suffix}`), workload.source);
-      if (Object.keys(workload.dependencies).length > 0) {
-        const packages = await dependenciesOf(workload);
-        const [from, to] = suffix === 'py' ? [packages, 'lib'] : [join(packages, 'node_modules'), 'node_modules'];
-        cpSync(from, join(place, to), { recursive: true, verbatimSymlinks: true });
+      try {
+        await provide(workload, place);
+        return new Servers(server, workload, await server.prepare(workload, place), place);
+      } catch (error) {
+        rmSync(place, { recursive: true });
+        throw error;
       }
-      return new Servers(server, workload, await server.prepare(workload, place), place);
     },
   };
+}
+
+/** The module `measured`, and what it imports. */
+async function provide(workload: Workload, place: string): Promise<void> {
+  const isPython = workload.language === 'python3';
+  writeFileSync(join(place, `measured.${isPython ? 'py' : 'js'}`), workload.source);
+  if (Object.keys(workload.dependencies).length === 0) return;
+  const packages = await dependenciesOf(workload);
+  const [from, to] = isPython ? [packages, 'lib'] : [join(packages, 'node_modules'), 'node_modules'];
+  cpSync(from, join(place, to), { recursive: true, verbatimSymlinks: true });
 }
 
 class Servers implements Running {
@@ -182,13 +191,4 @@ class Instance {
       // It has ended.
     }
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

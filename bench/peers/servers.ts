@@ -2,12 +2,13 @@
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
+import { freePort } from '../../test/support/free-port.ts';
 import { PROJECT_ROOT } from '../../test/support/snapctr.ts';
 import { builtFunction, whyWithoutLanguage } from '../../test/support/languages.ts';
 import { hasRunc, RUNC_MISSING, RuncBundle } from '../support/runc.ts';
 import { goProgram, npmPackages, pythonPackages } from './installed.ts';
 import { NotInstalled } from './peer.ts';
-import { freePort, type Command, type Server } from './server-peer.ts';
+import type { Command, Server } from './server-peer.ts';
 import type { Workload } from './workloads.ts';
 
 const BOTH = ['python3', 'nodejs'] as const;

@@ -103,3 +103,12 @@ export function describe(url: URL, error: unknown): string {
       return `${origin}: ${messageOf(error)}`;
   }
 }
+
+/** Null: it is no JSON. */
+export function jsonOf(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    return null;
+  }
+}

@@ -1,7 +1,7 @@
 /** Runs in the commands of people. One request to a controller in AWS's JSON protocol. */
 import { z } from 'zod';
 import { ClientError } from './client-error.ts';
-import { exchange } from './http.ts';
+import { exchange, jsonOf } from './http.ts';
 import type { ClientOptions } from './lambda-client.ts';
 
 const errorSchema = z.object({ __type: z.string(), message: z.string().optional() });
@@ -30,7 +30,7 @@ export async function jsonCall<T>(
     patienceMs: PATIENCE_MS,
     signal,
   });
-  const answer = parsed(body);
+  const answer = jsonOf(body);
   const result = schema.safeParse(answer);
   if (status === 200 && result.success) return result.data;
   const error = errorSchema.safeParse(answer);
@@ -39,12 +39,4 @@ export async function jsonCall<T>(
   }
   const { __type, message = __type } = error.data;
   throw new ClientError('refused', message, { type: __type });
-}
-
-function parsed(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return null;
-  }
 }

@@ -1,7 +1,7 @@
 /** Runs in the commands of people. What a controller says of its memory, by `/status`. */
 import { z } from 'zod';
 import { ClientError } from './client-error.ts';
-import { exchange } from './http.ts';
+import { exchange, jsonOf } from './http.ts';
 import type { ClientOptions } from './lambda-client.ts';
 
 const PATIENCE_MS = 10_000;
@@ -26,18 +26,10 @@ export async function vmMemory({ endpoint, token, signal }: ClientOptions): Prom
   if (status === 401 || status === 403) {
     throw new ClientError('refused', 'the controller wants a key that may read its status');
   }
-  const answer = statusSchema.safeParse(parsed(body));
+  const answer = statusSchema.safeParse(jsonOf(body));
   if (!answer.success) {
     throw new ClientError('bad_answer', `${endpoint.origin} answered ${status}: is it a controller?`);
   }
   const { reserved_mib, idle_mib } = answer.data.memory;
   return { reservedMib: reserved_mib, idleMib: idle_mib };
-}
-
-function parsed(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch {
-    return null;
-  }
 }

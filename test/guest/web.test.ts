@@ -1,12 +1,11 @@
 /** An application on a port behind the server of the Runtime API, under sanitizers: whatever it answers, or does not. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeFrame, type Frame, type FrameHeader } from '../../src/protocol/frame.ts';
 import { FrameType, STREAM_WINDOW_BYTES, type InvokeHeader, type LoadRequest } from '../../src/protocol/guest.ts';
 import { noCompiler } from '../support/bootstrap.ts';
+import { freePort } from '../support/free-port.ts';
 import { failureOf, GuestProcess, runningGuests } from '../support/guest-process.ts';
 import { SanitizedRuntimeApi } from '../support/sanitized-runtime-api.ts';
 
@@ -587,12 +586,3 @@ describe('an application on a port that gets several requests at once', { skip: 
     });
   }
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
