@@ -42,7 +42,8 @@ export class VmLife {
   /** Null: it is dead. */
   #use: MemoryUse | null = 'starting';
   #useSince: number;
-  readonly #spentMs: Record<MemoryUse, number> = { starting: 0, busy: 0, idle: 0 };
+  #busyMs = 0;
+  #idleMs = 0;
   #readyMs: number | null = null;
   #uses = 0;
   #firstUseMs: number | null = null;
@@ -72,7 +73,8 @@ export class VmLife {
     const before = this.#use;
     if (before === null) return null;
     const now = this.#now();
-    this.#spentMs[before] += now - this.#useSince;
+    if (before === 'busy') this.#busyMs += now - this.#useSince;
+    else if (before === 'idle') this.#idleMs += now - this.#useSince;
     this.#useSince = now;
     this.#use = use;
     if (before === 'starting' && use !== null) this.#readyMs = now;
@@ -98,8 +100,8 @@ export class VmLife {
       uses: this.#uses,
       first_use_ms: toMicros(this.#firstUseMs),
       last_use_ms: toMicros(this.#lastUseMs),
-      busy_ms: toMicros(this.#spentMs.busy),
-      idle_ms: toMicros(this.#spentMs.idle),
+      busy_ms: toMicros(this.#busyMs),
+      idle_ms: toMicros(this.#idleMs),
       paused_ms: toMicros(this.#pausedMs),
       ended_ms: toMicros(this.#now()),
     };
