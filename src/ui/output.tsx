@@ -24,6 +24,8 @@ export function Output({ name, seen }: { readonly name: string; readonly seen: n
   const place = useRef<HTMLDivElement>(null);
   /** Whoever has scrolled back reads there. */
   const isAtEnd = useRef(true);
+  /** The last line when it was last told where the reader is. */
+  const lastLine = useRef<Element | null>(null);
   const followToken = useRef<string | null>(null);
   useEffect(() => {
     const timer = setInterval(() => {
@@ -63,9 +65,13 @@ export function Output({ name, seen }: { readonly name: string; readonly seen: n
         role="log"
         aria-live="off"
         aria-labelledby="output"
-        onScroll={({ currentTarget: { scrollHeight, scrollTop, clientHeight } }) =>
-          (isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR_PX)
-        }
+        onScroll={({ currentTarget: box }) => {
+          // Lines may come between a scroll to the end and its event: the end is then where it was before them.
+          const belowPx = box.scrollHeight - box.scrollTop - box.clientHeight;
+          isAtEnd.current = belowPx - heightAfter(lastLine.current, box) < NEAR_PX;
+          lastLine.current = box.lastElementChild;
+          if (isFollowing && isAtEnd.current) box.scrollTop = box.scrollHeight;
+        }}
       >
         {events.length === 0 ? (
           <p class="quiet">Nothing in the last ten minutes.</p>
@@ -79,6 +85,12 @@ export function Output({ name, seen }: { readonly name: string; readonly seen: n
       </div>
     </section>
   );
+}
+
+/** In pixels: what came into the box after this line; 0 if the line is there no more. */
+function heightAfter(line: Element | null, box: Element): number {
+  if (line?.parentElement !== box || box.lastElementChild === null) return 0;
+  return box.lastElementChild.getBoundingClientRect().bottom - line.getBoundingClientRect().bottom;
 }
 
 /** Control characters as pictures of them; tabs stay. */

@@ -144,6 +144,22 @@ describe('the live page in a browser', { timeout: 240_000, skip }, () => {
     await print('at the end\n');
     await output.getByText('at the end').waitFor();
     await until((pixels) => pixels < 8);
+    // Lines that come between a scroll to the end and its event leave no one behind.
+    await page.mouse.wheel(0, -1000);
+    await until((pixels) => pixels > 500);
+    await page.waitForTimeout(100);
+    await page.evaluate(`
+      globalThis.untilTold = new AbortController();
+      const hold = (event) => event.stopImmediatePropagation();
+      addEventListener('scroll', hold, { capture: true, signal: untilTold.signal });
+      document.querySelector('.output').scrollTop = 1e6;
+    `);
+    await print('before the event\n');
+    await output.getByText('before the event').waitFor();
+    assert.ok((await below()) > 8, 'its event is still to come');
+    await page.evaluate('untilTold.abort()');
+    await output.dispatchEvent('scroll');
+    await until((pixels) => pixels < 8);
     assert.deepEqual(problems, []);
   });
 
