@@ -36,8 +36,8 @@ export class Demand {
   #pauses = 0;
   #seen = 0;
   #lastAt: number | null = null;
-  /** Requests by how many of the function there were with them; the last level is for more as well. */
-  readonly #levels = new Float32Array(LEVELS);
+  /** Requests by how many of the function there were with them, from two on; the last level is for more as well. */
+  readonly #levels = new Float32Array(LEVELS - 1);
   #requests = 0;
 
   /**
@@ -107,17 +107,21 @@ export class Demand {
   /** The share of the requests that came while there were so many with them, from 0 to 1; of more than are told apart nothing is known. */
   shareOf(atOnce: number): number {
     if (this.#requests === 0 || atOnce > LEVELS) return 0;
+    if (atOnce <= 1) return 1;
     let count = 0;
-    for (let level = atOnce - 1; level < LEVELS; level += 1) count += this.#levels[level] ?? 0;
+    for (let level = atOnce - 2; level < LEVELS - 1; level += 1) count += this.#levels[level] ?? 0;
     return count / this.#requests;
   }
 
   #countLevel(atOnce: number): void {
-    const level = Math.min(LEVELS, atOnce) - 1;
-    this.#levels[level] = (this.#levels[level] ?? 0) + 1;
     this.#requests += 1;
+    // Most requests are alone, and touch no more memory than this: with many functions that is what counting costs.
+    if (atOnce > 1) {
+      const level = Math.min(LEVELS, atOnce) - 2;
+      this.#levels[level] = (this.#levels[level] ?? 0) + 1;
+    }
     if (this.#requests < MOST_REQUESTS) return;
-    for (let i = 0; i < LEVELS; i += 1) this.#levels[i] = (this.#levels[i] ?? 0) / 2;
+    for (let i = 0; i < LEVELS - 1; i += 1) this.#levels[i] = (this.#levels[i] ?? 0) / 2;
     this.#requests /= 2;
   }
 
