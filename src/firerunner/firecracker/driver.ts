@@ -13,9 +13,9 @@ import { bootRequests, VMM_FILES, loadRequest, snapshotRequests, type ApiRequest
 import { DialledControl } from './dialled-control.ts';
 import type { VmmDirectories } from './vmm-directory.ts';
 import type { FirecrackerInstallation } from './installation.ts';
-import { SpareVmms } from './spare-vmms.ts';
 import { FirecrackerVmm } from './vmm.ts';
 import { cpuIdentity } from '../host-cpu.ts';
+import { SpareVmms } from '../programs/spare-vmms.ts';
 import { HostError, type Driver, type Machine, type SavedMachine, type Surroundings } from '../machine.ts';
 
 /** A load opens the files, maps the memory and restores the devices, in ms. */
@@ -56,7 +56,7 @@ export function firecrackerDriver({ installation, directories, prestarted, say }
 }
 
 async function startMachine(
-  spares: SpareVmms,
+  spares: SpareVmms<FirecrackerVmm>,
   spec: MachineSpec,
   saved: SavedMachine | null,
   surroundings: Surroundings,

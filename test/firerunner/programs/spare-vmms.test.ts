@@ -3,11 +3,10 @@ import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, mock, test } from 'node:test';
 import type { MachineExit } from '../../../src/firerunner/machine.ts';
-import { SpareVmms } from '../../../src/firerunner/firecracker/spare-vmms.ts';
-import type { FirecrackerVmm } from '../../../src/firerunner/firecracker/vmm.ts';
+import { SpareVmms, type SpareVmm } from '../../../src/firerunner/programs/spare-vmms.ts';
 
 /** What the pool knows of a VMM. */
-interface Stub extends Pick<FirecrackerVmm, 'pid' | 'exited' | 'kill'> {
+interface Stub extends SpareVmm {
   end(reason: string): void;
 }
 
@@ -36,15 +35,15 @@ describe('VMMs started ahead', () => {
   let starts: Start[];
   let said: string[];
   let nowMs: number;
-  let spares: SpareVmms;
+  let spares: SpareVmms<Stub>;
   const open = (size: number): void => {
     starts = [];
     said = [];
     nowMs = 0;
-    const start = (signal: AbortSignal): Promise<FirecrackerVmm> =>
+    const start = (signal: AbortSignal): Promise<Stub> =>
       new Promise((resolve, reject) => {
         signal.addEventListener('abort', () => reject(signal.reason as Error));
-        starts.push({ resolve: (vmm) => resolve(vmm as unknown as FirecrackerVmm), reject });
+        starts.push({ resolve, reject });
       });
     spares = new SpareVmms({ size, start, say: (text) => void said.push(text), now: () => nowMs });
     spares.refill();

@@ -1,6 +1,6 @@
 /**
- * Runs in firerunner. Firecracker processes that were started ahead and wait on their API sockets. None is bound to a
- * function, or a kind of machine, before it is taken; each is used once.
+ * Runs in firerunner. VMM processes that were started ahead and wait to be told of a machine. None is bound to a function before it is
+ * taken; each is used once.
  *
  * ```
  *   starting ──▶ waiting ──▶ taken          a launch that finds none waiting is given the next that is started
@@ -9,8 +9,7 @@
  */
 import { abortReason, withAny } from '../../protocol/abort.ts';
 import { messageOf } from '../../protocol/errors.ts';
-import { LaunchError } from '../machine.ts';
-import type { FirecrackerVmm } from './vmm.ts';
+import { LaunchError, type Machine } from '../machine.ts';
 
 /** After one could not be started, or ended while it waited: the first pause and the longest, in ms. */
 const FIRST_RETRY_MS = 1000;
@@ -19,28 +18,31 @@ const LONGEST_RETRY_MS = 60_000;
 const FIRST_SILENCE_MS = 60_000;
 const LONGEST_SILENCE_MS = 3_600_000;
 
-/** Is handed what was started, or null if that failed. */
-type Taker = (vmm: FirecrackerVmm | null) => void;
+/** What is asked of a VMM that waits. */
+export type SpareVmm = Pick<Machine, 'pid' | 'exited' | 'kill'>;
 
-export interface SpareOptions {
+/** Is handed what was started, or null if that failed. */
+type Taker<Vmm> = (vmm: Vmm | null) => void;
+
+export interface SpareOptions<Vmm extends SpareVmm> {
   /** How many wait at most. */
   readonly size: number;
   /** Starts one; the signal calls it off. */
-  readonly start: (signal: AbortSignal) => Promise<FirecrackerVmm>;
+  readonly start: (signal: AbortSignal) => Promise<Vmm>;
   /** Tells the user why none are waiting; not again for a while. */
   readonly say: (text: string) => void;
   /** A clock that is never set, in ms. */
   readonly now: () => number;
 }
 
-export class SpareVmms {
-  readonly #options: SpareOptions;
-  readonly #waiting: FirecrackerVmm[] = [];
+export class SpareVmms<Vmm extends SpareVmm> {
+  readonly #options: SpareOptions<Vmm>;
+  readonly #waiting: Vmm[] = [];
   readonly #starting = new Set<Promise<void>>();
   /** Without those that have just arrived, which are in the set a moment longer. */
   #startingCount = 0;
   /** Launches that wait for one that is being started; never more than those. */
-  readonly #takers: Taker[] = [];
+  readonly #takers: Taker<Vmm>[] = [];
   readonly #closing = new AbortController();
   #retry: NodeJS.Timeout | null = null;
   /** In a row, until one that was started ahead is of use. */
@@ -51,7 +53,7 @@ export class SpareVmms {
   /** Whether the latest one failed. */
   #isFailing = false;
 
-  constructor(options: SpareOptions) {
+  constructor(options: SpareOptions<Vmm>) {
     this.#options = options;
   }
 
@@ -61,10 +63,15 @@ export class SpareVmms {
    *
    * @throws as its start, or the signal's reason.
    */
-  async take(signal: AbortSignal): Promise<FirecrackerVmm> {
+  async take(signal: AbortSignal): Promise<Vmm> {
+    const vmm = await this.takeStarted(signal);
+    return vmm ?? withAny([signal, this.#closing.signal], (any) => this.#options.start(any));
+  }
+
+  /** The same, but null where that would be a new one. @throws the signal's reason. */
+  async takeStarted(signal: AbortSignal): Promise<Vmm | null> {
     const vmm = this.#takeWaiting() ?? (await this.#nextStarted(signal));
-    if (vmm === null) return withAny([signal, this.#closing.signal], (any) => this.#options.start(any));
-    this.#failures = 0;
+    if (vmm !== null) this.#failures = 0;
     return vmm;
   }
 
@@ -89,7 +96,7 @@ export class SpareVmms {
     await Promise.all(this.#waiting.splice(0).map((vmm) => vmm.kill()));
   }
 
-  #takeWaiting(): FirecrackerVmm | null {
+  #takeWaiting(): Vmm | null {
     let vmm = this.#waiting.shift();
     // One that has ended is only taken out of the list when its directory is gone.
     while (vmm?.pid === null) vmm = this.#waiting.shift();
@@ -97,14 +104,14 @@ export class SpareVmms {
   }
 
   /** @returns null if none is being started for this launch, or that fails. @throws the signal's reason */
-  #nextStarted(signal: AbortSignal): Promise<FirecrackerVmm | null> {
+  #nextStarted(signal: AbortSignal): Promise<Vmm | null> {
     if (this.#takers.length >= this.#startingCount) return Promise.resolve(null);
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
         this.#takers.splice(this.#takers.indexOf(taker), 1);
         reject(abortReason(signal));
       };
-      const taker: Taker = (vmm) => {
+      const taker: Taker<Vmm> = (vmm) => {
         signal.removeEventListener('abort', onAbort);
         resolve(vmm);
       };
@@ -115,7 +122,7 @@ export class SpareVmms {
   }
 
   async #add(): Promise<void> {
-    let vmm: FirecrackerVmm;
+    let vmm: Vmm;
     try {
       vmm = await this.#options.start(this.#closing.signal);
     } catch (error) {
@@ -138,12 +145,12 @@ export class SpareVmms {
   }
 
   /** @returns the launch that waits for what was just started, or was not. */
-  #arrived(): Taker | undefined {
+  #arrived(): Taker<Vmm> | undefined {
     this.#startingCount -= 1;
     return this.#takers.shift();
   }
 
-  #keep(vmm: FirecrackerVmm): void {
+  #keep(vmm: Vmm): void {
     this.#waiting.push(vmm);
     void vmm.exited.then(({ reason }) => {
       const index = this.#waiting.indexOf(vmm);
