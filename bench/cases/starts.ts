@@ -1,6 +1,6 @@
 /**
- * The first request on a VM from the client's side: restored for the request, restored ahead of it, booted; beside
- * `runc run` of the same handler on the same files where runc is installed.
+ * The first request on a VM from the client's side: restored for the request, into a QEMU that waited or one of its own,
+ * restored ahead of it, booted; beside `runc run` of the same handler on the same files where runc is installed.
  */
 import { join } from 'node:path';
 import { stageApp } from '../../src/images/app-stage.ts';
@@ -34,16 +34,18 @@ export const starts: Benchmark = {
 async function measure(name: string, fn: Measured, bounds: Bounds, options: StartOptions): Promise<Result[]> {
   const onDemand = await StartBench.open(fn, options);
   const ahead = await StartBench.open(fn, { ...options, ahead: true });
+  const alone = await StartBench.open(fn, { ...options, prestarted: 0 });
   const runc = hasRunc()
     ? new RuncBundle(fn.runtime, (await stageApp(join(onDemand.workspace.directory, 'apps', 'measured'))).directory)
     : null;
   try {
     const samples = await sideBySide(ROUNDS, {
       restored: () => onDemand.start(),
+      alone: () => alone.start(),
       ahead: () => ahead.start(),
       ...(runc === null ? {} : { runc: () => runc.run(fn) }),
     });
-    const { restored = [], ahead: launchedAhead = [], runc: container = [] } = samples;
+    const { restored = [], alone: withoutWaiting = [], ahead: launchedAhead = [], runc: container = [] } = samples;
     const results = [
       result(
         `start-restored-${name}`,
@@ -52,6 +54,14 @@ async function measure(name: string, fn: Measured, bounds: Bounds, options: Star
         null,
         restored,
         `request to answer: ${summary(restored)}`,
+      ),
+      result(
+        `start-restored-${name}-vs-own-qemu`,
+        median(restored) / median(withoutWaiting),
+        'ratio',
+        { at: 'most', value: 0.95 },
+        restored.map((value) => value / median(withoutWaiting)),
+        `with QEMUs that wait ${summary(restored)} ms; without ${summary(withoutWaiting)} ms`,
       ),
       result(`start-ahead-${name}`, median(launchedAhead), 'ms', null, launchedAhead, summary(launchedAhead)),
       ...(runc === null
@@ -65,6 +75,7 @@ async function measure(name: string, fn: Measured, bounds: Bounds, options: Star
   } finally {
     await onDemand.close();
     await ahead.close();
+    await alone.close();
     runc?.remove();
   }
 }

@@ -16,6 +16,8 @@ export interface StartOptions {
   /** Launch VMs ahead of the requests. */
   readonly ahead?: boolean;
   readonly snapshots?: boolean;
+  /** QEMUs that wait for a machine; undefined: by default. */
+  readonly prestarted?: number;
 }
 
 /** A controller with one function, whose VM is ended after each request. */
@@ -35,7 +37,10 @@ export class StartBench {
   static async open(measured: Measured, options: StartOptions = {}): Promise<StartBench> {
     const memory = options.memory ?? 128;
     const standby = options.ahead === true ? memory : 0;
-    const workspace = createWorkspace([testFunction('measured', measured, memory)], [`standby: ${standby}`]);
+    const workspace = createWorkspace([testFunction('measured', measured, memory)], [
+      `standby: ${standby}`,
+      ...(options.prestarted === undefined ? [] : [`qemu: { prestarted: ${options.prestarted} }`]),
+    ]);
     lockPackages(workspace, measured);
     const controller = await startController(workspace, {
       vmm: 'qemu',

@@ -6,11 +6,17 @@ import { z } from 'zod';
 
 /** What firerunner is told of the host once, at its start, as JSON (`--vmm-settings`). */
 export interface VmmSettings {
+  readonly qemu: QemuSettings | null;
   readonly firecracker: FirecrackerSettings | null;
   /** Null: Firecracker runs as firerunner's own user, without a jail. */
   readonly jailer: JailerSettings | null;
   /** Null: no VM gets a network interface. */
   readonly network: NetworkSettings | null;
+}
+
+export interface QemuSettings {
+  /** VMM processes that are kept waiting for a VM to load, at most. */
+  readonly prestarted: number;
 }
 
 export interface FirecrackerSettings {
@@ -56,14 +62,16 @@ export const CGROUP_FILE = /^[a-z]+(\.[A-Za-z0-9_]+)+$/;
 export const CGROUP_VALUE = /^[^=]+$/;
 
 const path = z.string().min(1);
+const prestarted = z.number().int().min(0).max(MAX_PRESTARTED).default(0);
 const id = z.number().int().min(SMALLEST_UID).max(LARGEST_UID);
 
 /** What is not said is as good as null. */
 export const vmmSettingsSchema: z.ZodType<VmmSettings> = z.strictObject({
+  qemu: z.strictObject({ prestarted }).nullable().default(null),
   firecracker: z
     .strictObject({
       path: path.nullable().default(null),
-      prestarted: z.number().int().min(0).max(MAX_PRESTARTED).default(0),
+      prestarted,
     })
     .nullable()
     .default(null),
@@ -88,4 +96,4 @@ export const vmmSettingsSchema: z.ZodType<VmmSettings> = z.strictObject({
     .default(null),
 });
 
-export const NO_SETTINGS: VmmSettings = { firecracker: null, jailer: null, network: null };
+export const NO_SETTINGS: VmmSettings = { qemu: null, firecracker: null, jailer: null, network: null };

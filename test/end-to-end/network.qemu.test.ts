@@ -25,6 +25,7 @@ import {
   type Workspace,
 } from '../support/snapctr.ts';
 import { startOf } from '../support/snapshots.ts';
+import { commandOf, isStartedAhead, until, vmmsOf, waitingQemusOf } from './processes.ts';
 
 const problem = namespaceProblem();
 if (problem !== null) process.stderr.write(`networks of VMs are not tested: ${problem}\n`);
@@ -189,6 +190,19 @@ describe('networks of VMs', { skip: problem ?? false, timeout: 240_000 }, () => 
     const answers = await Promise.all([running.invoke('python', event), running.invoke('python', event)]);
     assertAddresses(answers);
     assert.deepEqual(answers.map(startOf), ['restored', 'restored']);
+  });
+
+  test('a QEMU that waited for its machine has the tap, and its guest the address', async () => {
+    const running = await start(true);
+    const event = { port: server.port, hold: 500 };
+    const first = running.invoke('python', event);
+    const { runner_pid: firerunner } = await running.status();
+    await until('one waits', () => waitingQemusOf(firerunner ?? 0).length > 0);
+    const answers = [await running.invoke('node', event), await first];
+    assertAddresses(answers);
+    assert.deepEqual(answers.map(startOf), ['restored', 'restored']);
+    const isAhead = vmmsOf(firerunner ?? 0).map((pid) => isStartedAhead(commandOf(pid)));
+    assert.deepEqual(isAhead.sort(), [false, true]);
   });
 
   test('a guest has IPv4 alone, and the name server that is configured', async () => {

@@ -15,7 +15,7 @@ import {
   type Workspace,
 } from '../support/snapctr.ts';
 import { logged, startOf } from '../support/snapshots.ts';
-import { commandOf, isRunning, until, vmmsOf } from './processes.ts';
+import { commandOf, isRunning, until, vmmsOf, wordAfter } from './processes.ts';
 
 /** First requests that are measured of each kind. */
 const ROUNDS = 7;
@@ -218,10 +218,6 @@ describe('VMs launched ahead', { timeout: 180_000 }, () => {
     await stop(running);
   });
 });
-
-function wordAfter(flag: string, command: readonly string[]): string {
-  return command[command.indexOf(flag) + 1] ?? '';
-}
 
 function median(values: readonly number[] = []): number {
   const sorted = [...values].sort((a, b) => a - b);

@@ -5,6 +5,7 @@ import { parseVmmSettings } from '../../src/firerunner/vmm-settings.ts';
 import type { VmmSettings } from '../../src/protocol/vmm-settings.ts';
 
 const EVERYTHING: VmmSettings = {
+  qemu: { prestarted: 3 },
   firecracker: { path: '/usr/bin/firecracker', prestarted: 2 },
   jailer: {
     path: null,

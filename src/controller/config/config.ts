@@ -16,7 +16,7 @@ import type { EventsSettings } from './events.ts';
 import { natsSettings, type NatsSettings } from './nats.ts';
 import type { ScheduleSettings } from './schedules.ts';
 import type { UrlSettings } from './url.ts';
-import { checkUserCount, firecrackerSettings, jailerSettings } from './vmm.ts';
+import { checkUserCount, firecrackerSettings, jailerSettings, qemuSettings } from './vmm.ts';
 import { check } from '../../yaml/check.ts';
 import { ConfigError, formatProblem, YamlFile, type Problem } from '../../yaml/yaml-file.ts';
 import type { RetentionLimits } from '../../storage/retention.ts';
@@ -171,6 +171,7 @@ export function loadConfig(path: string, context: ConfigContext): Config {
     eventSources: list.eventSources,
     broken: Object.freeze(list.broken.map(shown)),
     vmmSettings: Object.freeze({
+      qemu: qemuSettings(yaml.qemu),
       firecracker: firecrackerSettings(yaml.firecracker, files.absolute),
       jailer: jailerSettings(yaml.jailer, files.absolute),
       network,

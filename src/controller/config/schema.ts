@@ -14,7 +14,7 @@ import { EVICTION_ORDERS, type EvictionOrderName } from '../pool/eviction-orders
 import { eventSourcesSchema } from './event-sources.ts';
 import { natsSchema } from './nats.ts';
 import { schedulesSchema } from './schedules.ts';
-import { firecrackerSchema, jailerSchema } from './vmm.ts';
+import { firecrackerSchema, jailerSchema, qemuSchema } from './vmm.ts';
 
 export const MAX_VCPUS = 32;
 export const DEFAULT_TIMEOUT_S = 60;
@@ -91,6 +91,7 @@ export const controllerSchema = z.strictObject(
       .enum(EVICTION_ORDERS, expected(`one of ${EVICTION_ORDERS.map((name) => `\`${name}\``).join(', ')}`))
       .nullish(),
     standby: wholeNumber(0, Number.MAX_SAFE_INTEGER, 'a whole number of MB, 0 for none').nullish(),
+    qemu: qemuSchema.nullish(),
     firecracker: firecrackerSchema.nullish(),
     jailer: jailerSchema.nullish(),
     nats: natsSchema.nullish(),

@@ -1,4 +1,5 @@
 /** Runs in snapctr. The blocks of the controller's file that say how the host runs VMs, as firerunner is told of them. */
+import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import {
   CGROUP_FILE,
@@ -8,22 +9,26 @@ import {
   SMALLEST_UID,
   type FirecrackerSettings,
   type JailerSettings,
+  type QemuSettings,
 } from '../../protocol/vmm-settings.ts';
 import { expected, text, wholeNumber } from '../../yaml/values.ts';
 import type { Problem, YamlFile } from '../../yaml/yaml-file.ts';
 
 const DEFAULT_CHROOT_BASE = '/srv/jailer';
 export const DEFAULT_PRESTARTED = 2;
+/** Of QEMUs, as many as there are processors, which so many launches at once keep busy. */
+const MOST_QEMUS_BY_DEFAULT = 8;
 
 const uidRange = expected(`two user ids from ${SMALLEST_UID} on, the first and the last, such as 100000-100999`);
 const cgroupFile = expected('the name of a file of a cgroup, such as `memory.max`');
 const cgroupValue = expected('a number or a string without `=`, as it is written to the file');
 
+const prestarted = wholeNumber(0, MAX_PRESTARTED, `a whole number from 0 to ${MAX_PRESTARTED}`).nullish();
+
+export const qemuSchema = z.strictObject({ prestarted }, expected('a map with `prestarted`'));
+
 export const firecrackerSchema = z.strictObject(
-  {
-    path: text('the path of the program').nullish(),
-    prestarted: wholeNumber(0, MAX_PRESTARTED, `a whole number from 0 to ${MAX_PRESTARTED}`).nullish(),
-  },
+  { path: text('the path of the program').nullish(), prestarted },
   expected('a map with `path` or `prestarted`'),
 );
 
@@ -47,10 +52,14 @@ export const jailerSchema = z.strictObject(
   expected('a map with `uid_range`'),
 );
 
-/** The two blocks as they stand in the file. */
+/** The blocks of Firecracker as they stand in the file. */
 interface VmmYaml {
   readonly firecracker?: z.infer<typeof firecrackerSchema> | null | undefined;
   readonly jailer?: z.infer<typeof jailerSchema> | null | undefined;
+}
+
+export function qemuSettings(yaml: z.infer<typeof qemuSchema> | null | undefined): QemuSettings {
+  return { prestarted: yaml?.prestarted ?? Math.min(availableParallelism(), MOST_QEMUS_BY_DEFAULT) };
 }
 
 /** @param resolve makes a path that stands in the file absolute. */

@@ -25,7 +25,7 @@ export type SpareVmm = Pick<Machine, 'pid' | 'exited' | 'kill'>;
 type Taker<Vmm> = (vmm: Vmm | null) => void;
 
 export interface SpareOptions<Vmm extends SpareVmm> {
-  /** How many wait at most. */
+  /** How many wait at most; see `resize`. */
   readonly size: number;
   /** Starts one; the signal calls it off. */
   readonly start: (signal: AbortSignal) => Promise<Vmm>;
@@ -37,6 +37,7 @@ export interface SpareOptions<Vmm extends SpareVmm> {
 
 export class SpareVmms<Vmm extends SpareVmm> {
   readonly #options: SpareOptions<Vmm>;
+  #size: number;
   readonly #waiting: Vmm[] = [];
   readonly #starting = new Set<Promise<void>>();
   /** Without those that have just arrived, which are in the set a moment longer. */
@@ -55,6 +56,7 @@ export class SpareVmms<Vmm extends SpareVmm> {
 
   constructor(options: SpareOptions<Vmm>) {
     this.#options = options;
+    this.#size = options.size;
   }
 
   /**
@@ -78,7 +80,7 @@ export class SpareVmms<Vmm extends SpareVmm> {
   /** Starts as many as are missing, behind the back of whoever calls. */
   refill(): void {
     if (this.#closing.signal.aborted || this.#retry !== null) return;
-    const { size } = this.#options;
+    const size = this.#size;
     // What failed once is tried with one.
     const atOnce = this.#isFailing ? 1 : size;
     while (this.#waiting.length + this.#startingCount < size && this.#startingCount < atOnce) {
@@ -86,6 +88,12 @@ export class SpareVmms<Vmm extends SpareVmm> {
       const starting = this.#add().finally(() => this.#starting.delete(starting));
       this.#starting.add(starting);
     }
+  }
+
+  /** From now on as many wait at most; those that are too many are ended. */
+  resize(size: number): void {
+    this.#size = size;
+    for (const vmm of this.#waiting.splice(size)) void vmm.kill();
   }
 
   /** Ends all that wait; nothing is left of them when it resolves. */
@@ -139,8 +147,9 @@ export class SpareVmms<Vmm extends SpareVmm> {
     }
     const wasFailing = this.#isFailing;
     this.#isFailing = false;
-    if (taker === undefined) this.#keep(vmm);
-    else taker(vmm);
+    if (taker !== undefined) taker(vmm);
+    else if (this.#waiting.length < this.#size) this.#keep(vmm);
+    else void vmm.kill();
     if (wasFailing) this.refill();
   }
 

@@ -35,6 +35,12 @@ export const CONTROL_FD = 4;
 export const STATE_IN_FD = 5;
 export const MEMORY_FD = 6;
 
+/** What the memory, the disks and the host's end of the network are called. */
+export const MEMORY_OBJECT = 'ram';
+export const ROOTFS_DRIVE = 'rootfs';
+export const APPFS_DRIVE = 'appfs';
+export const NETWORK_END = 'net0';
+
 /** The function channel's socket below a machine's directory. */
 export function functionSocket(directory: string): string {
   return join(directory, 'function.sock');
@@ -48,9 +54,14 @@ function quoted(path: string): string {
 /** How a machine comes to life, as far as the command line goes. */
 export interface QemuStart {
   readonly accelerator: QemuAccelerator;
-  /** `restore`: the device state is loaded from a descriptor, and no kernel is given: it is in the memory. */
-  readonly from: 'boot' | 'restore';
-  /** A file that is mapped as the guest's memory; null: memory of QEMU's own. */
+  /**
+   * `restore`: the device state is loaded from a descriptor, and no kernel is given: it is in the memory. `later`: the same, but
+   * memory, disks and tap are not known yet (`generic-vmms.ts`): devices are made when they are.
+   */
+  readonly from: 'boot' | 'restore' | 'later';
+  /** Where the function channel's socket is made. */
+  readonly socketPath: string;
+  /** A file that is mapped as the guest's memory; null: memory of QEMU's own, or none yet. */
   readonly memory: { readonly path: string; readonly share: boolean } | null;
   readonly network: NetworkAttachment | null;
 }
@@ -65,11 +76,15 @@ const NETWORK_CARD = [
   ...['host_ufo', 'guest_ufo'],
 ].map((feature) => `${feature}=off`);
 
-/** QEMU's command line. Devices and their order are part of a snapshot: equal for a boot and its restore. */
-export function qemuArguments(spec: MachineSpec, directory: string, start: QemuStart): string[] {
-  const { accelerator, memory, network } = start;
+/**
+ * QEMU's command line. Devices and their order are part of a snapshot: equal for a boot and its restore.
+ *
+ * @param spec of one that is made `later`, only its size and which disks it has count.
+ */
+export function qemuArguments(spec: MachineSpec, start: QemuStart): string[] {
+  const { accelerator, from, memory, network } = start;
   const disk = (id: string, path: string): string[] => [
-    ...['-drive', `id=${id},file=${quoted(path)},format=raw,if=none,readonly=on`],
+    ...(from === 'later' ? [] : ['-drive', `id=${id},file=${quoted(path)},format=raw,if=none,readonly=on`]),
     ...['-device', `virtio-blk-pci,drive=${id}`],
   ];
   const port = (id: string, chardev: string, name: string): string[] => [
@@ -78,12 +93,12 @@ export function qemuArguments(spec: MachineSpec, directory: string, start: QemuS
   ];
   const machine = 'q35,vmport=off,smbus=off,sata=off,usb=off';
   return [
-    ...['-machine', memory === null ? machine : `${machine},memory-backend=ram`],
+    ...['-machine', memory === null ? machine : `${machine},memory-backend=${MEMORY_OBJECT}`],
     ...(memory === null
       ? []
       : [
           '-object',
-          `memory-backend-file,id=ram,size=${spec.memoryMib}M,mem-path=${quoted(memory.path)},` +
+          `memory-backend-file,id=${MEMORY_OBJECT},size=${spec.memoryMib}M,mem-path=${quoted(memory.path)},` +
             `share=${memory.share ? 'on' : 'off'}`,
         ]),
     ...['-accel', accelerator === 'kvm' ? 'kvm' : `tcg,tb-size=${TRANSLATION_CACHE_MIB}`],
@@ -92,7 +107,8 @@ export function qemuArguments(spec: MachineSpec, directory: string, start: QemuS
     ...['-m', `${spec.memoryMib}M`],
     ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot'],
     ...['-sandbox', SANDBOX],
-    ...(start.from === 'restore'
+    ...(from === 'later' ? ['-preconfig'] : []),
+    ...(from !== 'boot'
       ? ['-incoming', 'defer']
       : [
           ...['-kernel', spec.kernelPath, '-initrd', spec.initrdPath],
@@ -103,17 +119,19 @@ export function qemuArguments(spec: MachineSpec, directory: string, start: QemuS
         ]),
     ...['-chardev', `socket,id=qmp,fd=${QMP_FD}`, '-mon', 'chardev=qmp,mode=control'],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
-    ...disk('rootfs', spec.rootfsPath),
-    ...(spec.appfsPath === null ? [] : disk('appfs', spec.appfsPath)),
+    ...disk(ROOTFS_DRIVE, spec.rootfsPath),
+    ...(spec.appfsPath === null ? [] : disk(APPFS_DRIVE, spec.appfsPath)),
     ...['-device', 'virtio-rng-pci'],
     ...['-device', 'virtio-serial-pci'],
-    ...port('function', `path=${quoted(functionSocket(directory))},server=on,wait=off`, FUNCTION_PORT_NAME),
+    ...port('function', `path=${quoted(start.socketPath)},server=on,wait=off`, FUNCTION_PORT_NAME),
     ...port('control', `fd=${CONTROL_FD}`, CONTROL_PORT_NAME),
     ...(network === null
       ? []
       : [
-          ...['-netdev', `tap,id=net0,ifname=${network.tapName},script=no,downscript=no,vnet_hdr=on`],
-          ...['-device', `virtio-net-pci,netdev=net0,mac=${network.mac},romfile=,${NETWORK_CARD.join(',')}`],
+          ...(from === 'later'
+            ? []
+            : ['-netdev', `tap,id=${NETWORK_END},ifname=${network.tapName},script=no,downscript=no,vnet_hdr=on`]),
+          ...['-device', `virtio-net-pci,netdev=${NETWORK_END},mac=${network.mac},romfile=,${NETWORK_CARD.join(',')}`],
         ]),
   ];
 }

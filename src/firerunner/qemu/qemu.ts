@@ -3,11 +3,12 @@ import { UnusableProgramError, versionLine } from '../programs/program-version.t
 import { unusable, usable, type VmmProbe } from '../probes/result.ts';
 import type { Vmm } from '../vmm.ts';
 import { qemuDriver } from './driver.ts';
+import { GenericVmms } from './generic-vmms.ts';
 import { findQemu, probeKvm } from './probe.ts';
 
 export const qemu: Vmm = {
   title: 'QEMU',
-  on({ accelerator, guest, probes }) {
+  on({ accelerator, guest, probes, settings, directory, say }) {
     const probe = async (): Promise<VmmProbe> => {
       const found = findQemu();
       if (!found.usable) return { ...found, accelerator: null };
@@ -34,7 +35,13 @@ export const qemu: Vmm = {
           : { ...found, accelerator };
       },
       probe,
-      open: (proved) => Promise.resolve(qemuDriver(proved ?? 'tcg')),
+      open(proved) {
+        const on = proved ?? 'tcg';
+        const size = settings.qemu?.prestarted ?? 0;
+        const generic =
+          size === 0 || directory === null ? null : new GenericVmms({ accelerator: on, size, directory, say });
+        return Promise.resolve(qemuDriver(on, generic));
+      },
       close: () => Promise.resolve(),
     };
   },

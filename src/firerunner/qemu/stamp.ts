@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { QemuAccelerator } from '../../protocol/runner.ts';
 import { cpuIdentity } from '../host-cpu.ts';
-import { QEMU_COMMAND, qemuArguments } from './command-line.ts';
+import { functionSocket, QEMU_COMMAND, qemuArguments } from './command-line.ts';
 
 const known: Partial<Record<QemuAccelerator, Promise<Readonly<Record<string, string>>>>> = {};
 
@@ -33,7 +33,9 @@ async function readStamp(accelerator: QemuAccelerator): Promise<Readonly<Record<
   return {
     vmm: stdout.split('\n', 1)[0] ?? '',
     accelerator,
-    machine: qemuArguments(anyMachine, '', { accelerator, from: 'boot', memory: null, network: anyTap }).join(' '),
+    machine: qemuArguments(anyMachine, {
+      ...{ accelerator, from: 'boot', socketPath: functionSocket(''), memory: null, network: anyTap },
+    }).join(' '),
     cpu: cpuIdentity(cpuinfo),
   };
 }

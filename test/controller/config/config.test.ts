@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { ConfigError, loadConfig, type Config, type ConfigContext } from '../../../src/controller/config/config.ts';
@@ -133,7 +133,10 @@ test('config: the smallest useful files, and the defaults', () => {
       retention: { maxBytes: 10 * 1024 ** 3, maxAgeMs: 7 * 24 * 3600 * 1000 },
       snapshotDirectory: join(directory, 'images/snapshots'),
       runtimefsDirectory: join(directory, 'images/runtimefs'),
-      vmmSettings: { firecracker: { path: null, prestarted: 2 }, jailer: null, network: null },
+      vmmSettings: {
+        qemu: { prestarted: Math.min(availableParallelism(), 8) },
+        ...{ firecracker: { path: null, prestarted: 2 }, jailer: null, network: null },
+      },
       files: [join(directory, 'controller.yaml'), join(directory, 'functions.yaml')],
       notes: [],
     });
@@ -261,6 +264,7 @@ test('config: plain processes have the network of the host anyway', () => {
 test('config: Firecracker and its jail', () => {
   const controller = `${CONTROLLER}
 firecracker: {path: bin/firecracker, prestarted: 0}
+qemu: {prestarted: 5}
 jailer:
   path: /opt/jailer
   uid_range: 100000-100199
@@ -271,6 +275,7 @@ jailer:
   inInstallation({ 'controller.yaml': controller }, (directory) => {
     const { vmmSettings, notes } = load(directory, { vmm: 'auto' });
     assert.deepEqual(vmmSettings, {
+      qemu: { prestarted: 5 },
       firecracker: { path: join(directory, 'bin/firecracker'), prestarted: 0 },
       jailer: {
         path: '/opt/jailer',

@@ -98,6 +98,7 @@ export class Host {
     const said: string[] = [];
     try {
       const settings = {
+        qemu: null,
         firecracker: { path: firecracker, prestarted: options.prestarted ?? 0 },
         jailer: options.jailer ?? null,
         network: null,
