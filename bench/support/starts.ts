@@ -1,7 +1,7 @@
 /** Requests that find no VM that has served before, timed from the client's side. */
 import { execFileSync } from 'node:child_process';
-
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   createWorkspace,
   startController,
@@ -10,6 +10,9 @@ import {
 } from '../../test/support/snapctr.ts';
 import { Client } from './client.ts';
 import { EVENT, EXIT_EVENT, EXPECTED, testFunction, type Measured } from './hello.ts';
+
+/** What is started in the place of what was used has been started then, in ms. */
+const SETTLE_MS = 300;
 
 export interface StartOptions {
   readonly memory?: number;
@@ -37,10 +40,13 @@ export class StartBench {
   static async open(measured: Measured, options: StartOptions = {}): Promise<StartBench> {
     const memory = options.memory ?? 128;
     const standby = options.ahead === true ? memory : 0;
-    const workspace = createWorkspace([testFunction('measured', measured, memory)], [
-      `standby: ${standby}`,
-      ...(options.prestarted === undefined ? [] : [`qemu: { prestarted: ${options.prestarted} }`]),
-    ]);
+    const workspace = createWorkspace(
+      [testFunction('measured', measured, memory)],
+      [
+        `standby: ${standby}`,
+        ...(options.prestarted === undefined ? [] : [`qemu: { prestarted: ${options.prestarted} }`]),
+      ],
+    );
     lockPackages(workspace, measured);
     const controller = await startController(workspace, {
       vmm: 'qemu',
@@ -53,6 +59,7 @@ export class StartBench {
   /** One request on a VM that nobody has used, in ms. */
   async start(): Promise<number> {
     const controller = this.#controller;
+    await sleep(SETTLE_MS);
     if (this.#options.ahead === true) await controller.until(({ standby }) => standby.vms === 1, 30_000);
     const answer = await this.#client.invoke('measured', EVENT);
     if (answer.text !== JSON.stringify(EXPECTED)) throw new Error(`wrong answer: ${answer.text}`);
