@@ -9,6 +9,8 @@ import type { Vm } from './vm.ts';
 
 /** Weight of the newest in the mean of the times that requests took. */
 const NEWEST_WEIGHT = 1 / 8;
+/** What the first request on a restored VM does beside its own work lasts about as long as the start, in emulation; twice that at most. */
+const FIRST_RUN_STARTS = 2;
 
 /** A request that waits for a launch. */
 export interface LaunchWaiter {
@@ -55,8 +57,9 @@ export class FunctionVms {
   provisioned = 0;
   /** How long its last start took, in ms; null before the first. */
   startMs: number | null = null;
-  /** How long its last requests took on their VMs, in ms; null before the first. */
+  /** How long its last requests took on VMs that had served before, in ms; a guess until there was one, and null before that. */
   runMs: number | null = null;
+  #isRunMsGuessed = true;
   /** When one of its VMs was ready last, or a request on one ended, by the pool's clock. */
   movedAt = -Infinity;
   /** When one of its requests found no room that could not be made, by the pool's clock. */
@@ -94,11 +97,22 @@ export class FunctionVms {
     return Math.max(0, this.alive - this.provisioned);
   }
 
-  /** A request has ended. */
-  ran(fromMs: number, toMs: number): void {
-    const tookMs = toMs - fromMs;
-    this.runMs = this.runMs === null ? tookMs : this.runMs + (tookMs - this.runMs) * NEWEST_WEIGHT;
+  /**
+   * A request has ended.
+   *
+   * @param isFirst its VM had served nobody. Such a request also does what a restored VM has not done yet: reads pages, translates code,
+   * connects. Of later ones it tells only what is beyond that.
+   */
+  ran(fromMs: number, toMs: number, isFirst: boolean): void {
     this.movedAt = toMs;
+    const tookMs = toMs - fromMs;
+    if (isFirst) {
+      if (this.#isRunMsGuessed) this.runMs = Math.max(0, tookMs - FIRST_RUN_STARTS * (this.startMs ?? 0));
+      return;
+    }
+    const before = this.#isRunMsGuessed ? null : this.runMs;
+    this.runMs = before === null ? tookMs : before + (tookMs - before) * NEWEST_WEIGHT;
+    this.#isRunMsGuessed = false;
   }
 
   /**

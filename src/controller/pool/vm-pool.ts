@@ -251,7 +251,7 @@ export class VmPool {
       if (vm.tenant !== tenant) this.#giveTo(vm, tenant);
       result = await use(vm, start);
     } catch (error) {
-      fn.ran(begunAt, this.#options.now());
+      fn.ran(begunAt, this.#options.now(), start !== 'warm');
       fn.use.inUse -= 1;
       vm.taken -= 1;
       // The function's own failure leaves its VM in order; the VM knows.
@@ -259,7 +259,7 @@ export class VmPool {
       else this.#discard(vm, SnapfaasError.from(error));
       throw error;
     }
-    fn.ran(begunAt, this.#options.now());
+    fn.ran(begunAt, this.#options.now(), start !== 'warm');
     fn.use.inUse -= 1;
     vm.taken -= 1;
     this.#giveBack(fn, vm);

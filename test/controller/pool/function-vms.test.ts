@@ -52,6 +52,25 @@ test('VMs of a function: one that is not idle cannot be taken from the idle ones
   assert.equal(fn.popIdle(), null);
 });
 
+test('VMs of a function: how long requests take is told by VMs that had served, and guessed before', () => {
+  const fn = new FunctionVms(functionConfig('f'), new FunctionUse('f'));
+  fn.alive = 1;
+  const servesInMs = (): number | undefined => fn.own(0, 0, null, 1)?.servesInMs;
+  const ran = (tookMs: number, isFirst: boolean): void => fn.ran(1000, 1000 + tookMs, isFirst);
+  fn.startMs = 50;
+  assert.equal(servesInMs(), 0);
+  ran(90, true);
+  assert.equal(servesInMs(), 0, 'as long as it takes to run what was restored for the first time');
+  ran(10_000, true);
+  assert.equal(servesInMs(), 9900, 'slow by itself');
+  ran(8, false);
+  assert.equal(servesInMs(), 8);
+  ran(10_000, true);
+  assert.equal(servesInMs(), 8);
+  ran(16, false);
+  assert.equal(servesInMs(), 9);
+});
+
 test('VMs of a function: one that has served comes back before those that were launched ahead', () => {
   const step = fc.oneof(
     fc.record({ push: fc.boolean() }),
