@@ -127,7 +127,7 @@ async function uncached(
       driver,
       spec,
       from: restorable.guest,
-      directory: directory.create(name),
+      directory: await directory.create(name),
       taps: null,
       observer: {
         onChannel: (path) => void dialled.push(FunctionChannel.connect(path)),

@@ -143,7 +143,7 @@ export const warmRequest: Benchmark = {
           snapshots: null,
         },
         from: null,
-        directory: directory.create('bench'),
+        directory: await directory.create('bench'),
         taps: null,
         observer: {
           onChannel: (address) => (guestAddress = address),

@@ -10,6 +10,7 @@
  * host lost power, the next firerunner does, because the name tells that the process is gone. Nothing else in BASE is touched.
  */
 import { mkdirSync, rmSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../protocol/errors.ts';
@@ -34,9 +35,9 @@ export class RunDirectoryError extends Error {
 
 export interface RunDirectory {
   readonly path: string;
-  /** A directory for one VM. */
-  create(vm: string): string;
-  remove(vm: string): void;
+  /** A directory for one VM. On a disk it may have to wait for the journal, which must not be in anybody else's way. */
+  create(vm: string): Promise<string>;
+  remove(vm: string): Promise<void>;
   /** Removes everything and stands the janitor down. */
   close(): void;
 }
@@ -66,12 +67,12 @@ export async function openRunDirectory(env: NodeJS.ProcessEnv = process.env): Pr
   const standDown = startJanitor('snapfaas-janitor', 'rm -rf -- "$1"', [path]);
   return {
     path,
-    create(vm) {
+    async create(vm) {
       const directory = join(path, vm);
-      mkdirSync(directory, { mode: 0o700 });
+      await mkdir(directory, { mode: 0o700 });
       return directory;
     },
-    remove: (vm) => rmSync(join(path, vm), { recursive: true, force: true }),
+    remove: (vm) => rm(join(path, vm), { recursive: true, force: true }),
     close() {
       rmSync(path, { recursive: true, force: true });
       standDown();

@@ -183,10 +183,10 @@ class Server {
       if (served.launching.signal.aborted) void running.kill();
       void this.#emit({ event: 'ready', vm, timings: running.timings, fallback, pid: running.machine.pid });
       const exit = await running.exited;
-      this.#directory.remove(vm);
+      await this.#directory.remove(vm);
       void this.#emit({ event: 'exited', vm, reason: exit.reason });
     } catch (error) {
-      this.#directory.remove(vm);
+      await this.#directory.remove(vm);
       void this.#emit({ event: 'failed', vm, failure: launchFailure(error) });
     } finally {
       this.#vms.delete(vm);
@@ -218,14 +218,14 @@ class Server {
           served.restored = snapshot.restorable;
           return { running: attempt.running, fallback };
         }
-        this.#directory.remove(vm);
+        await this.#directory.remove(vm);
         fallback = attempt.reason;
       } finally {
         snapshot.release();
       }
     }
-    const running = await this.#inTurn(this.#turns, launch, (turn) =>
-      launchVm({ ...launch, ...turn, directory: this.#directory.create(vm), from: null }),
+    const running = await this.#inTurn(this.#turns, launch, async (turn) =>
+      launchVm({ ...launch, ...turn, directory: await this.#directory.create(vm), from: null }),
     );
     return { running, fallback };
   }
@@ -239,16 +239,20 @@ class Server {
     const { holdsFunction } = restorable.guest;
     let isRunning = false;
     try {
-      const running = await this.#inTurn(holdsFunction ? this.#restores : this.#turns, launch, (turn, release) => {
-        const onRunning = (): void => {
-          isRunning = true;
-          if (holdsFunction) release();
-          else turn.onRunning();
-        };
-        restorable.readAhead();
-        const directory = this.#directory.create(launch.vm);
-        return launchVm({ ...launch, ...turn, directory, from: restorable.guest, onRunning });
-      });
+      const running = await this.#inTurn(
+        holdsFunction ? this.#restores : this.#turns,
+        launch,
+        async (turn, release) => {
+          const onRunning = (): void => {
+            isRunning = true;
+            if (holdsFunction) release();
+            else turn.onRunning();
+          };
+          restorable.readAhead();
+          const directory = await this.#directory.create(launch.vm);
+          return launchVm({ ...launch, ...turn, directory, from: restorable.guest, onRunning });
+        },
+      );
       snapshot.onRestored();
       return { running };
     } catch (error) {

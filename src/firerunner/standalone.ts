@@ -57,9 +57,9 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
   try {
     if (spec.snapshots !== null) await snapshots.prepare(spec);
     const from = (await snapshots.forLaunch(spec)).snapshot?.restorable.guest ?? null;
-    vm = await launchVm({ driver, spec, from, directory: directory.create(id), taps, observer, signal });
+    vm = await launchVm({ driver, spec, from, directory: await directory.create(id), taps, observer, signal });
   } catch (error) {
-    directory.remove(id);
+    await directory.remove(id);
     if (signal.aborted) return EXIT_CODES.interrupted;
     for (const line of describeFailure(error)) say(line);
     return error instanceof FunctionLoadError ? EXIT_CODES.load_failed : EXIT_CODES.launch_failed;
@@ -77,7 +77,7 @@ export async function runStandalone(options: StandaloneOptions): Promise<ExitCod
     return await answerLines(options, current);
   } finally {
     await vm.kill();
-    directory.remove(id);
+    await directory.remove(id);
     await snapshots.close();
   }
 }

@@ -29,12 +29,12 @@ describe('run directory', { timeout: 30_000 }, () => {
     const directory = await open();
     try {
       assert.match(directory.path, new RegExp(`^${base}/snapfaas-${process.pid}-\\d+$`));
-      const vm = directory.create('vm-1');
+      const vm = await directory.create('vm-1');
       assert.equal(vm, join(directory.path, 'vm-1'));
       for (const path of [directory.path, vm]) assert.equal(statSync(path).mode & 0o777, 0o700);
       writeFileSync(join(vm, 'control.sock'), '');
-      directory.remove('vm-1');
-      directory.remove('vm-never-made');
+      await directory.remove('vm-1');
+      await directory.remove('vm-never-made');
       assert.deepEqual(readdirSync(directory.path), []);
     } finally {
       directory.close();
@@ -43,7 +43,7 @@ describe('run directory', { timeout: 30_000 }, () => {
 
   test('closing removes it with all that is in it, and its janitor ends', async () => {
     const directory = await open();
-    writeFileSync(join(directory.create('vm-1'), 'function.sock'), '');
+    writeFileSync(join(await directory.create('vm-1'), 'function.sock'), '');
     const janitor = childrenOf(process.pid).find((pid) => commandOf(pid).includes(directory.path));
     assert.ok(janitor !== undefined);
     directory.close();

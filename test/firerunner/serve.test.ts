@@ -45,9 +45,12 @@ const RUN_DIRECTORY = {
   path: directory,
   create(vm: string) {
     mkdirSync(join(directory, vm));
-    return join(directory, vm);
+    return Promise.resolve(join(directory, vm));
   },
-  remove: (vm: string) => rmSync(join(directory, vm), { recursive: true, force: true }),
+  remove(vm: string) {
+    rmSync(join(directory, vm), { recursive: true, force: true });
+    return Promise.resolve();
+  },
   close: () => undefined,
 };
 

@@ -174,13 +174,11 @@ export class Host {
         bootTimeoutMs: options.bootTimeoutMs ?? this.spec.bootTimeoutMs,
       },
       from: from?.guest ?? null,
-      directory: this.#runDirectory.create(name),
+      directory: await this.#runDirectory.create(name),
       taps: null,
       observer,
       signal: options.signal ?? new AbortController().signal,
-    }).finally(() => {
-      this.#runDirectory.remove(name);
-    });
+    }).finally(() => this.#runDirectory.remove(name));
     const [address] = addresses;
     if (address === undefined) throw new Error('the driver named no function channel');
     const channel = FunctionChannel.connect(address);
