@@ -60,7 +60,7 @@ export class GenericVmms {
   /** Of those that were taken, in a row. */
   #failures = 0;
   #refill: NodeJS.Timeout | null = null;
-  readonly #closing: Promise<void>[] = [];
+  readonly #closing = new Set<Promise<void>>();
   #isClosed = false;
 
   constructor(options: GenericOptions) {
@@ -109,18 +109,21 @@ export class GenericVmms {
     this.#isClosed = true;
     if (this.#refill !== null) clearTimeout(this.#refill);
     this.#recent = [];
-    for (const [key, { spares }] of this.#pools) {
-      this.#pools.delete(key);
-      this.#closing.push(spares.close());
-    }
+    this.#adjust();
     await Promise.all(this.#closing);
   }
 
   #adjust(): void {
     for (const [key, { spares }] of this.#pools) {
       const wanted = this.#recent.filter((other) => other === key).length;
-      spares.resize(wanted);
-      if (wanted > 0) spares.refill();
+      if (wanted > 0) {
+        spares.resize(wanted);
+        spares.refill();
+      } else {
+        this.#pools.delete(key);
+        const closing = spares.close().finally(() => this.#closing.delete(closing));
+        this.#closing.add(closing);
+      }
     }
   }
 
@@ -190,9 +193,15 @@ export class GenericVmm {
     const socketPath = functionSocket(directory);
     await vmm.untilEnd(signal, async (end) => {
       const made = machineCommands(spec, saved, network).map(([command, args]) => vmm.qmp.execute(command, args));
-      // Read here, although it is loaded later: the file may be closed when this is over.
-      const state = readFile(`/proc/self/fd/${saved.state.fd}`).then((bytes) => vmm.stateIn.end(bytes));
-      await untilAborted(Promise.all([rename(this.#socketPath, socketPath), state, ...made]), end);
+      const moved = rename(this.#socketPath, socketPath);
+      // It is loaded later, but its file may be closed when this is over.
+      const stateSent = readFile(`/proc/self/fd/${saved.state.fd}`).then((bytes) => vmm.stateIn.end(bytes));
+      try {
+        await untilAborted(Promise.all([moved, stateSent, ...made]), end);
+      } finally {
+        // Whoever starts another QEMU then, in the same place, finds nothing under way.
+        await Promise.allSettled([moved, stateSent]);
+      }
     });
     return vmm;
   }
