@@ -14,7 +14,7 @@ const SLOW: readonly (readonly [string, string])[] = [
   ['requirements', `a${' '.repeat(4000)}!`],
   ['alternatives', `for a in ${' ;'.repeat(20_000)}\u2028\n${'\n'.repeat(100)}`],
   ['config', `network: {taps: ${'2,'.repeat(50_000)}}\n---functions---[]\n`],
-  ['config', `${manyKeys(30_000)}---functions---[]\n`],
+  ['config', `${manyKeys(16_000)}---functions---[]\n`],
   ['config', `---functions---\n- environment: {A: b${'}'.repeat(100_000)}\n`],
   ['config', `network: {taps: [${manyTaps(100)}], subnet: 10.0.0.0/16}\n---functions---[]\n`],
   ['alternatives', `a="1 2 3 4 5 6 7"\nfor b in $a; do\nc=${'$b'.repeat(8)}\n${'\n'.repeat(4000)}`],
