@@ -151,7 +151,7 @@ export class GenericVmm {
     this.vmm = vmm;
     this.#socketPath = socketPath;
     this.exited = vmm.exited.then(async (exit) => {
-      await rm(socketPath, { force: true }).catch(() => undefined);
+      await removeSocket(socketPath);
       return exit;
     });
   }
@@ -169,9 +169,13 @@ export class GenericVmm {
     const network = hasNetwork ? { tapName: '', mac: ANY_MAC } : null;
     const args = qemuArguments(spec, { accelerator, from: 'later', socketPath, memory: null, network });
     const inherited = { state: 'pipe', memory: 'ignore' } as const;
-    return withLimit(START_LIMIT_MS, signal, async (limited) => {
-      return new GenericVmm(await QemuVmm.start(args, inherited, limited), socketPath);
-    });
+    try {
+      const vmm = await withLimit(START_LIMIT_MS, signal, (limited) => QemuVmm.start(args, inherited, limited));
+      return new GenericVmm(vmm, socketPath);
+    } catch (error) {
+      await removeSocket(socketPath);
+      throw error;
+    }
   }
 
   get pid(): number | null {
@@ -234,6 +238,11 @@ function machineCommands(
         ]),
     ['x-exit-preconfig'],
   ];
+}
+
+/** Of one that became no machine: else it is elsewhere. */
+function removeSocket(path: string): Promise<void> {
+  return rm(path, { force: true }).catch(() => undefined);
 }
 
 function kindOf({ memoryMib, vcpus, network, appfsPath }: MachineSpec): MachineKind {

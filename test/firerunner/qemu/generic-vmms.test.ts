@@ -16,8 +16,14 @@ const SPEC: MachineSpec = {
   ...{ kernelArgs: '', runtime: 'python3', network: false },
 };
 
+/** What it does beside that before it greets, and before it answers. */
+interface Script {
+  readonly greets?: string;
+  readonly told?: string;
+}
+
 /** Speaks enough of QMP. Each keeps what it was told in a file named by its process, and what it loads beside it. */
-const standIn = (directory: string, whenTold: string): string => `
+const standIn = (directory: string, { greets = '', told = '' }: Script): string => `
 made=own
 for word in "$@"; do
   case $word in
@@ -25,12 +31,13 @@ for word in "$@"; do
     *id=function,path=*) socket=\${word#*path=}; : > "\${socket%%,*}";;
   esac
 done
+${greets}
 echo '{"QMP": {}}' >&${QMP_FD}
 while read -r line <&${QMP_FD}; do
   echo "$line" >> ${directory}/told-$$
   id=\${line##*'"id":'}; id=\${id%%\\}*}
   case $line in *'"migrate-incoming"'*) dd bs=5 count=1 <&${STATE_IN_FD} > ${directory}/loaded-$$ 2>&-;; esac
-  ${whenTold}
+  ${told}
   echo '{"return": {}, "id": '$id'}' >&${QMP_FD}
   case $line in *'"migrate-incoming"'*) echo '{"event": "RESUME"}' >&${QMP_FD};; esac
 done
@@ -63,8 +70,8 @@ describe('QEMUs that wait for a machine', { timeout: 60_000 }, () => {
     bin.remove();
   });
 
-  const open = (size: number, whenTold = ''): void => {
-    bin.add(QEMU_COMMAND, standIn(join(bin.directory, 'told'), whenTold));
+  const open = (size: number, script: Script = {}): void => {
+    bin.add(QEMU_COMMAND, standIn(join(bin.directory, 'told'), script));
     said = [];
     const options = { accelerator: 'tcg', size, directory: join(bin.directory, 'run') } as const;
     driver = qemuDriver('tcg', new GenericVmms({ ...options, say: (text) => void said.push(text) }));
@@ -139,10 +146,8 @@ describe('QEMUs that wait for a machine', { timeout: 60_000 }, () => {
   });
 
   test('what refuses its machine costs a launch nothing but time, and in the end none wait', async () => {
-    open(
-      1,
-      `case "$made$line" in ahead*qom-set*) echo '{"error": {"desc": "no such property"}, "id": '$id'}' >&3; continue;; esac`,
-    );
+    const refusal = `echo '{"error": {"desc": "no such property"}, "id": '$id'}' >&3`;
+    open(1, { told: `case "$made$line" in ahead*qom-set*) ${refusal}; continue;; esac` });
     for (let refused = 0; refused < 3; refused += 1) {
       assert.deepEqual(said, []);
       assert.equal(await restoreAndEnd(), false);
@@ -167,7 +172,7 @@ describe('QEMUs that wait for a machine', { timeout: 60_000 }, () => {
   });
 
   test('one that says nothing more is ended with the launch that has it', async () => {
-    open(1, 'case "$made$line" in ahead*qom-set*) exec sleep 1000;; esac');
+    open(1, { told: 'case "$made$line" in ahead*qom-set*) exec sleep 1000;; esac' });
     await restoreAndEnd();
     await untilWaiting(1);
     const calledOff = new Error('late');
@@ -179,8 +184,17 @@ describe('QEMUs that wait for a machine', { timeout: 60_000 }, () => {
     assert.deepEqual(waitingProcesses(bin.directory), []);
   });
 
+  test('one that never takes commands is given up, and the launch that waits for it starts its own', async () => {
+    open(1, { greets: 'case $made in ahead) exec sleep 1000;; esac' });
+    await restoreAndEnd();
+    await untilWaiting(1);
+    assert.equal(await restoreAndEnd(), false);
+    assert.equal(said.length, 1);
+    assert.match(said[0] ?? '', /no VMM can be started ahead: it was not done within 10000 ms/);
+  });
+
   test('a state that it cannot load is the snapshot’s fault, as it is for any other', async () => {
-    open(1, `case "$made$line" in ahead*migrate-incoming*) echo "bad state" >&2; exit 1;; esac`);
+    open(1, { told: `case "$made$line" in ahead*migrate-incoming*) echo "bad state" >&2; exit 1;; esac` });
     await restoreAndEnd();
     await untilWaiting(1);
     await assert.rejects(restore(), { name: 'LaunchError', message: /exited with status 1/, console: ['bad state'] });
