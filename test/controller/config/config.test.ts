@@ -779,6 +779,17 @@ const refusals: readonly Refusal[] = [
     ),
   },
   {
+    title: 'QEMUs started ahead that are no number',
+    ...withController(
+      `${CONTROLLER}qemu: {prestarted: 1.5}\n`,
+      /`qemu.prestarted` must be a whole number from 0 to 1000/,
+    ),
+  },
+  {
+    title: 'settings of QEMU that are no map',
+    ...withController(`${CONTROLLER}qemu: 2\n`, /`qemu` must be a map with `prestarted`/),
+  },
+  {
     title: 'a missing function list',
     changes: { 'functions.yaml': null },
     messages: [/^controller\.yaml:5:18: `function_config`: .*does not exist/],
