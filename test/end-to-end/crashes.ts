@@ -11,6 +11,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as sdk from '@aws-sdk/client-lambda';
 import { removeUnusedApps } from '../../src/images/app-retention.ts';
+import { OwnedNames } from '../../src/storage/owned-names.ts';
 import { seeded } from '../../src/workload/random.ts';
 import { makeZip } from '../packages/zip.ts';
 import { lambdaClient } from '../support/lambda-client.ts';
@@ -720,6 +721,8 @@ export function describeDeploymentCrashes(options: DeploymentCrashes): void {
     const generous = { maxBytes: Number.MAX_SAFE_INTEGER, maxAgeMs: Number.MAX_SAFE_INTEGER };
     await removeUnusedApps(join(cache, 'snapfaas', 'apps'), generous, new AbortController().signal);
     for (const directory of [data, cache]) assert.deepEqual(half(directory), [], directory);
+    // As the next builder does with what one has left that was killed.
+    await new OwnedNames('snapfaas-builder-').removeAbandoned(temporary);
     assert.deepEqual(readdirSync(temporary), []);
     workspace.remove();
   });
