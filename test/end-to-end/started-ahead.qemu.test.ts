@@ -76,7 +76,7 @@ describe('QEMUs started ahead', { timeout: 240_000 }, () => {
     // One of the two restores before was of the other size.
     assert.equal(await fromWaiting('large'), false);
     await untilWaiting(128, 256);
-    assert.deepEqual([await fromWaiting('large'), await fromWaiting('python')], [true, true]);
+    assert.deepEqual([await fromWaiting('python'), await fromWaiting('large')], [true, true]);
   });
 
   test('one that is killed is replaced, and all end with firerunner', async () => {
