@@ -40,6 +40,8 @@ export class SpareVmms<Vmm extends SpareVmm> {
   #size: number;
   readonly #waiting: Vmm[] = [];
   readonly #starting = new Set<Promise<void>>();
+  /** Of those that wait no more, and were not taken. */
+  readonly #ends = new Set<Promise<void>>();
   /** Without those that have just arrived, which are in the set a moment longer. */
   #startingCount = 0;
   /** Launches that wait for one that is being started; never more than those. */
@@ -93,7 +95,7 @@ export class SpareVmms<Vmm extends SpareVmm> {
   /** From now on as many wait at most; those that are too many are ended. */
   resize(size: number): void {
     this.#size = size;
-    for (const vmm of this.#waiting.splice(size)) void vmm.kill();
+    for (const vmm of this.#waiting.splice(size)) this.#end(vmm);
   }
 
   /** Ends all that wait; nothing is left of them when it resolves. */
@@ -101,7 +103,13 @@ export class SpareVmms<Vmm extends SpareVmm> {
     this.#closing.abort(new LaunchError('firerunner ends'));
     if (this.#retry !== null) clearTimeout(this.#retry);
     await Promise.all(this.#starting);
-    await Promise.all(this.#waiting.splice(0).map((vmm) => vmm.kill()));
+    for (const vmm of this.#waiting.splice(0)) this.#end(vmm);
+    await Promise.all(this.#ends);
+  }
+
+  #end(vmm: Vmm): void {
+    const end = vmm.kill().then(() => void this.#ends.delete(end));
+    this.#ends.add(end);
   }
 
   #takeWaiting(): Vmm | null {
@@ -149,7 +157,7 @@ export class SpareVmms<Vmm extends SpareVmm> {
     this.#isFailing = false;
     if (taker !== undefined) taker(vmm);
     else if (this.#waiting.length < this.#size) this.#keep(vmm);
-    else void vmm.kill();
+    else this.#end(vmm);
     if (wasFailing) this.refill();
   }
 

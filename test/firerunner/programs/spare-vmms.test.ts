@@ -159,4 +159,30 @@ describe('VMMs started ahead', () => {
     await fail(starts.at(-1));
     assert.equal(said.length, told.length + 2, 'what comes back after a long time is news');
   });
+
+  test('those that are too many are ended, also one that is only being started, and the end waits for them', async () => {
+    open(3);
+    const [first, second] = [await succeed(starts[0]), await succeed(starts[1])];
+    const killed: string[] = [];
+    const slowly = (name: string, vmm: Stub): void => {
+      Object.assign(vmm, { kill: () => (killed.push(name), vmm.exited) });
+    };
+    slowly('second', second);
+    spares.resize(1);
+    assert.deepEqual(killed, ['second']);
+    const third = stub();
+    slowly('third', third);
+    starts[2]?.resolve(third);
+    await turn();
+    assert.deepEqual(killed, ['second', 'third']);
+    assert.equal(await spares.take(never), first);
+    let isClosed = false;
+    const closing = spares.close().then(() => (isClosed = true));
+    await turn();
+    assert.equal(isClosed, false);
+    second.end('killed');
+    third.end('killed');
+    await closing;
+    assert.deepEqual(said, []);
+  });
 });
