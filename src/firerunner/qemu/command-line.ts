@@ -55,10 +55,10 @@ function quoted(path: string): string {
 export interface QemuStart {
   readonly accelerator: QemuAccelerator;
   /**
-   * `restore`: the device state is loaded from a descriptor, and no kernel is given: it is in the memory. `later`: the same, but
+   * `restore`: the device state is loaded from a descriptor, and no kernel is given: it is in the memory. `preconfig`: the same, but
    * memory, disks and tap are not known yet (`generic-vmms.ts`): devices are made when they are.
    */
-  readonly from: 'boot' | 'restore' | 'later';
+  readonly from: 'boot' | 'restore' | 'preconfig';
   /** Where the function channel's socket is made. */
   readonly socketPath: string;
   /** A file that is mapped as the guest's memory; null: memory of QEMU's own, or none yet. */
@@ -79,12 +79,12 @@ const NETWORK_CARD = [
 /**
  * QEMU's command line. Devices and their order are part of a snapshot: equal for a boot and its restore.
  *
- * @param spec of one that is made `later`, only its size and which disks it has count.
+ * @param spec of one that is made `preconfig`, only its size and which disks it has count.
  */
 export function qemuArguments(spec: MachineSpec, start: QemuStart): string[] {
   const { accelerator, from, memory, network } = start;
   const disk = (id: string, path: string): string[] => [
-    ...(from === 'later' ? [] : ['-drive', `id=${id},file=${quoted(path)},format=raw,if=none,readonly=on`]),
+    ...(from === 'preconfig' ? [] : ['-drive', `id=${id},file=${quoted(path)},format=raw,if=none,readonly=on`]),
     ...['-device', `virtio-blk-pci,drive=${id}`],
   ];
   const port = (id: string, chardev: string, name: string): string[] => [
@@ -107,7 +107,7 @@ export function qemuArguments(spec: MachineSpec, start: QemuStart): string[] {
     ...['-m', `${spec.memoryMib}M`],
     ...['-nodefaults', '-no-user-config', '-nographic', '-no-reboot'],
     ...['-sandbox', SANDBOX],
-    ...(from === 'later' ? ['-preconfig'] : []),
+    ...(from === 'preconfig' ? ['-preconfig'] : []),
     ...(from !== 'boot'
       ? ['-incoming', 'defer']
       : [
@@ -128,7 +128,7 @@ export function qemuArguments(spec: MachineSpec, start: QemuStart): string[] {
     ...(network === null
       ? []
       : [
-          ...(from === 'later'
+          ...(from === 'preconfig'
             ? []
             : ['-netdev', `tap,id=${NETWORK_END},ifname=${network.tapName},script=no,downscript=no,vnet_hdr=on`]),
           ...['-device', `virtio-net-pci,netdev=${NETWORK_END},mac=${network.mac},romfile=,${NETWORK_CARD.join(',')}`],

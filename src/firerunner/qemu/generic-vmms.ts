@@ -167,7 +167,7 @@ export class GenericVmm {
       ...{ kernelArgs: '', runtime: null, network: hasNetwork },
     };
     const network = hasNetwork ? { tapName: '', mac: ANY_MAC } : null;
-    const args = qemuArguments(spec, { accelerator, from: 'later', socketPath, memory: null, network });
+    const args = qemuArguments(spec, { accelerator, from: 'preconfig', socketPath, memory: null, network });
     const inherited = { state: 'pipe', memory: 'ignore' } as const;
     try {
       const vmm = await withLimit(START_LIMIT_MS, signal, (limited) => QemuVmm.start(args, inherited, limited));
