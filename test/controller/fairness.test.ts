@@ -150,6 +150,24 @@ test('fairness: short requests that come together wait for the VM that there is,
   await host.close();
 });
 
+test('fairness: how long the first request on a VM took is no reason to evict others for a burst of later ones', async () => {
+  const names = Array.from({ length: 20 }, (_, i) => `f${i}`);
+  const host = new SimulatedHost({
+    cores: CORES,
+    memoryMib: names.length * 128,
+    functions: names.map((name) => fn(name)),
+    discipline: fair,
+  });
+  host.arriveAll(names.map((name, i) => ({ timeMs: i * 1000, function: name, runMs: 150 })));
+  host.arriveAll(Array.from({ length: 10 }, () => ({ timeMs: 60_000, function: 'f0', runMs: 5 })));
+  await host.run(70_000);
+  assert.deepEqual([host.pool.counters.launches, host.pool.counters.evictions], [names.length, 0]);
+  const waits = host.answers.filter(({ at }) => at >= 60_000).map(({ waitedMs }) => waitedMs ?? Infinity);
+  assert.equal(waits.length, 10);
+  assert.ok(Math.max(...waits) <= 10 * 5, waits.join());
+  await host.close();
+});
+
 test('fairness: a busy function gets as many VMs as it uses at once where the others are not needed', async () => {
   const idle = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
   const host = new SimulatedHost({
