@@ -2,8 +2,8 @@
  * Runs in firerunner. The one interface to every VMM. A driver starts a machine and ends it; it never knows a function:
  * what is loaded is said on the control channel, by `guest/guest-life.ts`.
  *
- * A driver is one file with the functions in this order: build the arguments, boot, restore, pause, resume, snapshot,
- * kill.
+ * A driver's file says how a machine is booted, restored, paused, resumed, saved and killed. What it tells its VMM, and the
+ * VMM's process, are beside it in its folder.
  */
 import { messageOf } from '../protocol/errors.ts';
 import type { FrameHeader, Frame } from '../protocol/frame.ts';
